@@ -1,0 +1,83 @@
+# What there is to do. `make help` lists it; every target may be run on a fresh machine.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash -o pipefail
+PREFIX ?= /usr/local
+CARGO ?= cargo
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+RELEASE := $(TARGET)/release
+EMULATOR := $(TARGET)/quick/antenv-emulator
+VENV := $(TARGET)/venv
+PYTHON_SOURCES := tests benches
+C_SOURCES := $(wildcard examples/c/*.c tests/c/*.c benches/*.c)
+C_WARNINGS := -Wall -Wextra -Werror -pedantic
+export CARGO_TARGET_DIR := $(TARGET)
+
+help: ## list what there is to do
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+build: ## build the library (shared and static), its header and the emulator
+	@scripts/need.sh cargo cc
+	@echo "== building the library (a release build takes a few minutes the first time)"
+	$(CARGO) build --release -p antenv --lib
+	@ln -sf libantenv.so $(RELEASE)/libantenv.so.0
+	@echo "== building the emulator"
+	$(CARGO) build --profile quick -p antenv-emulator
+
+demo: build ## run the C examples against an emulator of the API on this machine
+	@TARGET=$(TARGET) scripts/demo.sh
+
+test: build venv ## run every test, in every language
+	@scripts/need.sh cc c++ clang valgrind node npm openssl pkg-config
+	@echo "== Rust tests"
+	$(CARGO) test --profile quick -p antenv
+	$(CARGO) test --profile quick -p antenv-emulator
+	@echo "== C, conformance and interoperability tests"
+	$(VENV)/bin/python -m pytest tests
+
+bench: build venv ## measure the library beside its peers, in one run
+	@scripts/need.sh cc curl-config
+	$(VENV)/bin/python benches/bench.py
+
+header: ## generate include/antenv.h from src/ffi
+	@touch build.rs
+	$(CARGO) check -p antenv
+
+fmt: venv ## format everything
+	$(CARGO) fmt --all
+	$(VENV)/bin/ruff format -q $(PYTHON_SOURCES)
+
+lint: venv ## check formats, types and warnings, and that the committed header is the generated one
+	@scripts/need.sh cc c++ clang
+	@echo "== Rust"
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --profile quick -p antenv --all-targets -- -D warnings
+	$(CARGO) clippy --profile quick -p antenv-emulator --all-targets -- -D warnings
+	git diff --exit-code -- include/antenv.h
+	@echo "== C"
+	@for compiler in gcc clang; do for source in $(C_SOURCES); do \
+	  $$compiler -std=c11 $(C_WARNINGS) -Iinclude -fsyntax-only $$source || exit 1; done; done
+	@echo "== Python"
+	$(VENV)/bin/ruff check $(PYTHON_SOURCES)
+	$(VENV)/bin/ruff format --check $(PYTHON_SOURCES)
+	$(VENV)/bin/mypy
+
+install: build ## install the library and its header under PREFIX (DESTDIR in front, for packagers)
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(RELEASE)/libantenv.so $(DESTDIR)$(PREFIX)/lib/libantenv.so.$(VERSION)
+	ln -sf libantenv.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libantenv.so.0
+	ln -sf libantenv.so.0 $(DESTDIR)$(PREFIX)/lib/libantenv.so
+	install -m 644 $(RELEASE)/libantenv.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 include/antenv.h $(DESTDIR)$(PREFIX)/include/
+	sed 's/@VERSION@/$(VERSION)/' antenv.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/antenv.pc
+	install -m 755 $(EMULATOR) $(DESTDIR)$(PREFIX)/bin/
+
+venv: $(VENV)/.stamp
+$(VENV)/.stamp: tests/requirements.txt
+	@scripts/need.sh python3
+	@echo "== installing the Python packages that tests and lint use"
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+.PHONY: help build demo test bench header fmt lint install venv

@@ -1,0 +1,36 @@
+//! Generates the header and names the shared library as the system wants it.
+
+use std::env::var;
+
+fn main() {
+    for path in ["src/ffi", "src/error.rs", "cbindgen.toml", "build.rs"] {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    header();
+    match var("CARGO_CFG_TARGET_OS").as_deref() {
+        // nodelete: dlclose must not unmap code that the library's thread is running. Hiding all but the exported functions is
+        // done by rustc itself, which passes a version script of its own.
+        Ok("linux" | "android" | "freebsd" | "netbsd" | "openbsd") => {
+            println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libantenv.so.0");
+            println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+        }
+        Ok("macos") => println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libantenv.0.dylib"),
+        _ => {}
+    }
+}
+
+/// Writes include/antenv.h from src/ffi, if that changes it. In a folder that cannot be written (a package being built from its
+/// sources) the committed one stands.
+fn header() {
+    let root = var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let config = cbindgen::Config::from_file("cbindgen.toml").expect("cbindgen.toml is valid");
+    let mut text = Vec::new();
+    cbindgen::generate_with_config(&root, config).expect("src/ffi can be read").write(&mut text);
+    // cbindgen puts the type's name before each constant (ANTENV_STATUS_OK); the ABI's constants have the library's (ANTENV_OK).
+    let text = String::from_utf8(text).expect("UTF-8").replace("ANTENV_STATUS_", "ANTENV_");
+    let path = std::path::Path::new(&root).join("include/antenv.h");
+    if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+        let _ = std::fs::create_dir_all(path.with_file_name(""));
+        let _ = std::fs::write(&path, text);
+    }
+}

@@ -1,0 +1,291 @@
+//! Faults on demand: what a test asks to go wrong, for the next requests of an operation.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use hyper::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TRANSFER_ENCODING},
+};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    line::Ending,
+    reply::{ApiError, Reply},
+    route::OPERATIONS,
+};
+
+const GARBAGE: &[u8] = b"\x16\x03\x01 this is not HTTP \xff\xfe\r\n\r\n";
+
+/// The longest latency; a larger one is more likely a mistake of units than a wish.
+const MAX_LATENCY_MS: u64 = 3_600_000;
+
+/// Whether the emulator does what was asked before it misbehaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// The request is not processed, unless the fault shows its real reply.
+    #[default]
+    Before,
+    /// The request is processed; then its reply is replaced, lost or late.
+    After,
+}
+
+/// One fault, as posted to `/_emulator/faults`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    #[serde(default = "any_operation")]
+    operation: String,
+    #[serde(default = "once")]
+    count: u64,
+    #[serde(default)]
+    when: When,
+    #[serde(default, skip_serializing_if = "is_default")]
+    latency_ms: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    status: Option<u16>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    headers: Map<String, Value>,
+    /// `None` is absent, `Some(Null)` is the JSON text `null`.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
+    body: Option<Value>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    drop: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    reset: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    cut: Option<usize>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    garbage: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    close_after: bool,
+}
+
+/// What goes over the wire in the end.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A reply in good order.
+    Reply(Reply),
+    /// These bytes as they are, and then the end of the connection. The status is there when its line was among the bytes.
+    End {
+        /// What is written.
+        bytes: Vec<u8>,
+        /// How the connection ends.
+        ending: Ending,
+        /// The status, if one is sent.
+        status: Option<StatusCode>,
+    },
+}
+
+impl Fault {
+    /// Reads and checks a fault.
+    pub fn from_value(value: Value) -> Result<Fault, ApiError> {
+        let fault: Fault = serde_json::from_value(value).map_err(|error| ApiError::invalid(format!("not a fault: {error}")))?;
+        fault.check().map_err(ApiError::invalid)?;
+        Ok(fault)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let known = self.operation == "*" || OPERATIONS.iter().any(|row| row.name == self.operation);
+        if !known {
+            let names: Vec<&str> = OPERATIONS.iter().map(|row| row.name).collect();
+            return Err(format!("operation: must be \"*\" or one of {}", names.join(", ")));
+        }
+        if self.count == 0 {
+            return Err("count: must be at least 1".to_owned());
+        }
+        if self.latency_ms > MAX_LATENCY_MS {
+            return Err(format!("latency_ms: must be at most {MAX_LATENCY_MS}"));
+        }
+        if self.status.is_some_and(|status| !(200..=999).contains(&status)) {
+            return Err("status: must be from 200 to 999".to_owned());
+        }
+        for (name, value) in &self.headers {
+            header(name, value)?;
+        }
+        let line_faults = [self.drop, self.reset, self.garbage, self.cut.is_some(), self.close_after];
+        match line_faults.iter().filter(|set| **set).count() {
+            0 if self.latency_ms == 0 && self.canned_status().is_none() && self.headers.is_empty() => {
+                Err("the fault does nothing: give latency_ms, status, headers, body, drop, reset, cut, garbage or close_after"
+                    .to_owned())
+            }
+            0 | 1 => Ok(()),
+            _ => Err("only one of drop, reset, cut, garbage and close_after can happen".to_owned()),
+        }
+    }
+
+    /// How long to wait at this point.
+    pub fn latency(&self, now: When) -> Option<Duration> {
+        (self.when == now && self.latency_ms > 0).then(|| Duration::from_millis(self.latency_ms))
+    }
+
+    /// Whether the request is processed at all.
+    pub fn processes(&self) -> bool {
+        let replies = !(self.drop || self.reset || self.garbage);
+        self.when == When::After || (replies && self.canned_status().is_none())
+    }
+
+    /// What is sent. `real` is the reply of a request that was processed.
+    pub fn outcome(&self, real: Option<Reply>, request_id: &str) -> Outcome {
+        let lost = |bytes: &[u8], ending| Outcome::End { bytes: bytes.to_vec(), ending, status: None };
+        if self.drop {
+            return lost(b"", Ending::Close);
+        }
+        if self.reset {
+            return lost(b"", Ending::Reset);
+        }
+        if self.garbage {
+            return lost(GARBAGE, Ending::Close);
+        }
+        let mut reply = match (self.canned_status(), real) {
+            (None, Some(real)) => real,
+            (status, _) => self.canned(status.unwrap_or(StatusCode::OK), request_id),
+        };
+        let mut own_framing = false;
+        for (name, value) in &self.headers {
+            let Ok((name, value)) = header(name, value) else {
+                continue;
+            };
+            own_framing |= name == CONTENT_LENGTH || name == TRANSFER_ENCODING;
+            match value {
+                Some(value) => drop(reply.headers.insert(name, value)),
+                None => drop(reply.headers.remove(name)),
+            }
+        }
+        // hyper would rightly refuse to send framing that lies.
+        if self.cut.is_none() && !self.close_after && !own_framing {
+            return Outcome::Reply(reply);
+        }
+        Outcome::End {
+            bytes: written_out(&reply, self.cut.unwrap_or(usize::MAX)),
+            ending: Ending::Close,
+            status: Some(reply.status),
+        }
+    }
+
+    fn canned_status(&self) -> Option<StatusCode> {
+        match self.status {
+            Some(status) => StatusCode::from_u16(status).ok(),
+            None => self.body.as_ref().map(|_| StatusCode::OK),
+        }
+    }
+
+    fn canned(&self, status: StatusCode, request_id: &str) -> Reply {
+        if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+            let mut reply = Reply::with_status(status, "").identified(request_id);
+            reply.headers.remove(CONTENT_TYPE);
+            return reply;
+        }
+        let own_id = self.body.as_ref().and_then(|body| body["request_id"].as_str());
+        let reply = match &self.body {
+            None if status.is_client_error() || status.is_server_error() => {
+                ApiError::new(status, "This error was asked for (POST /_emulator/faults).").reply(request_id)
+            }
+            None => Reply::with_status(status, ""),
+            Some(Value::String(text)) => Reply::with_status(status, text.clone()),
+            Some(body) => Reply::with_status(status, body.to_string()),
+        };
+        reply.identified(own_id.unwrap_or(request_id))
+    }
+}
+
+/// A header to set, or with `null` to leave out.
+fn header(name: &str, value: &Value) -> Result<(HeaderName, Option<HeaderValue>), String> {
+    let parsed = HeaderName::try_from(name).map_err(|_| format!("headers: {name:?} is not a header name"))?;
+    let text = match value {
+        Value::Null => return Ok((parsed, None)),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return Err(format!("headers: the value of {name:?} must be a string, a number or null")),
+    };
+    match HeaderValue::try_from(text) {
+        Ok(value) => Ok((parsed, Some(value))),
+        Err(_) => Err(format!("headers: the value of {name:?} cannot stand in a header")),
+    }
+}
+
+/// The reply as HTTP/1.1, with at most `limit` bytes of its body.
+fn written_out(reply: &Reply, limit: usize) -> Vec<u8> {
+    let reason = reply.status.canonical_reason().unwrap_or("Unknown");
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", reply.status.as_u16()).into_bytes();
+    let mut line = |name: &HeaderName, value: &[u8]| {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(b"\r\n");
+    };
+    for (name, value) in &reply.headers {
+        line(name, value.as_bytes());
+    }
+    if needs_length(reply.status, &reply.headers) {
+        line(&CONTENT_LENGTH, reply.body.len().to_string().as_bytes());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(&reply.body[..limit.min(reply.body.len())]);
+    bytes
+}
+
+fn needs_length(status: StatusCode, headers: &HeaderMap) -> bool {
+    status != StatusCode::NO_CONTENT
+        && status != StatusCode::NOT_MODIFIED
+        && !headers.contains_key(CONTENT_LENGTH)
+        && !headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// The faults that are still to happen, in the order they were posted.
+#[derive(Default)]
+pub struct Faults(Mutex<VecDeque<Fault>>);
+
+impl Faults {
+    /// Takes the first fault that fits a request; `None` is a request to no operation.
+    pub fn take(&self, operation: Option<&str>) -> Option<Fault> {
+        let mut faults = self.lock();
+        let fits = |fault: &Fault| fault.operation == "*" || Some(fault.operation.as_str()) == operation;
+        let position = faults.iter().position(fits)?;
+        if faults[position].count > 1 {
+            faults[position].count -= 1;
+            return Some(faults[position].clone());
+        }
+        faults.remove(position)
+    }
+
+    /// Adds faults at the end.
+    pub fn append(&self, more: Vec<Fault>) {
+        self.lock().extend(more);
+    }
+
+    /// What is left.
+    pub fn list(&self) -> Vec<Fault> {
+        self.lock().iter().cloned().collect()
+    }
+
+    /// Forgets them; returns how many there were.
+    pub fn clear(&self) -> usize {
+        std::mem::take(&mut *self.lock()).len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Fault>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn any_operation() -> String {
+    "*".to_owned()
+}
+
+fn once() -> u64 {
+    1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,384 @@
+//! A work item and the rules of its life. Pure: no database, no clock of its own, no HTTP.
+//!
+//! ```text
+//!            claimed by a poll          ack              first heartbeat
+//!   queued ────────────────────► queued ───► starting ─────────────────► active ◄─┐ heartbeat
+//!     ▲  ▲   (again when the claim │                │                     │  │  └──┘
+//!     │  └── grows too old) ───────┘                │ stop           stop │  │
+//!     │                                             └──────► stopping ◄───┘  │ the lease expires
+//!     │                                                         │ the lease  │
+//!     └─────────────────────────────────────────────────────────┼────────────┘
+//!                                                               ▼ expires
+//!   any state ── stop with force; queued ── stop ──────────► stopped
+//! ```
+//!
+//! A starting item has no lease yet, and therefore none that could expire: it stays until its first heartbeat or a stop, as in
+//! the real service.
+
+use rusqlite::{
+    Row, ToSql,
+    types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
+};
+use serde_json::{Map, Value, json};
+
+use crate::clock::{self, Micros};
+
+/// Where an item stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Queued,
+    Starting,
+    Active,
+    Stopping,
+    Stopped,
+}
+
+const STATES: [(State, &str); 5] = [
+    (State::Queued, "queued"),
+    (State::Starting, "starting"),
+    (State::Active, "active"),
+    (State::Stopping, "stopping"),
+    (State::Stopped, "stopped"),
+];
+
+impl State {
+    /// The API's word for it.
+    pub fn name(self) -> &'static str {
+        STATES[self as usize].1
+    }
+}
+
+impl ToSql for State {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.name().into())
+    }
+}
+
+impl FromSql for State {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<State> {
+        let text = value.as_str()?;
+        let found = STATES.iter().find(|(_, name)| *name == text);
+        found.map(|(state, _)| *state).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+/// A work item.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub id: String,
+    pub environment_id: String,
+    /// `{"type": …, "id": …}`.
+    pub data: Value,
+    pub metadata: Map<String, Value>,
+    pub state: State,
+    pub created_at: Micros,
+    /// When a poll last handed it out, while it is queued.
+    pub claimed_at: Option<Micros>,
+    pub acknowledged_at: Option<Micros>,
+    pub started_at: Option<Micros>,
+    pub latest_heartbeat_at: Option<Micros>,
+    pub ttl_seconds: Option<i64>,
+    pub lease_expires_at: Option<Micros>,
+    pub stop_requested_at: Option<Micros>,
+    pub stopped_at: Option<Micros>,
+}
+
+/// What a heartbeat must be based on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expectation<'a> {
+    /// The beat is unconditional.
+    Nothing,
+    /// The item has had no heartbeat.
+    NoHeartbeat,
+    /// The previous heartbeat's text, byte for byte.
+    Last(&'a str),
+}
+
+/// How a heartbeat went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// The lease runs from now.
+    Extended,
+    /// The item is stopping or stopped: the worker is to learn so, and the lease is left alone.
+    NotExtended,
+    /// Somebody else holds the item, or nobody does.
+    PreconditionFailed,
+}
+
+/// The item is in a state that does not allow this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+impl Item {
+    /// A new item, in the queue.
+    pub fn new(id: String, environment_id: String, data: Value, metadata: Map<String, Value>, now: Micros) -> Item {
+        Item {
+            id,
+            environment_id,
+            data,
+            metadata,
+            state: State::Queued,
+            created_at: now,
+            claimed_at: None,
+            acknowledged_at: None,
+            started_at: None,
+            latest_heartbeat_at: None,
+            ttl_seconds: None,
+            lease_expires_at: None,
+            stop_requested_at: None,
+            stopped_at: None,
+        }
+    }
+
+    /// A worker says that it has the item. Saying so again is fine, for the first reply may have been lost.
+    pub fn acknowledge(&mut self, now: Micros) -> Result<(), Refused> {
+        match self.state {
+            State::Queued => {
+                self.state = State::Starting;
+                self.acknowledged_at = Some(now);
+                self.claimed_at = None;
+                Ok(())
+            }
+            State::Starting => Ok(()),
+            State::Active | State::Stopping | State::Stopped => Err(Refused),
+        }
+    }
+
+    /// A worker says that it is alive.
+    pub fn heartbeat(&mut self, now: Micros, expected: Expectation, ttl_seconds: i64) -> Beat {
+        match self.state {
+            State::Queued => return Beat::PreconditionFailed,
+            State::Stopping | State::Stopped => return Beat::NotExtended,
+            State::Starting | State::Active => {}
+        }
+        let met = match (expected, self.latest_heartbeat_at) {
+            (Expectation::Nothing, _) | (Expectation::NoHeartbeat, None) => true,
+            (Expectation::Last(text), Some(last)) => text == clock::heartbeat_text(last),
+            (Expectation::NoHeartbeat, Some(_)) | (Expectation::Last(_), None) => false,
+        };
+        if !met {
+            return Beat::PreconditionFailed;
+        }
+        // Two beats within one microsecond, or a clock set back, must still be told apart.
+        let at = self.latest_heartbeat_at.map_or(now, |last| now.max(last + 1));
+        self.latest_heartbeat_at = Some(at);
+        self.started_at.get_or_insert(at);
+        self.ttl_seconds = Some(ttl_seconds);
+        self.lease_expires_at = Some(at + ttl_seconds * 1_000_000);
+        self.state = State::Active;
+        Beat::Extended
+    }
+
+    /// Somebody wants the item stopped: at once with force, otherwise as soon as its worker agrees.
+    pub fn stop(&mut self, now: Micros, force: bool) -> Result<(), Refused> {
+        match self.state {
+            State::Stopped => return Err(Refused),
+            State::Stopping if !force => return Ok(()),
+            State::Starting | State::Active if !force => self.state = State::Stopping,
+            State::Queued | State::Starting | State::Active | State::Stopping => self.end(now),
+        }
+        self.stop_requested_at.get_or_insert(now);
+        Ok(())
+    }
+
+    /// The lease ran out. `true` when the item is in the queue again.
+    pub fn expire(&mut self, now: Micros) -> bool {
+        if self.lease_expires_at.is_none_or(|end| end >= now) {
+            return false;
+        }
+        match self.state {
+            State::Active => {
+                self.state = State::Queued;
+                self.claimed_at = None;
+                self.acknowledged_at = None;
+                self.started_at = None;
+                self.latest_heartbeat_at = None;
+                self.ttl_seconds = None;
+                self.lease_expires_at = None;
+                true
+            }
+            State::Stopping => {
+                self.end(now);
+                false
+            }
+            State::Queued | State::Starting | State::Stopped => false,
+        }
+    }
+
+    fn end(&mut self, now: Micros) {
+        self.state = State::Stopped;
+        self.stopped_at = Some(now);
+        self.claimed_at = None;
+        self.lease_expires_at = None;
+    }
+
+    /// The text that the next heartbeat must echo. An item that was stopped before its first beat answers with the time of the
+    /// stop, because the API promises a string.
+    pub fn last_heartbeat(&self) -> Option<String> {
+        let stopped = self.stop_requested_at.or(self.stopped_at);
+        self.latest_heartbeat_at.or(stopped).map(clock::heartbeat_text)
+    }
+
+    /// The object that the API sends. The secret is there only in the reply of a poll.
+    pub fn object(&self, secret: Option<&str>) -> Value {
+        let time = |at: Option<Micros>| at.map(clock::text);
+        let mut object = json!({
+            "id": self.id,
+            "acknowledged_at": time(self.acknowledged_at),
+            "created_at": clock::text(self.created_at),
+            "data": self.data,
+            "environment_id": self.environment_id,
+            "latest_heartbeat_at": self.latest_heartbeat_at.map(clock::heartbeat_text),
+            "metadata": self.metadata,
+        });
+        if let Some(secret) = secret {
+            object["secret"] = secret.into();
+        }
+        object["started_at"] = time(self.started_at).into();
+        object["state"] = self.state.name().into();
+        object["stop_requested_at"] = time(self.stop_requested_at).into();
+        object["stopped_at"] = time(self.stopped_at).into();
+        object["type"] = "work".into();
+        object
+    }
+
+    /// Reads a row of the table `work`.
+    pub fn from_row(row: &Row) -> rusqlite::Result<Item> {
+        let json = |column: &str| -> rusqlite::Result<Value> {
+            let text = row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?;
+            serde_json::from_str(text).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+        };
+        Ok(Item {
+            id: row.get("id")?,
+            environment_id: row.get("environment_id")?,
+            data: json("data")?,
+            metadata: match json("metadata")? {
+                Value::Object(metadata) => metadata,
+                _ => Map::new(),
+            },
+            state: row.get("state")?,
+            created_at: row.get("created_at")?,
+            claimed_at: row.get("claimed_at")?,
+            acknowledged_at: row.get("acknowledged_at")?,
+            started_at: row.get("started_at")?,
+            latest_heartbeat_at: row.get("latest_heartbeat_at")?,
+            ttl_seconds: row.get("ttl_seconds")?,
+            lease_expires_at: row.get("lease_expires_at")?,
+            stop_requested_at: row.get("stop_requested_at")?,
+            stopped_at: row.get("stopped_at")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: i64 = 10;
+
+    fn item(state: State) -> Item {
+        let mut item = Item::new("w".into(), "e".into(), json!({}), Map::new(), 1);
+        if state == State::Queued {
+            return item;
+        }
+        item.acknowledge(2).unwrap();
+        if state == State::Starting {
+            return item;
+        }
+        item.heartbeat(3, Expectation::NoHeartbeat, TTL);
+        match state {
+            State::Stopping => item.stop(4, false).unwrap(),
+            State::Stopped => item.stop(4, true).unwrap(),
+            _ => {}
+        }
+        assert_eq!(item.state, state);
+        item
+    }
+
+    #[test]
+    fn every_event_in_every_state_leads_where_the_diagram_says() {
+        use State::*;
+        type Event = fn(&mut Item) -> &'static str;
+        let ack: Event = |item| item.acknowledge(9).map_or("refused", |()| "ok");
+        let stop: Event = |item| item.stop(9, false).map_or("refused", |()| "ok");
+        let force: Event = |item| item.stop(9, true).map_or("refused", |()| "ok");
+        let beat: Event = |item| match item.heartbeat(9, Expectation::Nothing, TTL) {
+            Beat::Extended => "extended",
+            Beat::NotExtended => "not extended",
+            Beat::PreconditionFailed => "precondition",
+        };
+        let expire: Event = |item| if item.expire(i64::MAX) { "queued again" } else { "" };
+        #[rustfmt::skip]
+        let table = [
+            ("ack",    ack,    Queued,   "ok",           Starting),
+            ("ack",    ack,    Starting, "ok",           Starting),
+            ("ack",    ack,    Active,   "refused",      Active),
+            ("ack",    ack,    Stopping, "refused",      Stopping),
+            ("ack",    ack,    Stopped,  "refused",      Stopped),
+            ("beat",   beat,   Queued,   "precondition", Queued),
+            ("beat",   beat,   Starting, "extended",     Active),
+            ("beat",   beat,   Active,   "extended",     Active),
+            ("beat",   beat,   Stopping, "not extended", Stopping),
+            ("beat",   beat,   Stopped,  "not extended", Stopped),
+            ("stop",   stop,   Queued,   "ok",           Stopped),
+            ("stop",   stop,   Starting, "ok",           Stopping),
+            ("stop",   stop,   Active,   "ok",           Stopping),
+            ("stop",   stop,   Stopping, "ok",           Stopping),
+            ("stop",   stop,   Stopped,  "refused",      Stopped),
+            ("force",  force,  Queued,   "ok",           Stopped),
+            ("force",  force,  Starting, "ok",           Stopped),
+            ("force",  force,  Active,   "ok",           Stopped),
+            ("force",  force,  Stopping, "ok",           Stopped),
+            ("force",  force,  Stopped,  "refused",      Stopped),
+            ("expire", expire, Queued,   "",             Queued),
+            ("expire", expire, Starting, "",             Starting),
+            ("expire", expire, Active,   "queued again", Queued),
+            ("expire", expire, Stopping, "",             Stopped),
+            ("expire", expire, Stopped,  "",             Stopped),
+        ];
+        for (name, event, from, outcome, to) in table {
+            let mut item = item(from);
+            assert_eq!(event(&mut item), outcome, "{name} of {from:?}");
+            assert_eq!(item.state, to, "{name} of {from:?}");
+            assert_eq!(item.stopped_at.is_some(), to == Stopped, "{name} of {from:?}");
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_counts_only_when_its_expectation_is_met() {
+        let started = item(State::Active);
+        let text = started.last_heartbeat().unwrap();
+        let cases = [
+            (State::Starting, Expectation::Nothing, true),
+            (State::Starting, Expectation::NoHeartbeat, true),
+            (State::Starting, Expectation::Last(&text), false),
+            (State::Active, Expectation::Nothing, true),
+            (State::Active, Expectation::NoHeartbeat, false),
+            (State::Active, Expectation::Last(&text), true),
+            (State::Active, Expectation::Last("1970-01-01T00:00:00.000003Z"), false),
+            (State::Active, Expectation::Last(""), false),
+        ];
+        for (state, expected, met) in cases {
+            let mut item = item(state);
+            let beat = item.heartbeat(9, expected, TTL);
+            assert_eq!(beat == Beat::Extended, met, "{state:?} {expected:?}");
+        }
+    }
+
+    #[test]
+    fn heartbeats_of_one_moment_differ() {
+        let mut item = item(State::Active);
+        let first = item.last_heartbeat().unwrap();
+        item.heartbeat(0, Expectation::Last(&first), TTL);
+        assert!(item.last_heartbeat().unwrap() > first);
+    }
+
+    #[test]
+    fn a_lease_ends_only_after_its_last_microsecond() {
+        let mut item = item(State::Active);
+        let end = item.lease_expires_at.unwrap();
+        assert!(!item.expire(end));
+        assert!(item.expire(end + 1));
+        assert_eq!((item.acknowledged_at, item.started_at, item.latest_heartbeat_at), (None, None, None));
+    }
+}

@@ -1,0 +1,240 @@
+//! The Environments API on localhost, for development and tests.
+//!
+//! ```no_run
+//! use antenv_emulator::{Config, Emulator};
+//!
+//! let emulator = Emulator::start(Config { port: 0, ..Config::default() })?;
+//! println!("{}", emulator.url());
+//! emulator.shutdown();
+//! # Ok::<(), antenv_emulator::StartError>(())
+//! ```
+//!
+//! Where to look: a request arrives in [`server`] over a [`line`], and walks through [`service`], which finds its row in the
+//! table of [`route`], records it in the [`request_log`], lets one of the [`faults`] have it, and checks [`access`]. The
+//! operations are in [`environments`] (whose configs follow [`config_rules`]), [`work`], [`poll`] and [`sessions`]. The life of
+//! a work item is in [`item`], pure; [`queue`] applies it to the [`store`]. [`control`] is what tests do behind the API's back.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod access;
+mod clock;
+mod config_rules;
+mod control;
+mod environments;
+mod faults;
+mod ids;
+mod item;
+mod line;
+mod page;
+mod poll;
+mod query;
+mod queue;
+mod reply;
+mod request_log;
+mod route;
+mod server;
+mod service;
+mod sessions;
+mod store;
+mod work;
+
+use std::{
+    fmt, io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{runtime::Runtime, sync::watch};
+
+pub use access::Auth;
+
+/// How an emulator is to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name or address to listen on.
+    pub host: String,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+    /// The file that keeps the state; without one it lives in memory.
+    pub data: Option<PathBuf>,
+    /// How strictly credentials are checked.
+    pub auth: Auth,
+    /// How many seconds a heartbeat extends a lease when it does not say itself.
+    pub lease_ttl: u32,
+    /// How many requests the log keeps.
+    pub request_log: usize,
+    /// The number of threads that serve requests.
+    pub threads: usize,
+    /// Write one line a request to standard error.
+    pub verbose: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            host: "127.0.0.1".to_owned(),
+            port: 8787,
+            data: None,
+            auth: Auth::Strict,
+            lease_ttl: 300,
+            request_log: 10_000,
+            threads: 2,
+            verbose: false,
+        }
+    }
+}
+
+/// Why an emulator did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address cannot be had.
+    Listen {
+        /// The host asked for.
+        host: String,
+        /// The port asked for.
+        port: u16,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The data file cannot be used.
+    Data {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No threads.
+    Threads(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Listen { host, port, source } => write!(f, "cannot listen on {host} port {port}: {source}"),
+            StartError::Data { file, reason } => write!(f, "cannot use the data file {}: {reason}", file.display()),
+            StartError::Threads(source) => write!(f, "cannot start threads: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running emulator, on threads of its own. Dropping it ends it.
+pub struct Emulator {
+    app: Arc<App>,
+    runtime: Option<Runtime>,
+    finished: mpsc::Receiver<()>,
+}
+
+impl Emulator {
+    /// Starts an emulator. It accepts connections when this returns. May be called from anywhere, async code included.
+    pub fn start(config: Config) -> Result<Emulator, StartError> {
+        let listen_error = |source| StartError::Listen { host: config.host.clone(), port: config.port, source };
+        let store = store::Store::open(config.data.as_deref())
+            .map_err(|reason| StartError::Data { file: config.data.clone().unwrap_or_default(), reason })?;
+        let listener = server::listen(&config.host, config.port).map_err(listen_error)?;
+        let url = server::url(&listener).map_err(listen_error)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.threads.max(1))
+            .thread_name("antenv-emulator")
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(listener).map_err(listen_error)?
+        };
+        let app = Arc::new(App {
+            log: request_log::RequestLog::new(config.request_log),
+            config,
+            url,
+            store,
+            clock: clock::Clock::default(),
+            waiting: queue::Waiting::default(),
+            faults: faults::Faults::default(),
+            polls_waiting: AtomicUsize::new(0),
+            connections_open: AtomicUsize::new(0),
+            connections_total: AtomicU64::new(0),
+            stop: watch::Sender::new(false),
+        });
+        let (finish, finished) = mpsc::channel();
+        let serving = app.clone();
+        runtime.spawn(async move {
+            server::run(serving, listener).await;
+            let _ = finish.send(());
+        });
+        Ok(Emulator { app, runtime: Some(runtime), finished })
+    }
+
+    /// The base URL, such as `http://127.0.0.1:8787`.
+    pub fn url(&self) -> &str {
+        &self.app.url
+    }
+
+    /// Ends the emulator: requests under way are finished (held polls at once, with nothing), connections are closed. Takes about
+    /// a second at most.
+    pub fn shutdown(self) {}
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        self.app.stop.send_replace(true);
+        let _ = self.finished.recv_timeout(Duration::from_secs(3));
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Everything that the handlers share.
+struct App {
+    config: Config,
+    url: String,
+    store: store::Store,
+    clock: clock::Clock,
+    waiting: queue::Waiting,
+    faults: faults::Faults,
+    log: request_log::RequestLog,
+    polls_waiting: AtomicUsize,
+    connections_open: AtomicUsize,
+    connections_total: AtomicU64,
+    stop: watch::Sender<bool>,
+}
+
+impl App {
+    /// Returns once the emulator is to end.
+    async fn stopped(&self) {
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    fn connections(&self) -> Value {
+        json!({
+            "open": self.connections_open.load(Ordering::SeqCst),
+            "total": self.connections_total.load(Ordering::SeqCst),
+            "polls_waiting": self.polls_waiting.load(Ordering::SeqCst),
+        })
+    }
+
+    /// Forgets everything, and lets held polls find out.
+    fn reset(&self) -> Result<(), rusqlite::Error> {
+        self.store.clear()?;
+        self.faults.clear();
+        self.log.clear();
+        self.clock.set_offset(0);
+        self.waiting.clear();
+        self.waiting.wake_all();
+        Ok(())
+    }
+}

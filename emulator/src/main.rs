@@ -1,0 +1,117 @@
+//! The command: options in, the base URL on standard output, and an orderly end at SIGTERM or SIGINT.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use antenv_emulator::{Auth, Config, Emulator};
+use clap::{Parser, error::ErrorKind};
+
+/// Serves the Environments API on localhost, for development and tests.
+///
+/// The first line on standard output is the base URL, written once connections are accepted. Any non-empty API key will do;
+/// environment keys are issued by `POST /_emulator/environment_keys`. SIGTERM and SIGINT end it.
+#[derive(Parser)]
+#[command(name = "antenv-emulator", version)]
+struct Options {
+    /// The name or address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+
+    /// The port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8787)]
+    port: u16,
+
+    /// Keep the state in this SQLite file, made if it is not there; without it the state lives in memory
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+
+    /// How strictly credentials are checked
+    #[arg(long, value_enum, default_value_t = Auth::Strict)]
+    auth: Auth,
+
+    /// How long a heartbeat extends a lease, unless it asks for another time
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    lease_ttl: u32,
+
+    /// How many requests to keep for GET /_emulator/requests
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    request_log: usize,
+
+    /// How many threads serve requests
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+
+    /// Write one line a request to standard error
+    #[arg(long)]
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
+        Err(error) => return fail(2, &format!("{} (--help tells more)", one_line(&error.to_string()))),
+    };
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error.to_string()),
+    }
+}
+
+fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
+    let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before the URL is out: whoever has read it may send a signal.
+    let signal = waiting.block_on(async { signals() })?;
+    let emulator = Emulator::start(Config {
+        host: options.host,
+        port: options.port,
+        data: options.data,
+        auth: options.auth,
+        lease_ttl: options.lease_ttl,
+        request_log: options.request_log,
+        threads: usize::from(options.threads),
+        verbose: options.verbose,
+    })?;
+    // Nobody reading is no reason not to serve.
+    let _ = writeln!(io::stdout(), "{}", emulator.url()).and_then(|()| io::stdout().flush());
+    waiting.block_on(signal);
+    emulator.shutdown();
+    Ok(())
+}
+
+#[cfg(unix)]
+fn signals() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(windows)]
+fn signals() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        interrupt.recv().await;
+    })
+}
+
+/// What is wrong, without the usage that clap adds below it.
+fn one_line(message: &str) -> String {
+    let about = message.split("\n\nUsage:").next().unwrap_or(message);
+    let about = about.split("\n\nFor more").next().unwrap_or(about);
+    let words: Vec<&str> = about.split_whitespace().collect();
+    words.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    eprintln!("antenv-emulator: {message}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,312 @@
+//! The work queue over the database: finding items, applying the rules of `item.rs`, handing items out.
+//!
+//! Expired leases are settled at the beginning of each operation on an environment. Nobody can see an item without such an
+//! operation, so no background task is needed and the clock may jump.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
+
+use crate::{
+    App,
+    clock::{self, Micros},
+    environments, ids,
+    item::{Item, State},
+    reply::ApiError,
+};
+
+/// How long a claim without acknowledgement lasts when the poll does not say.
+pub const DEFAULT_RECLAIM_MS: i64 = 5000;
+
+/// How far back `workers_polling` looks.
+const POLLING_WINDOW: Micros = 30_000_000;
+
+/// What lives in memory beside the table: who waits for work, and who asked for it lately.
+#[derive(Default)]
+pub struct Waiting {
+    arrivals: Mutex<HashMap<String, Arc<Notify>>>,
+    workers: Mutex<HashMap<(String, String), Micros>>,
+}
+
+impl Waiting {
+    /// Signalled once for each item that becomes free. Waiters are served in the order they came, and one that gives up passes
+    /// its signal on.
+    pub fn arrivals(&self, environment_id: &str) -> Arc<Notify> {
+        let mut arrivals = lock(&self.arrivals);
+        match arrivals.get(environment_id) {
+            Some(notify) => notify.clone(),
+            None => arrivals.entry(environment_id.to_owned()).or_default().clone(),
+        }
+    }
+
+    /// Wakes one waiter for each of `items` new items.
+    pub fn announce(&self, environment_id: &str, items: usize) {
+        if items == 0 {
+            return;
+        }
+        let arrivals = self.arrivals(environment_id);
+        for _ in 0..items {
+            arrivals.notify_one();
+        }
+    }
+
+    /// Makes every waiter look again.
+    pub fn wake_all(&self) {
+        for notify in lock(&self.arrivals).values() {
+            notify.notify_waiters();
+        }
+    }
+
+    /// Notes that a worker asked for work.
+    pub fn saw_worker(&self, environment_id: &str, worker_id: &str, now: Micros) {
+        let mut workers = lock(&self.workers);
+        workers.insert((environment_id.to_owned(), worker_id.to_owned()), now);
+        if workers.len() > 10_000 {
+            workers.retain(|_, seen| *seen >= now - POLLING_WINDOW);
+        }
+    }
+
+    /// Forgets the workers seen.
+    pub fn clear(&self) {
+        lock(&self.workers).clear();
+    }
+
+    fn workers_polling(&self, environment_id: &str, now: Micros) -> usize {
+        let recent = |(key, seen): &(&(String, String), &Micros)| key.0 == environment_id && **seen >= now - POLLING_WINDOW;
+        lock(&self.workers).iter().filter(recent).count()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a poll found.
+pub enum Claim {
+    /// The item, now claimed, and its secret.
+    Item(Box<Item>, String),
+    /// Nothing; something may fall due at this time.
+    Nothing(Option<Micros>),
+}
+
+/// Runs a transaction on an environment's queue, with expired leases settled first and waiters woken afterwards.
+pub fn on_environment<T>(
+    app: &App,
+    environment_id: &str,
+    work: impl FnOnce(&Transaction, Micros) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    let now = app.clock.now();
+    if app.store.read(|connection| has_expired_leases(connection, environment_id, now))? {
+        // A transaction of its own: a refusal below must not undo what time has done.
+        let requeued = app.store.write(|transaction| settle_leases(transaction, environment_id, now))?;
+        app.waiting.announce(environment_id, requeued);
+    }
+    app.store.write(|transaction| work(transaction, now))
+}
+
+/// Runs a transaction on one item and stores what the closure made of it.
+pub fn on_item<T>(
+    app: &App,
+    environment_id: &str,
+    work_id: &str,
+    work: impl FnOnce(&mut Item, Micros) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    on_environment(app, environment_id, |transaction, now| {
+        let mut item = find(transaction, environment_id, work_id)?;
+        let result = work(&mut item, now)?;
+        save(transaction, &item)?;
+        Ok(result)
+    })
+}
+
+/// Puts items into the queue of a self-hosted environment, each with a first token. Returns them with their secrets.
+pub fn enqueue(
+    app: &App,
+    environment_id: &str,
+    count: usize,
+    mut describe: impl FnMut(&Transaction, Micros) -> Result<(Value, Map<String, Value>), ApiError>,
+) -> Result<Vec<(Item, String)>, ApiError> {
+    let items = on_environment(app, environment_id, |transaction, now| {
+        let environment = environments::find(transaction, environment_id)?;
+        if environment.archived {
+            return Err(environments::archived(environment_id));
+        }
+        if !environment.self_hosted {
+            return Err(ApiError::invalid(format!(
+                "The environment {environment_id:?} is a cloud environment and has no work queue."
+            )));
+        }
+        let mut items = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (data, metadata) = describe(transaction, now)?;
+            let item = Item::new(ids::work(), environment_id.to_owned(), data, metadata, now);
+            insert(transaction, &item)?;
+            let secret = deliver(app, transaction, &item.id, None, now)?;
+            items.push((item, secret));
+        }
+        Ok(items)
+    })?;
+    app.waiting.announce(environment_id, items.len());
+    Ok(items)
+}
+
+/// Claims the oldest item that is free, or whose claim is older than `reclaim_ms`.
+pub fn claim(app: &App, environment_id: &str, reclaim_ms: i64, worker_id: Option<&str>) -> Result<Claim, ApiError> {
+    let reclaim = reclaim_ms.saturating_mul(1000);
+    on_environment(app, environment_id, |transaction, now| {
+        let environment = environments::find(transaction, environment_id)?;
+        if !environment.self_hosted {
+            return Err(ApiError::invalid(format!(
+                "The environment {environment_id:?} is a cloud environment and has no work queue."
+            )));
+        }
+        let mut oldest = transaction.prepare_cached(
+            "SELECT * FROM work WHERE seq = (SELECT min(seq) FROM (
+                 SELECT seq FROM (SELECT seq FROM work WHERE environment_id = ?1 AND state = 'queued'
+                                  AND claimed_at IS NULL ORDER BY seq LIMIT 1)
+                 UNION ALL
+                 SELECT min(seq) FROM work WHERE environment_id = ?1 AND state = 'queued' AND claimed_at <= ?2))",
+        )?;
+        let free = params![environment_id, now.saturating_sub(reclaim)];
+        match oldest.query_row(free, Item::from_row).optional()? {
+            Some(mut item) => {
+                item.claimed_at = Some(now);
+                save(transaction, &item)?;
+                let secret = deliver(app, transaction, &item.id, worker_id, now)?;
+                Ok(Claim::Item(Box::new(item), secret))
+            }
+            None => Ok(Claim::Nothing(next_due(transaction, environment_id, reclaim)?)),
+        }
+    })
+}
+
+/// The counters of `work.stats`.
+pub fn stats(app: &App, environment_id: &str) -> Result<Value, ApiError> {
+    on_environment(app, environment_id, |transaction, now| {
+        let (depth, pending, oldest): (i64, i64, Option<Micros>) = transaction
+            .prepare_cached(
+                "SELECT count(*) - count(claimed_at), count(claimed_at), min(created_at) FROM work
+                 WHERE environment_id = ?1 AND state = 'queued'",
+            )?
+            .query_row([environment_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(json!({
+            "depth": depth,
+            "oldest_queued_at": oldest.map(clock::text),
+            "pending": pending,
+            "type": "work_queue_stats",
+            "workers_polling": app.waiting.workers_polling(environment_id, now),
+        }))
+    })
+}
+
+/// An item of an environment; one of another environment is as unknown as one that never was.
+pub fn find(connection: &Connection, environment_id: &str, work_id: &str) -> Result<Item, ApiError> {
+    connection
+        .prepare_cached("SELECT * FROM work WHERE id = ?1 AND environment_id = ?2")?
+        .query_row([work_id, environment_id], Item::from_row)
+        .optional()?
+        .ok_or_else(|| ApiError::not_found(format!("There is no work item {work_id:?} in the environment {environment_id:?}.")))
+}
+
+/// Items older than the row `before`, newest first.
+pub fn list(connection: &Connection, environment_id: &str, before: i64, count: i64) -> rusqlite::Result<Vec<(i64, String)>> {
+    connection
+        .prepare_cached("SELECT * FROM work WHERE environment_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3")?
+        .query_map(params![environment_id, before, count], |row| {
+            Ok((row.get("seq")?, Item::from_row(row)?.object(None).to_string()))
+        })?
+        .collect()
+}
+
+fn next_due(connection: &Connection, environment_id: &str, reclaim: Micros) -> rusqlite::Result<Option<Micros>> {
+    let (claimed, leased): (Option<Micros>, Option<Micros>) = connection
+        .prepare_cached(
+            "SELECT (SELECT min(claimed_at) FROM work
+                     WHERE environment_id = ?1 AND state = 'queued' AND claimed_at IS NOT NULL),
+                    (SELECT min(lease_expires_at) FROM work
+                     WHERE environment_id = ?1 AND lease_expires_at IS NOT NULL)",
+        )?
+        .query_row([environment_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let reclaimed = claimed.map(|at| at.saturating_add(reclaim));
+    Ok([reclaimed, leased].into_iter().flatten().min())
+}
+
+fn has_expired_leases(connection: &Connection, environment_id: &str, now: Micros) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM work WHERE environment_id = ?1 AND lease_expires_at < ?2")?
+        .exists(params![environment_id, now])
+}
+
+fn settle_leases(transaction: &Transaction, environment_id: &str, now: Micros) -> rusqlite::Result<usize> {
+    let expired: Vec<Item> = transaction
+        .prepare_cached("SELECT * FROM work WHERE environment_id = ?1 AND lease_expires_at < ?2")?
+        .query_map(params![environment_id, now], Item::from_row)?
+        .collect::<Result<_, _>>()?;
+    let mut requeued = 0;
+    for mut item in expired {
+        requeued += usize::from(item.expire(now));
+        save(transaction, &item)?;
+    }
+    Ok(requeued)
+}
+
+/// Records that an item was handed out, and makes the secret that goes with it.
+fn deliver(
+    app: &App,
+    transaction: &Transaction,
+    work_id: &str,
+    worker_id: Option<&str>,
+    now: Micros,
+) -> rusqlite::Result<String> {
+    let token = ids::sessions_token();
+    transaction
+        .prepare_cached("INSERT INTO deliveries (token, work_id, worker_id, at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![token, work_id, worker_id, now])?;
+    let secret = json!({"sessions_token": token, "api_base_url": app.url});
+    Ok(URL_SAFE_NO_PAD.encode(secret.to_string()))
+}
+
+fn insert(transaction: &Transaction, item: &Item) -> rusqlite::Result<usize> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO work (id, environment_id, session_id, data, metadata, state, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            item.id,
+            item.environment_id,
+            item.data["id"].as_str().unwrap_or_default(),
+            item.data.to_string(),
+            Value::Object(item.metadata.clone()).to_string(),
+            State::Queued,
+            item.created_at,
+        ])
+}
+
+fn save(transaction: &Transaction, item: &Item) -> rusqlite::Result<usize> {
+    transaction
+        .prepare_cached(
+            "UPDATE work SET metadata = ?2, state = ?3, claimed_at = ?4, acknowledged_at = ?5, started_at = ?6,
+             latest_heartbeat_at = ?7, ttl_seconds = ?8, lease_expires_at = ?9, stop_requested_at = ?10, stopped_at = ?11
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            item.id,
+            Value::Object(item.metadata.clone()).to_string(),
+            item.state,
+            item.claimed_at,
+            item.acknowledged_at,
+            item.started_at,
+            item.latest_heartbeat_at,
+            item.ttl_seconds,
+            item.lease_expires_at,
+            item.stop_requested_at,
+            item.stopped_at,
+        ])
+}

@@ -1,0 +1,151 @@
+//! What goes back: a finished reply, or an error that becomes one.
+
+use hyper::{
+    HeaderMap, StatusCode,
+    body::Bytes,
+    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue},
+};
+use serde_json::{Map, Value, json};
+
+/// The header that names a request.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// A reply that is ready to be written.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// Every header but those of the framing.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// 200 with a JSON text.
+    pub fn json(body: impl Into<Bytes>) -> Reply {
+        Reply::with_status(StatusCode::OK, body)
+    }
+
+    /// 200 with a JSON value.
+    pub fn value(body: &Value) -> Reply {
+        Reply::json(body.to_string())
+    }
+
+    /// Any status with a JSON text.
+    pub fn with_status(status: StatusCode, body: impl Into<Bytes>) -> Reply {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Reply { status, headers, body: body.into() }
+    }
+
+    /// Puts the request id in the header.
+    pub fn identified(mut self, request_id: &str) -> Reply {
+        if let Ok(value) = HeaderValue::from_str(request_id) {
+            self.headers.insert(REQUEST_ID, value);
+        }
+        self
+    }
+}
+
+/// A refusal, in the API's terms.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    message: String,
+    details: Map<String, Value>,
+    allow: Option<HeaderValue>,
+}
+
+impl ApiError {
+    /// Any status; the error's type follows from it.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
+        ApiError { status, message: message.into(), details: Map::new(), allow: None }
+    }
+
+    /// 400: the request itself is wrong.
+    pub fn invalid(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 401: no credential, or one that is not known.
+    pub fn unauthenticated(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::UNAUTHORIZED, message)
+    }
+
+    /// 403: a credential that may not do this.
+    pub fn forbidden(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::FORBIDDEN, message)
+    }
+
+    /// 404.
+    pub fn not_found(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// 404 for an environment that never was or is deleted.
+    pub fn environment_not_found(id: &str) -> ApiError {
+        ApiError::not_found(format!("There is no environment {id:?}.")).code("environment_not_found")
+    }
+
+    /// 409: the thing is in another state.
+    pub fn conflict(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::CONFLICT, message)
+    }
+
+    /// 405, with the methods that the path does answer.
+    pub fn method_not_allowed(method: &str, path: &str, allowed: &str) -> ApiError {
+        ApiError {
+            allow: HeaderValue::from_str(allowed).ok(),
+            ..ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not a method of {path}; it answers {allowed}."))
+        }
+    }
+
+    /// Adds the machine-readable reason.
+    pub fn code(self, code: &str) -> ApiError {
+        self.detail("error_code", code.into())
+    }
+
+    /// Adds a field under `details`.
+    pub fn detail(mut self, key: &str, value: Value) -> ApiError {
+        self.details.insert(key.to_owned(), value);
+        self
+    }
+
+    /// The reply that says so.
+    pub fn reply(&self, request_id: &str) -> Reply {
+        let mut error = json!({"type": error_type(self.status), "message": self.message});
+        if !self.details.is_empty() {
+            error["details"] = Value::Object(self.details.clone());
+        }
+        let body = json!({"type": "error", "error": error, "request_id": request_id});
+        let mut reply = Reply::with_status(self.status, body.to_string());
+        if let Some(allow) = &self.allow {
+            reply.headers.insert(ALLOW, allow.clone());
+        }
+        reply
+    }
+}
+
+impl From<rusqlite::Error> for ApiError {
+    fn from(error: rusqlite::Error) -> ApiError {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("The emulator's database failed: {error}"))
+    }
+}
+
+/// The `error.type` that the API pairs with a status.
+pub fn error_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        409 => "conflict_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        504 => "timeout_error",
+        529 => "overloaded_error",
+        500.. => "api_error",
+        _ => "invalid_request_error",
+    }
+}

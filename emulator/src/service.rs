@@ -1,0 +1,221 @@
+//! The way of a request: read it, record it, let a fault have it, check who asks, do it, reply.
+
+use std::time::Instant;
+
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    HeaderMap, Request, Response, StatusCode,
+    body::{Body, Bytes, Incoming},
+    http::request::Parts,
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    App,
+    access::{self, Caller},
+    control, environments,
+    faults::{Outcome, When},
+    ids,
+    line::{Line, TakenOver},
+    poll,
+    query::Query,
+    reply::{ApiError, Reply},
+    request_log,
+    route::{self, Ids, Operation, Row},
+    sessions, work,
+};
+
+/// The largest body of an API request.
+const MAX_BODY: usize = 8 << 20;
+
+/// The largest body of a control request: a fault may carry a very large reply.
+const MAX_CONTROL_BODY: usize = 256 << 20;
+
+/// The beta that the whole API belongs to.
+const BETA: &str = "managed-agents-2026-04-01";
+
+/// A request that has arrived whole. The body is missing when it was too large.
+struct Call {
+    parts: Parts,
+    body: Option<Bytes>,
+}
+
+/// Answers one request, or ends its connection.
+pub async fn serve(app: &App, line: &Line, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, TakenOver> {
+    let (parts, body) = request.into_parts();
+    let request_id = ids::request();
+    if parts.uri.path().starts_with("/_emulator/") {
+        let Ok(body) = read(body, MAX_CONTROL_BODY).await else {
+            return Err(TakenOver);
+        };
+        let reply = control::answer(app, &parts, body).unwrap_or_else(|error| error.reply(&request_id));
+        return Ok(response(reply.identified(&request_id)));
+    }
+
+    // A request that was not received whole is none: there is nobody left to answer.
+    let Ok(body) = read(body, MAX_BODY).await else {
+        return Err(TakenOver);
+    };
+    let started = Instant::now();
+    let route = route::find(&parts.method, parts.uri.path());
+    let operation = route.as_ref().ok().map(|(row, _)| row.name);
+    let handling = app.log.begin(operation, &parts, body.as_deref().unwrap_or_default(), line.number);
+    let request = Call { parts, body };
+
+    let outcome = match app.faults.take(operation) {
+        None => Outcome::Reply(answer(app, line, &request, route, &request_id).await),
+        Some(fault) => {
+            pause(fault.latency(When::Before)).await;
+            let real = match fault.processes() {
+                true => Some(answer(app, line, &request, route, &request_id).await),
+                false => None,
+            };
+            pause(fault.latency(When::After)).await;
+            fault.outcome(real, &request_id)
+        }
+    };
+    let status = match &outcome {
+        Outcome::Reply(reply) => Some(reply.status),
+        Outcome::End { status, .. } => *status,
+    };
+    handling.finish(status);
+    if app.config.verbose {
+        let status = status.map_or("---".to_owned(), |status| status.as_u16().to_string());
+        let name = operation.unwrap_or("-");
+        let elapsed = started.elapsed().as_secs_f64() * 1000.0;
+        eprintln!(
+            "{status} {} {} {name} {elapsed:.1} ms, connection {}",
+            request.parts.method,
+            request_log::target(&request.parts),
+            line.number
+        );
+    }
+    match outcome {
+        Outcome::Reply(reply) => Ok(response(reply)),
+        Outcome::End { bytes, ending, .. } => Err(line.take_over(&bytes, ending).await),
+    }
+}
+
+async fn pause(latency: Option<std::time::Duration>) {
+    if let Some(latency) = latency {
+        tokio::time::sleep(latency).await;
+    }
+}
+
+fn response(reply: Reply) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(reply.body));
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    response
+}
+
+/// Reads a body; `None` when it is larger than the limit.
+async fn read(mut body: Incoming, limit: usize) -> Result<Option<Bytes>, hyper::Error> {
+    let mut whole = Vec::new();
+    let mut length = 0;
+    // Most bodies arrive in one frame, and need no copy.
+    let mut only = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        length += data.len();
+        if length > limit.saturating_mul(8) {
+            // Somebody sends without end; they get their answer whether they stop or not.
+            return Ok(None);
+        }
+        if length > limit {
+            // Read on without keeping it: a client that is still sending would not see the reply.
+            whole = Vec::new();
+        } else if length == data.len() && body.is_end_stream() {
+            only = data;
+        } else {
+            whole.extend_from_slice(&data);
+        }
+    }
+    match length {
+        length if length > limit => Ok(None),
+        _ if only.is_empty() => Ok(Some(whole.into())),
+        _ => Ok(Some(only)),
+    }
+}
+
+async fn answer(app: &App, line: &Line, request: &Call, route: Result<(&'static Row, Ids), ApiError>, request_id: &str) -> Reply {
+    let result = match route {
+        Ok((row, ids)) => perform(app, line, request, row, &ids).await,
+        Err(error) => Err(error),
+    };
+    result.unwrap_or_else(|error| error.reply(request_id)).identified(request_id)
+}
+
+async fn perform(app: &App, line: &Line, request: &Call, row: &'static Row, ids: &Ids) -> Result<Reply, ApiError> {
+    let caller = access::identify(&request.parts.headers, &app.store, app.config.auth)?;
+    check_headers(&request.parts.headers)?;
+    caller.check_kind(row)?;
+    let Some(body) = &request.body else {
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {MAX_BODY} bytes.")));
+    };
+    if row.name.starts_with("work.") {
+        check_reach(app, &caller, ids)?;
+    }
+    let Ids { environment, work: item, session } = ids;
+    let query = || Query::parse(request.parts.uri.query());
+    let body = || object(body);
+    match row.operation {
+        Operation::EnvironmentsCreate => environments::create(app, &body()?),
+        Operation::EnvironmentsList => environments::list(app, &query()),
+        Operation::EnvironmentsRetrieve => environments::retrieve(app, environment),
+        Operation::EnvironmentsUpdate => environments::update(app, environment, &body()?),
+        Operation::EnvironmentsDelete => environments::delete(app, environment),
+        Operation::EnvironmentsArchive => environments::archive(app, environment),
+        Operation::WorkList => work::list(app, environment, &query()),
+        Operation::WorkPoll => poll::poll(app, line, environment, &query(), &request.parts.headers).await,
+        Operation::WorkStats => work::stats(app, environment),
+        Operation::WorkRetrieve => work::retrieve(app, environment, item),
+        Operation::WorkUpdate => work::update(app, environment, item, &body()?),
+        Operation::WorkAck => work::ack(app, environment, item),
+        Operation::WorkHeartbeat => work::heartbeat(app, environment, item, &query()),
+        Operation::WorkStop => work::stop(app, environment, item, &body()?),
+        Operation::SessionsCreate => sessions::create(app, &body()?),
+        Operation::SessionsRetrieve => sessions::retrieve(app, &caller, session),
+    }
+}
+
+fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
+    if !headers.contains_key("anthropic-version") {
+        return Err(ApiError::invalid("anthropic-version: this header is required"));
+    }
+    let is_there = headers
+        .get_all("anthropic-beta")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|beta| beta.trim() == BETA);
+    if !is_there {
+        return Err(ApiError::invalid(format!("anthropic-beta: this header must contain {BETA}")));
+    }
+    Ok(())
+}
+
+/// Environment and item exist, and are the caller's: 404 before 403, so that a deleted environment is gone for everybody.
+fn check_reach(app: &App, caller: &Caller, ids: &Ids) -> Result<(), ApiError> {
+    app.store.read(|connection| environments::find(connection, &ids.environment).map(drop))?;
+    caller.check_environment(&ids.environment)?;
+    if !ids.work.is_empty() {
+        work::check_exists(app, &ids.environment, &ids.work)?;
+        caller.check_item(&ids.work)?;
+    }
+    Ok(())
+}
+
+/// The body as a JSON object; no body is an empty one.
+fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    if body.is_empty() {
+        return Ok(Map::new());
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(ApiError::invalid("The body must be a JSON object.")),
+        Err(error) => Err(ApiError::invalid(format!("The body is not valid JSON: {error}"))),
+    }
+}

@@ -1,0 +1,171 @@
+//! The operations on work items, but for the poll, which waits (`poll.rs`).
+
+use hyper::StatusCode;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    App, clock, environments,
+    item::{Beat, Expectation, Item, Refused, State},
+    page::Page,
+    query::Query,
+    queue,
+    reply::{ApiError, Reply},
+};
+
+const MAX_PAIRS: usize = 16;
+const MAX_KEY: usize = 64;
+const MAX_VALUE: usize = 512;
+
+/// The literal that stands for "this item has had no heartbeat".
+const NO_HEARTBEAT: &str = "NO_HEARTBEAT";
+
+/// `work.list`
+pub fn list(app: &App, environment_id: &str, query: &Query) -> Result<Reply, ApiError> {
+    let page = Page::from_query('w', query)?;
+    let rows = queue::on_environment(app, environment_id, |transaction, _| {
+        Ok(queue::list(transaction, environment_id, page.before, page.fetch())?)
+    })?;
+    Ok(Reply::json(page.body(rows)))
+}
+
+/// `work.stats`
+pub fn stats(app: &App, environment_id: &str) -> Result<Reply, ApiError> {
+    Ok(Reply::value(&queue::stats(app, environment_id)?))
+}
+
+/// `work.retrieve`
+pub fn retrieve(app: &App, environment_id: &str, work_id: &str) -> Result<Reply, ApiError> {
+    let item = queue::on_environment(app, environment_id, |transaction, _| queue::find(transaction, environment_id, work_id))?;
+    Ok(object(&item))
+}
+
+/// `work.update`
+pub fn update(app: &App, environment_id: &str, work_id: &str, body: &Map<String, Value>) -> Result<Reply, ApiError> {
+    let Some(Value::Object(patch)) = body.get("metadata") else {
+        return Err(ApiError::invalid("metadata: is required and must be an object"));
+    };
+    queue::on_item(app, environment_id, work_id, |item, _| {
+        for (key, value) in patch {
+            match value {
+                Value::Null => item.metadata.shift_remove(key),
+                value => item.metadata.insert(key.clone(), value.clone()),
+            };
+        }
+        check_metadata(&item.metadata)?;
+        Ok(object(item))
+    })
+}
+
+/// Holds a work item's metadata to the API's limits.
+pub fn check_metadata(metadata: &Map<String, Value>) -> Result<(), ApiError> {
+    let refuse = |message: String| Err(ApiError::invalid(message).code("invalid_metadata"));
+    if metadata.len() > MAX_PAIRS {
+        return refuse(format!("metadata: at most {MAX_PAIRS} pairs"));
+    }
+    for (key, value) in metadata {
+        if !(1..=MAX_KEY).contains(&key.chars().count()) {
+            return refuse(format!("metadata: a key has 1 to {MAX_KEY} characters"));
+        }
+        match value {
+            Value::String(text) if text.chars().count() <= MAX_VALUE => {}
+            Value::String(_) => return refuse(format!("metadata: a value has at most {MAX_VALUE} characters")),
+            _ => return refuse(format!("metadata: the value of {key:?} must be a string, or null to delete it")),
+        }
+    }
+    Ok(())
+}
+
+/// `work.ack`
+pub fn ack(app: &App, environment_id: &str, work_id: &str) -> Result<Reply, ApiError> {
+    queue::on_item(app, environment_id, work_id, |item, now| {
+        item.acknowledge(now).map_err(|Refused| wrong_state(item))?;
+        Ok(object(item))
+    })
+}
+
+/// `work.stop`
+pub fn stop(app: &App, environment_id: &str, work_id: &str, body: &Map<String, Value>) -> Result<Reply, ApiError> {
+    let force = match body.get("force") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(force)) => *force,
+        Some(_) => return Err(ApiError::invalid("force: must be true or false")),
+    };
+    queue::on_item(app, environment_id, work_id, |item, now| {
+        item.stop(now, force).map_err(|Refused| wrong_state(item))?;
+        Ok(object(item))
+    })
+}
+
+/// `work.heartbeat`
+pub fn heartbeat(app: &App, environment_id: &str, work_id: &str, query: &Query) -> Result<Reply, ApiError> {
+    let default_ttl = i64::from(app.config.lease_ttl);
+    let ttl = match query.integer("desired_ttl_seconds", 0..=3600)? {
+        None | Some(0) => default_ttl,
+        Some(seconds) => seconds,
+    };
+    let expected = match query.get("expected_last_heartbeat") {
+        None => Expectation::Nothing,
+        Some(NO_HEARTBEAT) => Expectation::NoHeartbeat,
+        Some(text) => Expectation::Last(text),
+    };
+    queue::on_item(app, environment_id, work_id, |item, now| {
+        let beat = item.heartbeat(now, expected, ttl);
+        let ttl_seconds = item.ttl_seconds.unwrap_or(default_ttl);
+        if beat == Beat::PreconditionFailed {
+            return Err(precondition_failed(item, ttl_seconds));
+        }
+        Ok(Reply::value(&json!({
+            "last_heartbeat": item.last_heartbeat(),
+            "lease_extended": beat == Beat::Extended,
+            "state": item.state.name(),
+            "ttl_seconds": ttl_seconds,
+            "type": "work_heartbeat",
+        })))
+    })
+}
+
+/// Whether a worker has the session in hand.
+pub fn is_session_running(app: &App, environment_id: &str, session_id: &str) -> Result<bool, ApiError> {
+    queue::on_environment(app, environment_id, |transaction, _| {
+        Ok(transaction.prepare_cached("SELECT 1 FROM work WHERE session_id = ?1 AND state IN (?2, ?3, ?4)")?.exists((
+            session_id,
+            State::Starting,
+            State::Active,
+            State::Stopping,
+        ))?)
+    })
+}
+
+/// 404 unless the environment has such an item.
+pub fn check_exists(app: &App, environment_id: &str, work_id: &str) -> Result<(), ApiError> {
+    app.store.read(|connection| {
+        environments::find(connection, environment_id)?;
+        queue::find(connection, environment_id, work_id).map(drop)
+    })
+}
+
+fn object(item: &Item) -> Reply {
+    Reply::value(&item.object(None))
+}
+
+fn wrong_state(item: &Item) -> ApiError {
+    ApiError::conflict(format!("The work item {:?} is {}.", item.id, item.state.name()))
+}
+
+fn precondition_failed(item: &Item, ttl_seconds: i64) -> ApiError {
+    let last_heartbeat = item.latest_heartbeat_at.map(clock::heartbeat_text);
+    ApiError::new(
+        StatusCode::PRECONDITION_FAILED,
+        "expected_last_heartbeat: is not the item's last heartbeat; another worker holds the item, or none does.",
+    )
+    .code("heartbeat_precondition_failed")
+    .detail(
+        "current_state",
+        json!({
+            "state": item.state.name(),
+            "last_heartbeat": last_heartbeat,
+            "lease_extended": false,
+            "ttl_seconds": ttl_seconds,
+        }),
+    )
+}

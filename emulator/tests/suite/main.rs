@@ -1,0 +1,14 @@
+//! The emulator as its users meet it: the real program as a process, over real sockets.
+
+mod access;
+mod control;
+mod environments;
+mod faults;
+mod pages;
+mod poll;
+mod process;
+mod requests;
+mod sessions;
+mod support;
+mod wire;
+mod work;

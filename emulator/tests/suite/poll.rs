@@ -1,0 +1,236 @@
+use std::{
+    collections::HashSet,
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{Emulator, PATIENCE, Queue, decode, until};
+
+/// What a held poll must beat by far when it is woken; its own time is 999 ms.
+const AT_ONCE: Duration = Duration::from_millis(700);
+
+/// Holds a poll, does something, and returns what the poll got and how long after the deed.
+fn held(queue: &Queue, query: &str, deed: impl FnOnce()) -> (Value, Duration) {
+    thread::scope(|scope| {
+        let poll = scope.spawn(|| (queue.poll(query).ok().body, Instant::now()));
+        until("the poll waits", || queue.api.polls_waiting() == 1);
+        let start = Instant::now();
+        deed();
+        let (body, end) = poll.join().unwrap();
+        (body, end - start)
+    })
+}
+
+#[test]
+fn nothing_to_do_is_null_at_once_or_after_the_time_asked_for() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    for (query, at_least) in [("", 0), ("?block_ms=1", 1), ("?block_ms=300", 300), ("?reclaim_older_than_ms=1", 0)] {
+        let start = Instant::now();
+        let nothing = queue.poll(query).ok();
+        assert_eq!(nothing.text(), "null");
+        assert!(start.elapsed() >= Duration::from_millis(at_least), "{query} took {:?}", start.elapsed());
+        assert_eq!(nothing.header("content-type"), Some("application/json"));
+    }
+}
+
+#[test]
+fn parameters_out_of_range_are_refused() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    for query in [
+        "block_ms=0",
+        "block_ms=1000",
+        "block_ms=-1",
+        "block_ms=x",
+        "block_ms=",
+        "block_ms=1.5",
+        "reclaim_older_than_ms=-1",
+        "reclaim_older_than_ms=x",
+        "reclaim_older_than_ms=",
+    ] {
+        queue.poll(&format!("?{query}")).refused(400, "invalid_request_error", "");
+    }
+    queue.poll(&format!("?reclaim_older_than_ms={}", i64::MAX)).ok();
+    queue.poll("?beta=true&unknown=x").ok();
+}
+
+#[test]
+fn a_cloud_environment_has_no_queue() {
+    let emulator = Emulator::start();
+    let cloud = emulator.post("/v1/environments", json!({"name": "cloud"})).ok().string("id");
+    let worker = emulator.worker(&cloud);
+    worker.get(&format!("/v1/environments/{cloud}/work/poll")).refused(400, "invalid_request_error", "");
+    emulator.post("/_emulator/work", json!({"environment_id": cloud})).refused(400, "invalid_request_error", "");
+}
+
+#[test]
+fn items_are_handed_out_oldest_first_with_their_secret() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    let items: Vec<String> = (0..5).map(|_| queue.enqueue()).collect();
+    for expected in &items {
+        let item = queue.poll("").ok();
+        assert_eq!(item["id"], json!(expected));
+        assert_eq!(item["state"], "queued", "claimed, but not acknowledged");
+        let mut without = item.body.clone();
+        let secret = without.as_object_mut().unwrap().shift_remove("secret").unwrap();
+        assert_eq!(without, queue.item(expected).body, "only the poll shows the secret");
+
+        let secret = secret.as_str().unwrap();
+        assert!(!secret.contains(['=', '+', '/']), "URL-safe, without padding");
+        let secret = decode(secret);
+        assert!(secret["sessions_token"].as_str().unwrap().starts_with("sk-ant-req-"));
+        assert_eq!(secret["api_base_url"], json!(emulator.url));
+    }
+    assert_eq!(queue.claim(), None);
+}
+
+#[test]
+fn a_claim_that_is_not_acknowledged_is_handed_out_again() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    let (first, second) = (queue.enqueue(), queue.enqueue());
+    let secret = queue.poll("").ok().string("secret");
+    emulator.advance(4_000);
+    assert_eq!(queue.claim(), Some(second.clone()));
+    assert_eq!(queue.claim(), None, "the claim is four seconds old");
+    assert_eq!(queue.poll("?reclaim_older_than_ms=3000").ok()["id"], json!(first), "too old for this worker");
+    emulator.advance(5_001);
+    let again = queue.poll("").ok();
+    assert_eq!(again["id"], json!(first), "the oldest first");
+    assert_ne!(again.string("secret"), secret);
+    queue.ack(&first).ok();
+    emulator.advance(60_000);
+    assert_eq!(queue.claim(), Some(second));
+    assert_eq!(queue.claim(), None, "an acknowledged item is not handed out");
+}
+
+#[test]
+fn a_waiting_poll_wakes_when_work_arrives() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    let (item, after) = held(&queue, "?block_ms=999", || drop(queue.enqueue()));
+    assert_eq!(item["state"], "queued");
+    assert!(after < AT_ONCE, "woken after {after:?}");
+
+    let session = json!({"agent": "a", "environment_id": queue.environment});
+    let (item, after) = held(&queue, "?block_ms=999", || drop(emulator.post("/v1/sessions", session).ok()));
+    assert_eq!(item["data"]["type"], "session");
+    assert!(after < AT_ONCE, "woken after {after:?}");
+}
+
+#[test]
+fn a_waiting_poll_wakes_when_a_claim_or_a_lease_falls_due() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    let id = queue.enqueue();
+    queue.claim().unwrap();
+    let start = Instant::now();
+    let item = queue.poll("?block_ms=999&reclaim_older_than_ms=300").ok();
+    assert_eq!(item["id"], json!(id), "after {:?}", start.elapsed());
+
+    queue.ack(&id).ok();
+    queue.beat(&id, "?desired_ttl_seconds=1").ok();
+    emulator.advance(500);
+    assert_eq!(queue.poll("?block_ms=999").ok()["id"], json!(id), "the lease ends within the wait");
+}
+
+#[test]
+fn a_waiting_poll_wakes_when_the_clock_is_moved() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    let id = queue.item_in("active");
+    let (item, after) = held(&queue, "?block_ms=999", || emulator.advance(301_000));
+    assert_eq!(item["id"], json!(id));
+    assert!(after < AT_ONCE, "woken after {after:?}");
+}
+
+#[test]
+fn other_environments_wake_nobody() {
+    let emulator = Emulator::start();
+    let (queue, other) = (emulator.queue(), emulator.queue());
+    let (item, _) = held(&queue, "?block_ms=400", || drop(other.enqueue()));
+    assert_eq!(item, Value::Null);
+}
+
+#[test]
+fn each_of_many_items_goes_to_exactly_one_of_many_pollers() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    let claimed = Mutex::new(Vec::new());
+    let count = || claimed.lock().unwrap().len();
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while count() < 100 {
+                    assert!(start.elapsed() < PATIENCE, "only {} items arrived", count());
+                    if let Some(id) = queue.poll("?block_ms=200").ok()["id"].as_str() {
+                        claimed.lock().unwrap().push(id.to_owned());
+                        queue.ack(id).ok();
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..50 {
+                queue.enqueue();
+            }
+            queue.enqueue_many(50);
+        });
+    });
+    let claimed = claimed.into_inner().unwrap();
+    let distinct: HashSet<&String> = claimed.iter().collect();
+    assert_eq!((claimed.len(), distinct.len()), (100, 100));
+}
+
+#[test]
+fn as_many_pollers_wake_as_items_arrive() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    let start = Instant::now();
+    let got: Vec<bool> = thread::scope(|scope| {
+        let polls: Vec<_> = (0..8).map(|_| scope.spawn(|| queue.poll("?block_ms=999").ok()["id"].is_string())).collect();
+        until("all polls wait", || emulator.polls_waiting() == 8 || start.elapsed() > Duration::from_millis(900));
+        queue.enqueue_many(5);
+        polls.into_iter().map(|poll| poll.join().unwrap()).collect()
+    });
+    assert_eq!(got.iter().filter(|got| **got).count(), 5);
+}
+
+#[test]
+fn a_poller_that_has_gone_takes_nothing_with_it() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    for _ in 0..20 {
+        let headers = queue.worker.headers();
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut connection = queue.worker.connect();
+        connection.send("GET", &format!("{}/poll?block_ms=999", queue.path), &headers, None).unwrap();
+        until("the poll waits", || emulator.polls_waiting() == 1);
+        drop(connection);
+        // At once, before the emulator has had time to notice by itself.
+        let id = queue.enqueue();
+        assert_eq!(queue.claim(), Some(id.clone()));
+        queue.ack(&id).ok();
+        until("the poll is over", || emulator.polls_waiting() == 0);
+    }
+}
+
+#[test]
+fn a_waiting_poll_holds_up_nobody() {
+    let emulator = Emulator::start_with(&["--threads", "1"]);
+    let queue = emulator.queue();
+    let (_, took) = held(&queue, "?block_ms=999", || {
+        let start = Instant::now();
+        for _ in 0..20 {
+            queue.stats();
+        }
+        assert!(start.elapsed() < AT_ONCE, "twenty requests took {:?}", start.elapsed());
+    });
+    assert!(took > Duration::from_millis(100));
+}

@@ -1,0 +1,699 @@
+/*
+ * antenv: the Environments API for C and C++.
+ *
+ * Create, list, update, archive and delete environments, and serve the work queue of a self-hosted one. Link with -lantenv.
+ *
+ *     antenv_client *client;
+ *     char *json;
+ *     if (antenv_client_new(NULL, &client, &json) != ANTENV_OK) { puts(json); antenv_string_free(json); return 1; }
+ *     antenv_status status = antenv_environments_create(client, "{\"name\":\"tests\"}", &json);
+ *     puts(json);                                        (the environment, or what went wrong)
+ *     antenv_string_free(json);
+ *     antenv_client_free(client);
+ *
+ * Conventions, the same for every function
+ *
+ * Status.    A function that can fail returns antenv_status: ANTENV_OK is 0. There is no hidden "last error".
+ * Results.   Where there is `char **out_json`, it receives the result on ANTENV_OK and the error object otherwise: one
+ *            antenv_string_free on both paths. Where a function yields a handle, `char **out_error` (or NULL, if it is not wanted)
+ *            receives the error object. Every out-parameter is set to NULL or 0 first. NULL for an out-parameter that is needed
+ *            gives ANTENV_INVALID_ARGUMENT, and nothing is sent.
+ * Strings    in are NUL-terminated UTF-8 and only borrowed for the call. Results are the server's bytes, untouched.
+ * Handles    are numbers in the shape of pointers; the library never dereferences one. A handle that is NULL, freed, of another type
+ *            or garbage gives ANTENV_INVALID_HANDLE; freeing twice is harmless, also while other threads use the handle.
+ * Threads.   Every function may be called from any thread at any time. The library calls nothing back. It has one thread of its own,
+ *            made by the first client, with all signals blocked.
+ * Errors.    The error object: {"status":"not_found", "code":104, "message":"...", "http_status":404, "type":"not_found_error",
+ *            "error_code":null, "details":null, "request_id":"req_...", "attempts":1, "parameter":null, "body":...}. `type`,
+ *            `error_code` and `details` come from the API's error body, `body` is that body whole, `parameter` names an argument
+ *            that the library refused, `attempts` counts the requests made. No secret is ever in it.
+ * Options of a call, which every `params_json` takes beside its parameters:
+ *            timeout_ms     bounds the whole call, retries and waits included: 1 to 2147483647
+ *            max_retries    0 to 100: how often 408, 409, 429, 5xx and connection failures are tried again
+ *            extra_headers  object of headers; `null` leaves a default one out
+ *            extra_query    object of query parameters: strings, numbers, booleans, arrays of them
+ *            extra_body     object merged into the body
+ *            with_response  true: the result is {"data":..., "http_status":200, "request_id":"...", "headers":{...}, "attempts":1}
+ *            betas          array of beta versions, beside the one that is always sent
+ *            workspace_id   workspace to act in
+ *            A member that is not known is refused (a misspelt name must not be silently ignored); what is inside `config`,
+ *            `metadata` and `extra_body` is passed on as it is.
+ * "Any of a call" in the comments below: ANTENV_INVALID_ARGUMENT, ANTENV_INVALID_HANDLE, ANTENV_CONNECTION, ANTENV_TIMEOUT,
+ *            ANTENV_RESPONSE, ANTENV_INTERNAL, and ANTENV_BAD_REQUEST and above, which are the server's answer.
+ *
+ * Generated from src/ffi; do not edit.
+ */
+
+#ifndef ANTENV_H
+#define ANTENV_H
+
+#include <stdint.h>
+
+/**
+ * What a function returns: `ANTENV_OK`, or why it failed.
+ *
+ * 1 to 99 come from the library, 100 and above from the server's answer. New numbers may be added in later versions (treat an
+ * unknown one as a failure); none is ever given another meaning.
+ */
+enum antenv_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * It worked.
+     */
+    ANTENV_OK = 0,
+    /**
+     * An argument is not acceptable; the error's `parameter` names it. Nothing was sent.
+     */
+    ANTENV_INVALID_ARGUMENT = 1,
+    /**
+     * A handle is NULL, freed, of another type, or never was one. Nothing was sent.
+     */
+    ANTENV_INVALID_HANDLE = 2,
+    /**
+     * The configuration is not acceptable, or no credential was found; the error's `parameter` names the key.
+     */
+    ANTENV_CONFIG = 3,
+    /**
+     * The server could not be reached, or the connection broke before the answer was complete.
+     */
+    ANTENV_CONNECTION = 4,
+    /**
+     * The call's `timeout_ms` ran out (for functions that wait: nothing happened in time).
+     */
+    ANTENV_TIMEOUT = 5,
+    /**
+     * The call was cancelled.
+     */
+    ANTENV_CANCELLED = 6,
+    /**
+     * The server reported success, but its answer is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes`.
+     */
+    ANTENV_RESPONSE = 7,
+    /**
+     * There is nothing more: the pager has handed out its last item.
+     */
+    ANTENV_DONE = 8,
+    /**
+     * What the function works on was closed meanwhile.
+     */
+    ANTENV_CLOSED = 9,
+    /**
+     * The lease on a work item is lost: somebody else may hold it now.
+     */
+    ANTENV_LEASE_LOST = 10,
+    /**
+     * A fault in the library itself. Please report it.
+     */
+    ANTENV_INTERNAL = 11,
+    /**
+     * HTTP 400: the API refused the request.
+     */
+    ANTENV_BAD_REQUEST = 100,
+    /**
+     * HTTP 401: the credential is missing, wrong or expired.
+     */
+    ANTENV_AUTHENTICATION = 101,
+    /**
+     * HTTP 402: there is a problem with billing.
+     */
+    ANTENV_PAYMENT_REQUIRED = 102,
+    /**
+     * HTTP 403: the credential may not do this.
+     */
+    ANTENV_PERMISSION_DENIED = 103,
+    /**
+     * HTTP 404: no such object.
+     */
+    ANTENV_NOT_FOUND = 104,
+    /**
+     * HTTP 408: the server gave up waiting for the request.
+     */
+    ANTENV_REQUEST_TIMEOUT = 105,
+    /**
+     * HTTP 409: the object's present state does not allow it.
+     */
+    ANTENV_CONFLICT = 106,
+    /**
+     * HTTP 412: a condition does not hold, such as `expected_last_heartbeat`.
+     */
+    ANTENV_PRECONDITION_FAILED = 107,
+    /**
+     * HTTP 413: the request is too large.
+     */
+    ANTENV_CONTENT_TOO_LARGE = 108,
+    /**
+     * HTTP 422: the request is well formed but makes no sense.
+     */
+    ANTENV_UNPROCESSABLE = 109,
+    /**
+     * HTTP 429: too many requests.
+     */
+    ANTENV_RATE_LIMITED = 110,
+    /**
+     * HTTP 500 to 599 but 529: the server failed.
+     */
+    ANTENV_SERVER_ERROR = 111,
+    /**
+     * HTTP 529: the API is overloaded.
+     */
+    ANTENV_OVERLOADED = 112,
+    /**
+     * Any other HTTP status that is not a success; `http_status` tells which.
+     */
+    ANTENV_HTTP_STATUS = 113,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum antenv_status antenv_status;
+#else
+typedef int32_t antenv_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * A client: credentials, defaults, and a pool of connections. Make one per credential and keep it; every thread may use it at once.
+ */
+typedef struct antenv_client antenv_client;
+
+/**
+ * A pager: the items of a list, one at a time, over all its pages.
+ */
+typedef struct antenv_pager antenv_pager;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * ---- Version and status -------------------------------------------------------------------------------------------------
+ *
+ * The library's version, such as "0.1.0".
+ *
+ * Returns a static string: do not free it. Does not block.
+ */
+const char *antenv_version(void);
+
+/**
+ * The version of the binary interface: 1. It is raised only when a program that was built against an earlier header must be
+ * rebuilt; new functions do not raise it. A program that loads the library at run time compares it with the one it was made for.
+ */
+uint32_t antenv_abi_version(void);
+
+/**
+ * The name of a status, such as "not_found" for ANTENV_NOT_FOUND: the same text as `status` in the error object.
+ *
+ * `status`: any number; one that this version does not know gives "unknown".
+ *
+ * Returns a static string: do not free it. Does not block.
+ */
+const char *antenv_status_name(int32_t status);
+
+/**
+ * ---- Strings -------------------------------------------------------------------------------------------------------------
+ *
+ * Frees a string that this library handed out (`out_json`, `out_error`).
+ *
+ * `text`: the string; NULL is fine. Free each string once, with this function and no other.
+ *
+ * Does not block. Any thread may free it.
+ */
+void antenv_string_free(char *text);
+
+/**
+ * ---- Client --------------------------------------------------------------------------------------------------------------
+ *
+ * Makes a client. Nothing is sent yet.
+ *
+ * `config_json`: NULL (everything from the environment) or a JSON object; every key is optional, and `null` means absent:
+ *
+ * | key                | meaning, and what holds without it                                                              |
+ * |--------------------|-------------------------------------------------------------------------------------------------|
+ * | api_key            | API key; without any credential here: ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN               |
+ * | auth_token         | bearer token in place of an API key                                                              |
+ * | environment_key    | key of a self-hosted environment; with an API key beside it, each operation gets the one it needs |
+ * | base_url           | ANTHROPIC_BASE_URL, then https://api.anthropic.com; a path prefix is kept                        |
+ * | timeout_ms         | bounds a whole call, retries included: 1 to 2147483647, 600000                                   |
+ * | connect_timeout_ms | bounds one attempt to connect: 1 to 2147483647, 5000                                             |
+ * | max_retries        | 0 to 100, 2                                                                                      |
+ * | default_headers    | object of headers for every call; ANTHROPIC_CUSTOM_HEADERS ("Name: value" lines) lies under it   |
+ * | betas              | array of beta versions for every call, beside the one that is always sent                        |
+ * | workspace_id       | workspace to act in                                                                              |
+ * | anthropic_version  | "2026-10-21"                                                                                     |
+ * | auth_header        | how an API key travels: "authorization" (bearer), or "x-api-key", the older form                 |
+ * | ca_file            | PEM file of roots to trust beside the bundled ones; SSL_CERT_FILE and SSL_CERT_DIR add more      |
+ * | proxy              | URL of a proxy, "" for none; without it HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY          |
+ * | max_response_bytes | the largest answer that is taken: 67108864 (64 MiB)                                              |
+ * | http2              | "auto", "never" or "always"                                                                      |
+ * | allow_insecure_http| true: plain http:// also to other hosts than this one; false                                     |
+ *
+ * `out`: receives the client; free it with antenv_client_free. NULL on failure.
+ *
+ * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ *
+ * Errors: ANTENV_CONFIG (a key, a value, no credential; `parameter` names it), ANTENV_INVALID_ARGUMENT, ANTENV_INTERNAL.
+ * Reads `ca_file`; does not block otherwise.
+ *
+ *     antenv_client *client; char *error;
+ *     if (antenv_client_new("{\"timeout_ms\":30000}", &client, &error)) { puts(error); antenv_string_free(error); }
+ */
+antenv_status antenv_client_new(const char *config_json, antenv_client **out, char **out_error);
+
+/**
+ * Makes a client that shares another's connections, with another credential or other defaults.
+ *
+ * `client`: the client to start from; either may be freed first.
+ *
+ * `config_json`: the keys to change: api_key, auth_token, environment_key, timeout_ms, max_retries, default_headers (laid over the
+ * others; `null` removes one), betas, workspace_id, anthropic_version, auth_header, max_response_bytes. Any credential given
+ * replaces all of the other client's. The environment is not looked at. The keys that shape connections (base_url,
+ * connect_timeout_ms, ca_file, proxy, http2, allow_insecure_http) are refused. NULL: a plain copy.
+ *
+ * `out`, `out_error`: as for antenv_client_new.
+ *
+ * Errors: ANTENV_CONFIG, ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT. Does not block.
+ *
+ *     antenv_client_derive(client, "{\"environment_key\":\"sk-ant-oat01-...\"}", &worker, &error);
+ */
+antenv_status antenv_client_derive(antenv_client *client,
+                                   const char *config_json,
+                                   antenv_client **out,
+                                   char **out_error);
+
+/**
+ * Frees a client. Calls that other threads are making through it go on to their end; pagers made from it go on too.
+ *
+ * `client`: the client. Freeing one twice, or NULL, is harmless.
+ *
+ * Errors: ANTENV_INVALID_HANDLE. Does not block.
+ */
+antenv_status antenv_client_free(antenv_client *client);
+
+/**
+ * ---- Environments ---------------------------------------------------------------------------------------------------------
+ *
+ * Creates an environment (POST /v1/environments, Create Environment).
+ *
+ * `client`: the client.
+ *
+ * `params_json`: an object with
+ *
+ * | parameter   | type   |                                                                                                          |
+ * |-------------|--------|----------------------------------------------------------------------------------------------------------|
+ * | name        | string | required; human-readable                                                                                 |
+ * | config      | object | {"type":"cloud", "networking":{...}, "packages":{...}} or {"type":"self_hosted"}; sent on as it is       |
+ * | description | string |                                                                                                          |
+ * | metadata    | object | string keys and string values                                                                            |
+ * | scope       | string | "organization" (all accounts see it) or "account"                                                        |
+ *
+ * and the options of a call. `null` is sent as `null`, but for `name`.
+ *
+ * `out_json`: the environment: {"id":"env_...", "type":"environment", "name", "description", "config", "metadata", "scope",
+ * "created_at", "updated_at", "archived_at"}, times in RFC 3339; or the error object. Free it with antenv_string_free.
+ *
+ * Errors: any of a call; ANTENV_PERMISSION_DENIED where creating is switched off. Blocks until the call is done, `timeout_ms` at
+ * most.
+ *
+ *     antenv_environments_create(client, "{\"name\":\"tests\",\"config\":{\"type\":\"self_hosted\"}}", &json);
+ */
+antenv_status antenv_environments_create(antenv_client *client,
+                                         const char *params_json,
+                                         char **out_json);
+
+/**
+ * Lists environments, one page (GET /v1/environments, List Environments). For all of them, one by one, use a pager.
+ *
+ * `client`: the client.
+ *
+ * `params_json`: NULL or an object with `include_archived` (boolean), `limit` (whole number, the most items in a page), `page`
+ * (string, the `next_page` of the page before), and the options of a call.
+ *
+ * `out_json`: {"data":[environments], "next_page": string or null}; or the error object. Free it with antenv_string_free.
+ *
+ * Errors: any of a call. Blocks until the call is done, `timeout_ms` at most.
+ *
+ *     antenv_environments_list(client, "{\"limit\":20}", &json);
+ */
+antenv_status antenv_environments_list(antenv_client *client, const char *params_json, char **out_json);
+
+/**
+ * Retrieves an environment (GET /v1/environments/{environment_id}, Get Environment).
+ *
+ * `client`: the client.
+ *
+ * `environment_id`: the environment's identifier, "env_...".
+ *
+ * `params_json`: NULL or an object with the options of a call.
+ *
+ * `out_json`: the environment; or the error object. Free it with antenv_string_free.
+ *
+ * Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+ *
+ *     antenv_environments_retrieve(client, "env_...", NULL, &json);
+ */
+antenv_status antenv_environments_retrieve(antenv_client *client,
+                                           const char *environment_id,
+                                           const char *params_json,
+                                           char **out_json);
+
+/**
+ * Updates an environment (POST /v1/environments/{environment_id}, Update Environment). What is absent stays as it is.
+ *
+ * `client`: the client.
+ *
+ * `environment_id`: the environment's identifier, "env_...".
+ *
+ * `params_json`: an object with any of `config` (object; its absent fields stay too), `description` (string; `null` clears it),
+ * `metadata` (object, merged into what is there: `null` or "" deletes a key), `name` (string), `scope` (string), and the options
+ * of a call. NULL changes nothing.
+ *
+ * `out_json`: the environment as it is now; or the error object. Free it with antenv_string_free.
+ *
+ * Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_BAD_REQUEST with error_code "environment_archived" or
+ * "invalid_config_type_change". Blocks until the call is done, `timeout_ms` at most.
+ *
+ *     antenv_environments_update(client, "env_...", "{\"metadata\":{\"team\":\"blue\",\"old\":null}}", &json);
+ */
+antenv_status antenv_environments_update(antenv_client *client,
+                                         const char *environment_id,
+                                         const char *params_json,
+                                         char **out_json);
+
+/**
+ * Deletes an environment (DELETE /v1/environments/{environment_id}, Delete Environment).
+ *
+ * `client`: the client.
+ *
+ * `environment_id`: the environment's identifier, "env_...".
+ *
+ * `params_json`: NULL or an object with the options of a call.
+ *
+ * `out_json`: {"id":"env_...", "type":"environment_deleted"}; or the error object. Free it with antenv_string_free.
+ *
+ * Errors: any of a call; ANTENV_NOT_FOUND, also when a retry finds that the attempt before it had deleted it. Blocks until the
+ * call is done, `timeout_ms` at most.
+ */
+antenv_status antenv_environments_delete(antenv_client *client,
+                                         const char *environment_id,
+                                         const char *params_json,
+                                         char **out_json);
+
+/**
+ * Archives an environment (POST /v1/environments/{environment_id}/archive, Archive Environment). It takes no new sessions then.
+ *
+ * `client`: the client.
+ *
+ * `environment_id`: the environment's identifier, "env_...".
+ *
+ * `params_json`: NULL or an object with the options of a call.
+ *
+ * `out_json`: the environment, `archived_at` set; or the error object. Free it with antenv_string_free.
+ *
+ * Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+ */
+antenv_status antenv_environments_archive(antenv_client *client,
+                                          const char *environment_id,
+                                          const char *params_json,
+                                          char **out_json);
+
+/**
+ * ---- Work: the queue of a self-hosted environment --------------------------------------------------------------------------
+ *
+ * An item is queued, claimed by a poll, acknowledged (state starting), kept by heartbeats (active), and stopped. The API takes an
+ * environment key for list, poll, ack and heartbeat, an API key for retrieve and update, either for stats and stop: a client that
+ * has both sends the right one.
+ *
+ * Lists work items, one page (GET /v1/environments/{environment_id}/work, List Work Items). For all of them use a pager.
+ *
+ * `client`: the client.
+ *
+ * `environment_id`: the environment's identifier, "env_...".
+ *
+ * `params_json`: NULL or an object with `limit` (whole number, the most items in a page), `page` (string, the `next_page` of the
+ * page before), and the options of a call.
+ *
+ * `out_json`: {"data":[work items], "next_page": string or null}; or the error object. Free it with antenv_string_free. A work
+ * item: {"id":"work_...", "type":"work", "environment_id", "data":{"type":"session", "id"},
+ * "state":"queued"|"starting"|"active"|"stopping"|"stopped", "metadata", "created_at", "acknowledged_at", "started_at",
+ * "latest_heartbeat_at", "stop_requested_at", "stopped_at"}, times in RFC 3339 or null.
+ *
+ * Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+ */
+antenv_status antenv_work_list(antenv_client *client, const char *environment_id, const char *params_json, char **out_json);
+
+/**
+ * Polls for work (GET /v1/environments/{environment_id}/work/poll, Poll for Work). The item is claimed: acknowledge it soon, or
+ * the queue gives it to another poller.
+ *
+ * `client`: the client.
+ *
+ * `environment_id`: the environment's identifier, "env_...".
+ *
+ * `params_json`: NULL or an object with
+ *
+ * | parameter             | type         |                                                                                       |
+ * |-----------------------|--------------|---------------------------------------------------------------------------------------|
+ * | block_ms              | whole number | 1 to 999: milliseconds to wait for work; absent: do not wait                          |
+ * | reclaim_older_than_ms | whole number | reclaim items unacknowledged for longer than this many milliseconds; absent: 5000     |
+ * | anthropic_worker_id   | string       | who polls, one name per process, for the queue's statistics                           |
+ *
+ * and the options of a call.
+ *
+ * `out_json`: the work item, with its `secret`; JSON `null` when there is none; or the error object. Free it with
+ * antenv_string_free.
+ *
+ * Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+ *
+ *     antenv_work_poll(client, "env_...", "{\"block_ms\":999,\"anthropic_worker_id\":\"host-1\"}", &json);
+ */
+antenv_status antenv_work_poll(antenv_client *client,
+                               const char *environment_id,
+                               const char *params_json,
+                               char **out_json);
+
+/**
+ * Tells how the queue stands (GET /v1/environments/{environment_id}/work/stats, Get Queue Statistics).
+ *
+ * `client`: the client.
+ *
+ * `environment_id`: the environment's identifier, "env_...".
+ *
+ * `params_json`: NULL or an object with the options of a call.
+ *
+ * `out_json`: {"type":"work_queue_stats", "depth": items waiting, "pending": items polled but not acknowledged,
+ * "oldest_queued_at": time or null, "workers_polling": workers that polled in the last 30 seconds, or null}; or the error object.
+ * Free it with antenv_string_free.
+ *
+ * Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+ */
+antenv_status antenv_work_stats(antenv_client *client, const char *environment_id, const char *params_json, char **out_json);
+
+/**
+ * Retrieves a work item (GET /v1/environments/{environment_id}/work/{work_id}, Get Work Item).
+ *
+ * `client`: the client.
+ *
+ * `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
+ *
+ * `params_json`: NULL or an object with the options of a call.
+ *
+ * `out_json`: the work item; or the error object. Free it with antenv_string_free.
+ *
+ * Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+ */
+antenv_status antenv_work_retrieve(antenv_client *client,
+                                   const char *environment_id,
+                                   const char *work_id,
+                                   const char *params_json,
+                                   char **out_json);
+
+/**
+ * Updates a work item's metadata (POST /v1/environments/{environment_id}/work/{work_id}, Update Work Item).
+ *
+ * `client`: the client.
+ *
+ * `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
+ *
+ * `params_json`: an object with `metadata` (object, required; merged into what is there, `null` deletes a key), and the options of
+ * a call.
+ *
+ * `out_json`: the work item; or the error object. Free it with antenv_string_free.
+ *
+ * Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_BAD_REQUEST with error_code "invalid_metadata". Blocks until the call is done,
+ * `timeout_ms` at most.
+ */
+antenv_status antenv_work_update(antenv_client *client,
+                                 const char *environment_id,
+                                 const char *work_id,
+                                 const char *params_json,
+                                 char **out_json);
+
+/**
+ * Acknowledges a work item that was polled (POST /v1/environments/{environment_id}/work/{work_id}/ack, Acknowledge Work): it
+ * leaves the queue and is starting. Follow with a heartbeat at once.
+ *
+ * `client`: the client.
+ *
+ * `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
+ *
+ * `params_json`: NULL or an object with the options of a call.
+ *
+ * `out_json`: the work item; or the error object. Free it with antenv_string_free.
+ *
+ * Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_CONFLICT when it is past that. Blocks until the call is done, `timeout_ms` at
+ * most.
+ */
+antenv_status antenv_work_ack(antenv_client *client,
+                              const char *environment_id,
+                              const char *work_id,
+                              const char *params_json,
+                              char **out_json);
+
+/**
+ * Records a heartbeat, which keeps the lease on a work item (POST /v1/environments/{environment_id}/work/{work_id}/heartbeat,
+ * Record Heartbeat).
+ *
+ * `client`: the client.
+ *
+ * `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
+ *
+ * `params_json`: NULL or an object with `desired_ttl_seconds` (whole number, seconds that the lease is to last),
+ * `expected_last_heartbeat` (string: "NO_HEARTBEAT" for the first, then the `last_heartbeat` of the reply before, to the letter),
+ * and the options of a call.
+ *
+ * `out_json`: {"type":"work_heartbeat", "last_heartbeat": time, "lease_extended": boolean, "state": the item's, "ttl_seconds":
+ * whole number}; or the error object. Free it with antenv_string_free.
+ *
+ * Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_PRECONDITION_FAILED when the last heartbeat is another: `details.current_state`
+ * tells, and unless that was this caller's own lost reply, the item is somebody else's now. Blocks until the call is done,
+ * `timeout_ms` at most.
+ *
+ *     antenv_work_heartbeat(client, "env_...", "work_...", "{\"expected_last_heartbeat\":\"NO_HEARTBEAT\"}", &json);
+ */
+antenv_status antenv_work_heartbeat(antenv_client *client,
+                                    const char *environment_id,
+                                    const char *work_id,
+                                    const char *params_json,
+                                    char **out_json);
+
+/**
+ * Stops a work item (POST /v1/environments/{environment_id}/work/{work_id}/stop, Stop Work).
+ *
+ * `client`: the client.
+ *
+ * `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
+ *
+ * `params_json`: NULL or an object with `force` (boolean; true: at once, otherwise its worker is asked to stop by the next
+ * heartbeat's reply), and the options of a call.
+ *
+ * `out_json`: the work item; JSON `null` when the server sends none; or the error object. Free it with antenv_string_free.
+ *
+ * Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_CONFLICT when it has stopped already. Blocks until the call is done,
+ * `timeout_ms` at most.
+ *
+ *     antenv_work_stop(client, "env_...", "work_...", "{\"force\":true}", &json);
+ */
+antenv_status antenv_work_stop(antenv_client *client,
+                               const char *environment_id,
+                               const char *work_id,
+                               const char *params_json,
+                               char **out_json);
+
+/**
+ * ---- Any operation, any endpoint ------------------------------------------------------------------------------------------
+ *
+ * Calls any operation by its name.
+ *
+ * `operation`: "environments.create", ".list", ".retrieve", ".update", ".delete", ".archive", or "work.list", ".poll", ".stats",
+ * ".retrieve", ".update", ".ack", ".heartbeat", ".stop".
+ *
+ * `params_json`: every parameter of that operation, `environment_id` and `work_id` too; otherwise as for the function of that name.
+ *
+ * `out_json`: the result or the error object; free it with antenv_string_free.
+ *
+ * Errors: those of the operation; an unknown name gives ANTENV_INVALID_ARGUMENT and a message that lists the known ones. Blocks
+ * until the call is done, `timeout_ms` at most.
+ *
+ *     antenv_call(client, "work.stats", "{\"environment_id\":\"env_...\"}", &json);
+ */
+antenv_status antenv_call(antenv_client *client,
+                          const char *operation,
+                          const char *params_json,
+                          char **out_json);
+
+/**
+ * Makes a request to any other endpoint of the API, with this client's credential, headers, retries and timeouts.
+ *
+ * `method`: GET, POST, PUT, PATCH or DELETE.
+ *
+ * `path`: begins with `/`, such as "/v1/sessions"; percent-encoded where needed, without query.
+ *
+ * `params_json`: NULL or {"query":{...}, "body":any JSON, "headers":{...}}, beside betas, workspace_id and the options of a call.
+ *
+ * `out_json`: the result (`null` when the server sends none) or the error object; free it with antenv_string_free.
+ *
+ * Errors: as for any call. Blocks until the call is done, `timeout_ms` at most.
+ *
+ *     antenv_request(client, "POST", "/v1/sessions", "{\"body\":{\"environment_id\":\"env_...\"}}", &json);
+ */
+antenv_status antenv_request(antenv_client *client,
+                             const char *method,
+                             const char *path,
+                             const char *params_json,
+                             char **out_json);
+
+/**
+ * ---- Pages ----------------------------------------------------------------------------------------------------------------
+ *
+ * Makes a pager over a list operation. Nothing is sent yet.
+ *
+ * `client`: the client; it may be freed before the pager.
+ *
+ * `operation`: "environments.list" or "work.list".
+ *
+ * `params_json`: the operation's parameters, `environment_id` too, and the options of a call, which hold for each page; `limit` is
+ * the size of a page, `page` where to begin. NULL: none.
+ *
+ * `out`: receives the pager; free it with antenv_pager_free. NULL on failure.
+ *
+ * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT. Does not block.
+ *
+ *     antenv_pager_new(client, "environments.list", "{\"limit\":100}", &pager, &error);
+ *     while (antenv_pager_next(pager, &json) == ANTENV_OK) { puts(json); antenv_string_free(json); }
+ */
+antenv_status antenv_pager_new(antenv_client *client,
+                               const char *operation,
+                               const char *params_json,
+                               antenv_pager **out,
+                               char **out_error);
+
+/**
+ * The next item. While a page's items are handed out, the next page is already on its way.
+ *
+ * `pager`: the pager. Threads may share it: each item goes to one of them.
+ *
+ * `out_json`: the item as the server sent it, or the error object; free it with antenv_string_free. NULL at the end.
+ *
+ * Returns ANTENV_OK, ANTENV_DONE after the last item, or an error. After an error, another call asks for the same page again:
+ * no item is skipped or repeated. Blocks while a page is on its way, `timeout_ms` at most.
+ */
+antenv_status antenv_pager_next(antenv_pager *pager, char **out_json);
+
+/**
+ * Frees a pager. A page on its way is dropped.
+ *
+ * `pager`: the pager. Freeing one twice, or NULL, is harmless.
+ *
+ * Errors: ANTENV_INVALID_HANDLE. Does not block.
+ */
+antenv_status antenv_pager_free(antenv_pager *pager);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* ANTENV_H */

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Compiles the C examples and runs them against an emulator on a free port, which it starts and stops.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+mkdir -p "$TARGET/examples"
+for example in quickstart tour; do
+    echo "== cc examples/c/$example.c -lantenv"
+    cc -std=c11 -Wall -Wextra -Iinclude "examples/c/$example.c" -o "$TARGET/examples/$example" \
+        -L"$TARGET/release" -lantenv -Wl,-rpath,"$TARGET/release"
+done
+
+echo "== starting the emulator"
+exec {urls}< <(exec "$TARGET/quick/antenv-emulator" --port 0)
+emulator=$!
+trap 'kill $emulator 2>/dev/null || :' EXIT
+read -r -u "$urls" ANTHROPIC_BASE_URL
+export ANTHROPIC_BASE_URL ANTHROPIC_API_KEY=any-key-will-do
+unset ANTHROPIC_AUTH_TOKEN ANTHROPIC_CUSTOM_HEADERS ANTHROPIC_ENVIRONMENT_KEY
+echo "   $ANTHROPIC_BASE_URL"
+
+echo
+echo "== quickstart"
+"$TARGET/examples/quickstart"
+echo
+echo "== tour"
+"$TARGET/examples/tour"
+
+echo
+echo "== stopping the emulator"
+kill "$emulator"
+while kill -0 "$emulator" 2>/dev/null; do sleep 0.05; done
+trap - EXIT
+echo "== demo: all done"

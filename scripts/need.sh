@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Makes sure that commands are there: installs them where that is possible (Debian, as root), else says in one line what is missing.
+set -euo pipefail
+
+package_of() {
+    case $1 in
+        cc) echo gcc libc6-dev ;;
+        c++) echo g++ ;;
+        clang) echo clang ;;
+        python3) echo python3 python3-venv ;;
+        node) echo nodejs ;;
+        curl-config) echo libcurl4-openssl-dev ;;
+        cargo) echo "" ;; # Debian's is too old
+        *) echo "$1" ;;
+    esac
+}
+
+missing=() packages=() by_hand=()
+for command in "$@"; do
+    command -v "$command" >/dev/null && continue
+    missing+=("$command")
+    package=$(package_of "$command")
+    if [ -n "$package" ]; then packages+=($package); else by_hand+=("$command"); fi
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ ${#by_hand[@]} -gt 0 ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "missing: ${missing[*]} (Rust comes from https://rustup.rs, the rest from your system's packages: ${packages[*]:-none})" >&2
+    exit 1
+fi
+echo "== installing ${packages[*]}"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >"$log" 2>&1; then
+    tail -5 "$log" >&2
+    echo "could not install ${packages[*]}; missing: ${missing[*]}" >&2
+    exit 1
+fi

@@ -1,0 +1,193 @@
+//! A client: the only place that does I/O for calls. Attempts, deadlines and retries happen here.
+//!
+//! A call is built and judged on the caller's thread; only the exchange itself runs on the runtime:
+//!
+//! ```text
+//! caller   request::operation ─┐                                   ┌─ Response::into_result
+//! runtime                      └─ attempt ─ retry? ─ wait ─ … ─────┘
+//! ```
+
+use crate::config::{self, Connection, Defaults};
+use crate::error::{Error, Result, Status};
+use crate::operation::{self, OPERATIONS, Operation};
+use crate::request::{self, Request};
+use crate::response::Response;
+use crate::{retry, runtime, transport};
+use reqwest::Url;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// How many kept connections in a row may turn out to be closed before that counts as a failure like any other.
+const MOST_STALE: u32 = 8;
+
+/// A client of the API. Cheap to clone; clones and derived clients share one connection pool.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pool: Arc<Pool>,
+    defaults: Arc<Defaults>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    connection: Connection,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// Makes a client from a JSON configuration (`None`: from the environment alone). No connection is made yet.
+    pub fn new(config_json: Option<&str>) -> Result<Client> {
+        let (connection, defaults) = config::read(config_json.unwrap_or("{}"), &config::process_environment)?;
+        // The pool's own tasks start on the runtime.
+        let _runtime = runtime::handle()?.enter();
+        let http = transport::build(&connection)?;
+        Ok(Client { pool: Arc::new(Pool { connection, http }), defaults: Arc::new(defaults) })
+    }
+
+    /// Makes a client with other defaults that shares this one's connections.
+    pub fn derive(&self, config_json: Option<&str>) -> Result<Client> {
+        let defaults = config::derive(&self.defaults, config_json.unwrap_or("{}"))?;
+        Ok(Client { pool: self.pool.clone(), defaults: Arc::new(defaults) })
+    }
+
+    /// Calls an operation by its name, every parameter in `params_json`; blocks until it is done.
+    pub fn call(&self, operation: &str, params_json: Option<&str>) -> Result<String> {
+        self.call_with(find(operation)?, &[], params_json)
+    }
+
+    /// Calls an operation, its path parameters in `ids`, the others in `params_json`; blocks until it is done.
+    pub fn call_with(&self, operation: &Operation, ids: &[(&str, &str)], params_json: Option<&str>) -> Result<String> {
+        self.send(request::operation(operation, ids, params_json, &self.defaults)?)
+    }
+
+    /// Makes a request to any other endpoint; blocks until it is done.
+    pub fn request(&self, method: &str, path: &str, params_json: Option<&str>) -> Result<String> {
+        self.send(request::free_form(method, path, params_json, &self.defaults)?)
+    }
+
+    /// Builds a call without making it.
+    pub fn prepare(&self, operation: &Operation, params_json: Option<&str>) -> Result<Request> {
+        request::operation(operation, &[], params_json, &self.defaults)
+    }
+
+    fn send(&self, request: Request) -> Result<String> {
+        runtime::wait_for(self.exchange(request)?)?
+    }
+
+    /// The exchange of a call, to be run on the runtime.
+    pub fn exchange(&self, request: Request) -> Result<impl Future<Output = Result<String>> + Send + use<>> {
+        let url = request.url(&self.pool.connection.base_url)?;
+        let Client { pool, defaults } = self.clone();
+        Ok(async move {
+            let (attempts, outcome) = attempts(&pool.http, &request, &url).await;
+            let result = outcome.and_then(|response| response.into_result(&request, attempts));
+            result.map_err(|error| error.with_attempts(attempts).redact(&defaults.redactor))
+        })
+    }
+}
+
+/// The operation of that name, or an error that lists them.
+pub fn find(name: &str) -> Result<&'static Operation> {
+    operation::find(name).ok_or_else(|| {
+        let known: Vec<_> = OPERATIONS.iter().map(|operation| operation.name).collect();
+        Error::argument("operation", format_args!("is not known; known are: {}", known.join(", ")))
+    })
+}
+
+/// Makes attempts until one settles the call, the retries are used up, or the time is. Beside the outcome: how many were made.
+async fn attempts(http: &reqwest::Client, request: &Request, url: &Url) -> (u32, Result<Response>) {
+    let deadline = Instant::now() + request.timeout;
+    let (mut attempts, mut stale) = (0, 0);
+    let mut before: Option<Result<Response, Failure>> = None;
+    loop {
+        let Ok((outcome, dialled)) = timeout_at(deadline, transport::noting_dials(attempt(http, request, url))).await else {
+            return (attempts + 1, Err(timed_out(request, before)));
+        };
+        // A kept connection that the server had just closed: nobody read the request, so it is simply sent on another one.
+        if !dialled && stale < MOST_STALE && matches!(outcome, Err(Failure::Unanswered(_))) {
+            stale += 1;
+            continue;
+        }
+        attempts += 1;
+        let headers = match &outcome {
+            Ok(response) if retry::wanted(response.status, &response.headers) => Some(&response.headers),
+            Err(Failure::Connect(_) | Failure::Unanswered(_) | Failure::CutShort(_)) => None,
+            Ok(_) | Err(Failure::TooLarge(_)) => return (attempts, outcome.map_err(Failure::into_error)),
+        };
+        let again = Instant::now() + retry::delay(attempts - 1, headers, SystemTime::now(), fastrand::f64());
+        if attempts > request.max_retries || again >= deadline {
+            return (attempts, outcome.map_err(Failure::into_error));
+        }
+        before = Some(outcome);
+        sleep_until(again).await;
+    }
+}
+
+/// Why an attempt brought no response.
+enum Failure {
+    /// No connection could be made.
+    Connect(String),
+    /// The connection broke, or spoke no HTTP, before the response began.
+    Unanswered(String),
+    /// The connection broke within the body of a success.
+    CutShort(String),
+    /// The body of a success is larger than the bound.
+    TooLarge(usize),
+}
+
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Failure::Connect(cause) => Error::new(Status::Connection, format!("could not connect: {cause}")),
+            Failure::Unanswered(cause) => {
+                Error::new(Status::Connection, format!("the connection failed before an answer came: {cause}"))
+            }
+            Failure::CutShort(cause) => {
+                Error::new(Status::Response, format!("the server reported success but its answer was cut short: {cause}"))
+            }
+            Failure::TooLarge(bound) => {
+                Error::new(Status::Response, format!("the server's answer is larger than `max_response_bytes` ({bound})"))
+            }
+        }
+    }
+}
+
+/// One request and its response.
+async fn attempt(http: &reqwest::Client, request: &Request, url: &Url) -> Result<Response, Failure> {
+    let mut outgoing = reqwest::Request::new(request.method.clone(), url.clone());
+    *outgoing.headers_mut() = request.headers.clone();
+    *outgoing.body_mut() = request.body.clone().map(Into::into);
+    let mut incoming = http.execute(outgoing).await.map_err(|error| {
+        let (is_connect, cause) = (error.is_connect(), transport::chain(&error.without_url()));
+        if is_connect { Failure::Connect(cause) } else { Failure::Unanswered(cause) }
+    })?;
+    let mut response =
+        Response { status: incoming.status().as_u16(), headers: std::mem::take(incoming.headers_mut()), body: Vec::new() };
+    let announced = incoming.content_length().unwrap_or(0) as usize;
+    if announced <= request.max_response_bytes {
+        // One more byte: room for the terminator that C wants.
+        response.body.reserve_exact(announced + 1);
+    }
+    loop {
+        match incoming.chunk().await {
+            Ok(Some(chunk)) if response.body.len() + chunk.len() <= request.max_response_bytes => {
+                response.body.extend_from_slice(&chunk)
+            }
+            Ok(None) => return Ok(response),
+            // What came of an error's body is enough to tell it.
+            _ if !response.is_success() => return Ok(response),
+            Ok(Some(_)) => return Err(Failure::TooLarge(request.max_response_bytes)),
+            Err(error) => return Err(Failure::CutShort(transport::chain(&error.without_url()))),
+        }
+    }
+}
+
+/// The call's time ran out: what the last attempt before it met is the best clue to why.
+fn timed_out(request: &Request, before: Option<Result<Response, Failure>>) -> Error {
+    let clue = match before {
+        None => String::new(),
+        Some(Ok(response)) => format!("; the attempt before was answered with HTTP {}", response.status),
+        Some(Err(failure)) => format!("; the attempt before failed: {}", failure.into_error()),
+    };
+    Error::new(Status::Timeout, format!("no answer within {} ms{clue}", request.timeout.as_millis()))
+}

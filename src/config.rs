@@ -1,0 +1,538 @@
+//! Configuration: the JSON a client is made from, the environment variables behind it, and the defaults behind those.
+//!
+//! It falls into two halves. [`Connection`] is what a connection pool is made from and stays the same for its life;
+//! [`Defaults`] is what each call starts from, and what a derived client may change.
+
+use crate::credential::{Credentials, Redactor, Secret, X_API_KEY};
+use crate::error::{Error, Result, Status};
+use crate::json::{Object, Value};
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a wait may be: past this (24 days) a number of milliseconds is surely a mistake.
+pub const LONGEST_MS: i64 = i32::MAX as i64;
+/// How often a call may be retried at most.
+pub const MOST_RETRIES: i64 = 100;
+/// The beta that every operation needs.
+pub const REQUIRED_BETA: &str = "managed-agents-2026-04-01";
+/// The header that betas travel in.
+pub const BETA_HEADER: HeaderName = HeaderName::from_static("anthropic-beta");
+const VERSION_HEADER: HeaderName = HeaderName::from_static("anthropic-version");
+
+const CONNECTION_KEYS: &[&str] = &["base_url", "allow_insecure_http", "connect_timeout_ms", "ca_file", "proxy", "http2"];
+const DEFAULTS_KEYS: &[&str] = &[
+    "api_key",
+    "auth_token",
+    "environment_key",
+    "timeout_ms",
+    "max_retries",
+    "default_headers",
+    "betas",
+    "workspace_id",
+    "anthropic_version",
+    "auth_header",
+    "max_response_bytes",
+];
+
+/// Which version of HTTP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http2 {
+    /// What the server prefers over TLS; HTTP/1.1 without TLS.
+    Auto,
+    /// HTTP/1.1.
+    Never,
+    /// HTTP/2, also without TLS.
+    Always,
+}
+
+/// What a connection pool is made from.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Scheme, host, port and path prefix, without a slash at the end.
+    pub base_url: String,
+    /// Whether the host is this machine; then the environment's proxies are left aside.
+    pub loopback: bool,
+    /// Bounds one attempt to connect.
+    pub connect_timeout: Duration,
+    /// A PEM file of further roots to trust.
+    pub ca_file: Option<PathBuf>,
+    /// A proxy's URL; empty: none, not even the environment's; `None`: the environment's.
+    pub proxy: Option<Secret>,
+    /// Which version of HTTP is spoken.
+    pub http2: Http2,
+}
+
+/// What each call starts from.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    /// Bounds a whole call.
+    pub timeout: Duration,
+    /// How often a call is retried.
+    pub max_retries: u32,
+    /// Sent with each call: the version, and what the configuration and the environment add.
+    pub headers: HeaderMap,
+    /// Betas beside the required one.
+    pub betas: Vec<String>,
+    /// The largest answer that is taken.
+    pub max_response_bytes: usize,
+    /// The credentials.
+    pub credentials: Credentials,
+    /// What must not show in errors.
+    pub redactor: Redactor,
+}
+
+/// A source of environment variables: the process's, or a test's.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The process's environment; an empty variable counts as unset.
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Reads a configuration.
+pub fn read(json: &str, environment: Environment) -> Result<(Connection, Defaults)> {
+    let mut object = Object::parse(json, "config_json", Status::Config)?;
+    let mut defaults = Defaults {
+        timeout: Duration::from_secs(600),
+        max_retries: 2,
+        headers: HeaderMap::from_iter([(VERSION_HEADER, HeaderValue::from_static("2026-10-21"))]),
+        betas: Vec::new(),
+        max_response_bytes: 64 << 20,
+        credentials: Credentials::default(),
+        redactor: Redactor::default(),
+    };
+    let connection = Connection::read(&mut object, environment, &mut defaults.redactor)?;
+    let own = Overrides::read(&mut object)?;
+    object.finish(CONNECTION_KEYS.iter().chain(DEFAULTS_KEYS).copied())?;
+    defaults.apply_environment(environment, own.brings_credential())?;
+    defaults.apply(own)?;
+    if defaults.credentials.is_empty() && !carries_credential(&defaults.headers) {
+        return Err(Error::config(
+            "api_key",
+            "is missing, and so is any other credential: give `api_key`, `auth_token` or `environment_key`, or set the environment \
+             variable ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN (looked at, and unset or empty; ANTHROPIC_CUSTOM_HEADERS has none either)",
+        ));
+    }
+    Ok((connection, defaults))
+}
+
+/// Reads what a derived client changes: `parent`'s defaults with the given keys replaced.
+pub fn derive(parent: &Defaults, json: &str) -> Result<Defaults> {
+    let mut object = Object::parse(json, "config_json", Status::Config)?;
+    for key in CONNECTION_KEYS {
+        if let Some(value) = object.take(key) {
+            return Err(value.error("belongs to the connections, which a derived client shares: make a new client instead"));
+        }
+    }
+    let own = Overrides::read(&mut object)?;
+    object.finish(DEFAULTS_KEYS.iter().copied())?;
+    let mut defaults = parent.clone();
+    if own.brings_credential() {
+        defaults.credentials.clear();
+        remove_credentials(&mut defaults.headers);
+    }
+    defaults.apply(own)?;
+    Ok(defaults)
+}
+
+impl Connection {
+    fn read(object: &mut Object, environment: Environment, redactor: &mut Redactor) -> Result<Connection> {
+        let base_url = match object.take("base_url") {
+            Some(value) => value.non_empty_string()?,
+            None => environment("ANTHROPIC_BASE_URL").unwrap_or_else(|| "https://api.anthropic.com".to_owned()),
+        };
+        let insecure = object.take("allow_insecure_http").map(|value| value.bool()).transpose()?.unwrap_or(false);
+        let url = check_base_url(&base_url, insecure)?;
+        let proxy = match object.take("proxy") {
+            Some(value) => {
+                let text = value.string()?;
+                if let Ok(url) = Url::parse(&text) {
+                    url.password().inspect(|password| redactor.add(password));
+                } else if !text.is_empty() {
+                    return Err(value.error("must be a URL such as http://proxy:3128, or empty for none"));
+                }
+                Some(Secret::new(text))
+            }
+            None => None,
+        };
+        Ok(Connection {
+            loopback: is_loopback(&url),
+            base_url: url.as_str().trim_end_matches('/').to_owned(),
+            connect_timeout: match object.take("connect_timeout_ms") {
+                Some(value) => milliseconds(&value)?,
+                None => Duration::from_secs(5),
+            },
+            ca_file: object.take("ca_file").map(|value| value.non_empty_string()).transpose()?.map(PathBuf::from),
+            proxy,
+            http2: match object.take("http2") {
+                None => Http2::Auto,
+                Some(value) => match value.string()?.as_str() {
+                    "auto" => Http2::Auto,
+                    "never" => Http2::Never,
+                    "always" => Http2::Always,
+                    _ => return Err(value.error("must be \"auto\", \"never\" or \"always\"")),
+                },
+            },
+        })
+    }
+}
+
+fn check_base_url(text: &str, insecure: bool) -> Result<Url> {
+    // The URL is not repeated in the message: it may hold a password.
+    let error = |problem: &str| Err(Error::config("base_url", problem));
+    let Ok(url) = Url::parse(text) else { return error("must be a URL such as https://api.anthropic.com") };
+    if !matches!(url.scheme(), "http" | "https") {
+        return error("must begin with https:// (or http://)");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return error("must not hold a user name or password");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return error("must not have a query or a fragment");
+    }
+    if url.scheme() == "http" && !insecure && !is_loopback(&url) {
+        return error(
+            "is plain http:// to another host, which would show the credential to everyone on the way: use https://, or set `allow_insecure_http`",
+        );
+    }
+    Ok(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// The keys of a configuration that a derived client may give too; `None`: not given.
+struct Overrides {
+    api_key: Option<Secret>,
+    auth_token: Option<Secret>,
+    environment_key: Option<Secret>,
+    plain_api_key: Option<bool>,
+    timeout: Option<Duration>,
+    max_retries: Option<u32>,
+    headers: Vec<(HeaderName, Option<HeaderValue>)>,
+    betas: Option<Vec<String>>,
+    workspace_id: Option<HeaderValue>,
+    version: Option<HeaderValue>,
+    max_response_bytes: Option<usize>,
+}
+
+impl Overrides {
+    fn read(object: &mut Object) -> Result<Overrides> {
+        let mut secret = |key| object.take(key).map(|value| value.non_empty_string().map(Secret::new)).transpose();
+        let (api_key, auth_token, environment_key) = (secret("api_key")?, secret("auth_token")?, secret("environment_key")?);
+        if api_key.is_some() && auth_token.is_some() {
+            return Err(Error::config("auth_token", "and `api_key` are both given: give one of them"));
+        }
+        let text_header = |value: Value| header_value(&value, &value.non_empty_string()?);
+        Ok(Overrides {
+            api_key,
+            auth_token,
+            environment_key,
+            plain_api_key: match object.take("auth_header") {
+                None => None,
+                Some(value) => match value.string()?.as_str() {
+                    "authorization" => Some(false),
+                    "x-api-key" => Some(true),
+                    _ => return Err(value.error("must be \"authorization\" or \"x-api-key\"")),
+                },
+            },
+            timeout: object.take("timeout_ms").map(|value| milliseconds(&value)).transpose()?,
+            max_retries: object.take("max_retries").map(|value| retries(&value)).transpose()?,
+            headers: object.take("default_headers").map(|value| headers(&value)).transpose()?.unwrap_or_default(),
+            betas: object.take("betas").map(|value| betas(&value)).transpose()?,
+            workspace_id: object.take("workspace_id").map(text_header).transpose()?,
+            version: object.take("anthropic_version").map(text_header).transpose()?,
+            max_response_bytes: object
+                .take("max_response_bytes")
+                .map(|value| value.integer(1, isize::MAX as i64))
+                .transpose()?
+                .map(|bytes| bytes as usize),
+        })
+    }
+
+    fn brings_credential(&self) -> bool {
+        self.api_key.is_some()
+            || self.auth_token.is_some()
+            || self.environment_key.is_some()
+            || self.headers.iter().any(|(name, value)| is_credential(name) && value.is_some())
+    }
+}
+
+impl Defaults {
+    fn apply_environment(&mut self, environment: Environment, explicit_credential: bool) -> Result<()> {
+        if let Some(lines) = environment("ANTHROPIC_CUSTOM_HEADERS") {
+            for (name, value) in lines.lines().filter_map(|line| line.split_once(':')) {
+                let error =
+                    |what| Error::config("ANTHROPIC_CUSTOM_HEADERS", format_args!("has a line whose {what} is not valid"));
+                let name: HeaderName = name.trim().parse().map_err(|_| error("header name"))?;
+                let value = HeaderValue::from_bytes(value.trim().as_bytes()).map_err(|_| error("value"))?;
+                self.set_header(name, Some(value));
+            }
+        }
+        if explicit_credential {
+            remove_credentials(&mut self.headers);
+            return Ok(());
+        }
+        if let Some(key) = environment("ANTHROPIC_API_KEY") {
+            self.set_credential("ANTHROPIC_API_KEY", Secret::new(key), Credentials::set_api_key)
+        } else if let Some(token) = environment("ANTHROPIC_AUTH_TOKEN") {
+            self.set_credential("ANTHROPIC_AUTH_TOKEN", Secret::new(token), Credentials::set_auth_token)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn apply(&mut self, own: Overrides) -> Result<()> {
+        if let Some(plain) = own.plain_api_key {
+            self.credentials.send_api_key_plain(plain);
+        }
+        let set: [(_, _, fn(&mut Credentials, Secret) -> bool); 3] = [
+            ("api_key", own.api_key, Credentials::set_api_key),
+            ("auth_token", own.auth_token, Credentials::set_auth_token),
+            ("environment_key", own.environment_key, Credentials::set_environment_key),
+        ];
+        for (key, secret, set) in set {
+            if let Some(secret) = secret {
+                self.set_credential(key, secret, set)?;
+            }
+        }
+        for (name, value) in own.headers {
+            self.set_header(name, value);
+        }
+        if let Some(betas) = own.betas {
+            self.betas = betas;
+        }
+        for (name, value) in
+            [(HeaderName::from_static("anthropic-workspace-id"), own.workspace_id), (VERSION_HEADER, own.version)]
+        {
+            if let Some(value) = value {
+                self.headers.insert(name, value);
+            }
+        }
+        self.timeout = own.timeout.unwrap_or(self.timeout);
+        self.max_retries = own.max_retries.unwrap_or(self.max_retries);
+        self.max_response_bytes = own.max_response_bytes.unwrap_or(self.max_response_bytes);
+        Ok(())
+    }
+
+    fn set_credential(&mut self, source: &str, secret: Secret, set: fn(&mut Credentials, Secret) -> bool) -> Result<()> {
+        self.redactor.add(secret.expose());
+        if set(&mut self.credentials, secret) {
+            return Ok(());
+        }
+        Err(Error::config(source, "has characters that cannot stand in an HTTP header"))
+    }
+
+    /// Sets or (with `None`) removes a default header; betas join the others instead of replacing them.
+    fn set_header(&mut self, name: HeaderName, value: Option<HeaderValue>) {
+        let Some(mut value) = value else {
+            self.headers.remove(&name);
+            return;
+        };
+        if name == BETA_HEADER {
+            self.betas.extend(split_betas(&value));
+            return;
+        }
+        if is_credential(&name) {
+            value.set_sensitive(true);
+            let text = String::from_utf8_lossy(value.as_bytes());
+            self.redactor.add(text.strip_prefix("Bearer ").unwrap_or(&text));
+        }
+        self.headers.insert(name, value);
+    }
+}
+
+/// Whether a header holds a credential.
+pub fn is_credential(name: &HeaderName) -> bool {
+    [AUTHORIZATION, X_API_KEY, PROXY_AUTHORIZATION].contains(name)
+}
+
+fn carries_credential(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION) || headers.contains_key(X_API_KEY)
+}
+
+fn remove_credentials(headers: &mut HeaderMap) {
+    headers.remove(AUTHORIZATION);
+    headers.remove(X_API_KEY);
+}
+
+/// A duration in milliseconds, at least one.
+pub fn milliseconds(value: &Value) -> Result<Duration> {
+    Ok(Duration::from_millis(value.integer(1, LONGEST_MS)?.unsigned_abs()))
+}
+
+/// A number of retries.
+pub fn retries(value: &Value) -> Result<u32> {
+    Ok(value.integer(0, MOST_RETRIES)? as u32)
+}
+
+/// A list of betas.
+pub fn betas(value: &Value) -> Result<Vec<String>> {
+    let betas = value.strings()?;
+    for beta in &betas {
+        header_value(value, beta)?;
+    }
+    Ok(betas)
+}
+
+/// The betas in a header's value.
+pub fn split_betas(value: &HeaderValue) -> Vec<String> {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    text.split(',').map(str::trim).filter(|beta| !beta.is_empty()).map(str::to_owned).collect()
+}
+
+/// A header's value: text without control characters.
+pub fn header_value(source: &Value, text: &str) -> Result<HeaderValue> {
+    HeaderValue::from_bytes(text.as_bytes())
+        .map_err(|_| source.error("has control characters, which cannot stand in an HTTP header"))
+}
+
+/// An object of headers; `null` removes one. Those that frame the message are the transport's own.
+pub fn headers(value: &Value) -> Result<Vec<(HeaderName, Option<HeaderValue>)>> {
+    const FRAMING: &[&str] = &[
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    value
+        .object()?
+        .into_values()
+        .map(|member| {
+            let name: HeaderName = member.name().parse().map_err(|_| member.error("is not a valid header name"))?;
+            if FRAMING.contains(&name.as_str()) {
+                return Err(member.error("is set by the library alone"));
+            }
+            let text = if member.is_null() { None } else { Some(header_value(&member, &member.string()?)?) };
+            Ok((name, text))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::Accepts;
+
+    fn with(json: &str, variables: &[(&str, &str)]) -> Result<(Connection, Defaults)> {
+        read(json, &|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    fn authorization(defaults: &Defaults) -> String {
+        let credential = defaults.credentials.header(Accepts::ApiKey).map(|(_, value)| value);
+        let value = defaults.headers.get(AUTHORIZATION).cloned().or(credential).unwrap();
+        value.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn an_explicit_credential_switches_those_of_the_environment_off() {
+        let variables = [
+            ("ANTHROPIC_API_KEY", "env-key"),
+            ("ANTHROPIC_AUTH_TOKEN", "env-token"),
+            ("ANTHROPIC_CUSTOM_HEADERS", "x-team: blue\nno colon\nAuthorization: Bearer env-header"),
+        ];
+        let (_, all) = with("{}", &variables).unwrap();
+        assert_eq!(authorization(&all), "Bearer env-header");
+        assert_eq!(all.headers.get("x-team").unwrap(), "blue");
+        assert_eq!(authorization(&with("{}", &variables[..2]).unwrap().1), "Bearer env-key");
+        assert_eq!(authorization(&with("{}", &variables[1..2]).unwrap().1), "Bearer env-token");
+        for (config, expected) in [
+            (r#"{"api_key":"own"}"#, "Bearer own"),
+            (r#"{"auth_token":"own"}"#, "Bearer own"),
+            (r#"{"environment_key":"own"}"#, "Bearer own"),
+            (r#"{"api_key":null,"default_headers":{"Authorization":"Basic own"}}"#, "Basic own"),
+        ] {
+            let (_, defaults) = with(config, &variables).unwrap();
+            assert_eq!(authorization(&defaults), expected, "{config}");
+            assert_eq!(defaults.headers.get("x-team").unwrap(), "blue");
+        }
+    }
+
+    #[test]
+    fn a_missing_credential_names_the_variables_that_were_looked_at() {
+        let error = with("{}", &[]).map(drop).unwrap_err();
+        assert_eq!(error.status(), Status::Config);
+        for name in
+            ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "api_key", "auth_token", "environment_key"]
+        {
+            assert!(error.to_string().contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_alone() {
+        for (url, fits) in [
+            ("http://127.0.0.1:8080/pfx/", true),
+            ("http://127.9.9.9", true),
+            ("http://[::1]:1", true),
+            ("http://localhost", true),
+            ("https://example.com", true),
+            ("http://example.com", false),
+            ("http://localhost.example.com", false),
+            ("http://10.0.0.1", false),
+            ("http://127.0.0.1@example.com", false),
+            ("https://user:pass@example.com", false),
+            ("https://example.com?x", false),
+            ("ftp://example.com", false),
+            ("example.com", false),
+            ("", false),
+        ] {
+            let result = with(&format!(r#"{{"api_key":"k","base_url":"{url}"}}"#), &[]);
+            assert_eq!(result.is_ok(), fits, "{url}");
+            if let Err(error) = result {
+                assert_eq!(error.parameter(), Some("base_url"));
+                assert!(!error.to_string().contains("pass@"));
+            }
+        }
+        assert!(with(r#"{"api_key":"k","base_url":"http://example.com","allow_insecure_http":true}"#, &[]).is_ok());
+        let (connection, _) = with(r#"{"api_key":"k"}"#, &[("ANTHROPIC_BASE_URL", "http://127.0.0.1:1/pfx/")]).unwrap();
+        assert_eq!(connection.base_url, "http://127.0.0.1:1/pfx");
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_refused_by_name() {
+        for (config, parameter) in [
+            (r#"{"api_ky":"k"}"#, "api_ky"),
+            (r#"{"api_key":""}"#, "api_key"),
+            (r#"{"api_key":"a\nb"}"#, "api_key"),
+            (r#"{"api_key":"a","auth_token":"b"}"#, "auth_token"),
+            (r#"{"api_key":"k","timeout_ms":"5"}"#, "timeout_ms"),
+            (r#"{"api_key":"k","timeout_ms":0}"#, "timeout_ms"),
+            (r#"{"api_key":"k","connect_timeout_ms":99999999999}"#, "connect_timeout_ms"),
+            (r#"{"api_key":"k","max_retries":101}"#, "max_retries"),
+            (r#"{"api_key":"k","http2":"yes"}"#, "http2"),
+            (r#"{"api_key":"k","auth_header":"cookie"}"#, "auth_header"),
+            (r#"{"api_key":"k","proxy":"nonsense"}"#, "proxy"),
+            (r#"{"api_key":"k","default_headers":{"Host":"x"}}"#, "Host"),
+            (r#"{"api_key":"k","max_response_bytes":0}"#, "max_response_bytes"),
+            ("[]", "config_json"),
+            ("{", "config_json"),
+        ] {
+            let error = with(config, &[]).map(drop).unwrap_err();
+            assert_eq!((error.status(), error.parameter()), (Status::Config, Some(parameter)), "{config}");
+        }
+    }
+
+    #[test]
+    fn a_derived_client_changes_what_it_names_and_keeps_the_rest() {
+        let config = r#"{"api_key":"one","environment_key":"two","timeout_ms":7,"default_headers":{"x-a":"1","x-b":"2"}}"#;
+        let (_, parent) = with(config, &[]).unwrap();
+        let same = derive(&parent, r#"{"default_headers":{"x-a":null,"x-c":"3"},"auth_header":"x-api-key"}"#).unwrap();
+        assert_eq!(same.timeout, Duration::from_millis(7));
+        assert_eq!((same.headers.get("x-a"), same.headers.len()), (None, 3));
+        assert_eq!(same.credentials.header(Accepts::ApiKey).unwrap(), (X_API_KEY, HeaderValue::from_static("one")));
+        let other = derive(&parent, r#"{"environment_key":"three"}"#).unwrap();
+        assert_eq!(authorization(&other), "Bearer three");
+        assert_eq!(derive(&parent, r#"{"base_url":"https://x"}"#).unwrap_err().parameter(), Some("base_url"));
+    }
+}

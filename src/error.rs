@@ -1,0 +1,355 @@
+//! What can go wrong, as a number for programs and an object for people.
+//!
+//! Every failure is one [`Error`]; its [`Status`] is what a C function returns, its JSON form is what it hands out. Errors never
+//! hold a secret: what a server or a transport said is passed through [`Error::redact`] before it leaves the client.
+
+use crate::credential::Redactor;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::ffi::CStr;
+use std::fmt;
+
+/// What a function returns: `ANTENV_OK`, or why it failed.
+///
+/// 1 to 99 come from the library, 100 and above from the server's answer. New numbers may be added in later versions (treat an
+/// unknown one as a failure); none is ever given another meaning.
+#[repr(i32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// It worked.
+    Ok = 0,
+    /// An argument is not acceptable; the error's `parameter` names it. Nothing was sent.
+    InvalidArgument = 1,
+    /// A handle is NULL, freed, of another type, or never was one. Nothing was sent.
+    InvalidHandle = 2,
+    /// The configuration is not acceptable, or no credential was found; the error's `parameter` names the key.
+    Config = 3,
+    /// The server could not be reached, or the connection broke before the answer was complete.
+    Connection = 4,
+    /// The call's `timeout_ms` ran out (for functions that wait: nothing happened in time).
+    Timeout = 5,
+    /// The call was cancelled.
+    Cancelled = 6,
+    /// The server reported success, but its answer is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes`.
+    Response = 7,
+    /// There is nothing more: the pager has handed out its last item.
+    Done = 8,
+    /// What the function works on was closed meanwhile.
+    Closed = 9,
+    /// The lease on a work item is lost: somebody else may hold it now.
+    LeaseLost = 10,
+    /// A fault in the library itself. Please report it.
+    Internal = 11,
+    /// HTTP 400: the API refused the request.
+    BadRequest = 100,
+    /// HTTP 401: the credential is missing, wrong or expired.
+    Authentication = 101,
+    /// HTTP 402: there is a problem with billing.
+    PaymentRequired = 102,
+    /// HTTP 403: the credential may not do this.
+    PermissionDenied = 103,
+    /// HTTP 404: no such object.
+    NotFound = 104,
+    /// HTTP 408: the server gave up waiting for the request.
+    RequestTimeout = 105,
+    /// HTTP 409: the object's present state does not allow it.
+    Conflict = 106,
+    /// HTTP 412: a condition does not hold, such as `expected_last_heartbeat`.
+    PreconditionFailed = 107,
+    /// HTTP 413: the request is too large.
+    ContentTooLarge = 108,
+    /// HTTP 422: the request is well formed but makes no sense.
+    Unprocessable = 109,
+    /// HTTP 429: too many requests.
+    RateLimited = 110,
+    /// HTTP 500 to 599 but 529: the server failed.
+    ServerError = 111,
+    /// HTTP 529: the API is overloaded.
+    Overloaded = 112,
+    /// Any other HTTP status that is not a success; `http_status` tells which.
+    HttpStatus = 113,
+}
+
+impl Status {
+    const ALL: [Status; 26] = [
+        Status::Ok,
+        Status::InvalidArgument,
+        Status::InvalidHandle,
+        Status::Config,
+        Status::Connection,
+        Status::Timeout,
+        Status::Cancelled,
+        Status::Response,
+        Status::Done,
+        Status::Closed,
+        Status::LeaseLost,
+        Status::Internal,
+        Status::BadRequest,
+        Status::Authentication,
+        Status::PaymentRequired,
+        Status::PermissionDenied,
+        Status::NotFound,
+        Status::RequestTimeout,
+        Status::Conflict,
+        Status::PreconditionFailed,
+        Status::ContentTooLarge,
+        Status::Unprocessable,
+        Status::RateLimited,
+        Status::ServerError,
+        Status::Overloaded,
+        Status::HttpStatus,
+    ];
+
+    /// The status with that number.
+    pub fn from_code(code: i32) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| *status as i32 == code)
+    }
+
+    /// The status that stands for an HTTP status other than success.
+    pub fn from_http(http_status: u16) -> Status {
+        match http_status {
+            400 => Status::BadRequest,
+            401 => Status::Authentication,
+            402 => Status::PaymentRequired,
+            403 => Status::PermissionDenied,
+            404 => Status::NotFound,
+            408 => Status::RequestTimeout,
+            409 => Status::Conflict,
+            412 => Status::PreconditionFailed,
+            413 => Status::ContentTooLarge,
+            422 => Status::Unprocessable,
+            429 => Status::RateLimited,
+            529 => Status::Overloaded,
+            500..=599 => Status::ServerError,
+            _ => Status::HttpStatus,
+        }
+    }
+
+    /// Its name, such as `not_found`, ready for C.
+    pub fn c_name(self) -> &'static CStr {
+        match self {
+            Status::Ok => c"ok",
+            Status::InvalidArgument => c"invalid_argument",
+            Status::InvalidHandle => c"invalid_handle",
+            Status::Config => c"config",
+            Status::Connection => c"connection",
+            Status::Timeout => c"timeout",
+            Status::Cancelled => c"cancelled",
+            Status::Response => c"response",
+            Status::Done => c"done",
+            Status::Closed => c"closed",
+            Status::LeaseLost => c"lease_lost",
+            Status::Internal => c"internal",
+            Status::BadRequest => c"bad_request",
+            Status::Authentication => c"authentication",
+            Status::PaymentRequired => c"payment_required",
+            Status::PermissionDenied => c"permission_denied",
+            Status::NotFound => c"not_found",
+            Status::RequestTimeout => c"request_timeout",
+            Status::Conflict => c"conflict",
+            Status::PreconditionFailed => c"precondition_failed",
+            Status::ContentTooLarge => c"content_too_large",
+            Status::Unprocessable => c"unprocessable",
+            Status::RateLimited => c"rate_limited",
+            Status::ServerError => c"server_error",
+            Status::Overloaded => c"overloaded",
+            Status::HttpStatus => c"http_status",
+        }
+    }
+
+    /// Its name, such as `not_found`.
+    pub fn name(self) -> &'static str {
+        self.c_name().to_str().unwrap_or_default()
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// A failed call. Displayed as its message; [`Error::to_json`] gives the whole.
+pub struct Error(Box<Fields>);
+
+/// The error object, field by field in the order it is written.
+#[derive(Serialize)]
+struct Fields {
+    status: Status,
+    code: i32,
+    message: String,
+    http_status: Option<u16>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    error_code: Option<String>,
+    details: Option<Box<RawValue>>,
+    request_id: Option<String>,
+    attempts: u32,
+    parameter: Option<String>,
+    body: Option<Box<RawValue>>,
+}
+
+/// What the server's error body said, as far as it could be read.
+#[derive(Debug, Default)]
+pub struct ServerSaid {
+    /// `error.message`.
+    pub message: Option<String>,
+    /// `error.type`.
+    pub kind: Option<String>,
+    /// `error.details.error_code`.
+    pub error_code: Option<String>,
+    /// `error.details`.
+    pub details: Option<Box<RawValue>>,
+    /// The whole body: JSON as it was, or a string; `None` when it was empty.
+    pub body: Option<Box<RawValue>>,
+}
+
+/// The result of nearly everything here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of the library's own.
+    pub fn new(status: Status, message: impl Into<String>) -> Error {
+        Error(Box::new(Fields {
+            status,
+            code: status as i32,
+            message: message.into(),
+            http_status: None,
+            kind: None,
+            error_code: None,
+            details: None,
+            request_id: None,
+            attempts: 0,
+            parameter: None,
+            body: None,
+        }))
+    }
+
+    /// An argument that is not acceptable. The message begins with the parameter's name.
+    pub fn argument(parameter: &str, problem: impl fmt::Display) -> Error {
+        Error::about(Status::InvalidArgument, parameter, problem)
+    }
+
+    /// A configuration key that is not acceptable. The message begins with the key.
+    pub fn config(parameter: &str, problem: impl fmt::Display) -> Error {
+        Error::about(Status::Config, parameter, problem)
+    }
+
+    /// An error about one named parameter. A name given by the caller may be of any length, so it is shortened.
+    pub fn about(status: Status, parameter: &str, problem: impl fmt::Display) -> Error {
+        let parameter: String = parameter.chars().take(64).collect();
+        let mut error = Error::new(status, format!("`{parameter}` {problem}"));
+        error.0.parameter = Some(parameter);
+        error
+    }
+
+    /// An answer that is not a success.
+    pub fn http(http_status: u16, said: ServerSaid) -> Error {
+        let message = said.message.unwrap_or_else(|| format!("the server answered HTTP {http_status}"));
+        let mut error = Error::new(Status::from_http(http_status), message);
+        error.0.http_status = Some(http_status);
+        error.0.kind = said.kind;
+        error.0.error_code = said.error_code;
+        error.0.details = said.details;
+        error.0.body = said.body;
+        error
+    }
+
+    /// The same error with what is known of the answer.
+    pub fn with_response(mut self, http_status: u16, request_id: Option<&str>) -> Error {
+        self.0.http_status = Some(http_status);
+        self.0.request_id = request_id.map(str::to_owned);
+        self
+    }
+
+    /// The same error with the body that the server sent.
+    pub fn with_body(mut self, body: Option<Box<RawValue>>) -> Error {
+        self.0.body = body;
+        self
+    }
+
+    /// The same error with the number of requests that were made.
+    pub fn with_attempts(mut self, attempts: u32) -> Error {
+        self.0.attempts = attempts;
+        self
+    }
+
+    /// The same error without any of these secrets, should a server or a transport have repeated one.
+    pub fn redact(mut self, redactor: &Redactor) -> Error {
+        let fields = &mut self.0;
+        redactor.text(&mut fields.message);
+        for text in [&mut fields.kind, &mut fields.error_code, &mut fields.request_id].into_iter().flatten() {
+            redactor.text(text);
+        }
+        for json in [&mut fields.details, &mut fields.body].into_iter().flatten() {
+            redactor.json(json);
+        }
+        self
+    }
+
+    /// Its number.
+    pub fn status(&self) -> Status {
+        self.0.status
+    }
+
+    /// The HTTP status, when the server answered.
+    pub fn http_status(&self) -> Option<u16> {
+        self.0.http_status
+    }
+
+    /// The offending parameter, when the error is about one.
+    pub fn parameter(&self) -> Option<&str> {
+        self.0.parameter.as_deref()
+    }
+
+    /// How many requests were made.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// The error object.
+    pub fn to_json(&self) -> String {
+        // Strings, numbers and JSON that was checked when it was taken in: this cannot fail. Were it to, the number still stands.
+        serde_json::to_string(&self.0).unwrap_or_else(|_| format!("{{\"code\":{}}}", self.0.code))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_json())
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_is_found_by_its_number_and_has_a_name_of_its_own() {
+        let mut names = std::collections::HashSet::new();
+        for status in Status::ALL {
+            assert_eq!(Status::from_code(status as i32), Some(status));
+            assert!(names.insert(status.name()), "{} stands twice", status.name());
+        }
+        assert_eq!(Status::from_code(12), None);
+    }
+
+    #[test]
+    fn an_error_object_has_every_field_also_when_it_is_unknown() {
+        let json: serde_json::Value =
+            serde_json::from_str(&Error::argument("limit", "must be a whole number").to_json()).unwrap();
+        let expected = serde_json::json!({
+            "status": "invalid_argument", "code": 1, "message": "`limit` must be a whole number", "http_status": null, "type": null,
+            "error_code": null, "details": null, "request_id": null, "attempts": 0, "parameter": "limit", "body": null,
+        });
+        assert_eq!(json, expected);
+    }
+}

@@ -1,0 +1,156 @@
+//! What stands between C and the core: no panic gets out, no pointer is trusted further than the conventions promise.
+
+use crate::error::{Error, Result, Status};
+use crate::runtime::THREAD_NAME;
+use std::any::Any;
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_char};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::Once;
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a function that yields JSON: its result, or its error, goes to `out_json`.
+pub fn json(out_json: *mut *mut c_char, call: impl FnOnce() -> Result<String>) -> Status {
+    item(out_json, || call().map(Some))
+}
+
+/// The same for one that may have nothing (more) to yield: `ANTENV_DONE`, and NULL.
+pub fn item(out_json: *mut *mut c_char, call: impl FnOnce() -> Result<Option<String>>) -> Status {
+    if out_json.is_null() {
+        return Status::InvalidArgument;
+    }
+    write(out_json, ptr::null_mut());
+    match caught(call) {
+        Ok(Some(json)) => hand_out(out_json, json, Status::Ok),
+        Ok(None) => Status::Done,
+        Err(error) => hand_out(out_json, error.to_json(), error.status()),
+    }
+}
+
+/// Runs a function that yields a handle; its error goes to `out_error`, which may be NULL.
+pub fn handle<H>(out: *mut *mut H, out_error: *mut *mut c_char, call: impl FnOnce() -> Result<*mut H>) -> Status {
+    if !out_error.is_null() {
+        write(out_error, ptr::null_mut());
+    }
+    let outcome = if out.is_null() {
+        Err(Error::argument("out", "is NULL"))
+    } else {
+        write(out, ptr::null_mut());
+        caught(call)
+    };
+    match outcome {
+        Ok(handle) => {
+            write(out, handle);
+            Status::Ok
+        }
+        Err(error) if out_error.is_null() => error.status(),
+        Err(error) => hand_out(out_error, error.to_json(), error.status()),
+    }
+}
+
+/// Runs a function that yields nothing but its status.
+pub fn status(call: impl FnOnce() -> Result<()>) -> Status {
+    caught(call).map_or_else(|error| error.status(), |()| Status::Ok)
+}
+
+/// Runs `call`, a panic inside becoming an error.
+fn caught<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    keep_panics_silent();
+    let outer = GUARDED.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(outer);
+    outcome.unwrap_or_else(|panic| {
+        Err(Error::new(Status::Internal, format!("a fault in the library (please report it): {}", panic_text(panic.as_ref()))))
+    })
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown")
+}
+
+/// The library never prints, so the standard message of a panic is left out where the panic becomes an error. The hook is that of
+/// the library's own copy of the Rust runtime: a host, also one written in Rust, has another; where they are one, panics of the
+/// host's go to its own hook as before.
+fn keep_panics_silent() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let host = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let ours = GUARDED.get() || std::thread::current().name() == Some(THREAD_NAME);
+            if !ours {
+                host(panic);
+            }
+        }));
+    });
+}
+
+/// Gives a string to the caller, who frees it with `antenv_string_free`.
+fn hand_out(out: *mut *mut c_char, text: String, status: Status) -> Status {
+    // JSON holds no NUL: it would have been an invalid control character.
+    match CString::new(text) {
+        Ok(text) => {
+            write(out, text.into_raw());
+            status
+        }
+        Err(_) => Status::Internal,
+    }
+}
+
+/// Takes a string back that `hand_out` gave.
+pub fn take_back(text: *mut c_char) {
+    if !text.is_null() {
+        // SAFETY: the caller promises that it came from this library and is freed once; `hand_out` made it with `into_raw`.
+        drop(unsafe { CString::from_raw(text) });
+    }
+}
+
+/// Writes to an out-parameter that is not NULL.
+fn write<T>(out: *mut T, value: T) {
+    // SAFETY: the caller promises that an out-parameter that is not NULL points to a writable variable of its type; it may be
+    // uninitialised, so nothing is read or dropped.
+    unsafe { out.write(value) }
+}
+
+/// Reads a string that must be there.
+pub fn text<'a>(name: &str, text: *const c_char) -> Result<&'a str> {
+    optional_text(name, text)?.ok_or_else(|| Error::argument(name, "is NULL"))
+}
+
+/// Reads a string that may be NULL.
+pub fn optional_text<'a>(name: &str, text: *const c_char) -> Result<Option<&'a str>> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller promises that a string that is not NULL ends with NUL and stays as it is until the function returns; no
+    // reference outlives the function.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map(Some).map_err(|e| Error::argument(name, format_args!("is not valid UTF-8: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_object() {
+        let mut out = ptr::null_mut();
+        let status = json(&mut out, || panic!("out of {}", "luck"));
+        assert_eq!(status, Status::Internal);
+        let text = text("out", out).unwrap();
+        assert!(text.contains("out of luck"), "{text}");
+        take_back(out);
+    }
+
+    #[test]
+    fn an_out_parameter_is_cleared_before_anything_else() {
+        let mut out = ptr::dangling_mut();
+        assert_eq!(item(&mut out, || Ok(None)), Status::Done);
+        assert!(out.is_null());
+        assert_eq!(json(ptr::null_mut(), || panic!("not reached")), Status::InvalidArgument);
+    }
+}

@@ -1,0 +1,28 @@
+//! The C ABI: one file per noun of the header, over three small files that make the boundary safe.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `guard` | catches panics, checks and fills out-parameters, reads strings |
+//! | `handle` | the tables behind the opaque handles: a handle is looked up, never dereferenced |
+//! | the others | the functions, each four lines: guard, decode, call, encode |
+//!
+//! The header is generated from these files, in this order.
+
+#![allow(non_camel_case_types)]
+
+mod guard;
+mod handle;
+
+mod version;
+
+mod string;
+
+mod client;
+
+mod environments;
+
+mod work;
+
+mod call;
+
+mod pager;

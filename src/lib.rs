@@ -1,0 +1,46 @@
+//! The Environments API as one native library: a Rust core and a C ABI over it.
+//!
+//! | to learn about | read |
+//! |---|---|
+//! | which operations and parameters there are | [`operation`], the table |
+//! | how a call becomes an HTTP request | [`request`] |
+//! | how a response becomes JSON or an error | [`response`], [`error`] |
+//! | what is retried, and when | [`retry`] |
+//! | configuration and credentials | [`config`], [`credential`] |
+//! | attempts and deadlines | [`client`] |
+//! | connections and TLS | [`transport`] |
+//! | the one thread behind it all | [`runtime`] |
+//! | walking through pages | [`pager`] |
+//! | the C functions | `ffi`, one file per noun |
+//!
+//! Arrows point one way: `ffi -> pager -> client -> everything else`; the core knows nothing of C.
+//!
+//! From Rust:
+//!
+//! ```no_run
+//! let client = antenv::Client::new(None)?; // ANTHROPIC_API_KEY
+//! let environment = client.call("environments.create", Some(r#"{"name":"tests","config":{"type":"self_hosted"}}"#))?;
+//! # Ok::<(), antenv::Error>(())
+//! ```
+
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod client;
+pub mod config;
+pub mod credential;
+pub mod error;
+#[allow(unsafe_code)]
+mod ffi;
+pub mod json;
+pub mod operation;
+pub mod pager;
+pub mod request;
+pub mod response;
+pub mod retry;
+pub mod runtime;
+pub mod transport;
+
+pub use client::Client;
+pub use error::{Error, Status};
+pub use pager::Pager;

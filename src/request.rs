@@ -1,0 +1,553 @@
+//! From an operation and its parameters to an HTTP request. Pure: nothing is sent here, and bad input ends here.
+
+use crate::config::{self, BETA_HEADER, Defaults, REQUIRED_BETA};
+use crate::error::{Error, Result, Status};
+use crate::json::{Object, Value};
+use crate::operation::{Accepts, COMMON, Kind, Operation, Parameter, Place};
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::{Method, Url};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// An HTTP request, and how to go about it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    path: String,
+    query: Vec<(String, String)>,
+    /// The headers, the credential among them.
+    pub headers: HeaderMap,
+    /// The body; `None`: none.
+    pub body: Option<Bytes>,
+    /// Bounds the whole call.
+    pub timeout: Duration,
+    /// How often it is retried.
+    pub max_retries: u32,
+    /// The largest answer that is taken.
+    pub max_response_bytes: usize,
+    /// Whether the result is wrapped with what is known of the response.
+    pub with_response: bool,
+    /// Whether a success without a body is an answer, read as `null`.
+    pub empty_reply: bool,
+}
+
+/// The options that every call takes beside its parameters.
+const OPTIONS: &[&str] = &["timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response"];
+/// What `antenv_request` takes beside the options.
+const FREE_FORM: &[&str] = &["query", "body", "headers"];
+/// The methods that `antenv_request` takes.
+const METHODS: &[Method] = &[Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+/// What may stand unencoded in a path segment (RFC 3986: unreserved, sub-delims, `:` and `@`).
+const SEGMENT: &AsciiSet = &QUERY
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+/// What may stand unencoded in a query: the unreserved characters alone.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Builds a call of an operation. `ids` are the path parameters that the caller gave as arguments of their own.
+pub fn operation(operation: &Operation, ids: &[(&str, &str)], params: Option<&str>, defaults: &Defaults) -> Result<Request> {
+    let mut params = parse_params(params)?;
+    let mut builder = Builder::new(operation.method.parse().unwrap_or_default(), operation.path, operation.empty_reply, defaults);
+    builder.body.given = operation.has_body;
+    for parameter in operation.parameters.iter().chain(COMMON) {
+        let given = match parameter.place {
+            Place::Body if !parameter.required => params.take_or_null(parameter.name),
+            _ => params.take(parameter.name),
+        };
+        let argument = ids.iter().find(|(name, _)| *name == parameter.name).map(|(_, id)| *id);
+        match (given, argument) {
+            (Some(value), Some(_)) => {
+                return Err(value.error("is an argument of the function: do not give it in params_json too"));
+            }
+            (None, Some(id)) => builder.set_id(parameter.name, id)?,
+            (Some(value), None) => builder.place(parameter, value)?,
+            (None, None) if parameter.required => return Err(Error::argument(parameter.name, "is required")),
+            (None, None) => {}
+        }
+    }
+    builder.take_options(&mut params)?;
+    let own = operation.parameters.iter().chain(COMMON).filter(|p| !ids.iter().any(|(id, _)| *id == p.name));
+    params.finish(own.map(|parameter| parameter.name).chain(OPTIONS.iter().copied()))?;
+    builder.finish(operation.accepts, defaults)
+}
+
+/// Builds a request to any other endpoint.
+pub fn free_form(method: &str, path: &str, params: Option<&str>, defaults: &Defaults) -> Result<Request> {
+    let mut params = parse_params(params)?;
+    let method = METHODS.iter().find(|known| known.as_str().eq_ignore_ascii_case(method)).cloned();
+    let method = method.ok_or_else(|| Error::argument("method", "must be GET, POST, PUT, PATCH or DELETE"))?;
+    check_path(path)?;
+    let mut builder = Builder::new(method, path, true, defaults);
+    for parameter in COMMON {
+        if let Some(value) = params.take(parameter.name) {
+            builder.place(parameter, value)?;
+        }
+    }
+    if let Some(value) = params.take("query") {
+        builder.add_query(&value)?;
+    }
+    if let Some(value) = params.take("headers") {
+        builder.add_headers(&value)?;
+    }
+    if let Some(value) = params.take("body") {
+        builder.allow_body(&value)?;
+        builder.body.set_whole(value);
+    }
+    builder.take_options(&mut params)?;
+    params
+        .finish(FREE_FORM.iter().copied().chain(COMMON.iter().map(|parameter| parameter.name)).chain(OPTIONS.iter().copied()))?;
+    builder.finish(Accepts::ApiKey, defaults)
+}
+
+fn parse_params(params: Option<&str>) -> Result<Object<'_>> {
+    match params {
+        Some(text) => Object::parse(text, "params_json", Status::InvalidArgument),
+        None => Ok(Object::empty(Status::InvalidArgument)),
+    }
+}
+
+impl Request {
+    /// Sets a query parameter, in place of any of the same name.
+    pub fn set_query(&mut self, name: &str, value: String) {
+        self.query.retain(|(known, _)| known != name);
+        self.query.push((name.to_owned(), value));
+    }
+
+    /// The whole URL.
+    pub fn url(&self, base_url: &str) -> Result<Url> {
+        let mut text = [base_url, &self.path].concat();
+        for (at, (name, value)) in self.query.iter().enumerate() {
+            text.push(if at == 0 { '?' } else { '&' });
+            text.extend(utf8_percent_encode(name, QUERY));
+            text.push('=');
+            text.extend(utf8_percent_encode(value, QUERY));
+        }
+        Url::parse(&text).map_err(|e| Error::argument("path", format_args!("does not make a URL: {e}")))
+    }
+}
+
+/// A request being put together; the layers of headers and the body are joined at the end.
+struct Builder<'a> {
+    request: Request,
+    body: Body<'a>,
+    betas: Vec<String>,
+    /// The call's own headers, over the defaults; `None` keeps a default from being sent.
+    headers: Vec<(HeaderName, Option<HeaderValue>)>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(method: Method, path: &str, empty_reply: bool, defaults: &Defaults) -> Builder<'a> {
+        let request = Request {
+            method,
+            path: path.to_owned(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: None,
+            timeout: defaults.timeout,
+            max_retries: defaults.max_retries,
+            max_response_bytes: defaults.max_response_bytes,
+            with_response: false,
+            empty_reply,
+        };
+        Builder { request, body: Body::default(), betas: Vec::new(), headers: Vec::new() }
+    }
+
+    /// Puts a parameter where it belongs, having checked it.
+    fn place(&mut self, parameter: &Parameter, value: Value<'a>) -> Result<()> {
+        match parameter.place {
+            Place::Path => self.set_id(parameter.name, &value.string()?)?,
+            Place::Query => {
+                let text = match parameter.kind {
+                    Kind::Bool => value.bool()?.to_string(),
+                    Kind::Integer(least, most) => value.integer(least, most)?.to_string(),
+                    _ => value.string()?,
+                };
+                self.request.query.push((parameter.name.to_owned(), text));
+            }
+            Place::Header(_) if parameter.kind == Kind::Strings => self.betas.extend(config::betas(&value)?),
+            Place::Header(name) => {
+                let header = config::header_value(&value, &value.non_empty_string()?)?;
+                self.headers.push((HeaderName::from_static(name), Some(header)));
+            }
+            Place::Body => {
+                match parameter.kind {
+                    _ if value.is_null() => {}
+                    Kind::Object => value.check_object()?,
+                    Kind::Bool => drop(value.bool()?),
+                    Kind::NonEmptyString => drop(value.non_empty_string()?),
+                    _ => drop(value.string()?),
+                }
+                self.body.add(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an identifier into the path. What would change the path's meaning is refused.
+    fn set_id(&mut self, name: &str, id: &str) -> Result<()> {
+        if id.is_empty() {
+            return Err(Error::argument(name, "must not be empty"));
+        }
+        if id.starts_with(';') || is_dot_segment(id) {
+            return Err(Error::argument(name, "must not be a dot segment or begin with `;`"));
+        }
+        let encoded: Cow<str> = utf8_percent_encode(id, SEGMENT).into();
+        self.request.path = self.request.path.replacen(&["{", name, "}"].concat(), &encoded, 1);
+        Ok(())
+    }
+
+    fn take_options(&mut self, params: &mut Object<'a>) -> Result<()> {
+        if let Some(value) = params.take("timeout_ms") {
+            self.request.timeout = config::milliseconds(&value)?;
+        }
+        if let Some(value) = params.take("max_retries") {
+            self.request.max_retries = config::retries(&value)?;
+        }
+        if let Some(value) = params.take("with_response") {
+            self.request.with_response = value.bool()?;
+        }
+        if let Some(value) = params.take("extra_headers") {
+            self.add_headers(&value)?;
+        }
+        if let Some(value) = params.take("extra_query") {
+            self.add_query(&value)?;
+        }
+        if let Some(value) = params.take("extra_body") {
+            self.allow_body(&value)?;
+            self.body.merge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn allow_body(&self, value: &Value) -> Result<()> {
+        if self.request.method == Method::GET { Err(value.error("cannot go with a GET, which has no body")) } else { Ok(()) }
+    }
+
+    /// Adds headers of the caller's. Betas join the others; `null` keeps a default from being sent.
+    fn add_headers(&mut self, value: &Value) -> Result<()> {
+        for (name, value) in config::headers(value)? {
+            match value {
+                Some(value) if name == BETA_HEADER => self.betas.extend(config::split_betas(&value)),
+                value => self.headers.push((name, value)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds query parameters of the caller's: strings, numbers, booleans, and arrays of them as `name[]`.
+    fn add_query(&mut self, value: &Value) -> Result<()> {
+        let scalar = |text: &str| match text.as_bytes().first() {
+            Some(b'"') => serde_json::from_str(text).ok(),
+            Some(b'{' | b'[' | b'n') | None => None,
+            _ => Some(text.to_owned()),
+        };
+        for member in value.object()?.into_values().filter(|member| !member.is_null()) {
+            let wrong = || member.error("must be a string, a number, a boolean, or an array of them");
+            if let Ok(values) = serde_json::from_str::<Vec<&RawValue>>(member.raw()) {
+                let name = format!("{}[]", member.name());
+                for value in values {
+                    self.request.query.push((name.clone(), scalar(value.get()).ok_or_else(wrong)?));
+                }
+            } else {
+                self.request.set_query(member.name(), scalar(member.raw()).ok_or_else(wrong)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins the layers: what every request carries, the client's defaults, the credential, the call's own headers.
+    fn finish(self, accepts: Accepts, defaults: &Defaults) -> Result<Request> {
+        let Builder { mut request, body, betas, headers: own } = self;
+        let headers = &mut request.headers;
+        headers.extend(defaults.headers.clone());
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(concat!("antenv/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(BETA_HEADER, join_betas(&defaults.betas, &betas)?);
+        request.body = body.into_bytes();
+        if request.body.is_some() {
+            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        } else if [Method::POST, Method::PUT, Method::PATCH].contains(&request.method) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        if let Some((name, value)) = defaults.credentials.header(accepts) {
+            headers.entry(name).or_insert(value);
+        }
+        for (name, value) in own {
+            match value {
+                Some(mut value) => {
+                    value.set_sensitive(config::is_credential(&name));
+                    headers.insert(name, value);
+                }
+                None => drop(headers.remove(name)),
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// The value of the beta header: each beta once, the required one last unless the caller named it.
+fn join_betas(defaults: &[String], own: &[String]) -> Result<HeaderValue> {
+    if defaults.is_empty() && own.is_empty() {
+        return Ok(HeaderValue::from_static(REQUIRED_BETA));
+    }
+    let mut all: Vec<&str> = Vec::new();
+    for beta in defaults.iter().chain(own).map(String::as_str).chain([REQUIRED_BETA]) {
+        if !all.contains(&beta) {
+            all.push(beta);
+        }
+    }
+    HeaderValue::from_bytes(all.join(",").as_bytes()).map_err(|_| Error::argument("betas", "cannot stand in a header"))
+}
+
+/// Whether a path segment is `.` or `..`, with or without path parameters behind a `;`.
+fn is_dot_segment(segment: &str) -> bool {
+    let name = segment.split(';').next().unwrap_or_default();
+    name == "." || name == ".."
+}
+
+/// Refuses a path that would lead somewhere else than it says: to another host, up, or into a query.
+fn check_path(path: &str) -> Result<()> {
+    let error = |problem: &str| Err(Error::argument("path", problem));
+    if !path.starts_with('/') {
+        return error("must begin with `/`, such as /v1/sessions");
+    }
+    if path.contains(['?', '#', '\\', ' ']) || path.chars().any(char::is_control) {
+        return error("must not hold `?`, `#`, `\\`, spaces or control characters (give `query` in params_json)");
+    }
+    let dots =
+        path.split('/').map(|segment| segment.replace("%2e", ".").replace("%2E", ".")).any(|segment| is_dot_segment(&segment));
+    if dots { error("must not have dot segments") } else { Ok(()) }
+}
+
+/// A JSON body being put together from raw members, or given as a whole.
+#[derive(Default)]
+struct Body<'a> {
+    members: Vec<(String, &'a str)>,
+    whole: Option<&'a str>,
+    given: bool,
+}
+
+impl<'a> Body<'a> {
+    /// Adds a member; there is none of that name yet.
+    fn add(&mut self, value: Value<'a>) {
+        self.given = true;
+        self.members.push((value.name().to_owned(), value.raw()));
+    }
+
+    fn set_whole(&mut self, value: Value<'a>) {
+        self.given = true;
+        self.whole = Some(value.raw());
+    }
+
+    /// Lays the members of an object over those there are; a body given as a whole must then be an object too.
+    fn merge(&mut self, extra: &Value<'a>) -> Result<()> {
+        self.given = true;
+        if let Some(whole) = self.whole.take() {
+            Object::parse(whole, "body", Status::InvalidArgument)?.into_values().for_each(|member| self.add(member));
+        }
+        let places: HashMap<String, usize> = self.members.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+        for member in extra.object()?.into_values() {
+            match places.get(member.name()) {
+                Some(&at) => self.members[at].1 = member.raw(),
+                None => self.add(member),
+            }
+        }
+        Ok(())
+    }
+
+    /// The text, if there is a body.
+    fn into_bytes(self) -> Option<Bytes> {
+        if let Some(whole) = self.whole {
+            return Some(Bytes::from(whole.to_owned()));
+        }
+        if !self.given {
+            return None;
+        }
+        let mut text = String::from("{");
+        for (at, (name, raw)) in self.members.iter().enumerate() {
+            if at > 0 {
+                text.push(',');
+            }
+            text.push_str(&serde_json::Value::from(name.as_str()).to_string());
+            text.push(':');
+            text.push_str(raw);
+        }
+        text.push('}');
+        Some(Bytes::from(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::{
+        ENVIRONMENTS_CREATE, ENVIRONMENTS_LIST, ENVIRONMENTS_RETRIEVE, WORK_ACK, WORK_HEARTBEAT, WORK_POLL, WORK_UPDATE,
+    };
+
+    fn defaults(config: &str) -> Defaults {
+        config::read(config, &|name| (name == "ANTHROPIC_API_KEY").then(|| "key".to_owned())).unwrap().1
+    }
+
+    fn build(operation: &Operation, params: &str) -> Result<Request> {
+        super::operation(operation, &[], Some(params), &defaults("{}"))
+    }
+
+    fn refusal(operation: &Operation, params: &str) -> String {
+        build(operation, params).map(|request| format!("{request:?}")).unwrap_err().to_string()
+    }
+
+    fn body(request: &Request) -> &str {
+        request.body.as_deref().map_or("", |body| std::str::from_utf8(body).unwrap())
+    }
+
+    #[test]
+    fn what_is_inside_a_body_member_is_passed_on_to_the_letter() {
+        let request =
+            build(&ENVIRONMENTS_CREATE, r#"{ "config" : {"b":1.00e2, "a" : [ 18446744073709551616 ]} , "name":"\u0000x" }"#)
+                .unwrap();
+        assert_eq!(body(&request), r#"{"name":"\u0000x","config":{"b":1.00e2, "a" : [ 18446744073709551616 ]}}"#);
+    }
+
+    #[test]
+    fn absent_null_and_empty_are_three_things() {
+        assert_eq!(body(&build(&ENVIRONMENTS_CREATE, r#"{"name":"n"}"#).unwrap()), r#"{"name":"n"}"#);
+        let given = r#"{"name":"n","config":null,"description":"","metadata":{}}"#;
+        assert_eq!(body(&build(&ENVIRONMENTS_CREATE, given).unwrap()), given);
+        let list = build(&ENVIRONMENTS_LIST, r#"{"page":null,"limit":null,"betas":null,"timeout_ms":null}"#).unwrap();
+        assert_eq!(list.url("http://h").unwrap().as_str(), "http://h/v1/environments");
+    }
+
+    #[test]
+    fn bad_input_is_refused_by_name() {
+        for (operation, params, message) in [
+            (&ENVIRONMENTS_CREATE, "{}", "`name` is required"),
+            (&ENVIRONMENTS_CREATE, r#"{"name":null}"#, "`name` is required"),
+            (&ENVIRONMENTS_CREATE, r#"{"name":""}"#, "`name` must not be empty"),
+            (&ENVIRONMENTS_CREATE, r#"{"name":1}"#, "`name` must be a string that is not empty"),
+            (&ENVIRONMENTS_CREATE, r#"{"name":"n","config":[]}"#, "`config` must be an object"),
+            (
+                &ENVIRONMENTS_CREATE,
+                r#"{"name":"n","betas":["a\nb"]}"#,
+                "`betas` has control characters, which cannot stand in an HTTP header",
+            ),
+            (&ENVIRONMENTS_LIST, r#"{"limit":1.5}"#, "`limit` must be a whole number"),
+            (&ENVIRONMENTS_LIST, r#"{"include_archived":"yes"}"#, "`include_archived` must be true or false"),
+            (&ENVIRONMENTS_LIST, r#"{"timeout_ms":0}"#, "`timeout_ms` must be a whole number from 1 to 2147483647"),
+            (&ENVIRONMENTS_LIST, r#"{"max_retries":-1}"#, "`max_retries` must be a whole number from 0 to 100"),
+            (&ENVIRONMENTS_LIST, r#"{"extra_body":{}}"#, "`extra_body` cannot go with a GET, which has no body"),
+            (&ENVIRONMENTS_LIST, r#"{"extra_headers":{"a b":"c"}}"#, "`a b` is not a valid header name"),
+            (&ENVIRONMENTS_LIST, r#"{"extra_headers":{"Content-Length":"5"}}"#, "`Content-Length` is set by the library alone"),
+            (
+                &ENVIRONMENTS_LIST,
+                r#"{"extra_headers":{"x":"a\r\nb: c"}}"#,
+                "`x` has control characters, which cannot stand in an HTTP header",
+            ),
+            (&ENVIRONMENTS_LIST, r#"{"extra_query":{"x":{}}}"#, "`x` must be a string, a number, a boolean, or an array of them"),
+            (&WORK_UPDATE, r#"{"environment_id":"e","work_id":"w","metadata":null}"#, "`metadata` is required"),
+            (&WORK_POLL, r#"{"environment_id":"e","block_ms":0}"#, "`block_ms` must be a whole number from 1 to 999"),
+            (&WORK_POLL, r#"{"environment_id":"e","block_ms":1000}"#, "`block_ms` must be a whole number from 1 to 999"),
+            (
+                &WORK_POLL,
+                r#"{"environment_id":"e","anthropic_worker_id":"a\u0000"}"#,
+                "`anthropic_worker_id` has control characters, which cannot stand in an HTTP header",
+            ),
+        ] {
+            assert_eq!(refusal(operation, params), message, "{params}");
+        }
+        for id in ["", ".", "..", ";x", ".;x", "..;x"] {
+            let params = format!(r#"{{"environment_id":"{id}"}}"#);
+            assert!(refusal(&ENVIRONMENTS_RETRIEVE, &params).starts_with("`environment_id` must not be"), "{id:?}");
+        }
+        assert_eq!(
+            refusal(&ENVIRONMENTS_RETRIEVE, r#"{"environment_id":"e","limt":1}"#),
+            "`limt` is not known here; known are: environment_id, betas, workspace_id, timeout_ms, max_retries, extra_headers, \
+             extra_query, extra_body, with_response"
+        );
+    }
+
+    #[test]
+    fn an_identifier_given_as_an_argument_must_not_be_given_again() {
+        let error = super::operation(
+            &WORK_ACK,
+            &[("environment_id", "e"), ("work_id", "w")],
+            Some(r#"{"work_id":"w"}"#),
+            &defaults("{}"),
+        );
+        assert_eq!(error.unwrap_err().parameter(), Some("work_id"));
+        let request =
+            super::operation(&WORK_ACK, &[("environment_id", "a/b"), ("work_id", "{environment_id}")], None, &defaults("{}"));
+        assert_eq!(request.unwrap().url("http://h/p").unwrap().path(), "/p/v1/environments/a%2Fb/work/%7Benvironment_id%7D/ack");
+    }
+
+    #[test]
+    fn extra_parts_are_laid_over() {
+        let request = build(
+            &WORK_HEARTBEAT,
+            r#"{"environment_id":"e","work_id":"w","desired_ttl_seconds":5,"extra_query":{"desired_ttl_seconds":7,"t":["a",true],"n":null},
+                "extra_body":{"x":null},"extra_headers":{"Accept":null,"x-empty":"","anthropic-beta":"extra, managed-agents-2026-04-01"}}"#,
+        )
+        .unwrap();
+        let url = request.url("http://h").unwrap();
+        assert_eq!(url.query(), Some("desired_ttl_seconds=7&t%5B%5D=a&t%5B%5D=true"));
+        assert_eq!(body(&request), r#"{"x":null}"#);
+        assert_eq!(request.headers.get(ACCEPT), None);
+        assert_eq!(request.headers.get("x-empty").unwrap(), "");
+        assert_eq!(request.headers.get(BETA_HEADER).unwrap(), "extra,managed-agents-2026-04-01");
+        let merged = build(&ENVIRONMENTS_CREATE, r#"{"name":"a","extra_body":{"name":"b","new\"":[1]}}"#).unwrap();
+        assert_eq!(body(&merged), r#"{"name":"b","new\"":[1]}"#);
+    }
+
+    #[test]
+    fn betas_are_joined_once_each() {
+        let beta = |config: &str, params: &str| {
+            let request = super::operation(&ENVIRONMENTS_LIST, &[], Some(params), &defaults(config)).unwrap();
+            request.headers.get(BETA_HEADER).unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!(beta("{}", "{}"), "managed-agents-2026-04-01");
+        assert_eq!(beta(r#"{"betas":["a","b"]}"#, r#"{"betas":["b","c"]}"#), "a,b,c,managed-agents-2026-04-01");
+        assert_eq!(beta(r#"{"default_headers":{"Anthropic-Beta":"a, b"}}"#, "{}"), "a,b,managed-agents-2026-04-01");
+        assert_eq!(beta(r#"{"betas":["managed-agents-2026-04-01"]}"#, "{}"), "managed-agents-2026-04-01");
+    }
+
+    #[test]
+    fn a_free_request_stays_on_the_host_and_on_its_path() {
+        let free = |method: &str, path: &str, params: &str| free_form(method, path, Some(params), &defaults("{}"));
+        for path in ["", "v1", "/a/../b", "/a/%2e%2E/b", "/.;x", "/a?b", "/a#b", "/a\\b", "/a b", "/a\nb", "http://evil/"] {
+            assert_eq!(free("GET", path, "{}").unwrap_err().parameter(), Some("path"), "{path:?}");
+        }
+        assert_eq!(free("FETCH", "/", "{}").unwrap_err().parameter(), Some("method"));
+        assert_eq!(free("GET", "/", r#"{"body":{}}"#).unwrap_err().parameter(), Some("body"));
+        let request = free("post", "//evil.example/x", r#"{"body":[1],"query":{"a":"b c"},"headers":{"x":"y"}}"#).unwrap();
+        assert_eq!(request.url("http://h").unwrap().as_str(), "http://h//evil.example/x?a=b%20c");
+        assert_eq!((request.method.as_str(), body(&request)), ("POST", "[1]"));
+        let merged = free("POST", "/x", r#"{"body":{"a":1},"extra_body":{"b":2}}"#).unwrap();
+        assert_eq!(body(&merged), r#"{"a":1,"b":2}"#);
+        assert_eq!(free("POST", "/x", r#"{"body":[],"extra_body":{"b":2}}"#).unwrap_err().parameter(), Some("body"));
+    }
+
+    #[test]
+    fn debug_output_shows_no_credential() {
+        let request =
+            build(&ENVIRONMENTS_LIST, r#"{"extra_headers":{"x-api-key":"hidden-one","authorization":"hidden-two"}}"#).unwrap();
+        let shown =
+            format!("{request:?} {:?}", defaults(r#"{"api_key":"hidden-three","default_headers":{"x-api-key":"hidden-four"}}"#));
+        assert!(!shown.contains("hidden"), "{shown}");
+    }
+}

@@ -1,0 +1,202 @@
+//! From an HTTP response to JSON or an error. Pure: the response has been read already.
+
+use crate::error::{Error, Result, ServerSaid, Status};
+use crate::json::Object;
+use crate::request::Request;
+use reqwest::header::HeaderMap;
+use serde::de::IgnoredAny;
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeMap;
+
+/// An HTTP response, its body read.
+#[derive(Debug)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, as far as it came.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// Whether the server reports success.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        self.headers.get("request-id").and_then(|value| value.to_str().ok())
+    }
+
+    /// The result of the call: the server's JSON, to the letter; or why there is none.
+    pub fn into_result(self, request: &Request, attempts: u32) -> Result<String> {
+        if !self.is_success() {
+            return Err(self.into_error().with_attempts(attempts));
+        }
+        let Response { status, headers, body } = self;
+        let request_id = headers.get("request-id").and_then(|value| value.to_str().ok());
+        match read_json(body, request.empty_reply) {
+            Ok(json) if request.with_response => Ok(wrap(&json, status, request_id, &headers, attempts)),
+            Ok(json) => Ok(json),
+            Err(error) => Err(error.with_response(status, request_id).with_attempts(attempts)),
+        }
+    }
+
+    /// The error that the server reports.
+    fn into_error(mut self) -> Error {
+        let text = String::from_utf8_lossy(&std::mem::take(&mut self.body)).into_owned();
+        let (said, stated_id) = read_error(text);
+        let request_id = self.request_id().map(str::to_owned).or(stated_id);
+        Error::http(self.status, said).with_response(self.status, request_id.as_deref())
+    }
+}
+
+/// Reads a success: JSON in UTF-8, or nothing where nothing is an answer.
+fn read_json(body: Vec<u8>, empty_reply: bool) -> Result<String> {
+    if body.is_empty() {
+        return if empty_reply {
+            Ok("null".to_owned())
+        } else {
+            Err(Error::new(Status::Response, "the server reported success but sent no content"))
+        };
+    }
+    let text = String::from_utf8(body).map_err(|_| Error::new(Status::Response, "the server's answer is not UTF-8"))?;
+    match serde_json::from_str::<IgnoredAny>(&text) {
+        Ok(_) => Ok(text),
+        Err(e) => Err(Error::new(Status::Response, format!("the server reported success but its answer is not valid JSON: {e}"))
+            .with_body(as_json(text))),
+    }
+}
+
+/// Reads an error's body, as far as it has the API's form; beside it the request id that the body states.
+fn read_error(text: String) -> (ServerSaid, Option<String>) {
+    let mut said = ServerSaid::default();
+    let mut request_id = None;
+    if let Ok(mut body) = Object::parse(&text, "body", Status::Response) {
+        request_id = body.take("request_id").and_then(|id| id.string().ok());
+        if let Some(mut error) = body.take("error").and_then(|error| error.object().ok()) {
+            let mut string = |name| error.take(name).and_then(|value| value.string().ok());
+            said.message = string("message");
+            said.kind = string("type");
+            if let Some(details) = error.take("details") {
+                said.error_code =
+                    details.object().ok().and_then(|mut details| details.take("error_code")).and_then(|code| code.string().ok());
+                said.details = RawValue::from_string(details.raw().to_owned()).ok();
+            }
+        }
+    }
+    said.body = as_json(text);
+    (said, request_id)
+}
+
+/// A body as it stands in an error object: JSON as it was, other text as a string, nothing as nothing.
+fn as_json(text: String) -> Option<Box<RawValue>> {
+    if text.is_empty() {
+        return None;
+    }
+    let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+    if is_json { RawValue::from_string(text).ok() } else { to_raw_value(&text).ok() }
+}
+
+/// The result with what is known of the response around it.
+fn wrap(json: &str, status: u16, request_id: Option<&str>, headers: &HeaderMap, attempts: u32) -> String {
+    let mut named: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, value) in headers {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        named.entry(name.as_str()).and_modify(|all| *all = format!("{all}, {text}")).or_insert_with(|| text.into_owned());
+    }
+    let text = |value| serde_json::to_string(value).unwrap_or_default();
+    let request_id = request_id.map_or("null".to_owned(), |id| serde_json::Value::from(id).to_string());
+    let headers = text(&named);
+    let json = json.trim();
+    format!(r#"{{"data":{json},"http_status":{status},"request_id":{request_id},"headers":{headers},"attempts":{attempts}}}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::operation::{ENVIRONMENTS_RETRIEVE, WORK_POLL, WORK_STOP};
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    fn response(status: u16, body: &[u8]) -> Response {
+        let headers = [("request-id", "req_1"), ("x-twice", "a"), ("x-twice", "b")];
+        let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, value);
+        }
+        Response { status, headers: map, body: body.to_vec() }
+    }
+
+    fn take(operation: &crate::operation::Operation, params: &str, status: u16, body: &[u8]) -> Result<String> {
+        let defaults = config::read(r#"{"api_key":"k"}"#, &|_| None).unwrap().1;
+        let ids: Vec<_> =
+            [("environment_id", "e"), ("work_id", "w")].into_iter().filter(|(id, _)| operation.path.contains(id)).collect();
+        let request = crate::request::operation(operation, &ids, Some(params), &defaults).unwrap();
+        response(status, body).into_result(&request, 2)
+    }
+
+    #[test]
+    fn a_success_is_handed_on_to_the_letter() {
+        let odd = "{\"b\":1.00e2,\"a\":[ 18446744073709551616 ],\"new\":\"\\u0000\"}";
+        assert_eq!(take(&ENVIRONMENTS_RETRIEVE, "{}", 200, odd.as_bytes()).unwrap(), odd);
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        assert_eq!(take(&ENVIRONMENTS_RETRIEVE, "{}", 200, deep.as_bytes()).unwrap(), deep);
+    }
+
+    #[test]
+    fn nothing_is_an_answer_only_to_a_poll_and_a_stop() {
+        for operation in [&WORK_POLL, &WORK_STOP] {
+            assert_eq!(take(operation, "{}", 204, b"").unwrap(), "null");
+        }
+        assert_eq!(take(&ENVIRONMENTS_RETRIEVE, "{}", 200, b"null").unwrap(), "null");
+        assert_eq!(take(&ENVIRONMENTS_RETRIEVE, "{}", 204, b"").unwrap_err().status(), Status::Response);
+    }
+
+    #[test]
+    fn a_success_that_is_not_json_is_an_error_that_shows_it() {
+        for body in [&b"<html></html>"[..], b"{\"id\":\"env_1\"", b"{} x", b"\xff", b"\"\n\""] {
+            let error = take(&ENVIRONMENTS_RETRIEVE, "{}", 200, body).unwrap_err();
+            let json: serde_json::Value = serde_json::from_str(&error.to_json()).unwrap();
+            assert_eq!(
+                (json["status"].as_str(), json["http_status"].as_u64(), json["attempts"].as_u64()),
+                (Some("response"), Some(200), Some(2))
+            );
+            assert_eq!(json["request_id"], "req_1");
+        }
+    }
+
+    #[test]
+    fn an_error_body_of_any_form_makes_an_error() {
+        let full =
+            r#"{"type":"error","error":{"type":"t","message":"m","details":{"error_code":"c", "n":1.0}},"request_id":"other"}"#;
+        for (body, message, kind, code) in [
+            (full, "m", Some("t"), Some("c")),
+            (r#"{"error":{"message":"m","details":["x"]}}"#, "m", None, None),
+            (r#"{"error":{"message":7,"type":null,"details":{"error_code":7}}}"#, "the server answered HTTP 409", None, None),
+            (r#"{"error":"s"}"#, "the server answered HTTP 409", None, None),
+            ("[1]", "the server answered HTTP 409", None, None),
+            ("<html>", "the server answered HTTP 409", None, None),
+            ("", "the server answered HTTP 409", None, None),
+        ] {
+            let error = take(&ENVIRONMENTS_RETRIEVE, "{}", 409, body.as_bytes()).unwrap_err();
+            assert_eq!((error.status(), error.to_string().as_str()), (Status::Conflict, message), "{body}");
+            let json: serde_json::Value = serde_json::from_str(&error.to_json()).unwrap();
+            assert_eq!((json["type"].as_str(), json["error_code"].as_str()), (kind, code), "{body}");
+            assert_eq!(json["request_id"], "req_1");
+        }
+        let json = take(&ENVIRONMENTS_RETRIEVE, "{}", 400, full.as_bytes()).unwrap_err().to_json();
+        assert!(json.contains(r#""details":{"error_code":"c", "n":1.0}"#) && json.contains(full), "{json}");
+        let deep = format!("{{\"error\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(take(&ENVIRONMENTS_RETRIEVE, "{}", 500, deep.as_bytes()).unwrap_err().status(), Status::ServerError);
+    }
+
+    #[test]
+    fn with_response_wraps_the_result() {
+        let wrapped = take(&ENVIRONMENTS_RETRIEVE, r#"{"with_response":true}"#, 200, b" {\"id\": 1} ").unwrap();
+        let expected = r#"{"data":{"id": 1},"http_status":200,"request_id":"req_1","headers":{"request-id":"req_1","x-twice":"a, b"},"attempts":2}"#;
+        assert_eq!(wrapped, expected);
+    }
+}

@@ -1,0 +1,94 @@
+//! What is retried, and after how long. Pure: the clock and the dice are arguments.
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use std::time::{Duration, SystemTime};
+
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+const LONGEST_DELAY: Duration = Duration::from_secs(8);
+
+/// Whether a request that was answered so is made again: the server's word first, then what the status says.
+pub fn wanted(status: u16, headers: &HeaderMap) -> bool {
+    match headers.get("x-should-retry").and_then(|value| value.to_str().ok()) {
+        Some("true") => true,
+        Some("false") => false,
+        _ => matches!(status, 408 | 409 | 429 | 500..),
+    }
+}
+
+/// How long to wait before retry number `retry` (the first is 0): what the server asks for, else a delay that doubles, with up to
+/// a quarter taken off by `jitter` (0 to 1) so that clients do not return all at once.
+pub fn delay(retry: u32, headers: Option<&HeaderMap>, now: SystemTime, jitter: f64) -> Duration {
+    headers.and_then(|headers| asked_for(headers, now)).unwrap_or_else(|| {
+        let doubled = FIRST_DELAY.saturating_mul(2u32.saturating_pow(retry));
+        doubled.min(LONGEST_DELAY).mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0))
+    })
+}
+
+/// The wait that the server asks for: in milliseconds, in seconds, or until a date. What is not in the future does not count.
+fn asked_for(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let seconds = |number: f64| Duration::try_from_secs_f64(number).ok().filter(|wait| !wait.is_zero());
+    if let Some(wait) = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok()).and_then(|ms| seconds(ms / 1000.0)) {
+        return Some(wait);
+    }
+    let after = text(RETRY_AFTER.as_str())?;
+    match after.parse::<f64>() {
+        Ok(number) => seconds(number),
+        Err(_) => httpdate::parse_http_date(after).ok()?.duration_since(now).ok().filter(|wait| !wait.is_zero()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn statuses_that_may_pass_are_retried_unless_the_server_says_otherwise() {
+        for status in [408, 409, 429, 500, 501, 502, 503, 504, 529, 599] {
+            assert!(wanted(status, &HeaderMap::new()), "{status}");
+            assert!(!wanted(status, &headers(&[("x-should-retry", "false")])), "{status}");
+        }
+        for status in [301, 400, 401, 402, 403, 404, 412, 413, 418, 422, 425, 431, 499] {
+            assert!(!wanted(status, &HeaderMap::new()), "{status}");
+            assert!(wanted(status, &headers(&[("x-should-retry", "true")])), "{status}");
+        }
+    }
+
+    #[test]
+    fn the_delay_doubles_up_to_eight_seconds_and_loses_up_to_a_quarter() {
+        let seconds = |retry, jitter| delay(retry, None, SystemTime::now(), jitter).as_secs_f64();
+        let full: Vec<f64> = (0..7).map(|retry| seconds(retry, 0.0)).collect();
+        assert_eq!(full, [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]);
+        assert_eq!(seconds(0, 1.0), 0.375);
+        assert_eq!(seconds(u32::MAX, 1.0), 6.0);
+    }
+
+    #[test]
+    fn the_server_may_ask_for_a_delay() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
+        let default = Duration::from_millis(500);
+        for (given, expected) in [
+            (&[("retry-after-ms", "1")][..], Duration::from_millis(1)),
+            (&[("retry-after-ms", "20.5"), ("retry-after", "5")], Duration::from_micros(20_500)),
+            (&[("retry-after", "1")], Duration::from_secs(1)),
+            (&[("retry-after", " 0.2 ")], Duration::from_millis(200)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:49:39 GMT")], Duration::from_secs(2)),
+            (&[("retry-after-ms", "0"), ("retry-after", "3")], Duration::from_secs(3)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")], default),
+            (&[("retry-after", "0")], default),
+            (&[("retry-after", "-1")], default),
+            (&[("retry-after", "nan")], default),
+            (&[("retry-after", "inf")], default),
+            (&[("retry-after", "1e300")], default),
+            (&[("retry-after", "soon")], default),
+            (&[], default),
+        ] {
+            assert_eq!(delay(0, Some(&headers(given)), now, 0.0), expected, "{given:?}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The connection pool: reqwest, set up once per client with TLS roots, timeouts and keep-alive.
+
+use crate::config::{Connection, Http2};
+use crate::error::{Error, Result};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::path::Path;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Builds the pool for a configuration.
+pub fn build(connection: &Connection) -> Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls(connection)?)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(connection.connect_timeout)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(60))
+        .tcp_keepalive_interval(Duration::from_secs(60))
+        .tcp_keepalive_retries(5)
+        .pool_max_idle_per_host(100)
+        .pool_idle_timeout(Duration::from_secs(90))
+        .connector_layer(NoteDials);
+    builder = match connection.http2 {
+        Http2::Auto => builder,
+        Http2::Never => builder.http1_only(),
+        Http2::Always => builder.http2_prior_knowledge(),
+    };
+    match &connection.proxy {
+        Some(url) if !url.expose().is_empty() => {
+            let proxy =
+                reqwest::Proxy::all(url.expose()).map_err(|_| Error::config("proxy", "is not a proxy that can be used"))?;
+            builder = builder.proxy(proxy);
+        }
+        Some(_) => builder = builder.no_proxy(),
+        // A credential sent in plain text to this machine must not take a way over another.
+        None if connection.loopback => builder = builder.no_proxy(),
+        None => {}
+    }
+    builder.build().map_err(|e| Error::config("config_json", format_args!("does not make a client: {}", chain(&e.without_url()))))
+}
+
+/// TLS with ring, the bundled roots, and those that the configuration and the environment add.
+fn tls(connection: &Connection) -> Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = &connection.ca_file {
+        let found = certificates(path).map_err(|e| Error::config("ca_file", format_args!("cannot be read: {e}")))?;
+        if found.is_empty() {
+            return Err(Error::config("ca_file", "holds no certificate in PEM form"));
+        }
+        for certificate in found {
+            roots.add(certificate).map_err(|e| Error::config("ca_file", format_args!("holds an unusable certificate: {e}")))?;
+        }
+    }
+    // What the environment names only adds to the bundled roots, and belongs to the machine: what is unreadable there is passed over.
+    let file = std::env::var_os("SSL_CERT_FILE").into_iter().map(Into::into);
+    let directories = std::env::var_os("SSL_CERT_DIR").unwrap_or_default();
+    let entries = std::env::split_paths(&directories).filter_map(|path| path.read_dir().ok()).flatten().flatten();
+    for path in file.chain(entries.map(|entry| entry.path())) {
+        roots.add_parsable_certificates(certificates(&path).unwrap_or_default());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| Error::config("config_json", format_args!("does not make a TLS client: {e}")))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let protocols: &[&[u8]] = match connection.http2 {
+        Http2::Auto => &[b"h2", b"http/1.1"],
+        Http2::Never => &[b"http/1.1"],
+        Http2::Always => &[b"h2"],
+    };
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(config)
+}
+
+fn certificates(path: &Path) -> std::result::Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
+    CertificateDer::pem_file_iter(path)?.collect()
+}
+
+/// An error with its causes, each said once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+tokio::task_local! {
+    /// Whether the attempt under way has opened a connection: if not, it met one that was kept.
+    static DIALLED: std::cell::Cell<bool>;
+}
+
+/// Runs one attempt; beside its result tells whether it opened a connection of its own.
+pub async fn noting_dials<T>(attempt: impl Future<Output = T>) -> (T, bool) {
+    DIALLED.scope(std::cell::Cell::new(false), async { (attempt.await, DIALLED.with(std::cell::Cell::get)) }).await
+}
+
+/// Wraps the connector so that [`noting_dials`] learns of each use. A request that the pool hands a kept connection never gets here.
+#[derive(Clone)]
+struct NoteDials;
+
+#[derive(Clone)]
+struct Noting<S>(S);
+
+impl<S> Layer<S> for NoteDials {
+    type Service = Noting<S>;
+
+    fn layer(&self, connector: S) -> Noting<S> {
+        Noting(connector)
+    }
+}
+
+impl<S: Service<R>, R> Service<R> for Noting<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: R) -> S::Future {
+        let _ = DIALLED.try_with(|dialled| dialled.set(true));
+        self.0.call(request)
+    }
+}

@@ -1,0 +1,102 @@
+/*
+ * Runs calls that a test describes on standard input, through the C ABI, and reports each on standard output.
+ *
+ * A line in: fields separated by tabs, the first says what to do; "\001" stands for NULL.
+ *     client   CONFIG                                     makes a client; later lines use it
+ *     derive   CONFIG                                     makes it anew from the one there is
+ *     call     OPERATION PARAMS                           antenv_call
+ *     named    OPERATION ENVIRONMENT_ID WORK_ID PARAMS    the operation's own function
+ *     request  METHOD PATH PARAMS                         antenv_request
+ *     pager    OPERATION PARAMS                           makes a pager
+ *     next                                                takes its next item
+ * A report: "STATUS LENGTH\n", LENGTH bytes of JSON (-1: NULL), "\n".
+ */
+#define _GNU_SOURCE
+#include <antenv.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef antenv_status (*collection_fn)(antenv_client *, const char *, char **);
+typedef antenv_status (*environment_fn)(antenv_client *, const char *, const char *, char **);
+typedef antenv_status (*item_fn)(antenv_client *, const char *, const char *, const char *, char **);
+
+static const struct {
+    const char *name;
+    collection_fn collection;
+    environment_fn environment;
+    item_fn item;
+} operations[] = {
+    {"environments.create", antenv_environments_create, NULL, NULL},
+    {"environments.list", antenv_environments_list, NULL, NULL},
+    {"environments.retrieve", NULL, antenv_environments_retrieve, NULL},
+    {"environments.update", NULL, antenv_environments_update, NULL},
+    {"environments.delete", NULL, antenv_environments_delete, NULL},
+    {"environments.archive", NULL, antenv_environments_archive, NULL},
+    {"work.list", NULL, antenv_work_list, NULL},
+    {"work.poll", NULL, antenv_work_poll, NULL},
+    {"work.stats", NULL, antenv_work_stats, NULL},
+    {"work.retrieve", NULL, NULL, antenv_work_retrieve},
+    {"work.update", NULL, NULL, antenv_work_update},
+    {"work.ack", NULL, NULL, antenv_work_ack},
+    {"work.heartbeat", NULL, NULL, antenv_work_heartbeat},
+    {"work.stop", NULL, NULL, antenv_work_stop},
+};
+
+static antenv_status named(antenv_client *client, char *const *field, char **json) {
+    for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++) {
+        if (strcmp(operations[i].name, field[1]) != 0) continue;
+        if (operations[i].collection) return operations[i].collection(client, field[4], json);
+        if (operations[i].environment) return operations[i].environment(client, field[2], field[4], json);
+        return operations[i].item(client, field[2], field[3], field[4], json);
+    }
+    fprintf(stderr, "driver: no function for %s\n", field[1]);
+    exit(2);
+}
+
+int main(void) {
+    antenv_client *client = NULL;
+    antenv_pager *pager = NULL;
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t length;
+    while ((length = getline(&line, &capacity, stdin)) > 0) {
+        char *field[8] = {NULL};
+        char *rest = line, *json = NULL;
+        antenv_status status;
+        line[length - 1] = '\0';
+        for (int i = 0; i < 8 && rest; i++) {
+            field[i] = strsep(&rest, "\t");
+            if (strcmp(field[i], "\001") == 0) field[i] = NULL;
+        }
+        if (strcmp(field[0], "client") == 0) {
+            antenv_client_free(client);
+            status = antenv_client_new(field[1], &client, &json);
+        } else if (strcmp(field[0], "derive") == 0) {
+            antenv_client *parent = client;
+            status = antenv_client_derive(parent, field[1], &client, &json);
+            antenv_client_free(parent);
+        } else if (strcmp(field[0], "call") == 0) {
+            status = antenv_call(client, field[1], field[2], &json);
+        } else if (strcmp(field[0], "named") == 0) {
+            status = named(client, field, &json);
+        } else if (strcmp(field[0], "request") == 0) {
+            status = antenv_request(client, field[1], field[2], field[3], &json);
+        } else if (strcmp(field[0], "pager") == 0) {
+            antenv_pager_free(pager);
+            status = antenv_pager_new(client, field[1], field[2], &pager, &json);
+        } else if (strcmp(field[0], "next") == 0) {
+            status = antenv_pager_next(pager, &json);
+        } else {
+            fprintf(stderr, "driver: what is %s?\n", field[0]);
+            return 2;
+        }
+        printf("%d %ld\n%s\n", (int)status, json ? (long)strlen(json) : -1L, json ? json : "");
+        fflush(stdout);
+        antenv_string_free(json);
+    }
+    free(line);
+    antenv_pager_free(pager);
+    antenv_client_free(client);
+    return 0;
+}

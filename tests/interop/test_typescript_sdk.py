@@ -1,0 +1,56 @@
+"""The official TypeScript client, unchanged, drives the emulator. Where the two disagree, the emulator is wrong.
+
+The tests themselves are in `typescript/interop.test.mjs`; here they get the client, an emulator and somebody who counts them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from emulator import Emulator
+
+FOLDER = Path(__file__).resolve().parent / "typescript"
+TESTS = FOLDER / "interop.test.mjs"
+
+
+def run(command: list[str], environment: dict[str, str], timeout: float) -> str:
+    """Runs a command in the folder and returns what it wrote; fails with that if the command does."""
+    program = shutil.which(command[0])
+    assert program is not None, (
+        f"{command[0]} is missing: the tests with the official TypeScript client need Node.js and npm"
+    )
+    done = subprocess.run(
+        [program, *command[1:]],
+        cwd=FOLDER,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, f"{' '.join(command)} failed:\n{done.stdout}"
+    return done.stdout
+
+
+def install() -> None:
+    """Installs what the lock file says, unless that has been done."""
+    lock = FOLDER / "package-lock.json"
+    installed = FOLDER / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        run(["npm", "ci", "--no-audit", "--no-fund"], dict(os.environ), 300)
+
+
+def test_the_typescript_client_and_the_emulator_agree(strict_emulator: Emulator) -> None:
+    install()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
+    environment["ANTENV_EMULATOR_URL"] = strict_emulator.url
+    output = run(["node", "--test", "--test-reporter=tap", TESTS.name], environment, 60)
+    written = len(re.findall(r"^test\(", TESTS.read_text(encoding="utf-8"), re.MULTILINE))
+    passed = re.search(r"^# pass (\d+)$", output, re.MULTILINE)
+    assert written > 0
+    assert passed is not None and int(passed[1]) == written, f"{written} tests are written, but:\n{output}"

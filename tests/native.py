@@ -1,0 +1,102 @@
+"""Compiles the C programs of the tests against the built library, and talks to the driver among them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from emulator import ROOT, TARGET
+
+LIBRARY = TARGET / "release"
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
+
+
+def compile_c(source: Path, *flags: str, compiler: str = "cc", standard: str = "c11") -> Path:
+    """Compiles a C program, linked with the shared library, into a folder of the build's; returns its path."""
+    folder = TARGET / "c-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = "-".join(flag.strip("-").replace("=", "-") for flag in flags) or "plain"
+    program = folder / f"{source.stem}-{kind}"
+    command = [compiler, f"-std={standard}", "-g", "-O1", *WARNINGS, *flags, f"-I{ROOT / 'include'}", str(source)]
+    command += ["-o", str(program), f"-L{LIBRARY}", "-lantenv", f"-Wl,-rpath,{LIBRARY}", "-pthread", "-ldl"]
+    subprocess.run(command, check=True)
+    return program
+
+
+class Outcome(NamedTuple):
+    """What a call gave: its status number, and the JSON as text and as a value."""
+
+    status: int
+    text: str | None
+
+    @property
+    def json(self) -> Any:
+        return None if self.text is None else json.loads(self.text)
+
+
+class Driver:
+    """The driver program, running; ended when the `with` block is left."""
+
+    def __init__(self, program: Path, environment: dict[str, str] | None = None) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the block is left)
+        self._process = subprocess.Popen(
+            [str(program)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=clean | (environment or {}),
+        )
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        code = self._process.wait(timeout=30)
+        self._process.stdout.close()
+        self._errors.seek(0)
+        said = self._errors.read()
+        self._errors.close()
+        assert (code, said) == (0, b""), f"the driver ended with {code} and said {said!r}"
+
+    def run(self, *fields: str | None) -> Outcome:
+        """Runs one line of the driver's language."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write("\t".join("\x01" if field is None else field for field in fields).encode() + b"\n")
+        self._process.stdin.flush()
+        status, length = map(int, self._process.stdout.readline().split())
+        text = self._process.stdout.read(max(length, 0) + 1)[:-1].decode()
+        return Outcome(status, None if length < 0 else text)
+
+    def client(self, **config: Any) -> Outcome:
+        """Makes the client that later calls use."""
+        return self.run("client", json.dumps(config))
+
+    def call(self, operation: str, params: dict[str, Any] | str | None = None) -> Outcome:
+        """Calls an operation by name."""
+        return self.run("call", operation, compact(params))
+
+    def named(self, operation: str, params: dict[str, Any]) -> Outcome:
+        """Calls an operation through its own function, the identifiers as arguments."""
+        rest = dict(params)
+        ids = [rest.pop(name, None) for name in ("environment_id", "work_id")]
+        return self.run("named", operation, *ids, compact(rest) if rest else None)
+
+    def request(self, method: str, path: str, params: dict[str, Any] | None = None) -> Outcome:
+        """Makes a request to any endpoint."""
+        return self.run("request", method, path, compact(params))
+
+
+def compact(params: dict[str, Any] | str | None) -> str | None:
+    """JSON on one line, as small as the official client writes it."""
+    return (
+        params
+        if params is None or isinstance(params, str)
+        else json.dumps(params, separators=(",", ":"), ensure_ascii=False)
+    )

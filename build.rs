@@ -28,6 +28,8 @@ fn header() {
     cbindgen::generate_with_config(&root, config).expect("src/ffi can be read").write(&mut text);
     // cbindgen puts the type's name before each constant (ANTENV_STATUS_OK); the ABI's constants have the library's (ANTENV_OK).
     let text = String::from_utf8(text).expect("UTF-8").replace("ANTENV_STATUS_", "ANTENV_");
+    // Examples stand between fences for rustdoc, and are indented for those who read the header.
+    let text: String = text.split_inclusive('\n').filter(|line| !line.contains("```")).collect();
     let path = std::path::Path::new(&root).join("include/antenv.h");
     if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
         let _ = std::fs::create_dir_all(path.with_file_name(""));

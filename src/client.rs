@@ -7,7 +7,7 @@
 //! runtime                      └─ attempt ─ retry? ─ wait ─ … ─────┘
 //! ```
 
-use crate::config::{self, Connection, Defaults};
+use crate::config::{self, Defaults};
 use crate::error::{Error, Result, Status};
 use crate::operation::{self, OPERATIONS, Operation};
 use crate::request::{self, Request};
@@ -30,8 +30,15 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Pool {
-    connection: Connection,
+    base_url: Url,
     http: reqwest::Client,
+}
+
+/// A call whose exchange is over, to be judged by [`Client::judge`].
+pub struct Exchanged {
+    request: Request,
+    attempts: u32,
+    outcome: Result<Response>,
 }
 
 impl Client {
@@ -41,7 +48,7 @@ impl Client {
         // The pool's own tasks start on the runtime.
         let _runtime = runtime::handle()?.enter();
         let http = transport::build(&connection)?;
-        Ok(Client { pool: Arc::new(Pool { connection, http }), defaults: Arc::new(defaults) })
+        Ok(Client { pool: Arc::new(Pool { base_url: connection.base_url, http }), defaults: Arc::new(defaults) })
     }
 
     /// Makes a client with other defaults that shares this one's connections.
@@ -71,18 +78,24 @@ impl Client {
     }
 
     fn send(&self, request: Request) -> Result<String> {
-        runtime::wait_for(self.exchange(request)?)?
+        self.judge(runtime::wait(runtime::spawn(self.exchange(request))?)?)
     }
 
     /// The exchange of a call, to be run on the runtime.
-    pub fn exchange(&self, request: Request) -> Result<impl Future<Output = Result<String>> + Send + use<>> {
-        let url = request.url(&self.pool.connection.base_url)?;
-        let Client { pool, defaults } = self.clone();
-        Ok(async move {
+    pub fn exchange(&self, request: Request) -> impl Future<Output = Exchanged> + Send + use<> {
+        let url = request.url(&self.pool.base_url);
+        let pool = self.pool.clone();
+        async move {
             let (attempts, outcome) = attempts(&pool.http, &request, &url).await;
-            let result = outcome.and_then(|response| response.into_result(&request, attempts));
-            result.map_err(|error| error.with_attempts(attempts).redact(&defaults.redactor))
-        })
+            Exchanged { request, attempts, outcome }
+        }
+    }
+
+    /// What came of an exchange. Reading a large answer takes a while, so this is for the caller's thread.
+    pub fn judge(&self, exchanged: Exchanged) -> Result<String> {
+        let Exchanged { request, attempts, outcome } = exchanged;
+        let result = outcome.and_then(|response| response.into_result(&request, attempts));
+        result.map_err(|error| error.with_attempts(attempts).redact(&self.defaults.redactor))
     }
 }
 
@@ -100,19 +113,19 @@ async fn attempts(http: &reqwest::Client, request: &Request, url: &Url) -> (u32,
     let (mut attempts, mut stale) = (0, 0);
     let mut before: Option<Result<Response, Failure>> = None;
     loop {
-        let Ok((outcome, dialled)) = timeout_at(deadline, transport::noting_dials(attempt(http, request, url))).await else {
+        let Ok(outcome) = timeout_at(deadline, transport::noting_dials(attempt(http, request, url))).await else {
             return (attempts + 1, Err(timed_out(request, before)));
         };
         // A kept connection that the server had just closed: nobody read the request, so it is simply sent on another one.
-        if !dialled && stale < MOST_STALE && matches!(outcome, Err(Failure::Unanswered(_))) {
+        if stale < MOST_STALE && matches!(outcome, Err(Failure::Stale(_))) {
             stale += 1;
             continue;
         }
         attempts += 1;
         let headers = match &outcome {
             Ok(response) if retry::wanted(response.status, &response.headers) => Some(&response.headers),
-            Err(Failure::Connect(_) | Failure::Unanswered(_) | Failure::CutShort(_)) => None,
-            Ok(_) | Err(Failure::TooLarge(_)) => return (attempts, outcome.map_err(Failure::into_error)),
+            Err(Failure::Connect(_) | Failure::Unanswered(_) | Failure::Stale(_) | Failure::CutShort(..)) => None,
+            Ok(_) | Err(Failure::TooLarge(..)) => return (attempts, outcome.map_err(Failure::into_error)),
         };
         let again = Instant::now() + retry::delay(attempts - 1, headers, SystemTime::now(), fastrand::f64());
         if attempts > request.max_retries || again >= deadline {
@@ -129,24 +142,26 @@ enum Failure {
     Connect(String),
     /// The connection broke, or spoke no HTTP, before the response began.
     Unanswered(String),
+    /// The same with a connection that was kept from an earlier call.
+    Stale(String),
     /// The connection broke within the body of a success.
-    CutShort(String),
+    CutShort(Response, String),
     /// The body of a success is larger than the bound.
-    TooLarge(usize),
+    TooLarge(Response, usize),
 }
 
 impl Failure {
     fn into_error(self) -> Error {
         match self {
             Failure::Connect(cause) => Error::new(Status::Connection, format!("could not connect: {cause}")),
-            Failure::Unanswered(cause) => {
+            Failure::Unanswered(cause) | Failure::Stale(cause) => {
                 Error::new(Status::Connection, format!("the connection failed before an answer came: {cause}"))
             }
-            Failure::CutShort(cause) => {
-                Error::new(Status::Response, format!("the server reported success but its answer was cut short: {cause}"))
+            Failure::CutShort(response, cause) => {
+                response.error(format!("the server reported success but its answer was cut short: {cause}"))
             }
-            Failure::TooLarge(bound) => {
-                Error::new(Status::Response, format!("the server's answer is larger than `max_response_bytes` ({bound})"))
+            Failure::TooLarge(response, bound) => {
+                response.error(format!("the server's answer is larger than `max_response_bytes` ({bound})"))
             }
         }
     }
@@ -158,8 +173,12 @@ async fn attempt(http: &reqwest::Client, request: &Request, url: &Url) -> Result
     *outgoing.headers_mut() = request.headers.clone();
     *outgoing.body_mut() = request.body.clone().map(Into::into);
     let mut incoming = http.execute(outgoing).await.map_err(|error| {
-        let (is_connect, cause) = (error.is_connect(), transport::chain(&error.without_url()));
-        if is_connect { Failure::Connect(cause) } else { Failure::Unanswered(cause) }
+        let failure = match (error.is_connect(), transport::dialled()) {
+            (true, _) => Failure::Connect,
+            (false, true) => Failure::Unanswered,
+            (false, false) => Failure::Stale,
+        };
+        failure(transport::chain(&error.without_url()))
     })?;
     let mut response =
         Response { status: incoming.status().as_u16(), headers: std::mem::take(incoming.headers_mut()), body: Vec::new() };
@@ -176,8 +195,8 @@ async fn attempt(http: &reqwest::Client, request: &Request, url: &Url) -> Result
             Ok(None) => return Ok(response),
             // What came of an error's body is enough to tell it.
             _ if !response.is_success() => return Ok(response),
-            Ok(Some(_)) => return Err(Failure::TooLarge(request.max_response_bytes)),
-            Err(error) => return Err(Failure::CutShort(transport::chain(&error.without_url()))),
+            Ok(Some(_)) => return Err(Failure::TooLarge(response, request.max_response_bytes)),
+            Err(error) => return Err(Failure::CutShort(response, transport::chain(&error.without_url()))),
         }
     }
 }

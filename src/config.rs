@@ -7,7 +7,7 @@ use crate::credential::{Credentials, Redactor, Secret, X_API_KEY};
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
 use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,8 +50,8 @@ pub enum Http2 {
 /// What a connection pool is made from.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    /// Scheme, host, port and path prefix, without a slash at the end.
-    pub base_url: String,
+    /// Scheme, host, port and path prefix.
+    pub base_url: Url,
     /// Whether the host is this machine; then the environment's proxies are left aside.
     pub loopback: bool,
     /// Bounds one attempt to connect.
@@ -71,9 +71,9 @@ pub struct Defaults {
     pub timeout: Duration,
     /// How often a call is retried.
     pub max_retries: u32,
-    /// Sent with each call: the version, and what the configuration and the environment add.
+    /// What every call sends, as far as it is the same for all: a call's headers start as a copy of these.
     pub headers: HeaderMap,
-    /// Betas beside the required one.
+    /// Betas beside the required one. They stand in `headers` too, joined.
     pub betas: Vec<String>,
     /// The largest answer that is taken.
     pub max_response_bytes: usize,
@@ -97,7 +97,11 @@ pub fn read(json: &str, environment: Environment) -> Result<(Connection, Default
     let mut defaults = Defaults {
         timeout: Duration::from_secs(600),
         max_retries: 2,
-        headers: HeaderMap::from_iter([(VERSION_HEADER, HeaderValue::from_static("2026-10-21"))]),
+        headers: HeaderMap::from_iter([
+            (ACCEPT, HeaderValue::from_static("application/json")),
+            (USER_AGENT, HeaderValue::from_static(concat!("antenv/", env!("CARGO_PKG_VERSION")))),
+            (VERSION_HEADER, HeaderValue::from_static("2026-10-21")),
+        ]),
         betas: Vec::new(),
         max_response_bytes: 64 << 20,
         credentials: Credentials::default(),
@@ -159,7 +163,7 @@ impl Connection {
         };
         Ok(Connection {
             loopback: is_loopback(&url),
-            base_url: url.as_str().trim_end_matches('/').to_owned(),
+            base_url: url,
             connect_timeout: match object.take("connect_timeout_ms") {
                 Some(value) => milliseconds(&value)?,
                 None => Duration::from_secs(5),
@@ -263,6 +267,9 @@ impl Overrides {
     }
 }
 
+/// Sets one of a client's credentials; false when it cannot stand in a header.
+type SetCredential = fn(&mut Credentials, Secret) -> bool;
+
 impl Defaults {
     fn apply_environment(&mut self, environment: Environment, explicit_credential: bool) -> Result<()> {
         if let Some(lines) = environment("ANTHROPIC_CUSTOM_HEADERS") {
@@ -291,12 +298,11 @@ impl Defaults {
         if let Some(plain) = own.plain_api_key {
             self.credentials.send_api_key_plain(plain);
         }
-        let set: [(_, _, fn(&mut Credentials, Secret) -> bool); 3] = [
-            ("api_key", own.api_key, Credentials::set_api_key),
+        for (key, secret, set) in [
+            ("api_key", own.api_key, Credentials::set_api_key as SetCredential),
             ("auth_token", own.auth_token, Credentials::set_auth_token),
             ("environment_key", own.environment_key, Credentials::set_environment_key),
-        ];
-        for (key, secret, set) in set {
+        ] {
             if let Some(secret) = secret {
                 self.set_credential(key, secret, set)?;
             }
@@ -317,10 +323,11 @@ impl Defaults {
         self.timeout = own.timeout.unwrap_or(self.timeout);
         self.max_retries = own.max_retries.unwrap_or(self.max_retries);
         self.max_response_bytes = own.max_response_bytes.unwrap_or(self.max_response_bytes);
+        self.headers.insert(BETA_HEADER, join_betas(&self.betas));
         Ok(())
     }
 
-    fn set_credential(&mut self, source: &str, secret: Secret, set: fn(&mut Credentials, Secret) -> bool) -> Result<()> {
+    fn set_credential(&mut self, source: &str, secret: Secret, set: SetCredential) -> Result<()> {
         self.redactor.add(secret.expose());
         if set(&mut self.credentials, secret) {
             return Ok(());
@@ -378,6 +385,18 @@ pub fn betas(value: &Value) -> Result<Vec<String>> {
         header_value(value, beta)?;
     }
     Ok(betas)
+}
+
+/// The value of the beta header: each beta once, the required one last unless it is named before.
+pub fn join_betas<'a>(betas: impl IntoIterator<Item = &'a String>) -> HeaderValue {
+    let mut all: Vec<&str> = Vec::new();
+    for beta in betas.into_iter().map(String::as_str).chain([REQUIRED_BETA]) {
+        if !all.contains(&beta) {
+            all.push(beta);
+        }
+    }
+    // Each beta was checked when it was taken in.
+    HeaderValue::from_bytes(all.join(",").as_bytes()).unwrap_or(HeaderValue::from_static(REQUIRED_BETA))
 }
 
 /// The betas in a header's value.
@@ -496,7 +515,7 @@ mod tests {
         }
         assert!(with(r#"{"api_key":"k","base_url":"http://example.com","allow_insecure_http":true}"#, &[]).is_ok());
         let (connection, _) = with(r#"{"api_key":"k"}"#, &[("ANTHROPIC_BASE_URL", "http://127.0.0.1:1/pfx/")]).unwrap();
-        assert_eq!(connection.base_url, "http://127.0.0.1:1/pfx");
+        assert_eq!(connection.base_url.as_str(), "http://127.0.0.1:1/pfx/");
     }
 
     #[test]
@@ -529,7 +548,7 @@ mod tests {
         let (_, parent) = with(config, &[]).unwrap();
         let same = derive(&parent, r#"{"default_headers":{"x-a":null,"x-c":"3"},"auth_header":"x-api-key"}"#).unwrap();
         assert_eq!(same.timeout, Duration::from_millis(7));
-        assert_eq!((same.headers.get("x-a"), same.headers.len()), (None, 3));
+        assert_eq!((same.headers.get("x-a"), same.headers.len()), (None, parent.headers.len()));
         assert_eq!(same.credentials.header(Accepts::ApiKey).unwrap(), (X_API_KEY, HeaderValue::from_static("one")));
         let other = derive(&parent, r#"{"environment_key":"three"}"#).unwrap();
         assert_eq!(authorization(&other), "Bearer three");

@@ -1,6 +1,6 @@
 //! Pages turned into items: one at a time, the next page already on its way while the last one is being used.
 
-use crate::client::{Client, find};
+use crate::client::{Client, Exchanged, find};
 use crate::error::{Error, Result, Status};
 use crate::operation::{OPERATIONS, Operation};
 use crate::request::Request;
@@ -31,7 +31,7 @@ enum Next {
     /// To be asked for; `None`: the first one.
     Wanted(Option<String>),
     /// On its way. The cursor stands by, should it have to be asked for again.
-    OnItsWay(Option<String>, oneshot::Receiver<Result<String>>),
+    OnItsWay(Option<String>, oneshot::Receiver<Exchanged>),
     /// There is none.
     End,
 }
@@ -71,11 +71,12 @@ impl Pager {
             }
             match std::mem::replace(&mut state.next, Next::End) {
                 Next::End => return Ok(None),
-                Next::Wanted(cursor) => state.next = self.ask_for(cursor)?,
+                Next::Wanted(cursor) => {
+                    state.next = Next::Wanted(cursor.clone());
+                    state.next = self.ask_for(cursor)?;
+                }
                 Next::OnItsWay(cursor, page) => {
-                    let page = page
-                        .blocking_recv()
-                        .unwrap_or_else(|_| Err(Error::new(Status::Internal, "a fault in the library ended the call")));
+                    let page = runtime::wait(page).and_then(|page| self.client.judge(page));
                     match page.and_then(|page| self.take_page(&mut state, &page)) {
                         Ok(next) => state.next = next,
                         Err(error) => {
@@ -94,12 +95,7 @@ impl Pager {
         if let Some(cursor) = &cursor {
             request.set_query("page", cursor.clone());
         }
-        let exchange = self.client.exchange(request)?;
-        let (sender, receiver) = oneshot::channel();
-        runtime::handle()?.spawn(async move {
-            let _ = sender.send(exchange.await);
-        });
-        Ok(Next::OnItsWay(cursor, receiver))
+        Ok(Next::OnItsWay(cursor, runtime::spawn(self.client.exchange(request))?))
     }
 
     /// Takes a page's items in and sends for the one behind it.

@@ -1,12 +1,12 @@
 //! From an operation and its parameters to an HTTP request. Pure: nothing is sent here, and bad input ends here.
 
-use crate::config::{self, BETA_HEADER, Defaults, REQUIRED_BETA};
+use crate::config::{self, BETA_HEADER, Defaults};
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
 use crate::operation::{Accepts, COMMON, Kind, Operation, Parameter, Place};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -130,16 +130,21 @@ impl Request {
         self.query.push((name.to_owned(), value));
     }
 
-    /// The whole URL.
-    pub fn url(&self, base_url: &str) -> Result<Url> {
-        let mut text = [base_url, &self.path].concat();
-        for (at, (name, value)) in self.query.iter().enumerate() {
-            text.push(if at == 0 { '?' } else { '&' });
-            text.extend(utf8_percent_encode(name, QUERY));
-            text.push('=');
-            text.extend(utf8_percent_encode(value, QUERY));
+    /// The whole URL. The base is parsed already, and so only the rest has to be.
+    pub fn url(&self, base_url: &Url) -> Url {
+        let mut url = base_url.clone();
+        url.set_path(&[base_url.path().trim_end_matches('/'), &self.path].concat());
+        if !self.query.is_empty() {
+            let mut text = String::new();
+            for (name, value) in &self.query {
+                text.push_str(if text.is_empty() { "" } else { "&" });
+                text.extend(utf8_percent_encode(name, QUERY));
+                text.push('=');
+                text.extend(utf8_percent_encode(value, QUERY));
+            }
+            url.set_query(Some(&text));
         }
-        Url::parse(&text).map_err(|e| Error::argument("path", format_args!("does not make a URL: {e}")))
+        url
     }
 }
 
@@ -272,14 +277,14 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Joins the layers: what every request carries, the client's defaults, the credential, the call's own headers.
+    /// Joins the layers: the client's defaults, what the body needs, the credential, the call's own headers.
     fn finish(self, accepts: Accepts, defaults: &Defaults) -> Result<Request> {
         let Builder { mut request, body, betas, headers: own } = self;
+        request.headers = defaults.headers.clone();
         let headers = &mut request.headers;
-        headers.extend(defaults.headers.clone());
-        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
-        headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(concat!("antenv/", env!("CARGO_PKG_VERSION"))));
-        headers.insert(BETA_HEADER, join_betas(&defaults.betas, &betas)?);
+        if !betas.is_empty() {
+            headers.insert(BETA_HEADER, config::join_betas(defaults.betas.iter().chain(&betas)));
+        }
         request.body = body.into_bytes();
         if request.body.is_some() {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
@@ -300,20 +305,6 @@ impl<'a> Builder<'a> {
         }
         Ok(request)
     }
-}
-
-/// The value of the beta header: each beta once, the required one last unless the caller named it.
-fn join_betas(defaults: &[String], own: &[String]) -> Result<HeaderValue> {
-    if defaults.is_empty() && own.is_empty() {
-        return Ok(HeaderValue::from_static(REQUIRED_BETA));
-    }
-    let mut all: Vec<&str> = Vec::new();
-    for beta in defaults.iter().chain(own).map(String::as_str).chain([REQUIRED_BETA]) {
-        if !all.contains(&beta) {
-            all.push(beta);
-        }
-    }
-    HeaderValue::from_bytes(all.join(",").as_bytes()).map_err(|_| Error::argument("betas", "cannot stand in a header"))
 }
 
 /// Whether a path segment is `.` or `..`, with or without path parameters behind a `;`.
@@ -405,6 +396,10 @@ mod tests {
         config::read(config, &|name| (name == "ANTHROPIC_API_KEY").then(|| "key".to_owned())).unwrap().1
     }
 
+    fn base(url: &str) -> Url {
+        Url::parse(url).unwrap()
+    }
+
     fn build(operation: &Operation, params: &str) -> Result<Request> {
         super::operation(operation, &[], Some(params), &defaults("{}"))
     }
@@ -431,7 +426,7 @@ mod tests {
         let given = r#"{"name":"n","config":null,"description":"","metadata":{}}"#;
         assert_eq!(body(&build(&ENVIRONMENTS_CREATE, given).unwrap()), given);
         let list = build(&ENVIRONMENTS_LIST, r#"{"page":null,"limit":null,"betas":null,"timeout_ms":null}"#).unwrap();
-        assert_eq!(list.url("http://h").unwrap().as_str(), "http://h/v1/environments");
+        assert_eq!(list.url(&base("http://h")).as_str(), "http://h/v1/environments");
     }
 
     #[test]
@@ -493,7 +488,7 @@ mod tests {
         assert_eq!(error.unwrap_err().parameter(), Some("work_id"));
         let request =
             super::operation(&WORK_ACK, &[("environment_id", "a/b"), ("work_id", "{environment_id}")], None, &defaults("{}"));
-        assert_eq!(request.unwrap().url("http://h/p").unwrap().path(), "/p/v1/environments/a%2Fb/work/%7Benvironment_id%7D/ack");
+        assert_eq!(request.unwrap().url(&base("http://h/p")).path(), "/p/v1/environments/a%2Fb/work/%7Benvironment_id%7D/ack");
     }
 
     #[test]
@@ -504,10 +499,10 @@ mod tests {
                 "extra_body":{"x":null},"extra_headers":{"Accept":null,"x-empty":"","anthropic-beta":"extra, managed-agents-2026-04-01"}}"#,
         )
         .unwrap();
-        let url = request.url("http://h").unwrap();
+        let url = request.url(&base("http://h"));
         assert_eq!(url.query(), Some("desired_ttl_seconds=7&t%5B%5D=a&t%5B%5D=true"));
         assert_eq!(body(&request), r#"{"x":null}"#);
-        assert_eq!(request.headers.get(ACCEPT), None);
+        assert_eq!(request.headers.get("accept"), None);
         assert_eq!(request.headers.get("x-empty").unwrap(), "");
         assert_eq!(request.headers.get(BETA_HEADER).unwrap(), "extra,managed-agents-2026-04-01");
         let merged = build(&ENVIRONMENTS_CREATE, r#"{"name":"a","extra_body":{"name":"b","new\"":[1]}}"#).unwrap();
@@ -535,7 +530,7 @@ mod tests {
         assert_eq!(free("FETCH", "/", "{}").unwrap_err().parameter(), Some("method"));
         assert_eq!(free("GET", "/", r#"{"body":{}}"#).unwrap_err().parameter(), Some("body"));
         let request = free("post", "//evil.example/x", r#"{"body":[1],"query":{"a":"b c"},"headers":{"x":"y"}}"#).unwrap();
-        assert_eq!(request.url("http://h").unwrap().as_str(), "http://h//evil.example/x?a=b%20c");
+        assert_eq!(request.url(&base("http://h")).as_str(), "http://h//evil.example/x?a=b%20c");
         assert_eq!((request.method.as_str(), body(&request)), ("POST", "[1]"));
         let merged = free("POST", "/x", r#"{"body":{"a":1},"extra_body":{"b":2}}"#).unwrap();
         assert_eq!(body(&merged), r#"{"a":1,"b":2}"#);

@@ -25,21 +25,25 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
+    /// The error of a success that is none.
+    pub fn error(&self, problem: String) -> Error {
+        Error::new(Status::Response, problem).with_response(self.status, self.request_id())
+    }
+
     fn request_id(&self) -> Option<&str> {
         self.headers.get("request-id").and_then(|value| value.to_str().ok())
     }
 
     /// The result of the call: the server's JSON, to the letter; or why there is none.
-    pub fn into_result(self, request: &Request, attempts: u32) -> Result<String> {
+    pub fn into_result(mut self, request: &Request, attempts: u32) -> Result<String> {
         if !self.is_success() {
             return Err(self.into_error().with_attempts(attempts));
         }
-        let Response { status, headers, body } = self;
-        let request_id = headers.get("request-id").and_then(|value| value.to_str().ok());
+        let body = std::mem::take(&mut self.body);
         match read_json(body, request.empty_reply) {
-            Ok(json) if request.with_response => Ok(wrap(&json, status, request_id, &headers, attempts)),
+            Ok(json) if request.with_response => Ok(self.wrap(&json, attempts)),
             Ok(json) => Ok(json),
-            Err(error) => Err(error.with_response(status, request_id).with_attempts(attempts)),
+            Err((problem, body)) => Err(self.error(problem).with_body(body).with_attempts(attempts)),
         }
     }
 
@@ -50,22 +54,35 @@ impl Response {
         let request_id = self.request_id().map(str::to_owned).or(stated_id);
         Error::http(self.status, said).with_response(self.status, request_id.as_deref())
     }
+
+    /// The result with what is known of the response around it.
+    fn wrap(&self, json: &str, attempts: u32) -> String {
+        let mut named: BTreeMap<&str, String> = BTreeMap::new();
+        for (name, value) in &self.headers {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            let joined = named.entry(name.as_str()).and_modify(|all| all.push_str(", ")).or_default();
+            joined.push_str(&text);
+        }
+        let request_id = serde_json::Value::from(self.request_id());
+        let headers = serde_json::to_string(&named).unwrap_or_default();
+        let (json, status) = (json.trim(), self.status);
+        format!(r#"{{"data":{json},"http_status":{status},"request_id":{request_id},"headers":{headers},"attempts":{attempts}}}"#)
+    }
 }
 
-/// Reads a success: JSON in UTF-8, or nothing where nothing is an answer.
-fn read_json(body: Vec<u8>, empty_reply: bool) -> Result<String> {
+/// Reads a success: JSON in UTF-8, or nothing where nothing is an answer. Else what is wrong, and the body for the error object.
+fn read_json(body: Vec<u8>, empty_reply: bool) -> Result<String, (String, Option<Box<RawValue>>)> {
     if body.is_empty() {
         return if empty_reply {
             Ok("null".to_owned())
         } else {
-            Err(Error::new(Status::Response, "the server reported success but sent no content"))
+            Err(("the server reported success but sent no content".to_owned(), None))
         };
     }
-    let text = String::from_utf8(body).map_err(|_| Error::new(Status::Response, "the server's answer is not UTF-8"))?;
+    let text = String::from_utf8(body).map_err(|_| ("the server's answer is not UTF-8".to_owned(), None))?;
     match serde_json::from_str::<IgnoredAny>(&text) {
         Ok(_) => Ok(text),
-        Err(e) => Err(Error::new(Status::Response, format!("the server reported success but its answer is not valid JSON: {e}"))
-            .with_body(as_json(text))),
+        Err(e) => Err((format!("the server reported success but its answer is not valid JSON: {e}"), as_json(text))),
     }
 }
 
@@ -97,20 +114,6 @@ fn as_json(text: String) -> Option<Box<RawValue>> {
     }
     let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
     if is_json { RawValue::from_string(text).ok() } else { to_raw_value(&text).ok() }
-}
-
-/// The result with what is known of the response around it.
-fn wrap(json: &str, status: u16, request_id: Option<&str>, headers: &HeaderMap, attempts: u32) -> String {
-    let mut named: BTreeMap<&str, String> = BTreeMap::new();
-    for (name, value) in headers {
-        let text = String::from_utf8_lossy(value.as_bytes());
-        named.entry(name.as_str()).and_modify(|all| *all = format!("{all}, {text}")).or_insert_with(|| text.into_owned());
-    }
-    let text = |value| serde_json::to_string(value).unwrap_or_default();
-    let request_id = request_id.map_or("null".to_owned(), |id| serde_json::Value::from(id).to_string());
-    let headers = text(&named);
-    let json = json.trim();
-    format!(r#"{{"data":{json},"http_status":{status},"request_id":{request_id},"headers":{headers},"attempts":{attempts}}}"#)
 }
 
 #[cfg(test)]

@@ -6,26 +6,64 @@
 
 use crate::error::{Error, Result, Status};
 use once_cell::sync::OnceCell;
+use std::pin::Pin;
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// The name of the runtime's thread, as debuggers and the panic hook see it.
 pub const THREAD_NAME: &str = "antenv";
 
-static RUNTIME: OnceCell<Handle> = OnceCell::new();
+/// What a caller is told whose call ended by a panic on the runtime.
+const FAULT: &str = "a fault in the library ended the call; please report it";
 
-/// The runtime, made on first use.
-pub fn handle() -> Result<&'static Handle> {
+static RUNTIME: OnceCell<Runtime> = OnceCell::new();
+
+struct Runtime {
+    handle: Handle,
+    /// Futures on their way to the runtime. Handing them over through a channel wakes its thread, which takes a system call, only
+    /// when that sleeps; spawning from another thread would each time.
+    inbox: mpsc::UnboundedSender<Task>,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn runtime() -> Result<&'static Runtime> {
     RUNTIME.get_or_try_init(start)
 }
 
-fn start() -> Result<Handle> {
+fn start() -> Result<Runtime> {
     let failed = |e: std::io::Error| Error::new(Status::Internal, format!("the internal runtime could not be started: {e}"));
     let runtime = Builder::new_current_thread().enable_io().enable_time().thread_name(THREAD_NAME).build().map_err(failed)?;
     let handle = runtime.handle().clone();
+    let (inbox, mut tasks) = mpsc::unbounded_channel();
+    let serve = async move {
+        while let Some(task) = tasks.recv().await {
+            tokio::spawn(task);
+        }
+    };
     let thread = std::thread::Builder::new().name(THREAD_NAME.to_owned());
-    without_signals(|| thread.spawn(move || runtime.block_on(std::future::pending::<()>()))).map_err(failed)?;
-    Ok(handle)
+    without_signals(|| thread.spawn(move || runtime.block_on(serve))).map_err(failed)?;
+    Ok(Runtime { handle, inbox })
+}
+
+/// The runtime's handle, for what has to be made in its context.
+pub fn handle() -> Result<&'static Handle> {
+    runtime().map(|runtime| &runtime.handle)
+}
+
+/// Runs a future on the runtime; its output arrives at the receiver, which learns too if it panicked.
+pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Result<oneshot::Receiver<T>> {
+    let (sender, receiver) = oneshot::channel();
+    let task = Box::pin(async move {
+        let _ = sender.send(future.await);
+    });
+    runtime()?.inbox.send(task).map_err(|_| Error::new(Status::Internal, FAULT))?;
+    Ok(receiver)
+}
+
+/// Sleeps until the output of [`spawn`] arrives. A fault inside the future becomes an error.
+pub fn wait<T>(receiver: oneshot::Receiver<T>) -> Result<T> {
+    receiver.blocking_recv().map_err(|_| Error::new(Status::Internal, FAULT))
 }
 
 /// Runs `spawn` with all signals blocked, so that the new thread, and those it starts in turn, never run a handler of the host's.
@@ -45,23 +83,15 @@ fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
     spawn()
 }
 
-/// Runs a future on the runtime while the calling thread sleeps. A fault inside it becomes an error.
-pub fn wait_for<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Result<T> {
-    let (sender, receiver) = oneshot::channel();
-    handle()?.spawn(async move {
-        let _ = sender.send(future.await);
-    });
-    receiver.blocking_recv().map_err(|_| Error::new(Status::Internal, "a fault in the library ended the call; please report it"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_panic_on_the_runtime_answers_the_waiting_caller_and_leaves_the_runtime_working() {
-        let error = wait_for(async { std::panic::resume_unwind(Box::new("boom")) }).map(|()| ()).unwrap_err();
-        assert_eq!(error.status(), Status::Internal);
-        assert_eq!(wait_for(async { 7 }).unwrap(), 7);
+        let panicking = spawn(async { std::panic::resume_unwind(Box::new("boom")) }).unwrap();
+        let outcome: Result<()> = wait(panicking);
+        assert_eq!(outcome.unwrap_err().status(), Status::Internal);
+        assert_eq!(wait(spawn(async { 7 }).unwrap()).unwrap(), 7);
     }
 }

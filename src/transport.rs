@@ -4,7 +4,8 @@ use crate::config::{Connection, Http2};
 use crate::error::{Error, Result};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use std::path::Path;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub fn build(connection: &Connection) -> Result<reqwest::Client> {
         .tls_backend_preconfigured(tls(connection)?)
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
+        // Retries are the client's business, with its deadline; here they would cost a copy of each request.
+        .retry(reqwest::retry::never())
         .connect_timeout(connection.connect_timeout)
         .tcp_nodelay(true)
         .tcp_keepalive(Duration::from_secs(60))
@@ -56,12 +59,11 @@ fn tls(connection: &Connection) -> Result<rustls::ClientConfig> {
             roots.add(certificate).map_err(|e| Error::config("ca_file", format_args!("holds an unusable certificate: {e}")))?;
         }
     }
-    // What the environment names only adds to the bundled roots, and belongs to the machine: what is unreadable there is passed over.
-    let file = std::env::var_os("SSL_CERT_FILE").into_iter().map(Into::into);
-    let directories = std::env::var_os("SSL_CERT_DIR").unwrap_or_default();
-    let entries = std::env::split_paths(&directories).filter_map(|path| path.read_dir().ok()).flatten().flatten();
-    for path in file.chain(entries.map(|entry| entry.path())) {
-        roots.add_parsable_certificates(certificates(&path).unwrap_or_default());
+    // Reading hundreds of files for a plain connection would be a waste.
+    if connection.base_url.scheme() == "https" || connection.proxy.is_some() {
+        for path in environment_roots() {
+            roots.add_parsable_certificates(CertificateDer::pem_file_iter(path).into_iter().flatten().flatten());
+        }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
@@ -76,6 +78,15 @@ fn tls(connection: &Connection) -> Result<rustls::ClientConfig> {
     };
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
+}
+
+/// The files that SSL_CERT_FILE and SSL_CERT_DIR name. They only add to the bundled roots, and belong to the machine rather than to
+/// the caller: what is unreadable there is passed over.
+fn environment_roots() -> impl Iterator<Item = PathBuf> {
+    let file = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let folders = std::env::var_os("SSL_CERT_DIR").unwrap_or_default();
+    let folders: Vec<_> = std::env::split_paths(&folders).filter_map(|folder| folder.read_dir().ok()).collect();
+    file.into_iter().chain(folders.into_iter().flatten().flatten().map(|entry| entry.path()))
 }
 
 fn certificates(path: &Path) -> std::result::Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
@@ -97,13 +108,17 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 tokio::task_local! {
-    /// Whether the attempt under way has opened a connection: if not, it met one that was kept.
-    static DIALLED: std::cell::Cell<bool>;
+    static DIALLED: Cell<bool>;
 }
 
-/// Runs one attempt; beside its result tells whether it opened a connection of its own.
-pub async fn noting_dials<T>(attempt: impl Future<Output = T>) -> (T, bool) {
-    DIALLED.scope(std::cell::Cell::new(false), async { (attempt.await, DIALLED.with(std::cell::Cell::get)) }).await
+/// Runs one attempt such that [`dialled`] tells, within it, whether it has opened a connection of its own.
+pub fn noting_dials<F: Future>(attempt: F) -> impl Future<Output = F::Output> {
+    DIALLED.scope(Cell::new(false), attempt)
+}
+
+/// Whether the attempt under way has opened a connection: if not, it met one that was kept.
+pub fn dialled() -> bool {
+    DIALLED.with(Cell::get)
 }
 
 /// Wraps the connector so that [`noting_dials`] learns of each use. A request that the pool hands a kept connection never gets here.

@@ -101,11 +101,12 @@ def test_an_answer_that_is_cut_short_is_asked_for_again(emulator: Emulator, clie
 
 def test_an_answer_that_is_too_large_is_refused(emulator: Emulator, driver: Driver) -> None:
     driver.client(api_key="k", base_url=emulator.url, max_response_bytes=1000)
-    emulator.faults({"status": 200, "body": {"x": "y" * 992}}, {"status": 200, "body": {"x": "y" * 993}})
+    fits, exceeds = ('"' + "x" * length + '"' for length in (998, 999))
+    emulator.faults({"status": 200, "body": fits}, {"status": 200, "body": exceeds})
     assert driver.call("environments.list").status == OK
     outcome = driver.call("environments.list")
-    assert (outcome.status, outcome.json["attempts"]) == (RESPONSE, 1)
-    assert "max_response_bytes" in outcome.json["message"]
+    assert (outcome.status, outcome.json["attempts"], outcome.json["http_status"]) == (RESPONSE, 1, 200)
+    assert "max_response_bytes" in outcome.json["message"] and outcome.json["request_id"]
 
 
 def test_a_redirect_is_not_followed(emulator: Emulator, client: Driver) -> None:

@@ -3,9 +3,9 @@
 //! Fields that are not known here pass through as they are, in the order given, so that clients of a newer API can be tried.
 //! One rule covers create and update: absent keeps what was there, or else takes the default; `null` takes the default.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json, value::RawValue};
 
-type Object = Map<String, Value>;
+use crate::json::{self, Object};
 
 const PACKAGE_LISTS: [&str; 6] = ["apt", "cargo", "gem", "go", "npm", "pip"];
 
@@ -23,30 +23,37 @@ fn invalid<T>(message: impl Into<String>) -> Result<T, ConfigError> {
 }
 
 /// The config of a new environment; `None` and `null` mean a cloud environment with the defaults.
-pub fn create(given: Option<&Value>) -> Result<Value, ConfigError> {
+pub fn create(given: Option<&RawValue>) -> Result<Object, ConfigError> {
     match given {
-        None | Some(Value::Null) => Ok(default_cloud()),
-        Some(given) => merge(None, given),
+        Some(given) if !json::is_null(given) => merge(None, given),
+        _ => Ok(default_cloud()),
     }
 }
 
 /// The config after an update; `null` means the defaults of the same type.
-pub fn update(current: &Value, given: &Value) -> Result<Value, ConfigError> {
-    let current = current.as_object().cloned().unwrap_or_default();
-    match given {
-        Value::Null if current.get("type") == Some(&json!("self_hosted")) => Ok(json!({"type": "self_hosted"})),
-        Value::Null => Ok(default_cloud()),
-        given => merge(Some(&current), given),
+pub fn update(current: &Object, given: &RawValue) -> Result<Object, ConfigError> {
+    if !json::is_null(given) {
+        return merge(Some(current), given);
     }
+    if is_self_hosted(current) {
+        let mut config = Object::default();
+        config.set("type", "self_hosted");
+        return Ok(config);
+    }
+    Ok(default_cloud())
 }
 
 /// Whether work for this environment goes to the queue.
-pub fn is_self_hosted(config: &Value) -> bool {
-    config["type"] == "self_hosted"
+pub fn is_self_hosted(config: &Object) -> bool {
+    config.string("type").as_deref() == Some("self_hosted")
 }
 
-fn default_cloud() -> Value {
-    json!({"networking": default_networking(), "packages": default_packages(), "type": "cloud"})
+fn default_cloud() -> Object {
+    let mut config = Object::default();
+    config.set("networking", &default_networking());
+    config.set("packages", &default_packages());
+    config.set("type", "cloud");
+    config
 }
 
 fn default_networking() -> Value {
@@ -57,123 +64,120 @@ fn default_packages() -> Value {
     json!({"apt": [], "cargo": [], "gem": [], "go": [], "npm": [], "pip": [], "type": "packages"})
 }
 
-fn merge(current: Option<&Object>, given: &Value) -> Result<Value, ConfigError> {
-    let Value::Object(given) = given else {
+fn merge(current: Option<&Object>, given: &RawValue) -> Result<Object, ConfigError> {
+    let Some(given) = Object::from_raw(given) else {
         return invalid("config: must be an object");
     };
-    let old_type = current.and_then(|current| current.get("type"));
-    let new_type = given.get("type").or(old_type);
-    match new_type.and_then(Value::as_str) {
-        Some("cloud" | "self_hosted") => {}
+    let old_type = current.and_then(|current| current.string("type"));
+    let new_type = match given.get("type") {
+        Some(given) => json::string(given),
+        None => old_type.clone(),
+    };
+    let cloud = match new_type.as_deref() {
+        Some("cloud") => true,
+        Some("self_hosted") => false,
         _ => return invalid("config.type: must be \"cloud\" or \"self_hosted\""),
-    }
+    };
     if old_type.is_some() && old_type != new_type {
         return Err(ConfigError::TypeChange);
     }
-    let cloud = new_type == Some(&json!("cloud"));
 
     let mut config = current.cloned().unwrap_or_default();
-    for (key, value) in given {
-        let old = current.and_then(|current| current.get(key));
-        let value = match key.as_str() {
-            "networking" if cloud => networking(old.and_then(Value::as_object), value)?,
-            "packages" if cloud => packages(old.and_then(Value::as_object), value)?,
-            _ => value.clone(),
-        };
-        config.insert(key.clone(), value);
+    for (key, value) in given.iter() {
+        let old = current.and_then(|current| current.get(key)).and_then(Object::from_raw);
+        match key {
+            "networking" | "packages" if cloud && json::is_null(value) => config.remove(key),
+            "networking" if cloud => config.set(key, &networking(old, value)?),
+            "packages" if cloud => config.set(key, &packages(old, value)?),
+            _ => config.set(key, value),
+        }
     }
     if cloud {
-        default_to(&mut config, "networking", default_networking());
-        default_to(&mut config, "packages", default_packages());
+        config.default_to("networking", &default_networking());
+        config.default_to("packages", &default_packages());
     }
-    Ok(Value::Object(config))
+    Ok(config)
 }
 
-fn networking(current: Option<&Object>, given: &Value) -> Result<Value, ConfigError> {
-    let given = match given {
-        Value::Null => return Ok(default_networking()),
-        Value::Object(given) => given,
-        _ => return invalid("config.networking: must be an object"),
+fn networking(current: Option<Object>, given: &RawValue) -> Result<Object, ConfigError> {
+    let Some(given) = Object::from_raw(given) else {
+        return invalid("config.networking: must be an object");
     };
-    let old_type = current.and_then(|current| current.get("type"));
-    let new_type = given.get("type").or(old_type);
-    let limited = match new_type.and_then(Value::as_str) {
+    let old_type = current.as_ref().and_then(|current| current.string("type"));
+    let new_type = match given.get("type") {
+        Some(given) => json::string(given),
+        None => old_type.clone(),
+    };
+    let limited = match new_type.as_deref() {
         Some("limited") => true,
         Some("unrestricted") => false,
         _ => return invalid("config.networking.type: must be \"limited\" or \"unrestricted\""),
     };
     // Another policy starts afresh: what the old one allowed means nothing in the new one.
-    let mut networking = match current {
-        Some(current) if old_type == new_type => current.clone(),
-        _ => Object::new(),
-    };
-    for (key, value) in given {
-        let value = match (key.as_str(), value) {
-            ("allow_mcp_servers" | "allow_package_managers", Value::Null) if limited => json!(false),
-            ("allowed_hosts", Value::Null) if limited => json!([]),
-            ("allow_mcp_servers" | "allow_package_managers", value) if limited && !value.is_boolean() => {
-                return invalid(format!("config.networking.{key}: must be true or false"));
-            }
-            ("allowed_hosts", value) if limited && !is_strings(value) => {
-                return invalid("config.networking.allowed_hosts: must be an array of strings");
-            }
-            (_, value) => value.clone(),
-        };
-        networking.insert(key.clone(), value);
+    let mut networking = current.filter(|_| old_type == new_type).unwrap_or_default();
+    for (key, value) in given.iter() {
+        match key {
+            "allow_mcp_servers" | "allow_package_managers" if limited => match json::boolean(value) {
+                Some(allowed) => networking.set(key, &allowed),
+                None if json::is_null(value) => networking.set(key, &false),
+                None => return invalid(format!("config.networking.{key}: must be true or false")),
+            },
+            "allowed_hosts" if limited => set_strings(&mut networking, "networking", key, value)?,
+            _ => networking.set(key, value),
+        }
     }
     if limited {
-        default_to(&mut networking, "allow_mcp_servers", json!(false));
-        default_to(&mut networking, "allow_package_managers", json!(false));
-        default_to(&mut networking, "allowed_hosts", json!([]));
+        networking.default_to("allow_mcp_servers", &false);
+        networking.default_to("allow_package_managers", &false);
+        networking.default_to("allowed_hosts", &json!([]));
     }
-    Ok(Value::Object(networking))
+    Ok(networking)
 }
 
-fn packages(current: Option<&Object>, given: &Value) -> Result<Value, ConfigError> {
-    let given = match given {
-        Value::Null => return Ok(default_packages()),
-        Value::Object(given) => given,
-        _ => return invalid("config.packages: must be an object"),
+fn packages(current: Option<Object>, given: &RawValue) -> Result<Object, ConfigError> {
+    let Some(given) = Object::from_raw(given) else {
+        return invalid("config.packages: must be an object");
     };
-    let mut packages = current.cloned().unwrap_or_default();
-    for (key, value) in given {
-        let is_list = PACKAGE_LISTS.contains(&key.as_str());
-        let value = match value {
-            Value::Null if is_list => json!([]),
-            Value::Null if key == "type" => json!("packages"),
-            value if is_list && !is_strings(value) => {
-                return invalid(format!("config.packages.{key}: must be an array of strings"));
-            }
-            value if key == "type" && value != "packages" => {
+    let mut packages = current.unwrap_or_default();
+    for (key, value) in given.iter() {
+        match key {
+            key if PACKAGE_LISTS.contains(&key) => set_strings(&mut packages, "packages", key, value)?,
+            "type" if json::is_null(value) => packages.set(key, "packages"),
+            "type" if json::string(value).as_deref() != Some("packages") => {
                 return invalid("config.packages.type: must be \"packages\"");
             }
-            value => value.clone(),
-        };
-        packages.insert(key.clone(), value);
+            _ => packages.set(key, value),
+        }
     }
     for list in PACKAGE_LISTS {
-        default_to(&mut packages, list, json!([]));
+        packages.default_to(list, &json!([]));
     }
-    default_to(&mut packages, "type", json!("packages"));
-    Ok(Value::Object(packages))
+    packages.default_to("type", "packages");
+    Ok(packages)
 }
 
-fn default_to(object: &mut Object, key: &str, value: Value) {
-    if !object.contains_key(key) {
-        object.insert(key.to_owned(), value);
+/// Sets a list of strings as it was given, or an empty one for `null`.
+fn set_strings(object: &mut Object, section: &str, key: &str, value: &RawValue) -> Result<(), ConfigError> {
+    if json::is_null(value) {
+        object.set(key, &json!([]));
+    } else if json::is_strings(value) {
+        object.set(key, value);
+    } else {
+        return invalid(format!("config.{section}.{key}: must be an array of strings"));
     }
-}
-
-fn is_strings(value: &Value) -> bool {
-    value.as_array().is_some_and(|list| list.iter().all(Value::is_string))
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn text(json: &str) -> Value {
+    fn raw(json: &str) -> Box<RawValue> {
         serde_json::from_str(json).unwrap()
+    }
+
+    fn value(object: &Object) -> Value {
+        serde_json::from_str(&json::text(object)).unwrap()
     }
 
     #[test]
@@ -199,9 +203,9 @@ mod tests {
             ),
         ];
         for (given, expected) in cases {
-            assert_eq!(create(Some(&text(given))).unwrap().to_string(), expected, "{given}");
+            assert_eq!(json::text(&create(Some(&raw(given))).unwrap()), expected, "{given}");
         }
-        assert_eq!(create(None), create(Some(&Value::Null)));
+        assert_eq!(json::text(&create(None).unwrap()), json::text(&create(Some(&raw("null"))).unwrap()));
     }
 
     #[test]
@@ -222,7 +226,7 @@ mod tests {
             (r#"{"type":"cloud","packages":{"go":[1]}}"#, "config.packages.go:"),
             (r#"{"type":"cloud","packages":{"type":"boxes"}}"#, "config.packages.type:"),
         ] {
-            match create(Some(&text(given))) {
+            match create(Some(&raw(given))) {
                 Err(ConfigError::Invalid(message)) => assert!(message.starts_with(named), "{given}: {message}"),
                 other => panic!("{given}: {other:?}"),
             }
@@ -231,22 +235,23 @@ mod tests {
 
     #[test]
     fn an_update_keeps_what_it_omits_and_resets_what_it_nulls() {
-        let before = create(Some(&text(
+        let before = create(Some(&raw(
             r#"{"type":"cloud","networking":{"type":"limited","allow_mcp_servers":true,"allowed_hosts":["h"]},
                 "packages":{"pip":["a"],"npm":["b"]},"future":{"x":1}}"#,
         )))
         .unwrap();
-        let after = |given: &str| update(&before, &text(given)).unwrap();
-        assert_eq!(after(r#"{"type":"cloud"}"#), before);
-        assert_eq!(after("{}"), before);
-        assert_eq!(after("null"), default_cloud());
+        let after = |given: &str| value(&update(&before, &raw(given)).unwrap());
+        let before_value = value(&before);
+        assert_eq!(after(r#"{"type":"cloud"}"#), before_value);
+        assert_eq!(after("{}"), before_value);
+        assert_eq!(after("null"), value(&default_cloud()));
         assert_eq!(after(r#"{"networking":null}"#)["networking"], default_networking());
         assert_eq!(after(r#"{"packages":null}"#)["packages"], default_packages());
 
         let pip_reset = after(r#"{"type":"cloud","packages":{"pip":null}}"#);
         assert_eq!((&pip_reset["packages"]["pip"], &pip_reset["packages"]["npm"]), (&json!([]), &json!(["b"])));
-        assert_eq!(pip_reset["networking"], before["networking"]);
-        assert_eq!(pip_reset["future"], before["future"]);
+        assert_eq!(pip_reset["networking"], before_value["networking"]);
+        assert_eq!(pip_reset["future"], before_value["future"]);
 
         let hosts = after(r#"{"networking":{"type":"limited","allowed_hosts":["i"]}}"#);
         assert_eq!(hosts["networking"]["allow_mcp_servers"], json!(true));
@@ -255,9 +260,10 @@ mod tests {
         let opened = after(r#"{"networking":{"type":"unrestricted"}}"#);
         assert_eq!(opened["networking"], default_networking());
 
-        assert_eq!(update(&before, &text(r#"{"type":"self_hosted"}"#)), Err(ConfigError::TypeChange));
-        let hosted = text(r#"{"type":"self_hosted"}"#);
-        assert_eq!(update(&hosted, &text(r#"{"type":"cloud"}"#)), Err(ConfigError::TypeChange));
-        assert_eq!(update(&hosted, &Value::Null), Ok(hosted.clone()));
+        let changed = |current: &Object, given: &str| update(current, &raw(given)).unwrap_err();
+        assert_eq!(changed(&before, r#"{"type":"self_hosted"}"#), ConfigError::TypeChange);
+        let hosted = create(Some(&raw(r#"{"type":"self_hosted"}"#))).unwrap();
+        assert_eq!(changed(&hosted, r#"{"type":"cloud"}"#), ConfigError::TypeChange);
+        assert_eq!(value(&update(&hosted, &raw("null")).unwrap()), value(&hosted));
     }
 }

@@ -2,22 +2,28 @@
 //! in the request log.
 
 use hyper::{Method, body::Bytes, http::request::Parts};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{json, value::RawValue};
 
 use crate::{
     App, clock, environments,
     faults::Fault,
     ids,
+    json::{self, Object},
     query::Query,
     queue,
     reply::{ApiError, Reply},
     sessions, work,
 };
 
+/// The form of every reply that is a list.
+#[derive(Serialize)]
+struct List<T> {
+    data: T,
+}
+
 /// The most items that one request may enqueue.
 const MAX_COUNT: i64 = 100_000;
-
-type Object = Map<String, Value>;
 
 /// Answers a control request.
 pub fn answer(app: &App, parts: &Parts, body: Option<Bytes>) -> Result<Reply, ApiError> {
@@ -27,25 +33,24 @@ pub fn answer(app: &App, parts: &Parts, body: Option<Bytes>) -> Result<Reply, Ap
     let path = parts.uri.path();
     let name = path.strip_prefix("/_emulator/").unwrap_or_default();
     let query = Query::parse(parts.uri.query());
-    let result = match (name, parts.method.as_str()) {
-        ("health", "GET") => json!({"ok": true, "version": env!("CARGO_PKG_VERSION")}),
-        ("work", "POST") => enqueue(app, &object(&body)?)?,
-        ("environment_keys", "POST") => environment_key(app, &object(&body)?)?,
-        ("faults", "GET") => json!({"data": app.faults.list()}),
-        ("faults", "POST") => faults(app, value(&body)?)?,
-        ("faults", "DELETE") => json!({"cleared": app.faults.clear()}),
-        ("requests", "GET") => json!({"data": app.log.list(query.get("operation"))}),
-        ("requests", "DELETE") => json!({"cleared": app.log.clear()}),
-        ("clock", "GET") => clock_now(app),
-        ("clock", "POST") => set_clock(app, &object(&body)?)?,
-        ("connections", "GET") => app.connections(),
+    match (name, parts.method.as_str()) {
+        ("health", "GET") => Ok(Reply::of(&json!({"ok": true, "version": env!("CARGO_PKG_VERSION")}))),
+        ("work", "POST") => enqueue(app, &object(&body)?),
+        ("environment_keys", "POST") => environment_key(app, &object(&body)?),
+        ("faults", "GET") => Ok(Reply::of(&List { data: app.faults.list() })),
+        ("faults", "POST") => faults(app, &body),
+        ("faults", "DELETE") => Ok(Reply::of(&json!({"cleared": app.faults.clear()}))),
+        ("requests", "GET") => Ok(app.log.reply(query.get("operation"))),
+        ("requests", "DELETE") => Ok(Reply::of(&json!({"cleared": app.log.clear()}))),
+        ("clock", "GET") => Ok(clock_now(app)),
+        ("clock", "POST") => set_clock(app, &object(&body)?),
+        ("connections", "GET") => Ok(Reply::of(&app.connections())),
         ("reset", "POST") => {
             app.reset()?;
-            json!({"ok": true})
+            Ok(Reply::of(&json!({"ok": true})))
         }
-        _ => return Err(no_such_endpoint(&parts.method, path, name)),
-    };
-    Ok(Reply::value(&result))
+        _ => Err(no_such_endpoint(&parts.method, path, name)),
+    }
 }
 
 fn no_such_endpoint(method: &Method, path: &str, name: &str) -> ApiError {
@@ -60,88 +65,81 @@ fn no_such_endpoint(method: &Method, path: &str, name: &str) -> ApiError {
     ApiError::method_not_allowed(method.as_str(), path, allowed)
 }
 
-fn enqueue(app: &App, body: &Object) -> Result<Value, ApiError> {
-    let environment_id = text(body, "environment_id")?;
-    let count = match body.get("count") {
-        None | Some(Value::Null) => None,
-        Some(count) => match count.as_i64() {
+fn enqueue(app: &App, body: &Object) -> Result<Reply, ApiError> {
+    let environment_id = required(body, "environment_id")?;
+    let count = match given(body, "count") {
+        None => None,
+        Some(count) => match json::integer(count) {
             Some(count @ 1..=MAX_COUNT) => Some(count as usize),
             _ => return Err(ApiError::invalid(format!("count: must be an integer from 1 to {MAX_COUNT}"))),
         },
     };
-    let given = match body.get("data") {
-        None | Some(Value::Null) => Object::new(),
-        Some(Value::Object(data)) => data.clone(),
-        Some(_) => return Err(ApiError::invalid("data: must be an object")),
+    let data = match given(body, "data") {
+        None => Object::default(),
+        Some(data) => Object::from_raw(data).ok_or_else(|| ApiError::invalid("data: must be an object"))?,
     };
     for key in ["type", "id"] {
-        if given.get(key).is_some_and(|value| !value.is_string()) {
+        if data.get(key).is_some() && data.string(key).is_none() {
             return Err(ApiError::invalid(format!("data.{key}: must be a string")));
         }
     }
-    let metadata = match environments::new_metadata(body.get("metadata"))? {
-        Value::Object(metadata) => metadata,
-        _ => Object::new(),
-    };
+    let metadata = environments::new_metadata(body.get("metadata"))?;
     work::check_metadata(&metadata)?;
 
-    let items = queue::enqueue(app, environment_id, count.unwrap_or(1), |transaction, now| {
-        let mut data = given.clone();
-        let kind = data.entry("type").or_insert("session".into()).clone();
-        if !data.contains_key("id") {
+    let items = queue::enqueue(app, &environment_id, count.unwrap_or(1), |transaction, now| {
+        let mut data = data.clone();
+        data.default_to("type", "session");
+        if data.get("id").is_none() {
             // A worker looks its session up, so a session made up here must be there.
-            let id = match kind == "session" {
-                true => sessions::insert(transaction, environment_id, &Object::new(), now)?["id"].clone(),
-                false => ids::session().into(),
+            let id = match data.string("type").as_deref() {
+                Some("session") => sessions::insert(transaction, &environment_id, &Object::default(), now)?.string("id"),
+                _ => Some(ids::session()),
             };
-            data.insert("id".to_owned(), id);
+            data.set("id", &id);
         }
-        Ok((data.into(), metadata.clone()))
+        Ok((data, metadata.clone()))
     })?;
-    let mut objects: Vec<Value> = items.iter().map(|(item, secret)| item.object(Some(secret))).collect();
-    match count {
-        None => Ok(objects.remove(0)),
-        Some(_) => Ok(json!({"data": objects})),
+    let shown: Vec<_> = items.iter().map(|(item, secret)| item.shown(Some(secret))).collect();
+    match (count, shown.first()) {
+        (None, Some(one)) => Ok(Reply::of(one)),
+        _ => Ok(Reply::of(&List { data: shown })),
     }
 }
 
-fn environment_key(app: &App, body: &Object) -> Result<Value, ApiError> {
-    let environment_id = text(body, "environment_id")?;
+fn environment_key(app: &App, body: &Object) -> Result<Reply, ApiError> {
+    let environment_id = required(body, "environment_id")?;
     let key = ids::environment_key();
     app.store.write(|transaction| {
-        environments::find(transaction, environment_id)?;
+        environments::find(transaction, &environment_id)?;
         transaction
             .prepare_cached("INSERT INTO environment_keys (key, environment_id) VALUES (?1, ?2)")?
-            .execute([&key, environment_id])?;
+            .execute([&key, &environment_id])?;
         Ok::<_, ApiError>(())
     })?;
-    Ok(json!({"environment_id": environment_id, "environment_key": key}))
+    Ok(Reply::of(&json!({"environment_id": environment_id, "environment_key": key})))
 }
 
-fn faults(app: &App, body: Value) -> Result<Value, ApiError> {
-    let given = match body {
-        Value::Array(faults) => faults,
-        fault => vec![fault],
-    };
+fn faults(app: &App, body: &[u8]) -> Result<Reply, ApiError> {
+    let one: Box<RawValue> = serde_json::from_slice(body).map_err(not_json)?;
+    let given: Vec<Box<RawValue>> = serde_json::from_slice(body).unwrap_or_else(|_| vec![one]);
     // All or none: a test must not run with half of what it asked for.
-    let faults: Vec<Fault> = given.into_iter().map(Fault::from_value).collect::<Result<_, _>>()?;
+    let faults: Vec<Fault> = given.iter().map(|fault| Fault::parse(fault)).collect::<Result<_, _>>()?;
     app.faults.append(faults);
-    Ok(json!({"data": app.faults.list()}))
+    Ok(Reply::of(&List { data: app.faults.list() }))
 }
 
-fn clock_now(app: &App) -> Value {
-    json!({"now": clock::text(app.clock.now()), "offset_ms": app.clock.offset() / 1000})
+fn clock_now(app: &App) -> Reply {
+    Reply::of(&json!({"now": clock::text(app.clock.now()), "offset_ms": app.clock.offset() / 1000}))
 }
 
-fn set_clock(app: &App, body: &Object) -> Result<Value, ApiError> {
-    let moved = match (body.get("advance_ms"), body.get("now"), body.get("reset")) {
-        (Some(advance), None, None) => advance
-            .as_i64()
+fn set_clock(app: &App, body: &Object) -> Result<Reply, ApiError> {
+    let moved = match (given(body, "advance_ms"), given(body, "now"), given(body, "reset")) {
+        (Some(advance), None, None) => json::integer(advance)
             .and_then(|millis| millis.checked_mul(1000))
             .and_then(|micros| app.clock.offset().checked_add(micros))
             .and_then(|offset| app.clock.set_offset(offset)),
-        (None, Some(now), None) => now.as_str().and_then(clock::parse).and_then(|now| app.clock.set_now(now)),
-        (None, None, Some(Value::Bool(true))) => app.clock.set_offset(0),
+        (None, Some(now), None) => json::string(now).and_then(|now| clock::parse(&now)).and_then(|now| app.clock.set_now(now)),
+        (None, None, Some(reset)) if json::boolean(reset) == Some(true) => app.clock.set_offset(0),
         _ => None,
     };
     if moved.is_none() {
@@ -153,17 +151,19 @@ fn set_clock(app: &App, body: &Object) -> Result<Value, ApiError> {
     Ok(clock_now(app))
 }
 
-fn text<'a>(body: &'a Object, key: &str) -> Result<&'a str, ApiError> {
-    body.get(key).and_then(Value::as_str).ok_or_else(|| ApiError::invalid(format!("{key}: is required and must be a string")))
+/// A value that is there and not `null`.
+fn given<'a>(body: &'a Object, key: &str) -> Option<&'a RawValue> {
+    body.get(key).filter(|value| !json::is_null(value))
 }
 
-fn value(body: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::invalid(format!("The body is not valid JSON: {error}")))
+fn required(body: &Object, key: &str) -> Result<String, ApiError> {
+    body.string(key).ok_or_else(|| ApiError::invalid(format!("{key}: is required and must be a string")))
 }
 
 fn object(body: &[u8]) -> Result<Object, ApiError> {
-    match value(body)? {
-        Value::Object(object) => Ok(object),
-        _ => Err(ApiError::invalid("The body must be a JSON object.")),
-    }
+    Object::parse(body).map_err(not_json)
+}
+
+fn not_json(error: serde_json::Error) -> ApiError {
+    ApiError::invalid(format!("The body must be a JSON object: {error}"))
 }

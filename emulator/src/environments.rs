@@ -1,16 +1,19 @@
 //! The six operations on environments. An environment is stored as the JSON text that is sent, so retrieving one is a single
 //! lookup and nothing is lost or reordered on the way.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use serde_json::{Map, Value, json};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use serde_json::{json, value::RawValue};
 
 use crate::{
     App, clock,
     config_rules::{self, ConfigError},
     ids,
+    json::{self, Object},
     page::Page,
     query::Query,
     reply::{ApiError, Reply},
+    store,
 };
 
 /// An environment as stored.
@@ -37,31 +40,44 @@ pub fn archived(id: &str) -> ApiError {
     ApiError::invalid(format!("The environment {id:?} is archived.")).code("environment_archived")
 }
 
+/// The fields in the order in which the API shows them.
+#[derive(Serialize)]
+struct New<'a> {
+    id: &'a str,
+    archived_at: Option<String>,
+    config: &'a Object,
+    created_at: &'a str,
+    description: Option<String>,
+    metadata: Object,
+    name: String,
+    r#type: &'a str,
+    updated_at: &'a str,
+    scope: &'a str,
+}
+
 /// `environments.create`
-pub fn create(app: &App, body: &Map<String, Value>) -> Result<Reply, ApiError> {
+pub fn create(app: &App, body: &Object) -> Result<Reply, ApiError> {
     let name = name(body.get("name"))?;
     let config = config_rules::create(body.get("config")).map_err(refuse)?;
-    let self_hosted = config_rules::is_self_hosted(&config);
     let id = ids::environment();
     let now = clock::text(app.clock.now());
-    let object = json!({
-        "id": id,
-        "archived_at": null,
-        "config": config,
-        "created_at": now,
-        "description": description(body.get("description"))?,
-        "metadata": new_metadata(body.get("metadata"))?,
-        "name": name,
-        "type": "environment",
-        "updated_at": now,
-        "scope": scope(body.get("scope"))?,
-    })
-    .to_string();
+    let object = json::text(&New {
+        id: &id,
+        archived_at: None,
+        config: &config,
+        created_at: &now,
+        description: description(body.get("description"))?,
+        metadata: new_metadata(body.get("metadata"))?,
+        name,
+        r#type: "environment",
+        updated_at: &now,
+        scope: scope(body.get("scope"))?,
+    });
     app.store.write(|transaction| {
         transaction
             .prepare_cached("INSERT INTO environments (id, self_hosted, object) VALUES (?1, ?2, ?3)")?
-            .execute(params![id, self_hosted, object])?;
-        Ok::<_, ApiError>(())
+            .execute(params![id, config_rules::is_self_hosted(&config), object])
+            .map_err(ApiError::from)
     })?;
     Ok(Reply::json(object))
 }
@@ -88,21 +104,26 @@ pub fn retrieve(app: &App, id: &str) -> Result<Reply, ApiError> {
 }
 
 /// `environments.update`: absent means unchanged; `null` means the default, which a name has not.
-pub fn update(app: &App, id: &str, body: &Map<String, Value>) -> Result<Reply, ApiError> {
+pub fn update(app: &App, id: &str, body: &Object) -> Result<Reply, ApiError> {
     change(app, id, |environment, object| {
         if environment.archived {
             return Err(archived(id));
         }
-        for (key, given) in body {
-            let value = match key.as_str() {
-                "name" => name(Some(given))?.into(),
-                "description" => description(Some(given))?,
-                "scope" => scope(Some(given))?,
-                "config" => config_rules::update(&object["config"], given).map_err(refuse)?,
-                "metadata" => merged_metadata(&object["metadata"], given)?,
-                _ => continue,
-            };
-            object.insert(key.clone(), value);
+        for (key, given) in body.iter() {
+            match key {
+                "name" => object.set(key, &name(Some(given))?),
+                "description" => object.set(key, &description(Some(given))?),
+                "scope" => object.set(key, scope(Some(given))?),
+                "config" => {
+                    let current = object.get(key).and_then(Object::from_raw).unwrap_or_default();
+                    object.set(key, &config_rules::update(&current, given).map_err(refuse)?);
+                }
+                "metadata" => {
+                    let current = object.get(key).and_then(Object::from_raw).unwrap_or_default();
+                    object.set(key, &merged_metadata(current, given)?);
+                }
+                _ => {}
+            }
         }
         Ok(true)
     })
@@ -115,7 +136,7 @@ pub fn archive(app: &App, id: &str) -> Result<Reply, ApiError> {
         let first = !environment.archived;
         if first {
             environment.archived = true;
-            object.insert("archived_at".to_owned(), now.into());
+            object.set("archived_at", &now);
         }
         Ok(first)
     })
@@ -133,25 +154,25 @@ pub fn delete(app: &App, id: &str) -> Result<Reply, ApiError> {
     })?;
     // Polls that wait for its work are to be told.
     app.waiting.wake_all();
-    Ok(Reply::value(&json!({"id": id, "type": "environment_deleted"})))
+    Ok(Reply::of(&json!({"id": id, "type": "environment_deleted"})))
 }
 
 /// Loads, changes and stores an environment; the closure says whether there was a change.
 fn change(
     app: &App,
     id: &str,
-    work: impl FnOnce(&mut Environment, &mut Map<String, Value>) -> Result<bool, ApiError>,
+    work: impl FnOnce(&mut Environment, &mut Object) -> Result<bool, ApiError>,
 ) -> Result<Reply, ApiError> {
     let now = app.clock.now();
-    app.store.write(|transaction: &Transaction| {
+    app.store.write(|transaction| {
         let mut environment = find(transaction, id)?;
-        let mut object = parse(&environment.object);
+        let mut object = Object::parse(environment.object.as_bytes()).map_err(store::corrupt)?;
         if work(&mut environment, &mut object)? {
             // Two updates within one microsecond, or a clock set back, still move it.
-            let before = object["updated_at"].as_str().and_then(clock::parse);
+            let before = object.string("updated_at").and_then(|text| clock::parse(&text));
             let updated = before.map_or(now, |before| now.max(before + 1));
-            object.insert("updated_at".to_owned(), clock::text(updated).into());
-            environment.object = Value::Object(object).to_string();
+            object.set("updated_at", &clock::text(updated));
+            environment.object = json::text(&object);
             transaction.prepare_cached("UPDATE environments SET archived = ?2, object = ?3 WHERE id = ?1")?.execute(params![
                 id,
                 environment.archived,
@@ -160,10 +181,6 @@ fn change(
         }
         Ok(Reply::json(environment.object))
     })
-}
-
-fn parse(object: &str) -> Map<String, Value> {
-    serde_json::from_str(object).unwrap_or_default()
 }
 
 fn refuse(error: ConfigError) -> ApiError {
@@ -175,60 +192,57 @@ fn refuse(error: ConfigError) -> ApiError {
     }
 }
 
-fn name(given: Option<&Value>) -> Result<String, ApiError> {
-    match given.and_then(Value::as_str) {
-        Some(name) if !name.is_empty() => Ok(name.to_owned()),
-        _ => Err(ApiError::invalid("name: must be a string that is not empty")),
-    }
+fn name(given: Option<&RawValue>) -> Result<String, ApiError> {
+    given
+        .and_then(json::string)
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| ApiError::invalid("name: must be a string that is not empty"))
 }
 
-fn description(given: Option<&Value>) -> Result<Value, ApiError> {
-    match given {
-        None | Some(Value::Null) => Ok(Value::Null),
-        Some(Value::String(text)) => Ok(text.as_str().into()),
-        Some(_) => Err(ApiError::invalid("description: must be a string or null")),
-    }
+fn description(given: Option<&RawValue>) -> Result<Option<String>, ApiError> {
+    let Some(given) = given.filter(|given| !json::is_null(given)) else {
+        return Ok(None);
+    };
+    json::string(given).map(Some).ok_or_else(|| ApiError::invalid("description: must be a string or null"))
 }
 
-fn scope(given: Option<&Value>) -> Result<Value, ApiError> {
-    match given {
-        None | Some(Value::Null) => Ok("organization".into()),
-        Some(scope) if scope == "organization" || scope == "account" => Ok(scope.clone()),
-        Some(_) => Err(ApiError::invalid("scope: must be \"organization\", \"account\" or null")),
+fn scope(given: Option<&RawValue>) -> Result<&'static str, ApiError> {
+    let Some(given) = given.filter(|given| !json::is_null(given)) else {
+        return Ok("organization");
+    };
+    match json::string(given).as_deref() {
+        Some("organization") => Ok("organization"),
+        Some("account") => Ok("account"),
+        _ => Err(ApiError::invalid("scope: must be \"organization\", \"account\" or null")),
     }
 }
 
 /// Metadata of something new: an object of strings.
-pub fn new_metadata(given: Option<&Value>) -> Result<Value, ApiError> {
-    match given {
-        None | Some(Value::Null) => Ok(json!({})),
-        Some(Value::Object(pairs)) if pairs.values().all(Value::is_string) => Ok(pairs.clone().into()),
-        Some(_) => Err(ApiError::invalid("metadata: must be an object whose values are strings")),
-    }
+pub fn new_metadata(given: Option<&RawValue>) -> Result<Object, ApiError> {
+    let Some(given) = given.filter(|given| !json::is_null(given)) else {
+        return Ok(Object::default());
+    };
+    Object::from_raw(given)
+        .filter(|metadata| metadata.iter().all(|(_, value)| json::string(value).is_some()))
+        .ok_or_else(|| ApiError::invalid("metadata: must be an object whose values are strings"))
 }
 
-fn merged_metadata(current: &Value, given: &Value) -> Result<Value, ApiError> {
-    let given = match given {
-        Value::Null => return Ok(json!({})),
-        Value::Object(given) => given,
-        _ => return Err(ApiError::invalid("metadata: must be an object")),
+fn merged_metadata(mut metadata: Object, given: &RawValue) -> Result<Object, ApiError> {
+    if json::is_null(given) {
+        return Ok(Object::default());
+    }
+    let Some(patch) = Object::from_raw(given) else {
+        return Err(ApiError::invalid("metadata: must be an object"));
     };
-    let mut merged = current.as_object().cloned().unwrap_or_default();
-    for (key, value) in given {
-        match value {
-            Value::Null => {
-                merged.shift_remove(key);
-            }
-            Value::String(text) if text.is_empty() => {
-                merged.shift_remove(key);
-            }
-            Value::String(_) => {
-                merged.insert(key.clone(), value.clone());
-            }
-            _ => {
+    for (key, value) in patch.iter() {
+        match json::string(value) {
+            Some(text) if text.is_empty() => metadata.remove(key),
+            Some(_) => metadata.set(key, value),
+            None if json::is_null(value) => metadata.remove(key),
+            None => {
                 return Err(ApiError::invalid(format!("metadata: the value of {key:?} must be a string, or null to delete it")));
             }
         }
     }
-    Ok(merged.into())
+    Ok(metadata)
 }

@@ -11,9 +11,10 @@ use hyper::{
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
+    json::{self, Object},
     line::Ending,
     reply::{ApiError, Reply},
     route::OPERATIONS,
@@ -51,9 +52,9 @@ pub struct Fault {
     status: Option<u16>,
     #[serde(default, skip_serializing_if = "is_default")]
     headers: Map<String, Value>,
-    /// `None` is absent, `Some(Null)` is the JSON text `null`.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
-    body: Option<Value>,
+    /// `None` is absent; `null` is the JSON text `null`.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    body: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "is_default")]
     drop: bool,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -84,8 +85,9 @@ pub enum Outcome {
 
 impl Fault {
     /// Reads and checks a fault.
-    pub fn from_value(value: Value) -> Result<Fault, ApiError> {
-        let fault: Fault = serde_json::from_value(value).map_err(|error| ApiError::invalid(format!("not a fault: {error}")))?;
+    pub fn parse(json: &RawValue) -> Result<Fault, ApiError> {
+        let fault: Fault =
+            serde_json::from_str(json.get()).map_err(|error| ApiError::invalid(format!("not a fault: {error}")))?;
         fault.check().map_err(ApiError::invalid)?;
         Ok(fault)
     }
@@ -181,16 +183,15 @@ impl Fault {
             reply.headers.remove(CONTENT_TYPE);
             return reply;
         }
-        let own_id = self.body.as_ref().and_then(|body| body["request_id"].as_str());
-        let reply = match &self.body {
+        let own_id = self.body.as_deref().and_then(Object::from_raw).and_then(|body| body.string("request_id"));
+        let reply = match self.body.as_deref() {
             None if status.is_client_error() || status.is_server_error() => {
                 ApiError::new(status, "This error was asked for (POST /_emulator/faults).").reply(request_id)
             }
             None => Reply::with_status(status, ""),
-            Some(Value::String(text)) => Reply::with_status(status, text.clone()),
-            Some(body) => Reply::with_status(status, body.to_string()),
+            Some(body) => Reply::with_status(status, json::string(body).unwrap_or_else(|| body.get().to_owned())),
         };
-        reply.identified(own_id.unwrap_or(request_id))
+        reply.identified(own_id.as_deref().unwrap_or(request_id))
     }
 }
 
@@ -286,6 +287,6 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(deserializer).map(Some)
 }

@@ -19,9 +19,13 @@ use rusqlite::{
     Row, ToSql,
     types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
-use crate::clock::{self, Micros};
+use crate::{
+    clock::{self, Micros},
+    json::Object,
+    store,
+};
 
 /// Where an item stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +72,8 @@ pub struct Item {
     pub id: String,
     pub environment_id: String,
     /// `{"type": …, "id": …}`.
-    pub data: Value,
-    pub metadata: Map<String, Value>,
+    pub data: Object,
+    pub metadata: Object,
     pub state: State,
     pub created_at: Micros,
     /// When a poll last handed it out, while it is queued.
@@ -81,6 +85,25 @@ pub struct Item {
     pub lease_expires_at: Option<Micros>,
     pub stop_requested_at: Option<Micros>,
     pub stopped_at: Option<Micros>,
+}
+
+/// An item's fields in the order in which the API shows them.
+#[derive(Serialize)]
+pub struct Shown<'a> {
+    id: &'a str,
+    acknowledged_at: Option<String>,
+    created_at: String,
+    data: &'a Object,
+    environment_id: &'a str,
+    latest_heartbeat_at: Option<String>,
+    metadata: &'a Object,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+    started_at: Option<String>,
+    state: &'a str,
+    stop_requested_at: Option<String>,
+    stopped_at: Option<String>,
+    r#type: &'a str,
 }
 
 /// What a heartbeat must be based on.
@@ -111,7 +134,7 @@ pub struct Refused;
 
 impl Item {
     /// A new item, in the queue.
-    pub fn new(id: String, environment_id: String, data: Value, metadata: Map<String, Value>, now: Micros) -> Item {
+    pub fn new(id: String, environment_id: String, data: Object, metadata: Object, now: Micros) -> Item {
         Item {
             id,
             environment_id,
@@ -220,42 +243,35 @@ impl Item {
     }
 
     /// The object that the API sends. The secret is there only in the reply of a poll.
-    pub fn object(&self, secret: Option<&str>) -> Value {
+    pub fn shown<'a>(&'a self, secret: Option<&'a str>) -> Shown<'a> {
         let time = |at: Option<Micros>| at.map(clock::text);
-        let mut object = json!({
-            "id": self.id,
-            "acknowledged_at": time(self.acknowledged_at),
-            "created_at": clock::text(self.created_at),
-            "data": self.data,
-            "environment_id": self.environment_id,
-            "latest_heartbeat_at": self.latest_heartbeat_at.map(clock::heartbeat_text),
-            "metadata": self.metadata,
-        });
-        if let Some(secret) = secret {
-            object["secret"] = secret.into();
+        Shown {
+            id: &self.id,
+            acknowledged_at: time(self.acknowledged_at),
+            created_at: clock::text(self.created_at),
+            data: &self.data,
+            environment_id: &self.environment_id,
+            latest_heartbeat_at: self.latest_heartbeat_at.map(clock::heartbeat_text),
+            metadata: &self.metadata,
+            secret,
+            started_at: time(self.started_at),
+            state: self.state.name(),
+            stop_requested_at: time(self.stop_requested_at),
+            stopped_at: time(self.stopped_at),
+            r#type: "work",
         }
-        object["started_at"] = time(self.started_at).into();
-        object["state"] = self.state.name().into();
-        object["stop_requested_at"] = time(self.stop_requested_at).into();
-        object["stopped_at"] = time(self.stopped_at).into();
-        object["type"] = "work".into();
-        object
     }
 
     /// Reads a row of the table `work`.
     pub fn from_row(row: &Row) -> rusqlite::Result<Item> {
-        let json = |column: &str| -> rusqlite::Result<Value> {
-            let text = row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?;
-            serde_json::from_str(text).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+        let json = |column: &str| -> rusqlite::Result<Object> {
+            Object::parse(row.get_ref(column)?.as_bytes()?).map_err(store::corrupt)
         };
         Ok(Item {
             id: row.get("id")?,
             environment_id: row.get("environment_id")?,
             data: json("data")?,
-            metadata: match json("metadata")? {
-                Value::Object(metadata) => metadata,
-                _ => Map::new(),
-            },
+            metadata: json("metadata")?,
             state: row.get("state")?,
             created_at: row.get("created_at")?,
             claimed_at: row.get("claimed_at")?,
@@ -277,7 +293,7 @@ mod tests {
     const TTL: i64 = 10;
 
     fn item(state: State) -> Item {
-        let mut item = Item::new("w".into(), "e".into(), json!({}), Map::new(), 1);
+        let mut item = Item::new("w".into(), "e".into(), Object::default(), Object::default(), 1);
         if state == State::Queued {
             return item;
         }

@@ -66,7 +66,7 @@ impl Line {
         }
     }
 
-    /// Writes the bytes as they are and ends the connection, past hyper. An HTTP/2 connection is only ended.
+    /// Writes the bytes as they are and ends the connection, past hyper.
     pub async fn take_over(&self, bytes: &[u8], ending: Ending) -> TakenOver {
         // Whatever goes wrong while writing, the connection ends.
         let _ = self.write_all(bytes).await;
@@ -108,11 +108,8 @@ impl AsyncRead for LineIo {
         let stream = &self.0.stream;
         loop {
             ready!(stream.poll_read_ready(context))?;
-            match stream.try_read(buffer.initialize_unfilled()) {
-                Ok(read) => {
-                    buffer.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
+            match stream.try_read_buf(buffer) {
+                Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

@@ -40,7 +40,7 @@ pub async fn poll(app: &App, line: &Line, environment_id: &str, query: &Query, h
             return Ok(nothing());
         }
         let due = match queue::claim(app, environment_id, reclaim_ms, worker_id.as_deref())? {
-            Claim::Item(item, secret) => return Ok(Reply::value(&item.object(Some(&secret)))),
+            Claim::Item(item, secret) => return Ok(Reply::of(&item.shown(Some(&secret)))),
             Claim::Nothing(due) => due,
         };
         if Instant::now() >= end || app.is_stopping() {

@@ -10,7 +10,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     clock::{self, Micros},
     environments, ids,
     item::{Item, State},
+    json::{self, Object},
     reply::ApiError,
 };
 
@@ -130,7 +131,7 @@ pub fn enqueue(
     app: &App,
     environment_id: &str,
     count: usize,
-    mut describe: impl FnMut(&Transaction, Micros) -> Result<(Value, Map<String, Value>), ApiError>,
+    mut describe: impl FnMut(&Transaction, Micros) -> Result<(Object, Object), ApiError>,
 ) -> Result<Vec<(Item, String)>, ApiError> {
     let items = on_environment(app, environment_id, |transaction, now| {
         let environment = environments::find(transaction, environment_id)?;
@@ -219,7 +220,7 @@ pub fn list(connection: &Connection, environment_id: &str, before: i64, count: i
     connection
         .prepare_cached("SELECT * FROM work WHERE environment_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3")?
         .query_map(params![environment_id, before, count], |row| {
-            Ok((row.get("seq")?, Item::from_row(row)?.object(None).to_string()))
+            Ok((row.get("seq")?, json::text(&Item::from_row(row)?.shown(None))))
         })?
         .collect()
 }
@@ -281,9 +282,9 @@ fn insert(transaction: &Transaction, item: &Item) -> rusqlite::Result<usize> {
         .execute(params![
             item.id,
             item.environment_id,
-            item.data["id"].as_str().unwrap_or_default(),
-            item.data.to_string(),
-            Value::Object(item.metadata.clone()).to_string(),
+            item.data.string("id"),
+            json::text(&item.data),
+            json::text(&item.metadata),
             State::Queued,
             item.created_at,
         ])
@@ -298,7 +299,7 @@ fn save(transaction: &Transaction, item: &Item) -> rusqlite::Result<usize> {
         )?
         .execute(params![
             item.id,
-            Value::Object(item.metadata.clone()).to_string(),
+            json::text(&item.metadata),
             item.state,
             item.claimed_at,
             item.acknowledged_at,

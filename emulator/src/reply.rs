@@ -5,7 +5,10 @@ use hyper::{
     body::Bytes,
     header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue},
 };
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::json;
 
 /// The header that names a request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -27,9 +30,9 @@ impl Reply {
         Reply::with_status(StatusCode::OK, body)
     }
 
-    /// 200 with a JSON value.
-    pub fn value(body: &Value) -> Reply {
-        Reply::json(body.to_string())
+    /// 200 with anything as JSON.
+    pub fn of(body: &(impl Serialize + ?Sized)) -> Reply {
+        Reply::json(json::text(body))
     }
 
     /// Any status with a JSON text.
@@ -114,12 +117,22 @@ impl ApiError {
 
     /// The reply that says so.
     pub fn reply(&self, request_id: &str) -> Reply {
-        let mut error = json!({"type": error_type(self.status), "message": self.message});
-        if !self.details.is_empty() {
-            error["details"] = Value::Object(self.details.clone());
+        #[derive(Serialize)]
+        struct Body<'a> {
+            r#type: &'a str,
+            error: Error<'a>,
+            request_id: &'a str,
         }
-        let body = json!({"type": "error", "error": error, "request_id": request_id});
-        let mut reply = Reply::with_status(self.status, body.to_string());
+        #[derive(Serialize)]
+        struct Error<'a> {
+            r#type: &'a str,
+            message: &'a str,
+            #[serde(skip_serializing_if = "Map::is_empty")]
+            details: &'a Map<String, Value>,
+        }
+        let error = Error { r#type: error_type(self.status), message: &self.message, details: &self.details };
+        let body = json::text(&Body { r#type: "error", error, request_id });
+        let mut reply = Reply::with_status(self.status, body);
         if let Some(allow) = &self.allow {
             reply.headers.insert(ALLOW, allow.clone());
         }

@@ -10,11 +10,14 @@ use std::{
 };
 
 use hyper::{Method, StatusCode, http::request::Parts};
-use serde_json::{Map, Value, json};
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     clock::{self, Micros},
     query::Query,
+    reply::Reply,
 };
 
 /// The bodies in the log never take more memory than this; the oldest entries go first.
@@ -60,44 +63,66 @@ impl Received {
         }
     }
 
-    fn object(&self) -> Value {
+    fn shown(&self) -> Shown<'_> {
         let state = self.state.load(Ordering::SeqCst);
-        let mut headers = Map::new();
-        for line in self.headers.split(|byte| *byte == b'\n') {
-            let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-                continue;
-            };
-            let name = String::from_utf8_lossy(&line[..colon]);
-            let value = String::from_utf8_lossy(&line[colon + 1..]);
-            let lines = match headers.get(&*name).and_then(Value::as_str) {
-                Some(earlier) => format!("{earlier}, {value}"),
-                None => value.into_owned(),
-            };
-            headers.insert(name.into_owned(), lines.into());
-        }
         let (path, query) = match self.target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (&*self.target, None),
         };
-        let body = match serde_json::from_slice(&self.body) {
-            _ if self.body.is_empty() => Value::Null,
-            Ok(value) => value,
-            Err(_) => String::from_utf8_lossy(&self.body).into(),
-        };
-        json!({
-            "operation": self.operation,
-            "method": self.method.as_str(),
-            "target": self.target,
-            "path": path,
-            "query": Query::parse(query).0,
-            "headers": headers,
-            "body": body,
-            "status": (state > DONE_WITHOUT_STATUS).then_some(state),
-            "done": state != HELD,
-            "connection": self.connection,
-            "at": clock::text_in_millis(self.at),
-        })
+        Shown {
+            operation: self.operation,
+            method: self.method.as_str(),
+            target: &self.target,
+            path,
+            query: Query::parse(query).0,
+            headers: self.headers(),
+            body: self.body(),
+            status: (state > DONE_WITHOUT_STATUS).then_some(state),
+            done: state != HELD,
+            connection: self.connection,
+            at: clock::text_in_millis(self.at),
+        }
     }
+
+    fn headers(&self) -> IndexMap<String, String> {
+        let mut headers: IndexMap<String, String> = IndexMap::new();
+        for line in self.headers.split(|byte| *byte == b'\n') {
+            let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+                continue;
+            };
+            let value = String::from_utf8_lossy(&line[colon + 1..]);
+            headers
+                .entry(String::from_utf8_lossy(&line[..colon]).into_owned())
+                .and_modify(|earlier| *earlier = format!("{earlier}, {value}"))
+                .or_insert_with(|| value.into_owned());
+        }
+        headers
+    }
+
+    fn body(&self) -> Option<Box<RawValue>> {
+        if self.body.is_empty() {
+            return None;
+        }
+        let as_text = || to_raw_value(&String::from_utf8_lossy(&self.body)).ok();
+        serde_json::from_slice(&self.body).ok().or_else(as_text)
+    }
+}
+
+/// A request as the log shows it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    operation: Option<&'a str>,
+    method: &'a str,
+    target: &'a str,
+    path: &'a str,
+    query: Vec<(String, String)>,
+    headers: IndexMap<String, String>,
+    /// JSON as it arrived, anything else as a string.
+    body: Option<Box<RawValue>>,
+    status: Option<u16>,
+    done: bool,
+    connection: u64,
+    at: String,
 }
 
 /// Marks a request as done however its handling ends, also when the client goes away meanwhile.
@@ -158,10 +183,14 @@ impl RequestLog {
     }
 
     /// The requests of an operation, or all, oldest first.
-    pub fn list(&self, operation: Option<&str>) -> Value {
+    pub fn reply(&self, operation: Option<&str>) -> Reply {
+        #[derive(Serialize)]
+        struct List<'a> {
+            data: Vec<Shown<'a>>,
+        }
         let requests: Vec<Arc<Received>> = self.lock().requests.iter().cloned().collect();
         let wanted = |request: &&Arc<Received>| operation.is_none() || request.operation == operation;
-        requests.iter().filter(wanted).map(|request| request.object()).collect()
+        Reply::of(&List { data: requests.iter().filter(wanted).map(|request| request.shown()).collect() })
     }
 
     /// Forgets them; returns how many there were.

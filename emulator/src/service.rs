@@ -1,14 +1,16 @@
 //! The way of a request: read it, record it, let a fault have it, check who asks, do it, reply.
 
-use std::time::Instant;
+use std::{
+    io::{self, Write},
+    time::{Duration, Instant},
+};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    HeaderMap, Request, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode, Version,
     body::{Body, Bytes, Incoming},
     http::request::Parts,
 };
-use serde_json::{Map, Value};
 
 use crate::{
     App,
@@ -16,6 +18,7 @@ use crate::{
     control, environments,
     faults::{Outcome, When},
     ids,
+    json::Object,
     line::{Line, TakenOver},
     poll,
     query::Query,
@@ -80,23 +83,25 @@ pub async fn serve(app: &App, line: &Line, request: Request<Incoming>) -> Result
     };
     handling.finish(status);
     if app.config.verbose {
-        let status = status.map_or("---".to_owned(), |status| status.as_u16().to_string());
-        let name = operation.unwrap_or("-");
-        let elapsed = started.elapsed().as_secs_f64() * 1000.0;
-        eprintln!(
-            "{status} {} {} {name} {elapsed:.1} ms, connection {}",
-            request.parts.method,
-            request_log::target(&request.parts),
-            line.number
-        );
+        print_line(&request.parts, operation, status, started.elapsed(), line);
     }
     match outcome {
         Outcome::Reply(reply) => Ok(response(reply)),
+        // Between the frames of HTTP/2 no bytes of ours make sense: there the connection just ends.
+        Outcome::End { ending, .. } if request.parts.version == Version::HTTP_2 => Err(line.take_over(b"", ending).await),
         Outcome::End { bytes, ending, .. } => Err(line.take_over(&bytes, ending).await),
     }
 }
 
-async fn pause(latency: Option<std::time::Duration>) {
+fn print_line(parts: &Parts, operation: Option<&str>, status: Option<StatusCode>, elapsed: Duration, line: &Line) {
+    let status = status.map_or("---".to_owned(), |status| status.as_u16().to_string());
+    let (method, target, name) = (&parts.method, request_log::target(parts), operation.unwrap_or("-"));
+    let millis = elapsed.as_secs_f64() * 1000.0;
+    // Nobody reading is no reason to fail.
+    let _ = writeln!(io::stderr(), "{status} {method} {target} {name} {millis:.1} ms, connection {}", line.number);
+}
+
+async fn pause(latency: Option<Duration>) {
     if let Some(latency) = latency {
         tokio::time::sleep(latency).await;
     }
@@ -209,13 +214,9 @@ fn check_reach(app: &App, caller: &Caller, ids: &Ids) -> Result<(), ApiError> {
 }
 
 /// The body as a JSON object; no body is an empty one.
-fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+fn object(body: &[u8]) -> Result<Object, ApiError> {
     if body.is_empty() {
-        return Ok(Map::new());
+        return Ok(Object::default());
     }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(ApiError::invalid("The body must be a JSON object.")),
-        Err(error) => Err(ApiError::invalid(format!("The body is not valid JSON: {error}"))),
-    }
+    Object::parse(body).map_err(|error| ApiError::invalid(format!("The body must be a JSON object: {error}")))
 }

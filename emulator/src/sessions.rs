@@ -1,23 +1,25 @@
 //! Sessions, as far as a worker needs them: creating one queues its work item, and a worker can look it up.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::{
     App,
     access::Caller,
     clock::{self, Micros},
-    environments, ids, queue,
+    environments, ids,
+    json::{self, Object},
+    queue,
     reply::{ApiError, Reply},
-    work,
+    store, work,
 };
 
 /// Fields that the emulator decides, whatever the request says.
 const OWN: [&str; 6] = ["id", "type", "status", "created_at", "updated_at", "archived_at"];
 
 /// `sessions.create`
-pub fn create(app: &App, body: &Map<String, Value>) -> Result<Reply, ApiError> {
-    let Some(environment_id) = body.get("environment_id").and_then(Value::as_str) else {
+pub fn create(app: &App, body: &Object) -> Result<Reply, ApiError> {
+    let Some(environment_id) = &body.string("environment_id") else {
         return Err(ApiError::invalid("environment_id: is required and must be a string"));
     };
     environments::new_metadata(body.get("metadata"))?;
@@ -28,14 +30,17 @@ pub fn create(app: &App, body: &Map<String, Value>) -> Result<Reply, ApiError> {
     if !environment.self_hosted {
         let now = app.clock.now();
         let session = app.store.write(|transaction| insert(transaction, environment_id, body, now))?;
-        return Ok(Reply::value(&session));
+        return Ok(Reply::of(&session));
     }
-    let mut session = Value::Null;
+    let mut session = Object::default();
     queue::enqueue(app, environment_id, 1, |transaction, now| {
         session = insert(transaction, environment_id, body, now)?;
-        Ok((json!({"id": session["id"], "type": "session"}), Map::new()))
+        let mut data = Object::default();
+        data.set("id", &session.string("id"));
+        data.set("type", "session");
+        Ok((data, Object::default()))
     })?;
-    Ok(Reply::value(&session))
+    Ok(Reply::of(&session))
 }
 
 /// `sessions.retrieve`
@@ -47,46 +52,40 @@ pub fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<Reply, ApiError>
     {
         return Err(ApiError::forbidden("This sessions token belongs to the work item of another session."));
     }
-    let mut object: Map<String, Value> = serde_json::from_str(&object).unwrap_or_default();
+    let mut object = Object::parse(object.as_bytes()).map_err(store::corrupt)?;
     if work::is_session_running(app, &environment_id, id)? {
-        object.insert("status".to_owned(), "running".into());
+        object.set("status", "running");
     }
-    Ok(Reply::value(&object.into()))
+    Ok(Reply::of(&object))
 }
 
 /// Stores a new session and returns its object.
-pub fn insert(
-    transaction: &Transaction,
-    environment_id: &str,
-    body: &Map<String, Value>,
-    now: Micros,
-) -> Result<Value, ApiError> {
+pub fn insert(transaction: &Transaction, environment_id: &str, body: &Object, now: Micros) -> Result<Object, ApiError> {
     let id = ids::session();
     let now = clock::text(now);
-    let mut session = json!({
-        "id": id,
-        "type": "session",
-        "status": "idle",
-        "environment_id": environment_id,
-        "agent": null,
-        "title": null,
-        "metadata": {},
-        "resources": [],
-        "vault_ids": [],
-        "created_at": now,
-        "updated_at": now,
-        "archived_at": null,
-    });
-    for (key, value) in body {
-        let keeps_default = value.is_null() && session.get(key).is_some();
-        if !OWN.contains(&key.as_str()) && !keeps_default {
-            session[key] = value.clone();
+    let mut session = Object::default();
+    session.set("id", &id);
+    session.set("type", "session");
+    session.set("status", "idle");
+    session.set("environment_id", environment_id);
+    session.set("agent", &());
+    session.set("title", &());
+    session.set("metadata", &json!({}));
+    session.set("resources", &json!([]));
+    session.set("vault_ids", &json!([]));
+    session.set("created_at", &now);
+    session.set("updated_at", &now);
+    session.set("archived_at", &());
+    for (key, value) in body.iter() {
+        let keeps_default = json::is_null(value) && session.get(key).is_some();
+        if !OWN.contains(&key) && !keeps_default {
+            session.set(key, value);
         }
     }
     transaction.prepare_cached("INSERT INTO sessions (id, environment_id, object) VALUES (?1, ?2, ?3)")?.execute(params![
         id,
         environment_id,
-        session.to_string()
+        json::text(&session)
     ])?;
     Ok(session)
 }

@@ -123,6 +123,11 @@ impl Store {
     }
 }
 
+/// A column that does not hold the JSON it should.
+pub fn corrupt(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(error.into())
+}
+
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     // Otherwise a bound value that could matter to a partial index makes SQLite compile the statement anew, each time.

@@ -1,11 +1,12 @@
 //! The operations on work items, but for the poll, which waits (`poll.rs`).
 
 use hyper::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::{
     App, clock, environments,
     item::{Beat, Expectation, Item, Refused, State},
+    json::{self, Object},
     page::Page,
     query::Query,
     queue,
@@ -30,7 +31,7 @@ pub fn list(app: &App, environment_id: &str, query: &Query) -> Result<Reply, Api
 
 /// `work.stats`
 pub fn stats(app: &App, environment_id: &str) -> Result<Reply, ApiError> {
-    Ok(Reply::value(&queue::stats(app, environment_id)?))
+    Ok(Reply::of(&queue::stats(app, environment_id)?))
 }
 
 /// `work.retrieve`
@@ -40,16 +41,16 @@ pub fn retrieve(app: &App, environment_id: &str, work_id: &str) -> Result<Reply,
 }
 
 /// `work.update`
-pub fn update(app: &App, environment_id: &str, work_id: &str, body: &Map<String, Value>) -> Result<Reply, ApiError> {
-    let Some(Value::Object(patch)) = body.get("metadata") else {
+pub fn update(app: &App, environment_id: &str, work_id: &str, body: &Object) -> Result<Reply, ApiError> {
+    let Some(patch) = body.get("metadata").and_then(Object::from_raw) else {
         return Err(ApiError::invalid("metadata: is required and must be an object"));
     };
     queue::on_item(app, environment_id, work_id, |item, _| {
-        for (key, value) in patch {
-            match value {
-                Value::Null => item.metadata.shift_remove(key),
-                value => item.metadata.insert(key.clone(), value.clone()),
-            };
+        for (key, value) in patch.iter() {
+            match json::is_null(value) {
+                true => item.metadata.remove(key),
+                false => item.metadata.set(key, value),
+            }
         }
         check_metadata(&item.metadata)?;
         Ok(object(item))
@@ -57,19 +58,19 @@ pub fn update(app: &App, environment_id: &str, work_id: &str, body: &Map<String,
 }
 
 /// Holds a work item's metadata to the API's limits.
-pub fn check_metadata(metadata: &Map<String, Value>) -> Result<(), ApiError> {
+pub fn check_metadata(metadata: &Object) -> Result<(), ApiError> {
     let refuse = |message: String| Err(ApiError::invalid(message).code("invalid_metadata"));
     if metadata.len() > MAX_PAIRS {
         return refuse(format!("metadata: at most {MAX_PAIRS} pairs"));
     }
-    for (key, value) in metadata {
+    for (key, value) in metadata.iter() {
         if !(1..=MAX_KEY).contains(&key.chars().count()) {
             return refuse(format!("metadata: a key has 1 to {MAX_KEY} characters"));
         }
-        match value {
-            Value::String(text) if text.chars().count() <= MAX_VALUE => {}
-            Value::String(_) => return refuse(format!("metadata: a value has at most {MAX_VALUE} characters")),
-            _ => return refuse(format!("metadata: the value of {key:?} must be a string, or null to delete it")),
+        match json::string(value) {
+            Some(text) if text.chars().count() <= MAX_VALUE => {}
+            Some(_) => return refuse(format!("metadata: a value has at most {MAX_VALUE} characters")),
+            None => return refuse(format!("metadata: the value of {key:?} must be a string, or null to delete it")),
         }
     }
     Ok(())
@@ -84,11 +85,10 @@ pub fn ack(app: &App, environment_id: &str, work_id: &str) -> Result<Reply, ApiE
 }
 
 /// `work.stop`
-pub fn stop(app: &App, environment_id: &str, work_id: &str, body: &Map<String, Value>) -> Result<Reply, ApiError> {
-    let force = match body.get("force") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(force)) => *force,
-        Some(_) => return Err(ApiError::invalid("force: must be true or false")),
+pub fn stop(app: &App, environment_id: &str, work_id: &str, body: &Object) -> Result<Reply, ApiError> {
+    let force = match body.get("force").filter(|force| !json::is_null(force)) {
+        None => false,
+        Some(force) => json::boolean(force).ok_or_else(|| ApiError::invalid("force: must be true or false"))?,
     };
     queue::on_item(app, environment_id, work_id, |item, now| {
         item.stop(now, force).map_err(|Refused| wrong_state(item))?;
@@ -114,7 +114,7 @@ pub fn heartbeat(app: &App, environment_id: &str, work_id: &str, query: &Query) 
         if beat == Beat::PreconditionFailed {
             return Err(precondition_failed(item, ttl_seconds));
         }
-        Ok(Reply::value(&json!({
+        Ok(Reply::of(&json!({
             "last_heartbeat": item.last_heartbeat(),
             "lease_extended": beat == Beat::Extended,
             "state": item.state.name(),
@@ -145,7 +145,7 @@ pub fn check_exists(app: &App, environment_id: &str, work_id: &str) -> Result<()
 }
 
 fn object(item: &Item) -> Reply {
-    Reply::value(&item.object(None))
+    Reply::of(&item.shown(None))
 }
 
 fn wrong_state(item: &Item) -> ApiError {

@@ -38,7 +38,9 @@ pub fn operation<const N: usize>(
 /// Errors: those of the operation; an unknown name gives ANTENV_INVALID_ARGUMENT and a message that lists the known ones. Blocks
 /// until the call is done, `timeout_ms` at most.
 ///
+/// ```c
 ///     antenv_call(client, "work.stats", "{\"environment_id\":\"env_...\"}", &json);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_call(
     client: *mut antenv_client,
@@ -64,7 +66,9 @@ pub extern "C" fn antenv_call(
 ///
 /// Errors: as for any call. Blocks until the call is done, `timeout_ms` at most.
 ///
+/// ```c
 ///     antenv_request(client, "POST", "/v1/sessions", "{\"body\":{\"environment_id\":\"env_...\"}}", &json);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_request(
     client: *mut antenv_client,

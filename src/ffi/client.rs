@@ -47,8 +47,10 @@ pub static CLIENTS: Table<Client> = Table::new(1, "client");
 /// Errors: ANTENV_CONFIG (a key, a value, no credential; `parameter` names it), ANTENV_INVALID_ARGUMENT, ANTENV_INTERNAL.
 /// Reads `ca_file`; does not block otherwise.
 ///
+/// ```c
 ///     antenv_client *client; char *error;
 ///     if (antenv_client_new("{\"timeout_ms\":30000}", &client, &error)) { puts(error); antenv_string_free(error); }
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_client_new(
     config_json: *const c_char,
@@ -71,7 +73,9 @@ pub extern "C" fn antenv_client_new(
 ///
 /// Errors: ANTENV_CONFIG, ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT. Does not block.
 ///
+/// ```c
 ///     antenv_client_derive(client, "{\"environment_key\":\"sk-ant-oat01-...\"}", &worker, &error);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_client_derive(
     client: *mut antenv_client,

@@ -30,7 +30,9 @@ use std::ffi::c_char;
 /// Errors: any of a call; ANTENV_PERMISSION_DENIED where creating is switched off. Blocks until the call is done, `timeout_ms` at
 /// most.
 ///
+/// ```c
 ///     antenv_environments_create(client, "{\"name\":\"tests\",\"config\":{\"type\":\"self_hosted\"}}", &json);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_environments_create(
     client: *mut antenv_client,
@@ -51,7 +53,9 @@ pub extern "C" fn antenv_environments_create(
 ///
 /// Errors: any of a call. Blocks until the call is done, `timeout_ms` at most.
 ///
+/// ```c
 ///     antenv_environments_list(client, "{\"limit\":20}", &json);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_environments_list(
     client: *mut antenv_client,
@@ -73,7 +77,9 @@ pub extern "C" fn antenv_environments_list(
 ///
 /// Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
 ///
+/// ```c
 ///     antenv_environments_retrieve(client, "env_...", NULL, &json);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_environments_retrieve(
     client: *mut antenv_client,
@@ -99,7 +105,9 @@ pub extern "C" fn antenv_environments_retrieve(
 /// Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_BAD_REQUEST with error_code "environment_archived" or
 /// "invalid_config_type_change". Blocks until the call is done, `timeout_ms` at most.
 ///
+/// ```c
 ///     antenv_environments_update(client, "env_...", "{\"metadata\":{\"team\":\"blue\",\"old\":null}}", &json);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_environments_update(
     client: *mut antenv_client,

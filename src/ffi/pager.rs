@@ -32,8 +32,10 @@ static PAGERS: Table<Pager> = Table::new(2, "pager");
 ///
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT. Does not block.
 ///
+/// ```c
 ///     antenv_pager_new(client, "environments.list", "{\"limit\":100}", &pager, &error);
 ///     while (antenv_pager_next(pager, &json) == ANTENV_OK) { puts(json); antenv_string_free(json); }
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_pager_new(
     client: *mut antenv_client,

@@ -59,7 +59,9 @@ pub extern "C" fn antenv_work_list(
 ///
 /// Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
 ///
+/// ```c
 ///     antenv_work_poll(client, "env_...", "{\"block_ms\":999,\"anthropic_worker_id\":\"host-1\"}", &json);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_work_poll(
     client: *mut antenv_client,
@@ -199,7 +201,9 @@ pub extern "C" fn antenv_work_ack(
 /// tells, and unless that was this caller's own lost reply, the item is somebody else's now. Blocks until the call is done,
 /// `timeout_ms` at most.
 ///
+/// ```c
 ///     antenv_work_heartbeat(client, "env_...", "work_...", "{\"expected_last_heartbeat\":\"NO_HEARTBEAT\"}", &json);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_work_heartbeat(
     client: *mut antenv_client,
@@ -231,7 +235,9 @@ pub extern "C" fn antenv_work_heartbeat(
 /// Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_CONFLICT when it has stopped already. Blocks until the call is done,
 /// `timeout_ms` at most.
 ///
+/// ```c
 ///     antenv_work_stop(client, "env_...", "work_...", "{\"force\":true}", &json);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_work_stop(
     client: *mut antenv_client,

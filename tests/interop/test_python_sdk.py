@@ -750,11 +750,10 @@ def test_the_official_worker_keeps_its_lease_until_it_is_told_to_stop(tmp_path: 
                 environment_id=hosted.id, environment_key=emulator.environment_key(hosted.id), workdir=tmp_path
             )
             running = asyncio.create_task(worker.run())
-            beats = 0
-            while beats < 2:
-                await asyncio.sleep(0.02)
-                logged = emulator.control("GET", "/_emulator/requests?operation=work.heartbeat")["data"]
-                beats = sum(request["status"] == 200 for request in logged)
+            await heartbeats(emulator, 1)
+            # From here on the lease cannot run out, however slow this machine is.
+            emulator.control("POST", "/_emulator/clock", {"advance_ms": -3_600_000})
+            await heartbeats(emulator, 2)
             stopping = await client.beta.environments.work.stop(item["id"], environment_id=hosted.id)
             assert stopping.state == "stopping"
             await until(client, hosted.id, item["id"], "stopped")
@@ -803,3 +802,12 @@ async def until(client: AsyncAnthropic, environment_id: str, work_id: str, state
     """Returns as soon as the item is in this state; the caller bounds the time."""
     while (await client.beta.environments.work.retrieve(work_id, environment_id=environment_id)).state != state:
         await asyncio.sleep(0.02)
+
+
+async def heartbeats(emulator: Emulator, count: int) -> None:
+    """Returns as soon as so many heartbeats have succeeded; the caller bounds the time."""
+    succeeded = 0
+    while succeeded < count:
+        await asyncio.sleep(0.02)
+        beats = emulator.control("GET", "/_emulator/requests?operation=work.heartbeat")["data"]
+        succeeded = sum(beat["status"] == 200 for beat in beats)

@@ -1,6 +1,6 @@
 """The official TypeScript client, unchanged, drives the emulator. Where the two disagree, the emulator is wrong.
 
-The tests themselves are in `typescript/interop.test.mjs`; here they get the client, an emulator and somebody who counts them.
+The tests themselves are in `typescript/interop.test.mjs`; here they get the client, an emulator, and are counted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from emulator import Emulator
 
 FOLDER = Path(__file__).resolve().parent / "typescript"
@@ -20,9 +22,8 @@ TESTS = FOLDER / "interop.test.mjs"
 def run(command: list[str], environment: dict[str, str], timeout: float) -> str:
     """Runs a command in the folder and returns what it wrote; fails with that if the command does."""
     program = shutil.which(command[0])
-    assert program is not None, (
-        f"{command[0]} is missing: the tests with the official TypeScript client need Node.js and npm"
-    )
+    if program is None:
+        pytest.fail(f"{command[0]} is missing: the official TypeScript client needs Node.js and npm", pytrace=False)
     done = subprocess.run(
         [program, *command[1:]],
         cwd=FOLDER,

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::support::{Emulator, until};
+use crate::support::{Emulator, held_polls, until};
 
 #[test]
 fn health_says_the_version() {
@@ -135,13 +135,11 @@ fn a_reset_forgets_everything() {
     let id = queue.enqueue();
     emulator.advance(1_000_000);
     emulator.fault(json!({"operation": "work.ack", "status": 500}));
-    std::thread::scope(|scope| {
-        queue.claim();
-        let poll = scope.spawn(|| queue.poll("?block_ms=999"));
-        until("the poll waits", || emulator.polls_waiting() == 1);
+    queue.claim();
+    let (answers, _) = held_polls(&queue, 1, "?block_ms=999", || {
         emulator.post("/_emulator/reset", json!({})).ok();
-        poll.join().unwrap().refused(404, "not_found_error", "environment_not_found");
     });
+    answers[0].refused(404, "not_found_error", "environment_not_found");
     assert_eq!(emulator.get("/v1/environments?include_archived=true").ok()["data"], json!([]));
     queue.worker.get(&queue.path).refused(401, "authentication_error", "");
     emulator.get(&format!("{}/{id}", queue.path)).refused(404, "not_found_error", "environment_not_found");

@@ -30,7 +30,7 @@ fn a_canned_reply_is_sent_as_it_was_asked_for() {
     // The fault, then the status, the content type and the body that arrive.
     let json = Some("application/json");
     let cases = [
-        (json!({"status": 503, "body": {"a": [1.50, null]}}), 503, json, r#"{"a":[1.50,null]}"#),
+        (json!({"status": 503, "body": {"a": [1, null]}}), 503, json, r#"{"a":[1,null]}"#),
         (json!({"body": null}), 200, json, "null"),
         (json!({"body": "<html>", "headers": {"content-type": "text/html"}}), 200, Some("text/html"), "<html>"),
         (json!({"body": "not json"}), 200, json, "not json"),
@@ -53,6 +53,15 @@ fn a_canned_reply_is_sent_as_it_was_asked_for() {
         }
         connection.call("GET", "/v1/environments", &HEADERS, None).unwrap().ok();
     }
+}
+
+#[test]
+fn a_canned_json_body_is_sent_byte_for_byte() {
+    let emulator = Emulator::start();
+    let body = r#"{"b":1.50E2, "a":[-0,12345678901234567890123]}"#;
+    let fault = format!(r#"[{{"status":400,"body":{body}}}]"#);
+    emulator.call("POST", "/_emulator/faults", Some(fault.as_bytes())).ok();
+    assert_eq!(emulator.get("/v1/environments").text(), body);
 }
 
 #[test]

@@ -1,18 +1,19 @@
 //! The program as a process: options, signals, files, a violent end.
 
 use std::{
+    io::{BufRead, BufReader},
     process::Stdio,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::json;
 
-use crate::support::{Emulator, Scratch, program, until};
+use crate::support::{BETA, Connection, Emulator, Queue, Scratch, VERSION, held_polls, program, until};
 
 #[test]
 fn the_first_line_is_the_url_and_nothing_follows() {
@@ -31,17 +32,9 @@ fn signals_end_it_promptly_whatever_is_going_on() {
         let idle: Vec<_> = (0..5).map(|_| emulator.connect()).collect();
         let mut kept = emulator.connect();
         kept.call("GET", "/_emulator/health", &[], None).unwrap().ok();
-        thread::scope(|scope| {
-            let polls: Vec<_> = (0..4).map(|_| scope.spawn(|| queue.poll("?block_ms=999").ok())).collect();
-            until("the polls wait", || emulator.polls_waiting() == 4);
-            let start = Instant::now();
-            emulator.signal(signal);
-            for poll in polls {
-                assert_eq!(poll.join().unwrap().text(), "null", "a held poll is answered");
-            }
-            let took = start.elapsed();
-            assert!(took < Duration::from_millis(800), "took {took:?}");
-        });
+        let (answers, took) = held_polls(&queue, 4, "?block_ms=999", || emulator.signal(signal));
+        assert!(answers.iter().all(|answer| answer.text() == "null"), "a held poll is answered");
+        assert!(took < Duration::from_millis(800), "took {took:?}");
         assert_eq!(emulator.wait().code(), Some(0), "{signal}");
         assert_eq!(kept.rest().unwrap(), b"");
         drop(idle);
@@ -110,10 +103,10 @@ fn help_tells_every_option() {
 fn verbose_writes_a_line_a_request_without_credentials() {
     let mut child = program(&["--verbose"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut url = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut url).unwrap();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
     let address = url.trim().strip_prefix("http://").unwrap().to_owned();
-    let headers = [crate::support::VERSION, crate::support::BETA, ("authorization", "Bearer hush")];
-    let mut connection = crate::support::Connection::open(&address);
+    let headers = [VERSION, BETA, ("authorization", "Bearer hush")];
+    let mut connection = Connection::open(&address);
     connection.call("GET", "/v1/environments?limit=3", &headers, None).unwrap().ok();
     connection.call("GET", "/v1/nothing", &headers, None).unwrap();
     child.kill().unwrap();
@@ -151,7 +144,7 @@ fn a_data_file_keeps_everything_across_an_orderly_restart() {
     assert_eq!(emulator.wait().code(), Some(0));
 
     let restarted = Emulator::start_with(&options);
-    let queue = crate::support::Queue { api: restarted.clone(), worker: restarted.with(&queue.worker.credential), ..queue };
+    let queue = Queue { api: restarted.clone(), worker: restarted.with(&queue.worker.credential), ..queue };
     let after: Vec<_> = items.iter().map(|id| queue.item(id).bytes).collect();
     assert_eq!(after, before);
     assert_eq!(restarted.get(&format!("/v1/environments/{}", queue.environment)).ok().bytes, environment);
@@ -162,8 +155,12 @@ fn a_data_file_keeps_everything_across_an_orderly_restart() {
 fn without_a_data_file_nothing_is_kept() {
     let directory = Scratch::new("memory");
     let mut command = program(&[]);
-    let mut child = command.current_dir(&directory.0).stdout(Stdio::null()).spawn().unwrap();
-    thread::sleep(Duration::from_millis(50));
+    let mut child = command.current_dir(&directory.0).stdout(Stdio::piped()).spawn().unwrap();
+    let mut url = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
+    let mut connection = Connection::open(url.trim().strip_prefix("http://").unwrap());
+    let headers = [VERSION, BETA, ("x-api-key", "k")];
+    connection.call("POST", "/v1/environments", &headers, Some(br#"{"name":"n"}"#)).unwrap().ok();
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 0);
@@ -222,7 +219,7 @@ fn the_library_starts_and_ends_inside_async_code_too() {
         let config = antenv_emulator::Config { port: 0, ..Default::default() };
         let emulator = antenv_emulator::Emulator::start(config).unwrap();
         let address = emulator.url().strip_prefix("http://").unwrap().to_owned();
-        crate::support::Connection::open(&address).call("GET", "/_emulator/health", &[], None).unwrap().ok();
+        Connection::open(&address).call("GET", "/_emulator/health", &[], None).unwrap().ok();
         emulator.shutdown();
         address
     });

@@ -7,7 +7,7 @@ fn a_session_of_a_self_hosted_environment_queues_its_work() {
     let emulator = Emulator::start();
     let queue = emulator.queue();
     let body = json!({
-        "agent": {"type": "agent", "id": "agent_1", "version": 2.50}, "environment_id": queue.environment,
+        "agent": {"type": "agent", "id": "agent_1", "version": 2}, "environment_id": queue.environment,
         "title": "t", "metadata": {"a": "1"}, "resources": [{"type": "file"}], "future": [1, null],
     });
     let made = emulator.post("/v1/sessions", body.clone()).ok();

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::support::{Emulator, Queue, expecting};
+use crate::support::{Emulator, Queue, expecting, keys};
 
 /// Everything that a worker or an operator can do to an item, as a function from the queue and the item to a status.
 fn act(queue: &Queue, id: &str, action: &str) -> u16 {
@@ -57,8 +57,7 @@ fn an_item_shows_each_step_of_its_life() {
         "type",
     ];
     let item = queue.item(&id);
-    let keys: Vec<&str> = item.body.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, order);
+    assert_eq!(keys(item.text()), order);
     assert!(id.starts_with("work_01") && id.len() == 29, "{id}");
     assert_eq!((&item["type"], &item["environment_id"]), (&json!("work"), &json!(queue.environment)));
     assert_eq!(item["data"]["type"], "session");
@@ -128,8 +127,7 @@ fn a_heartbeat_must_echo_the_one_before() {
 
     let first = queue.beat(&id, "?expected_last_heartbeat=NO_HEARTBEAT").ok();
     let last = first.string("last_heartbeat");
-    let keys: Vec<&str> = first.body.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["last_heartbeat", "lease_extended", "state", "ttl_seconds", "type"]);
+    assert_eq!(keys(first.text()), ["last_heartbeat", "lease_extended", "state", "ttl_seconds", "type"]);
     assert_eq!(
         first.body,
         json!({"last_heartbeat": last, "lease_extended": true, "state": "active", "ttl_seconds": 300, "type": "work_heartbeat"})

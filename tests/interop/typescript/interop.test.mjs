@@ -215,7 +215,8 @@ test("an update changes what it names and nothing else", async () => {
   assert.deepEqual(renamed, { ...merged, name: "after", description: null, updated_at: renamed.updated_at });
   assert.equal((await environments.update(created.id, { description: "" })).description, "");
 
-  const { config } = await environments.update(created.id, { config: { type: "cloud", packages: { pip: ["pandas"] } } });
+  const packages = { pip: ["pandas"] };
+  const { config } = await environments.update(created.id, { config: { type: "cloud", packages } });
   assert.deepEqual(config, { ...created.config, packages: { ...created.config.packages, pip: ["pandas"] } });
 });
 
@@ -482,8 +483,8 @@ test("the official worker leaves an item alone that somebody else has", async ()
 });
 
 /**
- * Has the official worker handle an item that is already claimed. It gets its session only after it has got the reply to its
- * first heartbeat, so that what the heartbeat says decides.
+ * Has the official worker handle an item that is already claimed. It gets its session only after the reply to its first
+ * heartbeat, so that what the heartbeat says decides.
  */
 async function handle({ id: environmentId }, { id: workId, data, secret: workSecret }) {
   let release;

@@ -3,7 +3,7 @@
 use std::env::var;
 
 fn main() {
-    for path in ["src/ffi", "src/error.rs", "cbindgen.toml", "build.rs"] {
+    for path in ["src/ffi", "src/error.rs", "cbindgen.toml", "build.rs", "include/antenv.h"] {
         println!("cargo:rerun-if-changed={path}");
     }
     header();

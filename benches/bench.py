@@ -1,12 +1,14 @@
 """Measures the library beside its peers: same machine, same server, same headers, in turn, medians over the rounds.
 
-Speed is given as ratios between neighbours in one run; absolute figures drift with the machine.
+The server has one core, the client another, so that neither takes the other's time. What counts are the ratios between
+neighbours in one run: absolute figures drift with the machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -38,13 +40,18 @@ def measure(program: Path, url: str, identifier: str, threads: int, seconds: flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="how often each is measured")
-    parser.add_argument("--seconds", type=float, default=1.5, help="how long each measurement lasts")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long each measurement lasts")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 16], help="numbers of calling threads")
+    parser.add_argument("--unpinned", action="store_true", help="let the system place server and client")
     options = parser.parse_args()
     programs = {peer: compile_get(peer) for peer in PEERS}
+    cores = sorted(os.sched_getaffinity(0))
+    if not options.unpinned:
+        os.sched_setaffinity(0, {cores[-1]})  # the server inherits this
     with Emulator("--auth", "any", "--request-log", "0") as emulator:
+        os.sched_setaffinity(0, cores if options.unpinned else {cores[0]})
         identifier = emulator.create_environment("bench")
         for threads in options.threads:
             rounds: dict[str, list[dict[str, float]]] = {peer: [] for peer in PEERS}

@@ -30,7 +30,19 @@ class Authority:
         root_key = folder / "root-key.pem"
         run(*new, "-x509", "-days", "2", "-subj", "/CN=test root", "-keyout", root_key, "-out", self.root)
         run(*new, "-subj", "/CN=127.0.0.1", "-keyout", key, "-out", request)
-        sign = ["openssl", "x509", "-req", "-days", "2", "-in", request, "-CA", self.root, "-CAkey", root_key]
+        sign: list[str | Path] = [
+            "openssl",
+            "x509",
+            "-req",
+            "-days",
+            "2",
+            "-in",
+            request,
+            "-CA",
+            self.root,
+            "-CAkey",
+            root_key,
+        ]
         run(*sign, "-CAcreateserial", "-extfile", extensions, "-out", certificate)
         authority = self
 

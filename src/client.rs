@@ -16,12 +16,17 @@ use crate::{retry, runtime, transport};
 use reqwest::Url;
 use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// How many kept connections in a row may turn out to be closed before that counts as a failure like any other.
 const MOST_STALE: u32 = 8;
 
+/// How much memory is set aside for an answer before it comes.
+const MOST_RESERVED: u64 = 1 << 20;
+
 /// A client of the API. Cheap to clone; clones and derived clients share one connection pool.
+///
+/// Its calls block the thread, and so are not for the inside of async code.
 #[derive(Debug, Clone)]
 pub struct Client {
     pool: Arc<Pool>,
@@ -45,8 +50,8 @@ impl Client {
     /// Makes a client from a JSON configuration (`None`: from the environment alone). No connection is made yet.
     pub fn new(config_json: Option<&str>) -> Result<Client> {
         let (connection, defaults) = config::read(config_json.unwrap_or("{}"), &config::process_environment)?;
-        // The pool's own tasks start on the runtime.
-        let _runtime = runtime::handle()?.enter();
+        // Should it not start, now is the time to say so.
+        runtime::start()?;
         let http = transport::build(&connection)?;
         Ok(Client { pool: Arc::new(Pool { base_url: connection.base_url, http }), defaults: Arc::new(defaults) })
     }
@@ -86,7 +91,7 @@ impl Client {
         let url = request.url(&self.pool.base_url);
         let pool = self.pool.clone();
         async move {
-            let (attempts, outcome) = attempts(&pool.http, &request, &url).await;
+            let (attempts, outcome) = settle(&pool.http, &request, &url).await;
             Exchanged { request, attempts, outcome }
         }
     }
@@ -95,7 +100,11 @@ impl Client {
     pub fn judge(&self, exchanged: Exchanged) -> Result<String> {
         let Exchanged { request, attempts, outcome } = exchanged;
         let result = outcome.and_then(|response| response.into_result(&request, attempts));
-        result.map_err(|error| error.with_attempts(attempts).redact(&self.defaults.redactor))
+        result.map_err(|error| {
+            let mut redactor = self.defaults.redactor.clone();
+            redactor.add_headers(&request.headers);
+            error.with_attempts(attempts).redact(&redactor)
+        })
     }
 }
 
@@ -108,7 +117,7 @@ pub fn find(name: &str) -> Result<&'static Operation> {
 }
 
 /// Makes attempts until one settles the call, the retries are used up, or the time is. Beside the outcome: how many were made.
-async fn attempts(http: &reqwest::Client, request: &Request, url: &Url) -> (u32, Result<Response>) {
+async fn settle(http: &reqwest::Client, request: &Request, url: &Url) -> (u32, Result<Response>) {
     let deadline = Instant::now() + request.timeout;
     let (mut attempts, mut stale) = (0, 0);
     let mut before: Option<Result<Response, Failure>> = None;
@@ -127,12 +136,12 @@ async fn attempts(http: &reqwest::Client, request: &Request, url: &Url) -> (u32,
             Err(Failure::Connect(_) | Failure::Unanswered(_) | Failure::Stale(_) | Failure::CutShort(..)) => None,
             Ok(_) | Err(Failure::TooLarge(..)) => return (attempts, outcome.map_err(Failure::into_error)),
         };
-        let again = Instant::now() + retry::delay(attempts - 1, headers, SystemTime::now(), fastrand::f64());
-        if attempts > request.max_retries || again >= deadline {
+        let wait = retry::delay(attempts - 1, headers, SystemTime::now(), fastrand::f64());
+        if attempts > request.max_retries || wait >= deadline.saturating_duration_since(Instant::now()) {
             return (attempts, outcome.map_err(Failure::into_error));
         }
         before = Some(outcome);
-        sleep_until(again).await;
+        sleep(wait).await;
     }
 }
 
@@ -173,20 +182,18 @@ async fn attempt(http: &reqwest::Client, request: &Request, url: &Url) -> Result
     *outgoing.headers_mut() = request.headers.clone();
     *outgoing.body_mut() = request.body.clone().map(Into::into);
     let mut incoming = http.execute(outgoing).await.map_err(|error| {
-        let failure = match (error.is_connect(), transport::dialled()) {
-            (true, _) => Failure::Connect,
-            (false, true) => Failure::Unanswered,
-            (false, false) => Failure::Stale,
+        let failure = match () {
+            () if error.is_connect() => Failure::Connect,
+            () if error.is_request() && !transport::dialled() => Failure::Stale,
+            () => Failure::Unanswered,
         };
         failure(transport::chain(&error.without_url()))
     })?;
     let mut response =
         Response { status: incoming.status().as_u16(), headers: std::mem::take(incoming.headers_mut()), body: Vec::new() };
-    let announced = incoming.content_length().unwrap_or(0) as usize;
-    if announced <= request.max_response_bytes {
-        // One more byte: room for the terminator that C wants.
-        response.body.reserve_exact(announced + 1);
-    }
+    // No more than is likely to come, whatever the server announces; and one byte for the terminator that C wants.
+    let announced = incoming.content_length().unwrap_or(0).min(MOST_RESERVED);
+    response.body.reserve_exact(announced as usize + 1);
     loop {
         match incoming.chunk().await {
             Ok(Some(chunk)) if response.body.len() + chunk.len() <= request.max_response_bytes => {

@@ -3,11 +3,11 @@
 //! It falls into two halves. [`Connection`] is what a connection pool is made from and stays the same for its life;
 //! [`Defaults`] is what each call starts from, and what a derived client may change.
 
-use crate::credential::{Credentials, Redactor, Secret, X_API_KEY};
+use crate::credential::{Credentials, Redactor, Secret, X_API_KEY, is_credential};
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
 use reqwest::Url;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -347,16 +347,9 @@ impl Defaults {
         }
         if is_credential(&name) {
             value.set_sensitive(true);
-            let text = String::from_utf8_lossy(value.as_bytes());
-            self.redactor.add(text.strip_prefix("Bearer ").unwrap_or(&text));
         }
         self.headers.insert(name, value);
     }
-}
-
-/// Whether a header holds a credential.
-pub fn is_credential(name: &HeaderName) -> bool {
-    [AUTHORIZATION, X_API_KEY, PROXY_AUTHORIZATION].contains(name)
 }
 
 fn carries_credential(headers: &HeaderMap) -> bool {

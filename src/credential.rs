@@ -2,7 +2,7 @@
 
 use crate::operation::Accepts;
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use serde_json::value::RawValue;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -40,6 +40,11 @@ impl fmt::Debug for Secret {
 
 /// The older header that an API key may travel in.
 pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Whether a header holds a credential.
+pub fn is_credential(name: &HeaderName) -> bool {
+    [AUTHORIZATION, X_API_KEY, PROXY_AUTHORIZATION].contains(name)
+}
 
 /// The credentials of a client, and the header each is sent in: an API key or an auth token, an environment key, or both kinds.
 #[derive(Debug, Clone, Default)]
@@ -120,6 +125,14 @@ impl Redactor {
             if !self.0.iter().any(|known| known.expose() == form) {
                 self.0.push(Secret::new(form.to_owned()));
             }
+        }
+    }
+
+    /// Adds the secrets that stand in headers.
+    pub fn add_headers(&mut self, headers: &HeaderMap) {
+        for (_, value) in headers.iter().filter(|(name, _)| is_credential(name)) {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            self.add(text.strip_prefix("Bearer ").unwrap_or(&text));
         }
     }
 

@@ -1,6 +1,7 @@
 //! From an operation and its parameters to an HTTP request. Pure: nothing is sent here, and bad input ends here.
 
 use crate::config::{self, BETA_HEADER, Defaults};
+use crate::credential::is_credential;
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
 use crate::operation::{Accepts, COMMON, Kind, Operation, Parameter, Place};
@@ -297,7 +298,7 @@ impl<'a> Builder<'a> {
         for (name, value) in own {
             match value {
                 Some(mut value) => {
-                    value.set_sensitive(config::is_credential(&name));
+                    value.set_sensitive(is_credential(&name));
                     headers.insert(name, value);
                 }
                 None => drop(headers.remove(name)),

@@ -7,7 +7,7 @@
 use crate::error::{Error, Result, Status};
 use once_cell::sync::OnceCell;
 use std::pin::Pin;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
 /// The name of the runtime's thread, as debuggers and the panic hook see it.
@@ -19,7 +19,6 @@ const FAULT: &str = "a fault in the library ended the call; please report it";
 static RUNTIME: OnceCell<Runtime> = OnceCell::new();
 
 struct Runtime {
-    handle: Handle,
     /// Futures on their way to the runtime. Handing them over through a channel wakes its thread, which takes a system call, only
     /// when that sleeps; spawning from another thread would each time.
     inbox: mpsc::UnboundedSender<Task>,
@@ -27,14 +26,18 @@ struct Runtime {
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn runtime() -> Result<&'static Runtime> {
-    RUNTIME.get_or_try_init(start)
+/// Makes sure that there is a runtime.
+pub fn start() -> Result<()> {
+    runtime().map(drop)
 }
 
-fn start() -> Result<Runtime> {
+fn runtime() -> Result<&'static Runtime> {
+    RUNTIME.get_or_try_init(make)
+}
+
+fn make() -> Result<Runtime> {
     let failed = |e: std::io::Error| Error::new(Status::Internal, format!("the internal runtime could not be started: {e}"));
     let runtime = Builder::new_current_thread().enable_io().enable_time().thread_name(THREAD_NAME).build().map_err(failed)?;
-    let handle = runtime.handle().clone();
     let (inbox, mut tasks) = mpsc::unbounded_channel();
     let serve = async move {
         while let Some(task) = tasks.recv().await {
@@ -43,12 +46,7 @@ fn start() -> Result<Runtime> {
     };
     let thread = std::thread::Builder::new().name(THREAD_NAME.to_owned());
     without_signals(|| thread.spawn(move || runtime.block_on(serve))).map_err(failed)?;
-    Ok(Runtime { handle, inbox })
-}
-
-/// The runtime's handle, for what has to be made in its context.
-pub fn handle() -> Result<&'static Handle> {
-    runtime().map(|runtime| &runtime.handle)
+    Ok(Runtime { inbox })
 }
 
 /// Runs a future on the runtime; its output arrives at the receiver, which learns too if it panicked.

@@ -45,8 +45,9 @@ def test_the_timeout_bounds_a_call_that_is_not_answered(emulator: Emulator, clie
     assert 0.2 <= time.monotonic() - begun < 10
 
 
-def test_a_wait_that_would_pass_the_timeout_is_not_begun(emulator: Emulator, client: Driver) -> None:
-    emulator.faults({"status": 429, "headers": {"retry-after": "3600"}, "count": 5})
+@pytest.mark.parametrize("seconds", ["3600", "1e18"])
+def test_a_wait_that_would_pass_the_timeout_is_not_begun(seconds: str, emulator: Emulator, client: Driver) -> None:
+    emulator.faults({"status": 429, "headers": {"retry-after": seconds}, "count": 5})
     begun = time.monotonic()
     outcome = client.call("environments.list", {"timeout_ms": 30_000})
     assert (outcome.status, outcome.json["attempts"]) == (RATE_LIMITED, 1)
@@ -107,6 +108,20 @@ def test_an_answer_that_is_too_large_is_refused(emulator: Emulator, driver: Driv
     outcome = driver.call("environments.list")
     assert (outcome.status, outcome.json["attempts"], outcome.json["http_status"]) == (RESPONSE, 1, 200)
     assert "max_response_bytes" in outcome.json["message"] and outcome.json["request_id"]
+
+
+def test_an_announced_length_beyond_all_memory_is_not_reserved(driver: Driver) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        driver.client(api_key="k", base_url=url, max_retries=0, max_response_bytes=2**62)
+        with ThreadPoolExecutor() as pool:
+            call = pool.submit(driver.call, "environments.list")
+            connection, _ = server.accept()
+            with connection:
+                connection.makefile().readline()
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4611686018427387904\r\n\r\n{")
+                connection.shutdown(socket.SHUT_WR)
+                assert call.result(timeout=20).status == RESPONSE
 
 
 def test_a_redirect_is_not_followed(emulator: Emulator, client: Driver) -> None:
@@ -382,12 +397,16 @@ def test_a_missing_credential_is_told_with_the_variables_looked_at(driver: Drive
 SECRET = 'sk-ant-secret-"quoted"-0123456789'
 
 
-@pytest.mark.parametrize("kind", ["api_key", "auth_token", "environment_key", "x-api-key", "proxy"])
+@pytest.mark.parametrize("kind", ["api_key", "auth_token", "environment_key", "x-api-key", "extra_headers", "proxy"])
 def test_no_error_repeats_a_secret(kind: str, emulator: Emulator, driver: Driver) -> None:
     secret = SECRET if kind != "proxy" else "secret-of-the-proxy"
     config: dict[str, Any] = {"base_url": emulator.url, "max_retries": 0, "connect_timeout_ms": 2000}
+    extra: dict[str, Any] = {}
     if kind == "x-api-key":
         config["default_headers"] = {"X-Api-Key": secret}
+    elif kind == "extra_headers":
+        config["api_key"] = "k"
+        extra["extra_headers"] = {"Authorization": f"Bearer {secret}"}
     elif kind == "proxy":
         config |= {"api_key": "k", "proxy": emulator.url.replace("//", f"//user:{secret}@")}
     else:
@@ -409,9 +428,9 @@ def test_no_error_repeats_a_secret(kind: str, emulator: Emulator, driver: Driver
     forms = (secret, json.dumps(secret)[1:-1], json.dumps(json.dumps(secret)[1:-1])[1:-1])
     for fault in faults:
         emulator.faults(fault)
-        outcome = driver.call(
-            "environments.retrieve", {"environment_id": "env_1", "timeout_ms": 300 if "latency_ms" in fault else 20_000}
-        )
+        timeout = 300 if "latency_ms" in fault else 20_000
+        params = {"environment_id": "env_1", "timeout_ms": timeout, **extra}
+        outcome = driver.call("environments.retrieve", params)
         assert outcome.status != OK and outcome.text is not None
         assert not any(form in outcome.text for form in forms), outcome.text
     for config in (

@@ -71,23 +71,26 @@ OPERATION_TITLES = [
 ]
 
 
+@pytest.mark.parametrize("under", [[], VALGRIND], ids=["plain", "valgrind"])
 @pytest.mark.parametrize("how", ["return", "_exit", "free"])
-def test_leaving_in_the_middle_of_calls_neither_hangs_nor_crashes(how: str, emulator: Emulator) -> None:
-    program = compile_c(SOURCES / "exit.c")
+def test_leaving_in_the_middle_of_calls_neither_hangs_nor_crashes(
+    how: str, under: list[str], emulator: Emulator
+) -> None:
+    command = [*under, str(compile_c(SOURCES / "exit.c")), emulator.url, how]
     emulator.faults({"latency_ms": 60_000, "count": 4})
-    with subprocess.Popen([program, emulator.url, how], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 20
         while len(emulator.control("GET", "/_emulator/requests")["data"]) < 4:
             assert time.monotonic() < deadline, "the calls did not arrive"
+            time.sleep(0.01)
         left_at = time.monotonic()
         _, said = process.communicate(b"\n", timeout=20)
         assert (process.returncode, said) == (0, b"")
         assert time.monotonic() - left_at < 10
 
 
-def test_loading_is_free_and_unloading_harmless(shared_emulator: Emulator) -> None:
-    program = compile_c(SOURCES / "load.c")
-    assert run([str(program), str(LIBRARY / "libantenv.so"), shared_emulator.url]) == "load: as it should be\n"
+def test_loading_is_free_and_unloading_harmless(run_c: Runner, shared_emulator: Emulator) -> None:
+    assert run_c(SOURCES / "load.c", str(LIBRARY / "libantenv.so"), shared_emulator.url) == "load: as it should be\n"
 
 
 def test_the_driver_itself_is_clean_under_valgrind(

@@ -70,7 +70,7 @@ install: build ## install the library and its header under PREFIX (DESTDIR in fr
 	install -m 644 $(RELEASE)/libantenv.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 include/antenv.h $(DESTDIR)$(PREFIX)/include/
 	sed 's/@VERSION@/$(VERSION)/' antenv.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/antenv.pc
-	install -m 755 $(EMULATOR) $(DESTDIR)$(PREFIX)/bin/
+	install -s -m 755 $(EMULATOR) $(DESTDIR)$(PREFIX)/bin/
 
 venv: $(VENV)/.stamp
 $(VENV)/.stamp: tests/requirements.txt

@@ -95,8 +95,23 @@ fn merge(current: Option<&Object>, given: &RawValue) -> Result<Object, ConfigErr
     if cloud {
         config.default_to("networking", &default_networking());
         config.default_to("packages", &default_packages());
+        check_reachable(&config)?;
     }
     Ok(config)
+}
+
+/// Packages cannot be installed where the network does not let their managers through.
+fn check_reachable(config: &Object) -> Result<(), ConfigError> {
+    let section = |key| config.get(key).and_then(Object::from_raw).unwrap_or_default();
+    let (networking, packages) = (section("networking"), section("packages"));
+    let allowed = networking.get("allow_package_managers").and_then(json::boolean) == Some(true);
+    let given = |list: &&&str| packages.get(list).is_some_and(|names| !json::is_empty_list(names));
+    match PACKAGE_LISTS.iter().find(given) {
+        Some(list) if networking.string("type").as_deref() == Some("limited") && !allowed => {
+            invalid(format!("config.packages.{list}: limited networking needs allow_package_managers to be true"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn networking(current: Option<Object>, given: &RawValue) -> Result<Object, ConfigError> {
@@ -225,6 +240,7 @@ mod tests {
             (r#"{"type":"cloud","packages":{"pip":"numpy"}}"#, "config.packages.pip:"),
             (r#"{"type":"cloud","packages":{"go":[1]}}"#, "config.packages.go:"),
             (r#"{"type":"cloud","packages":{"type":"boxes"}}"#, "config.packages.type:"),
+            (r#"{"type":"cloud","networking":{"type":"limited"},"packages":{"pip":["a"]}}"#, "config.packages.pip:"),
         ] {
             match create(Some(&raw(given))) {
                 Err(ConfigError::Invalid(message)) => assert!(message.starts_with(named), "{given}: {message}"),
@@ -236,7 +252,7 @@ mod tests {
     #[test]
     fn an_update_keeps_what_it_omits_and_resets_what_it_nulls() {
         let before = create(Some(&raw(
-            r#"{"type":"cloud","networking":{"type":"limited","allow_mcp_servers":true,"allowed_hosts":["h"]},
+            r#"{"type":"cloud","networking":{"type":"limited","allow_mcp_servers":true,"allow_package_managers":true,"allowed_hosts":["h"]},
                 "packages":{"pip":["a"],"npm":["b"]},"future":{"x":1}}"#,
         )))
         .unwrap();

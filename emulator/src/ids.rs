@@ -15,6 +15,11 @@ pub fn session() -> String {
     fresh("session_01", 22)
 }
 
+/// A fresh agent id.
+pub fn agent() -> String {
+    fresh("agent_01", 22)
+}
+
 /// A fresh request id, for the `request-id` header.
 pub fn request() -> String {
     fresh("req_01", 22)

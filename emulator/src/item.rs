@@ -97,7 +97,6 @@ pub struct Shown<'a> {
     environment_id: &'a str,
     latest_heartbeat_at: Option<String>,
     metadata: &'a Object,
-    #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
     started_at: Option<String>,
     state: &'a str,
@@ -242,7 +241,7 @@ impl Item {
         self.latest_heartbeat_at.or(stopped).map(clock::heartbeat_text)
     }
 
-    /// The object that the API sends. The secret is there only in the reply of a poll.
+    /// The object that the API sends. The secret is `null` but in the reply of a poll.
     pub fn shown<'a>(&'a self, secret: Option<&'a str>) -> Shown<'a> {
         let time = |at: Option<Micros>| at.map(clock::text);
         Shown {

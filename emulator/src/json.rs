@@ -93,6 +93,11 @@ pub fn is_strings(value: &RawValue) -> bool {
     serde_json::from_str::<Vec<String>>(value.get()).is_ok()
 }
 
+/// Whether a value is an array without anything in it.
+pub fn is_empty_list(value: &RawValue) -> bool {
+    serde_json::from_str::<[(); 0]>(value.get()).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,6 +28,9 @@ pub const DEFAULT_RECLAIM_MS: i64 = 5000;
 /// How far back `workers_polling` looks.
 const POLLING_WINDOW: Micros = 30_000_000;
 
+/// As many entries may be in memory before those that mean nothing any more are dropped.
+const MANY: usize = 10_000;
+
 /// What lives in memory beside the table: who waits for work, and who asked for it lately.
 #[derive(Default)]
 pub struct Waiting {
@@ -40,20 +43,21 @@ impl Waiting {
     /// its signal on.
     pub fn arrivals(&self, environment_id: &str) -> Arc<Notify> {
         let mut arrivals = lock(&self.arrivals);
-        match arrivals.get(environment_id) {
-            Some(notify) => notify.clone(),
-            None => arrivals.entry(environment_id.to_owned()).or_default().clone(),
+        if let Some(notify) = arrivals.get(environment_id) {
+            return notify.clone();
         }
+        if arrivals.len() >= MANY {
+            // A poll looks before it sleeps, so a signal that nobody waits for is of no use to those who come later.
+            arrivals.retain(|_, notify| Arc::strong_count(notify) > 1);
+        }
+        arrivals.entry(environment_id.to_owned()).or_default().clone()
     }
 
     /// Wakes one waiter for each of `items` new items.
     pub fn announce(&self, environment_id: &str, items: usize) {
-        if items == 0 {
-            return;
-        }
-        let arrivals = self.arrivals(environment_id);
-        for _ in 0..items {
-            arrivals.notify_one();
+        let arrivals = lock(&self.arrivals).get(environment_id).cloned();
+        if let Some(arrivals) = arrivals {
+            (0..items).for_each(|_| arrivals.notify_one());
         }
     }
 
@@ -68,7 +72,7 @@ impl Waiting {
     pub fn saw_worker(&self, environment_id: &str, worker_id: &str, now: Micros) {
         let mut workers = lock(&self.workers);
         workers.insert((environment_id.to_owned(), worker_id.to_owned()), now);
-        if workers.len() > 10_000 {
+        if workers.len() > MANY {
             workers.retain(|_, seen| *seen >= now - POLLING_WINDOW);
         }
     }
@@ -310,4 +314,21 @@ fn save(transaction: &Transaction, item: &Item) -> rusqlite::Result<usize> {
             item.stop_requested_at,
             item.stopped_at,
         ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environments_that_nobody_waits_for_are_forgotten() {
+        let waiting = Waiting::default();
+        let held = waiting.arrivals("held");
+        for environment in 0..3 * MANY {
+            waiting.announce(&environment.to_string(), 1);
+            waiting.arrivals(&environment.to_string());
+        }
+        assert!(lock(&waiting.arrivals).len() <= MANY);
+        assert!(Arc::ptr_eq(&waiting.arrivals("held"), &held), "whoever waits is still reached");
+    }
 }

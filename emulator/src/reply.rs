@@ -146,7 +146,7 @@ impl From<rusqlite::Error> for ApiError {
     }
 }
 
-/// The `error.type` that the API pairs with a status.
+/// The `error.type` that the API pairs with a status. The official clients know no type of its own for 412 and 413.
 pub fn error_type(status: StatusCode) -> &'static str {
     match status.as_u16() {
         401 => "authentication_error",
@@ -154,7 +154,6 @@ pub fn error_type(status: StatusCode) -> &'static str {
         403 => "permission_error",
         404 => "not_found_error",
         409 => "conflict_error",
-        413 => "request_too_large",
         429 => "rate_limit_error",
         504 => "timeout_error",
         529 => "overloaded_error",

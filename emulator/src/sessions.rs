@@ -1,7 +1,7 @@
 //! Sessions, as far as a worker needs them: creating one queues its work item, and a worker can look it up.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use serde_json::json;
+use serde_json::{json, value::RawValue};
 
 use crate::{
     App,
@@ -15,7 +15,11 @@ use crate::{
 };
 
 /// Fields that the emulator decides, whatever the request says.
-const OWN: [&str; 6] = ["id", "type", "status", "created_at", "updated_at", "archived_at"];
+const OWN: [&str; 9] =
+    ["id", "type", "status", "created_at", "updated_at", "archived_at", "outcome_evaluations", "stats", "usage"];
+
+/// The model of every agent whose caller names none.
+const MODEL: &str = "claude-opus-5-5";
 
 /// `sessions.create`
 pub fn create(app: &App, body: &Object) -> Result<Reply, ApiError> {
@@ -65,29 +69,78 @@ pub fn insert(transaction: &Transaction, environment_id: &str, body: &Object, no
     let now = clock::text(now);
     let mut session = Object::default();
     session.set("id", &id);
-    session.set("type", "session");
-    session.set("status", "idle");
-    session.set("environment_id", environment_id);
     session.set("agent", &());
-    session.set("title", &());
-    session.set("metadata", &json!({}));
-    session.set("resources", &json!([]));
-    session.set("vault_ids", &json!([]));
-    session.set("created_at", &now);
-    session.set("updated_at", &now);
     session.set("archived_at", &());
-    for (key, value) in body.iter() {
-        let keeps_default = json::is_null(value) && session.get(key).is_some();
-        if !OWN.contains(&key) && !keeps_default {
-            session.set(key, value);
-        }
-    }
+    session.set("budget", &());
+    session.set("created_at", &now);
+    session.set("environment_id", environment_id);
+    session.set("metadata", &json!({}));
+    session.set("outcome_evaluations", &json!([]));
+    session.set("resources", &json!([]));
+    session.set("stats", &json!({}));
+    session.set("status", "idle");
+    session.set("title", &());
+    session.set("type", "session");
+    session.set("updated_at", &now);
+    session.set("usage", &json!({}));
+    session.set("vault_ids", &json!([]));
+    session.set("deployment_id", &());
+    set_given(&mut session, body, &OWN);
+    session.set("agent", &agent(body.get("agent"))?);
     transaction.prepare_cached("INSERT INTO sessions (id, environment_id, object) VALUES (?1, ?2, ?3)")?.execute(params![
         id,
         environment_id,
         json::text(&session)
     ])?;
     Ok(session)
+}
+
+/// An agent as a session shows it. There are no agents here: what the caller does not say about it is made up.
+fn agent(given: Option<&RawValue>) -> Result<Object, ApiError> {
+    let mut reference = Object::default();
+    match given.filter(|given| !json::is_null(given)) {
+        None => reference.set("id", &ids::agent()),
+        Some(given) => match Object::from_raw(given) {
+            Some(given) => reference = given,
+            None => reference.set("id", given),
+        },
+    }
+    let Some(id) = reference.string("id") else {
+        return Err(ApiError::invalid("agent: must be an id, or an object with an id that is a string"));
+    };
+    let version = reference.get("version").filter(|version| !json::is_null(version));
+    if version.is_some_and(|version| json::integer(version).is_none_or(|version| version < 1)) {
+        return Err(ApiError::invalid("agent.version: must be an integer from 1 up"));
+    }
+    if let Some(model) = reference.string("model") {
+        reference.set("model", &json!({"id": model}));
+    }
+    let mut agent = Object::default();
+    agent.set("id", &id);
+    agent.set("description", &());
+    agent.set("execution_identity", &json!({"type": "service_account"}));
+    agent.set("mcp_servers", &json!([]));
+    agent.set("model", &json!({"id": MODEL}));
+    agent.set("multiagent", &());
+    agent.set("name", &id);
+    agent.set("skills", &json!([]));
+    agent.set("system", &());
+    agent.set("tools", &json!([]));
+    agent.set("type", "agent");
+    agent.set("version", &1);
+    // With overrides the type is another one.
+    set_given(&mut agent, &reference, &["type"]);
+    Ok(agent)
+}
+
+/// Sets what is given; `null` leaves a default, and what is the emulator's `own` stays.
+fn set_given(object: &mut Object, given: &Object, own: &[&str]) {
+    for (key, value) in given.iter() {
+        let keeps_default = json::is_null(value) && object.get(key).is_some();
+        if !own.contains(&key) && !keeps_default {
+            object.set(key, value);
+        }
+    }
 }
 
 fn find(connection: &Connection, id: &str) -> Result<(String, String), ApiError> {

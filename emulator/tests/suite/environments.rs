@@ -70,6 +70,7 @@ fn a_body_that_makes_no_sense_is_refused() {
         r#"{"name":"x","config":{"type":"cloud","networking":{"type":"open"}}}"#,
         r#"{"name":"x","config":{"type":"cloud","packages":{"pip":"numpy"}}}"#,
         r#"{"name":"x","config":{"type":"cloud","packages":{"pip":[1]}}}"#,
+        r#"{"name":"x","config":{"type":"cloud","packages":{"pip":["a"]},"networking":{"type":"limited"}}}"#,
     ];
     for body in bodies {
         emulator.call("POST", "/v1/environments", Some(body.as_bytes())).refused(400, "invalid_request_error", "");
@@ -113,7 +114,7 @@ fn an_update_changes_what_it_names_and_nothing_else() {
     let emulator = Emulator::start();
     let config = json!({
         "type": "cloud",
-        "networking": {"type": "limited", "allowed_hosts": ["h"], "allow_mcp_servers": true, "allow_package_managers": false},
+        "networking": {"type": "limited", "allowed_hosts": ["h"], "allow_mcp_servers": true, "allow_package_managers": true},
         "packages": {"apt": [], "cargo": [], "gem": [], "go": [], "npm": ["b"], "pip": ["a"], "type": "packages"},
     });
     let body = json!({"name": "n", "description": "d", "metadata": {"a": "1", "b": "2"}, "config": config});
@@ -154,6 +155,34 @@ fn an_update_changes_what_it_names_and_nothing_else() {
         assert_eq!(after.body, expected, "{patch}");
         assert_eq!(emulator.get(&path).ok().body, expected, "{patch}");
     }
+}
+
+#[test]
+fn packages_need_a_network_that_lets_their_managers_through() {
+    let emulator = Emulator::start();
+    let limited = |allowed: Value| json!({"type": "limited", "allow_package_managers": allowed});
+    let create = |networking: Value, packages: Value| {
+        let config = json!({"type": "cloud", "networking": networking, "packages": packages});
+        emulator.post("/v1/environments", json!({"name": "n", "config": config}))
+    };
+    for closed in [json!({"type": "limited"}), limited(json!(false)), limited(json!(null))] {
+        create(closed.clone(), json!({"npm": ["a"]})).refused(400, "invalid_request_error", "");
+        create(closed.clone(), json!({"npm": [], "pip": null})).ok();
+        create(closed, json!(null)).ok();
+    }
+    create(json!({"type": "unrestricted"}), json!({"npm": ["a"]})).ok();
+
+    let open = create(limited(json!(true)), json!({"npm": ["a"]})).ok();
+    let path = format!("/v1/environments/{}", open.string("id"));
+    let update = |config: Value| emulator.post(&path, json!({"config": config}));
+    for networking in [json!({"allow_package_managers": false}), json!({"allow_package_managers": null})] {
+        update(json!({"networking": networking})).refused(400, "invalid_request_error", "");
+    }
+    assert_eq!(emulator.get(&path).ok().bytes, open.bytes);
+    update(json!({"networking": {"allow_package_managers": false}, "packages": {"npm": null}})).ok();
+    update(json!({"packages": {"go": ["g"]}})).refused(400, "invalid_request_error", "");
+    update(json!({"networking": null, "packages": {"go": ["g"]}})).ok();
+    update(json!({"networking": {"type": "limited"}})).refused(400, "invalid_request_error", "");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn an_error_status_alone_has_a_standard_body() {
         (408, "invalid_request_error"),
         (409, "conflict_error"),
         (412, "invalid_request_error"),
-        (413, "request_too_large"),
+        (413, "invalid_request_error"),
         (429, "rate_limit_error"),
         (500, "api_error"),
         (503, "api_error"),

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::Emulator;
 
@@ -7,7 +7,7 @@ fn a_session_of_a_self_hosted_environment_queues_its_work() {
     let emulator = Emulator::start();
     let queue = emulator.queue();
     let body = json!({
-        "agent": {"type": "agent", "id": "agent_1", "version": 2}, "environment_id": queue.environment,
+        "environment_id": queue.environment, "budget": {"type": "limit"}, "vault_ids": ["v"],
         "title": "t", "metadata": {"a": "1"}, "resources": [{"type": "file"}], "future": [1, null],
     });
     let made = emulator.post("/v1/sessions", body.clone()).ok();
@@ -26,6 +26,79 @@ fn a_session_of_a_self_hosted_environment_queues_its_work() {
     let work = queue.poll("").ok();
     assert_eq!(work["data"], json!({"id": id, "type": "session"}));
     assert_eq!(queue.claim(), None, "one item a session");
+}
+
+/// An agent about which nothing but its id is known.
+fn agent(id: &str) -> Value {
+    json!({
+        "type": "agent", "id": id, "name": id, "description": null, "system": null, "model": {"id": "claude-opus-5-5"},
+        "tools": [], "skills": [], "mcp_servers": [], "multiagent": null, "version": 1,
+        "execution_identity": {"type": "service_account"},
+    })
+}
+
+#[test]
+fn a_session_has_every_field_that_the_official_clients_promise() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    let body = json!({"agent": "agent_1", "environment_id": queue.environment});
+    let made = emulator.post("/v1/sessions", body).ok();
+    let expected = json!({
+        "id": made["id"], "type": "session", "status": "idle", "environment_id": queue.environment, "agent": agent("agent_1"),
+        "title": null, "metadata": {}, "resources": [], "vault_ids": [], "budget": null, "deployment_id": null,
+        "outcome_evaluations": [], "stats": {}, "usage": {},
+        "created_at": made["created_at"], "updated_at": made["created_at"], "archived_at": null,
+    });
+    assert_eq!(made.body, expected);
+
+    let id = queue.enqueue();
+    let id = queue.item(&id)["data"]["id"].as_str().unwrap().to_owned();
+    let queued = emulator.get(&format!("/v1/sessions/{id}")).ok();
+    let name = queued["agent"]["id"].as_str().unwrap();
+    assert!(name.starts_with("agent_01") && name.len() == 30, "{name}");
+    assert_eq!(queued["agent"], agent(name));
+    let keys = |session: &Value| session.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&queued.body), keys(&expected));
+}
+
+#[test]
+fn an_agent_is_expanded_from_its_id_or_a_reference() {
+    let emulator = Emulator::start();
+    let environment = emulator.hosted();
+    let create = |agent: &Value| emulator.post("/v1/sessions", json!({"agent": agent, "environment_id": environment}));
+    let cases = [
+        (json!({"type": "agent", "id": "a"}), json!({})),
+        (json!({"type": "agent", "id": "a", "version": null}), json!({})),
+        (json!({"type": "agent", "id": "a", "version": 7}), json!({"version": 7})),
+        (json!({"id": "a", "future": {"x": 1}}), json!({"future": {"x": 1}})),
+        (
+            json!({"type": "agent_with_overrides", "id": "a", "model": "m", "system": "s", "tools": [{"type": "custom"}]}),
+            json!({"model": {"id": "m"}, "system": "s", "tools": [{"type": "custom"}]}),
+        ),
+        (
+            json!({"type": "agent_with_overrides", "id": "a", "model": {"id": "m", "speed": "fast"}, "system": null}),
+            json!({"model": {"id": "m", "speed": "fast"}}),
+        ),
+    ];
+    for (given, changes) in cases {
+        let mut expected = agent("a");
+        expected.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let made = create(&given).ok();
+        assert_eq!(made["agent"], expected, "{given}");
+        assert_eq!(emulator.get(&format!("/v1/sessions/{}", made.string("id"))).ok().bytes, made.bytes);
+    }
+    assert!(create(&json!(null)).ok()["agent"]["id"].is_string());
+    for wrong in [
+        json!(1),
+        json!(["a"]),
+        json!({}),
+        json!({"type": "agent", "id": 1}),
+        json!({"id": "a", "version": "2"}),
+        json!({"id": "a", "version": 0}),
+        json!({"id": "a", "version": 1.5}),
+    ] {
+        create(&wrong).refused(400, "invalid_request_error", "");
+    }
 }
 
 #[test]
@@ -72,7 +145,7 @@ fn a_session_needs_an_environment_that_exists() {
 #[test]
 fn a_client_cannot_decide_what_the_service_decides() {
     let emulator = Emulator::start();
-    let body = json!({"environment_id": emulator.hosted(), "id": "mine", "type": "mine", "status": "mine", "created_at": "mine", "archived_at": "mine", "metadata": null, "title": null});
+    let body = json!({"environment_id": emulator.hosted(), "id": "mine", "type": "mine", "status": "mine", "created_at": "mine", "archived_at": "mine", "stats": "mine", "usage": "mine", "outcome_evaluations": "mine", "metadata": null, "title": null});
     let made = emulator.post("/v1/sessions", body).ok();
     assert!(!made.text().contains("mine"), "{}", made.text());
     assert_eq!((&made["metadata"], &made["title"]), (&json!({}), &json!(null)));

@@ -59,6 +59,7 @@ fn what_is_not_there_is_404_and_a_wrong_method_405() {
         "/v1/environments/",
         "/v1/environment",
         "/v2/environments",
+        "/prefix/v1/environments",
         "/v1/environments/e/work/w/x",
         "/v1/environments//work",
         "/v1/sessions/s/events",
@@ -104,7 +105,7 @@ fn a_body_that_is_too_large_is_413_and_the_next_request_is_served() {
     let emulator = Emulator::start();
     let body = format!(r#"{{"name":"{}"}}"#, "x".repeat(8 << 20));
     let answer = emulator.call("POST", "/v1/environments", Some(body.as_bytes()));
-    answer.refused(413, "request_too_large", "");
+    answer.refused(413, "invalid_request_error", "");
     emulator.get("/v1/environments").ok();
     let large = "y".repeat(7 << 20);
     let made = emulator.post("/v1/environments", json!({"name": large})).ok();
@@ -149,6 +150,13 @@ fn what_is_not_http_harms_nobody() {
         emulator.get("/_emulator/health").ok();
     }
     until("all are closed", || emulator.get("/_emulator/connections").ok()["open"] == 1);
+}
+
+#[test]
+fn an_upgrade_to_http_2_is_declined() {
+    let emulator = Emulator::start();
+    let upgrade = [VERSION, BETA, KEY, ("connection", "upgrade, http2-settings"), ("upgrade", "h2c"), ("http2-settings", "")];
+    emulator.connect().call("GET", "/v1/environments", &upgrade, None).unwrap().ok();
 }
 
 #[test]

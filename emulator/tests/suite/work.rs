@@ -50,6 +50,7 @@ fn an_item_shows_each_step_of_its_life() {
         "environment_id",
         "latest_heartbeat_at",
         "metadata",
+        "secret",
         "started_at",
         "state",
         "stop_requested_at",
@@ -80,6 +81,19 @@ fn an_item_shows_each_step_of_its_life() {
     assert_eq!(set(&stopped.body).last(), Some(&"stopped_at"));
     assert_eq!(stopped["stop_requested_at"], stopping["stop_requested_at"]);
     queue.stop(&id, json!({})).refused(409, "conflict_error", "");
+}
+
+#[test]
+fn outside_of_a_poll_the_secret_is_null() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    let id = queue.enqueue();
+    let updated = emulator.post(&format!("{}/{id}", queue.path), json!({"metadata": {}}));
+    let listed = queue.worker.get(&queue.path).ok()["data"][0].clone();
+    let (acknowledged, stopped) = (queue.ack(&id), queue.stop(&id, json!({})));
+    for item in [updated.ok().body, listed, acknowledged.ok().body, stopped.ok().body, queue.item(&id).body] {
+        assert_eq!(item.get("secret"), Some(&Value::Null), "{item}");
+    }
 }
 
 #[test]

@@ -162,9 +162,9 @@ enum Failure {
 impl Failure {
     fn into_error(self) -> Error {
         match self {
-            Failure::Connect(cause) => Error::new(Status::Connection, format!("could not connect: {cause}")),
+            Failure::Connect(cause) => Error::new(Status::Connection, format!("could not connect to {cause}")),
             Failure::Unanswered(cause) | Failure::Stale(cause) => {
-                Error::new(Status::Connection, format!("the connection failed before an answer came: {cause}"))
+                Error::new(Status::Connection, format!("the connection failed before an answer came from {cause}"))
             }
             Failure::CutShort(response, cause) => {
                 response.error(format!("the server reported success but its answer was cut short: {cause}"))
@@ -187,7 +187,7 @@ async fn attempt(http: &reqwest::Client, request: &Request, url: &Url) -> Result
             () if error.is_request() && !transport::dialled() => Failure::Stale,
             () => Failure::Unanswered,
         };
-        failure(transport::chain(&error.without_url()))
+        failure(format!("{}: {}", url.authority(), transport::causes(&error)))
     })?;
     let mut response =
         Response { status: incoming.status().as_u16(), headers: std::mem::take(incoming.headers_mut()), body: Vec::new() };
@@ -203,7 +203,7 @@ async fn attempt(http: &reqwest::Client, request: &Request, url: &Url) -> Result
             // What came of an error's body is enough to tell it.
             _ if !response.is_success() => return Ok(response),
             Ok(Some(_)) => return Err(Failure::TooLarge(response, request.max_response_bytes)),
-            Err(error) => return Err(Failure::CutShort(response, transport::chain(&error.without_url()))),
+            Err(error) => return Err(Failure::CutShort(response, transport::causes(&error))),
         }
     }
 }

@@ -44,7 +44,9 @@ pub fn build(connection: &Connection) -> Result<reqwest::Client> {
         None if connection.loopback => builder = builder.no_proxy(),
         None => {}
     }
-    builder.build().map_err(|e| Error::config("config_json", format_args!("does not make a client: {}", chain(&e.without_url()))))
+    builder
+        .build()
+        .map_err(|e| Error::config("config_json", format_args!("does not make a client: {}", causes(&e.without_url()))))
 }
 
 /// TLS with ring, the bundled roots, and those that the configuration and the environment add.
@@ -93,18 +95,17 @@ fn certificates(path: &Path) -> std::result::Result<Vec<CertificateDer<'static>>
     CertificateDer::pem_file_iter(path)?.collect()
 }
 
-/// An error with its causes, each said once.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
+/// What went wrong below HTTP: the causes of an error without the two topmost, which only say that a request failed.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let all: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(|error| error.to_string()).collect();
+    let mut said: Vec<&str> = Vec::new();
+    for cause in &all[all.len().saturating_sub(1).min(2)..] {
+        // Some errors repeat their cause in their own text.
+        if !said.iter().any(|earlier| earlier.contains(cause.as_str())) {
+            said.push(cause);
         }
-        source = cause.source();
     }
-    text
+    said.join(": ")
 }
 
 tokio::task_local! {

@@ -74,7 +74,7 @@ install: build ## install the library and its header under PREFIX (DESTDIR in fr
 
 venv: $(VENV)/.stamp
 $(VENV)/.stamp: tests/requirements.txt
-	@scripts/need.sh python3
+	@scripts/need.sh python3 venv
 	@echo "== installing the Python packages that tests and lint use"
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt

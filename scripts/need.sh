@@ -7,7 +7,7 @@ package_of() {
         cc) echo gcc libc6-dev ;;
         c++) echo g++ ;;
         clang) echo clang ;;
-        python3) echo python3 python3-venv ;;
+        python3 | venv) echo python3 python3-venv ;;
         node) echo nodejs ;;
         curl-config) echo libcurl4-openssl-dev ;;
         cargo) echo "" ;; # Debian's is too old
@@ -15,9 +15,16 @@ package_of() {
     esac
 }
 
+present() {
+    case $1 in
+        venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;; # a module, which Debian packages apart
+        *) command -v "$1" >/dev/null ;;
+    esac
+}
+
 missing=() packages=() by_hand=()
 for command in "$@"; do
-    command -v "$command" >/dev/null && continue
+    present "$command" && continue
     missing+=("$command")
     package=$(package_of "$command")
     if [ -n "$package" ]; then packages+=($package); else by_hand+=("$command"); fi

@@ -65,6 +65,11 @@ class Driver:
         self._errors.close()
         assert (code, said) == (0, b""), f"the driver ended with {code} and said {said!r}"
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
+
     def run(self, *fields: str | None) -> Outcome:
         """Runs one line of the driver's language."""
         assert self._process.stdin is not None and self._process.stdout is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -91,6 +92,18 @@ def test_leaving_in_the_middle_of_calls_neither_hangs_nor_crashes(
 
 def test_loading_is_free_and_unloading_harmless(run_c: Runner, shared_emulator: Emulator) -> None:
     assert run_c(SOURCES / "load.c", str(LIBRARY / "libantenv.so"), shared_emulator.url) == "load: as it should be\n"
+
+
+def test_the_thread_of_the_library_takes_no_signals(driver: Driver, shared_emulator: Emulator) -> None:
+    driver.client(api_key="k", base_url=shared_emulator.url)
+    driver.call("environments.list")
+    tasks = list(Path(f"/proc/{driver.pid}/task").iterdir())
+    ours = [task for task in tasks if (task / "comm").read_text() == "antenv\n"]
+    assert len(ours) == 1 and len(tasks) == 2
+    fields = dict(line.split(":\t", 1) for line in (ours[0] / "status").read_text().splitlines())
+    blocked = int(fields["SigBlk"], 16)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGPIPE):
+        assert blocked >> (number - 1) & 1, number.name
 
 
 def test_the_driver_itself_is_clean_under_valgrind(

@@ -214,8 +214,13 @@ impl<'a> Builder<'a> {
         if id.starts_with(';') || is_dot_segment(id) {
             return Err(Error::argument(name, "must not be a dot segment or begin with `;`"));
         }
-        let encoded: Cow<str> = utf8_percent_encode(id, SEGMENT).into();
-        self.request.path = self.request.path.replacen(&["{", name, "}"].concat(), &encoded, 1);
+        // The parameters come in the path's order, and an encoded one holds no brace: the first brace is this one's.
+        let path = &mut self.request.path;
+        if let Some((start, end)) = path.find('{').zip(path.find('}')) {
+            debug_assert_eq!(&path[start + 1..end], name);
+            let encoded: Cow<str> = utf8_percent_encode(id, SEGMENT).into();
+            path.replace_range(start..=end, &encoded);
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result, Status};
 use once_cell::sync::OnceCell;
+use std::future::poll_fn;
 use std::pin::Pin;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
@@ -52,9 +53,13 @@ fn make() -> Result<Runtime> {
 /// Runs a future on the runtime; its output arrives at the receiver, which learns too if it panicked.
 pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Result<oneshot::Receiver<T>> {
     let (sender, receiver) = oneshot::channel();
-    let task = Box::pin(async move {
-        let _ = sender.send(future.await);
-    });
+    // Not an async block: that would hold the future twice, once as it is captured and once as it is awaited.
+    let (mut future, mut sender) = (Box::pin(future), Some(sender));
+    let task = Box::pin(poll_fn(move |context| {
+        future.as_mut().poll(context).map(|output| {
+            let _ = sender.take().map(|sender| sender.send(output));
+        })
+    }));
     runtime()?.inbox.send(task).map_err(|_| Error::new(Status::Internal, FAULT))?;
     Ok(receiver)
 }

@@ -125,7 +125,8 @@ async fn settle(http: &reqwest::Client, request: &Request, url: &Url) -> (u32, R
         let Ok(outcome) = timeout_at(deadline, transport::noting_dials(attempt(http, request, url))).await else {
             return (attempts + 1, Err(timed_out(request, before)));
         };
-        // A kept connection that the server had just closed: nobody read the request, so it is simply sent on another one.
+        // A kept connection that broke before any answer: almost always the server had just closed it, and the request is simply
+        // sent on another one. (A server that died in the middle of the request looks the same.)
         if stale < MOST_STALE && matches!(outcome, Err(Failure::Stale(_))) {
             stale += 1;
             continue;

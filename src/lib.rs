@@ -3,6 +3,7 @@
 //! | to learn about | read |
 //! |---|---|
 //! | which operations and parameters there are | [`operation`], the table |
+//! | how the JSON that callers give is read | [`json`] |
 //! | how a call becomes an HTTP request | [`request`] |
 //! | how a response becomes JSON or an error | [`response`], [`error`] |
 //! | what is retried, and when | [`retry`] |

@@ -1,5 +1,11 @@
 """Measures the library beside its peers: same machine, same server, same headers, in turn, medians over the rounds.
 
+threads: GETs from many threads, each waiting for its own, beside libcurl's easy interface, against the emulator.
+
+flight: many GETs in flight from one thread, through the completion queue, beside libcurl's multi interface, reqwest,
+hyper-util's pooled client, and hyper alone (the floor: no pool, no retries, no deadlines). These are faster than the
+emulator, which would hide how they differ, so they meet a server that sends the same answer each time (benches/peers).
+
 The server has one core, the client another, so that neither takes the other's time. What counts are the ratios between
 neighbours in one run: absolute figures drift with the machine.
 """
@@ -12,6 +18,8 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -19,23 +27,41 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from emulator import ROOT, TARGET, Emulator
 
 LIBRARY = TARGET / "release"
-PEERS = ("antenv", "libcurl")
+BENCHES = ROOT / "benches"
+PEERS = TARGET / "peers" / "release"
 FIGURES = {"rps": "requests/s", "cpu_us": "CPU µs/request", "p50_us": "p50 µs", "p99_us": "p99 µs", "rss_kb": "RSS KB"}
 
 
-def compile_get(peer: str) -> Path:
-    program = TARGET / "benches" / f"get-{peer}"
+def compile_c(source: str, peer: str) -> Path:
+    program = TARGET / "benches" / f"{source}-{peer}"
     program.parent.mkdir(parents=True, exist_ok=True)
     libraries = {"antenv": [f"-L{LIBRARY}", "-lantenv", f"-Wl,-rpath,{LIBRARY}"], "libcurl": ["-DUSE_CURL", "-lcurl"]}
     command = ["cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}"]
-    command += [str(ROOT / "benches" / "get.c"), "-o", str(program), *libraries[peer], "-pthread"]
+    command += [str(BENCHES / f"{source}.c"), "-o", str(program), *libraries[peer], "-pthread"]
     subprocess.run(command, check=True)
     return program
 
 
-def measure(program: Path, url: str, identifier: str, threads: int, seconds: float) -> dict[str, float]:
-    command = [str(program), url, identifier, str(threads), str(seconds)]
-    figures: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def build_peers() -> dict[str, Path]:
+    manifest = str(BENCHES / "peers" / "Cargo.toml")
+    command = [os.environ.get("CARGO", "cargo"), "build", "--release", "--locked", "--manifest-path", manifest]
+    subprocess.run([*command, "--target-dir", str(TARGET / "peers")], check=True)
+    return {"reqwest": PEERS / "reqwest", "hyper-util": PEERS / "pooled", "hyper": PEERS / "hyper"}
+
+
+@contextmanager
+def canned_server() -> Iterator[str]:
+    with subprocess.Popen([str(PEERS / "server")], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def measure(program: Path, url: str, identifier: str, load: int, seconds: float) -> dict[str, float]:
+    command = [str(program), url, identifier, str(load), str(seconds)]
+    figures: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return figures
 
 
@@ -44,31 +70,50 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="how often each is measured")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each measurement lasts")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 16], help="numbers of calling threads")
+    parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 16, 64, 256], help="numbers of calls in flight")
+    parser.add_argument("--only", choices=["threads", "flight"], help="one of the two measurements")
     parser.add_argument("--unpinned", action="store_true", help="let the system place server and client")
     options = parser.parse_args()
-    programs = {peer: compile_get(peer) for peer in PEERS}
     cores = sorted(os.sched_getaffinity(0))
-    if not options.unpinned:
-        os.sched_setaffinity(0, {cores[-1]})  # the server inherits this
-    with Emulator("--auth", "any", "--request-log", "0") as emulator:
-        os.sched_setaffinity(0, cores if options.unpinned else {cores[0]})
-        identifier = emulator.create_environment("bench")
-        for threads in options.threads:
-            rounds: dict[str, list[dict[str, float]]] = {peer: [] for peer in PEERS}
-            for _ in range(options.rounds):
-                for peer, figures in rounds.items():
-                    figures.append(measure(programs[peer], emulator.url, identifier, threads, options.seconds))
-            report(threads, rounds)
+    server_cores, client_cores = (cores, cores) if options.unpinned else (cores[-1:], cores[:1])
+
+    def compare(programs: dict[str, Path], url: str, identifier: str, load: int, title: str) -> None:
+        rounds: dict[str, list[dict[str, float]]] = {peer: [] for peer in programs}
+        for _ in range(options.rounds):
+            for peer, program in programs.items():
+                rounds[peer].append(measure(program, url, identifier, load, options.seconds))
+        report(f"GET an environment, {title}, medians of {options.rounds}", rounds)
+
+    if options.only != "flight":
+        programs = {peer: compile_c("get", peer) for peer in ("antenv", "libcurl")}
+        os.sched_setaffinity(0, server_cores)  # the server inherits this
+        with Emulator("--auth", "any", "--request-log", "0") as emulator:
+            os.sched_setaffinity(0, client_cores)
+            identifier = emulator.create_environment("bench")
+            for threads in options.threads:
+                compare(programs, emulator.url, identifier, threads, f"calling threads: {threads}")
+        os.sched_setaffinity(0, cores)
+    if options.only != "threads":
+        ours, curl = compile_c("flight", "antenv"), compile_c("flight", "libcurl")
+        programs = {"antenv": ours, "libcurl multi": curl, **build_peers()}
+        os.sched_setaffinity(0, server_cores)
+        with canned_server() as url:
+            os.sched_setaffinity(0, client_cores)
+            for in_flight in options.in_flight:
+                compare(programs, url, "env_bench", in_flight, f"in flight from one thread: {in_flight}")
 
 
-def report(threads: int, rounds: dict[str, list[dict[str, float]]]) -> None:
-    plural = "s" if threads > 1 else ""
-    print(f"\nGET an environment, {threads} calling thread{plural}, medians of {len(rounds['antenv'])}")
-    print(f"{'':16}" + "".join(f"{peer:>12}" for peer in (*PEERS, "ratio")))
-    for figure, title in FIGURES.items():
-        ours, theirs = ([one[figure] for one in rounds[peer]] for peer in PEERS)
-        ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-        print(f"{title:16}{statistics.median(ours):12.1f}{statistics.median(theirs):12.1f}{ratio:12.2f}")
+def report(title: str, rounds: dict[str, list[dict[str, float]]]) -> None:
+    """Prints the figures of each, then antenv's divided by the others': round by round, and the median of that."""
+    ours, *peers = rounds
+    print(f"\n{title}\n{'':24}" + "".join(f"{peer:>15}" for peer in rounds))
+    for figure, name in FIGURES.items():
+        medians = [statistics.median(one[figure] for one in rounds[peer]) for peer in rounds]
+        print(f"{name:24}" + "".join(f"{median:15.1f}" for median in medians))
+    for figure, name in FIGURES.items():
+        pairs = [zip(rounds[ours], rounds[peer], strict=True) for peer in peers]
+        ratios = [statistics.median(our[figure] / their[figure] for our, their in pair) for pair in pairs]
+        print(f"{f'{name}: ratio':24}{'':15}" + "".join(f"{ratio:15.2f}" for ratio in ratios), flush=True)
 
 
 if __name__ == "__main__":

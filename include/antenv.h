@@ -47,6 +47,7 @@
 #ifndef ANTENV_H
 #define ANTENV_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /**
@@ -108,6 +109,10 @@ enum antenv_status
      * A fault in the library itself. Please report it.
      */
     ANTENV_INTERNAL = 11,
+    /**
+     * A signal handler ran in the thread that waited. Nothing is lost: call again to go on waiting.
+     */
+    ANTENV_INTERRUPTED = 12,
     /**
      * HTTP 400: the API refused the request.
      */
@@ -182,6 +187,34 @@ typedef struct antenv_client antenv_client;
  * A pager: the items of a list, one at a time, over all its pages.
  */
 typedef struct antenv_pager antenv_pager;
+
+/**
+ * A completion queue: calls are submitted to it without waiting, and their outcomes collected from it.
+ */
+typedef struct antenv_queue antenv_queue;
+
+/**
+ * A call that was submitted, for cancelling it.
+ */
+typedef struct antenv_ticket antenv_ticket;
+
+/**
+ * The outcome of a call that was submitted.
+ */
+typedef struct {
+    /**
+     * The tag given with the call.
+     */
+    uint64_t tag;
+    /**
+     * ANTENV_OK, or why the call failed.
+     */
+    antenv_status status;
+    /**
+     * The result on ANTENV_OK, else the error object; free it with antenv_string_free.
+     */
+    char *json;
+} antenv_completion;
 
 #ifdef __cplusplus
 extern "C" {
@@ -290,6 +323,31 @@ antenv_status antenv_client_derive(antenv_client *client,
  * Errors: ANTENV_INVALID_HANDLE. Does not block.
  */
 antenv_status antenv_client_free(antenv_client *client);
+
+/**
+ * What a client, and those that share its connections, did so far in this process.
+ *
+ * `client`: the client.
+ *
+ * `out_json`: receives the counts, to be freed with antenv_string_free:
+ *
+ * | member             | holds                                                                                            |
+ * |--------------------|--------------------------------------------------------------------------------------------------|
+ * | calls              | {"started", "succeeded", "failed", "in_flight"}                                                   |
+ * | attempts           | requests made, retries included                                                                  |
+ * | retries            | by reason: "connect", "unanswered", "cut_short", "stale_connection", "request_timeout", "conflict", "rate_limited", "overloaded", "server_error", "asked" |
+ * | failures           | failed calls by the name of their status                                                         |
+ * | connections_opened | attempts to connect                                                                              |
+ * | bytes              | {"sent", "received"}: bodies, without headers and encryption                                     |
+ * | latency_us         | by operation ("request" for other endpoints): {"count", "sum", "max", "buckets":[[below, count]]} in microseconds, retries included; without calls that were cancelled |
+ *
+ * Members that would be 0 are left out of `retries`, `failures` and `buckets`. Bucket bounds are the same everywhere: histograms of
+ * several clients or processes are merged by adding the counts up.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT. Does not block.
+ */
+antenv_status antenv_client_stats(antenv_client *client,
+                                  char **out_json);
 
 /**
  * ---- Environments ---------------------------------------------------------------------------------------------------------
@@ -691,6 +749,194 @@ antenv_status antenv_pager_next(antenv_pager *pager, char **out_json);
  * Errors: ANTENV_INVALID_HANDLE. Does not block.
  */
 antenv_status antenv_pager_free(antenv_pager *pager);
+
+/**
+ * ---- Many calls from one thread -------------------------------------------------------------------------------------------
+ *
+ * Makes a completion queue. Any number of calls may be in flight through it; they take no threads.
+ *
+ * `out`: receives the queue; free it with antenv_queue_free. NULL on failure.
+ *
+ * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ *
+ * Errors: ANTENV_INVALID_ARGUMENT, ANTENV_INTERNAL (no file descriptor left). Does not block.
+ *
+ *     antenv_submit(client, queue, "environments.list", NULL, 42, NULL, &error);
+ *     while (antenv_queue_next(queue, -1, &done) == ANTENV_INTERRUPTED) {}
+ *     printf("%llu: %s\n", (unsigned long long)done.tag, done.json);
+ *     antenv_string_free(done.json);
+ */
+antenv_status antenv_queue_new(antenv_queue **out, char **out_error);
+
+/**
+ * The file descriptor to watch with poll, epoll, kqueue, asyncio or libuv: readable exactly while a completion waits in the queue.
+ * Do not read, write or close it: antenv_queue_next does what is needed, and it closes with the queue.
+ *
+ * `queue`: the queue.
+ *
+ * Returns the descriptor, or -1 when the handle is not valid (and on systems without such descriptors). In a forked child the queue
+ * has another one: ask again. Does not block.
+ */
+int antenv_queue_fd(antenv_queue *queue);
+
+/**
+ * Begins a call of any operation, without waiting for it: exactly one completion with `tag` will come to the queue.
+ *
+ * `client`: the client; it may be freed while the call is in flight.
+ *
+ * `queue`: where the completion goes.
+ *
+ * `operation`, `params_json`: as for antenv_call. They are checked here: what is not acceptable is refused, nothing is sent and no
+ * completion comes.
+ *
+ * `tag`: any number; it comes back with the completion.
+ *
+ * `out_ticket`: receives a ticket for cancelling the call, to be freed with antenv_ticket_free; NULL when none is wanted.
+ *
+ * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED (the queue was freed, or the library is being shut down),
+ * ANTENV_INTERNAL. Does not block. Each call in flight over HTTP/1.1 has a connection of its own, which takes a file descriptor.
+ *
+ *     antenv_submit(client, queue, "work.poll", "{\"environment_id\":\"env_...\",\"block_ms\":999}", 7, &ticket, &error);
+ */
+antenv_status antenv_submit(antenv_client *client,
+                            antenv_queue *queue,
+                            const char *operation,
+                            const char *params_json,
+                            uint64_t tag,
+                            antenv_ticket **out_ticket,
+                            char **out_error);
+
+/**
+ * Begins a request to any other endpoint, without waiting for it: exactly one completion with `tag` will come to the queue.
+ *
+ * `method`, `path`, `params_json`: as for antenv_request.
+ *
+ * The others, errors and blocking: as for antenv_submit.
+ */
+antenv_status antenv_submit_request(antenv_client *client,
+                                    antenv_queue *queue,
+                                    const char *method,
+                                    const char *path,
+                                    const char *params_json,
+                                    uint64_t tag,
+                                    antenv_ticket **out_ticket,
+                                    char **out_error);
+
+/**
+ * Takes the next completion, waiting for one if there is none.
+ *
+ * `queue`: the queue. Threads may share it: each completion goes to one of them.
+ *
+ * `timeout_ms`: how long to wait: 0 not at all, -1 for ever.
+ *
+ * `out`: receives the completion; free its `json` with antenv_string_free. All zero when there is none.
+ *
+ * Returns ANTENV_OK when there is one, whatever its own status; ANTENV_TIMEOUT; ANTENV_INTERRUPTED when a signal handler ran in this
+ * thread (call again to go on waiting); ANTENV_CLOSED when the queue was freed meanwhile; ANTENV_INVALID_HANDLE;
+ * ANTENV_INVALID_ARGUMENT. Blocks, `timeout_ms` at most.
+ */
+antenv_status antenv_queue_next(antenv_queue *queue,
+                                int64_t timeout_ms,
+                                antenv_completion *out);
+
+/**
+ * Takes as many completions as there are, up to `capacity`, waiting until there is at least one.
+ *
+ * `out`: an array of `capacity` completions, 1 or more. The first is cleared at once, the others only written when filled.
+ *
+ * `count`: receives how many were filled in: 0 unless ANTENV_OK is returned.
+ *
+ * The others, what is returned, and blocking: as for antenv_queue_next.
+ */
+antenv_status antenv_queue_next_many(antenv_queue *queue,
+                                     int64_t timeout_ms,
+                                     antenv_completion *out,
+                                     size_t capacity,
+                                     size_t *count);
+
+/**
+ * Frees a queue: cancels what is in flight through it, drops the completions that wait, and wakes those who wait for one with
+ * ANTENV_CLOSED.
+ *
+ * `queue`: the queue. Freeing one twice, or NULL, is harmless.
+ *
+ * Errors: ANTENV_INVALID_HANDLE. Does not block.
+ */
+antenv_status antenv_queue_free(antenv_queue *queue);
+
+/**
+ * Cancels a call: its request is dropped, and its completion comes at once with ANTENV_CANCELLED; or with the result, if that had
+ * arrived already. Cancelling twice, or when the call has ended, changes nothing.
+ *
+ * `ticket`: the ticket.
+ *
+ * Errors: ANTENV_INVALID_HANDLE. Does not block. Any thread may cancel, also before the call was begun in earnest.
+ */
+antenv_status antenv_ticket_cancel(antenv_ticket *ticket);
+
+/**
+ * Frees a ticket. The call goes on, and its completion comes.
+ *
+ * `ticket`: the ticket. Freeing one twice, or NULL, is harmless.
+ *
+ * Errors: ANTENV_INVALID_HANDLE. Does not block.
+ */
+antenv_status antenv_ticket_free(antenv_ticket *ticket);
+
+/**
+ * ---- Log ------------------------------------------------------------------------------------------------------------------
+ *
+ * Sends the library's log records to a queue, where they arrive as completions with status ANTENV_OK and a JSON object each:
+ * {"time":"2026-11-23T10:20:30.123456Z", "level":"info", "target":"antenv::client", "message":"retrying", "fields":{...}}.
+ * No record ever holds a secret.
+ *
+ * `queue`: the queue; one of its own is best. It holds 1024 records at most: when it is read too slowly the oldest are lost, and a
+ * record with the target "antenv::log" and the field `lost` tells how many. Subscribing again replaces the filter and the tag.
+ *
+ * `filter`: `off`, `error`, `warn`, `info`, `debug` or `trace`; or such a level for a part of the library, as in
+ * "antenv::client=debug"; or several of these with commas between, of which the most specific decides. "off" ends the
+ * subscription, and so does freeing the queue.
+ *
+ * `tag`: comes with each record, to tell it from completions of calls.
+ *
+ * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT (the filter), ANTENV_CLOSED. Does not block.
+ *
+ * | level | target            | message, and fields                                                                          |
+ * |-------|-------------------|----------------------------------------------------------------------------------------------|
+ * | info  | antenv::client    | "retrying": operation, attempt, reason, http_status, why, wait_ms                            |
+ * | debug | antenv::client    | "call done": operation, status, attempts, elapsed_ms                                         |
+ * | debug | antenv::runtime   | "started", "ended" (the library's thread)                                                    |
+ * | trace | antenv::client    | "a kept connection was closed": operation                                                    |
+ * | trace | antenv::transport | "connecting": host                                                                           |
+ *
+ *     antenv_log_subscribe(log_queue, "info", 0, NULL);
+ */
+antenv_status antenv_log_subscribe(antenv_queue *queue,
+                                   const char *filter,
+                                   uint64_t tag,
+                                   char **out_error);
+
+/**
+ * ---- The process ----------------------------------------------------------------------------------------------------------
+ *
+ * Shuts the library's machinery down: refuses new calls, waits for those in flight, cancels what is left when the time is up
+ * (those calls end with ANTENV_CANCELLED), closes all connections and ends the library's thread. Nothing has to call this: leaving
+ * the process is fine at any time. It is for hosts that must not leave a thread or a socket behind, such as before `exec`, before
+ * measuring leaks, or when a plugin is unloaded.
+ *
+ * `timeout_ms`: how long to wait for calls in flight: 0 cancels them at once, -1 waits for as long as they take.
+ *
+ * Returns ANTENV_OK; ANTENV_TIMEOUT when calls had to be cancelled (the library is shut down nevertheless);
+ * ANTENV_INVALID_ARGUMENT. Blocks, for little longer than `timeout_ms`. While it does, new calls end with ANTENV_CLOSED; a second
+ * thread that shuts down too waits as well, and the shorter time counts. Shutting down again does nothing.
+ *
+ * Handles stay what they are: a later call starts afresh, and completions that wait in queues can still be collected.
+ */
+antenv_status antenv_shutdown(int64_t timeout_ms);
 
 #ifdef __cplusplus
 }  // extern "C"

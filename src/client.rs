@@ -7,22 +7,31 @@
 //! runtime                      └─ attempt ─ retry? ─ wait ─ … ─────┘
 //! ```
 
-use crate::config::{self, Defaults};
+use crate::config::{self, Connection, Defaults};
+use crate::credential::Redactor;
 use crate::error::{Error, Result, Status};
+use crate::fork::{Lock, Owned};
+use crate::log::{self, Level};
 use crate::operation::{self, OPERATIONS, Operation};
 use crate::request::{self, Request};
 use crate::response::Response;
-use crate::{retry, runtime, transport};
-use reqwest::Url;
+use crate::retry;
+use crate::runtime::{self, Cancel, Runtime};
+use crate::stats::{CallUnderWay, Retry, Stats};
+use crate::transport::{Failure, Http, Tls};
+use http::Uri;
+use serde_json::json;
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// How many kept connections in a row may turn out to be closed before that counts as a failure like any other.
 const MOST_STALE: u32 = 8;
 
-/// How much memory is set aside for an answer before it comes.
-const MOST_RESERVED: u64 = 1 << 20;
+/// What the records here are filed under.
+const LOG: &str = "antenv::client";
 
 /// A client of the API. Cheap to clone; clones and derived clients share one connection pool.
 ///
@@ -33,10 +42,18 @@ pub struct Client {
     defaults: Arc<Defaults>,
 }
 
-#[derive(Debug)]
+/// What clients that are derived from one another share.
 struct Pool {
-    base_url: Url,
-    http: reqwest::Client,
+    connection: Connection,
+    tls: Tls,
+    live: Lock<Option<Owned<Arc<Live>>>>,
+}
+
+/// The part of a pool that serves one runtime: it is made anew after the library was shut down, and in a forked child.
+struct Live {
+    runtime: Arc<Runtime>,
+    http: Http,
+    stats: Arc<Stats>,
 }
 
 /// A call whose exchange is over, to be judged by [`Client::judge`].
@@ -50,10 +67,11 @@ impl Client {
     /// Makes a client from a JSON configuration (`None`: from the environment alone). No connection is made yet.
     pub fn new(config_json: Option<&str>) -> Result<Client> {
         let (connection, defaults) = config::read(config_json.unwrap_or("{}"), &config::process_environment)?;
-        // Should it not start, now is the time to say so.
-        runtime::start()?;
-        let http = transport::build(&connection)?;
-        Ok(Client { pool: Arc::new(Pool { base_url: connection.base_url, http }), defaults: Arc::new(defaults) })
+        let tls = Tls::new(&connection)?;
+        let client = Client { pool: Arc::new(Pool { connection, tls, live: Lock::default() }), defaults: Arc::new(defaults) };
+        // Should the runtime not start, or the configuration not make a pool, now is the time to say so.
+        client.pool.live()?;
+        Ok(client)
     }
 
     /// Makes a client with other defaults that shares this one's connections.
@@ -68,43 +86,110 @@ impl Client {
     }
 
     /// Calls an operation, its path parameters in `ids`, the others in `params_json`; blocks until it is done.
-    pub fn call_with(&self, operation: &Operation, ids: &[(&str, &str)], params_json: Option<&str>) -> Result<String> {
+    pub fn call_with(&self, operation: &'static Operation, ids: &[(&str, &str)], params_json: Option<&str>) -> Result<String> {
         self.send(request::operation(operation, ids, params_json, &self.defaults)?)
     }
 
     /// Makes a request to any other endpoint; blocks until it is done.
     pub fn request(&self, method: &str, path: &str, params_json: Option<&str>) -> Result<String> {
-        self.send(request::free_form(method, path, params_json, &self.defaults)?)
+        self.send(self.prepare_request(method, path, params_json)?)
     }
 
-    /// Builds a call without making it.
-    pub fn prepare(&self, operation: &Operation, params_json: Option<&str>) -> Result<Request> {
+    /// Builds a call of an operation without making it.
+    pub fn prepare(&self, operation: &'static Operation, params_json: Option<&str>) -> Result<Request> {
         request::operation(operation, &[], params_json, &self.defaults)
     }
 
+    /// Builds a request to any other endpoint without making it.
+    pub fn prepare_request(&self, method: &str, path: &str, params_json: Option<&str>) -> Result<Request> {
+        request::free_form(method, path, params_json, &self.defaults)
+    }
+
     fn send(&self, request: Request) -> Result<String> {
-        self.judge(runtime::wait(runtime::spawn(self.exchange(request))?)?)
+        self.judge(runtime::wait(self.start_awaited(request)?))
+    }
+
+    /// Begins a call. The outcome, to be judged, arrives at the receiver; dropping that does not end the call.
+    pub fn start_awaited(&self, request: Request) -> Result<oneshot::Receiver<Result<Exchanged>>> {
+        let live = self.pool.live()?;
+        let exchange = self.exchange(&live, request)?;
+        Ok(live.runtime.spawn_awaited(exchange))
+    }
+
+    /// Begins a call that can be cancelled. `done` gets the outcome, to be judged, exactly once; an error: it has not begun.
+    pub fn start(
+        &self,
+        request: Request,
+        cancel: Arc<Cancel>,
+        done: impl FnOnce(Result<Exchanged>) + Send + 'static,
+    ) -> Result<()> {
+        let live = self.pool.live()?;
+        let exchange = self.exchange(&live, request)?;
+        live.runtime.spawn(exchange, Some(cancel), done);
+        Ok(())
     }
 
     /// The exchange of a call, to be run on the runtime.
-    pub fn exchange(&self, request: Request) -> impl Future<Output = Exchanged> + Send + use<> {
-        let url = request.url(&self.pool.base_url);
-        let pool = self.pool.clone();
-        async move {
-            let (attempts, outcome) = settle(&pool.http, &request, &url).await;
+    fn exchange(&self, live: &Arc<Live>, request: Request) -> Result<impl Future<Output = Exchanged> + Send + use<>> {
+        let uri = request.uri(&self.pool.connection.base_url)?;
+        let call = live.stats.begin(request.operation);
+        let (live, defaults) = (live.clone(), self.defaults.clone());
+        Ok(async move {
+            let (attempts, outcome) = settle(&live.http, &request, &uri, &call, &defaults).await;
+            let status = match &outcome {
+                Ok(response) if response.is_success() => Status::Ok,
+                Ok(response) => Status::from_http(response.status),
+                Err(error) => error.status(),
+            };
+            log::record(Level::Debug, LOG, "call done", || {
+                json!({"operation": call.operation_name(), "status": status.name(), "attempts": attempts,
+                       "elapsed_ms": call.elapsed().as_secs_f64() * 1e3})
+            });
+            call.end(status);
             Exchanged { request, attempts, outcome }
-        }
+        })
     }
 
-    /// What came of an exchange. Reading a large answer takes a while, so this is for the caller's thread.
-    pub fn judge(&self, exchanged: Exchanged) -> Result<String> {
-        let Exchanged { request, attempts, outcome } = exchanged;
+    /// What came of a call. Reading a large answer takes a while, so this is for the caller's thread.
+    pub fn judge(&self, outcome: Result<Exchanged>) -> Result<String> {
+        let Exchanged { request, attempts, outcome } = outcome?;
+        let was_answered = outcome.as_ref().is_ok_and(Response::is_success);
         let result = outcome.and_then(|response| response.into_result(&request, attempts));
         result.map_err(|error| {
-            let mut redactor = self.defaults.redactor.clone();
-            redactor.add_headers(&request.headers);
-            error.with_attempts(attempts).redact(&redactor)
+            if let Some(live) = self.pool.live.lock().as_ref().and_then(Owned::get).filter(|_| was_answered) {
+                live.stats.failure(error.status());
+            }
+            error.with_attempts(attempts).redact(&redactor(&self.defaults, &request))
         })
+    }
+
+    /// What this client, and those that share its connections, did so far in this process: a JSON object.
+    pub fn stats(&self) -> String {
+        let stats = self.pool.live.lock().as_ref().and_then(Owned::get).map(|live| live.stats.clone());
+        stats.unwrap_or_default().to_json()
+    }
+}
+
+impl Pool {
+    /// What serves the present runtime.
+    fn live(&self) -> Result<Arc<Live>> {
+        let mut live = self.live.lock();
+        let known = live.as_ref().and_then(Owned::get);
+        if let Some(known) = known.filter(|live| live.runtime.is_open()) {
+            return Ok(known.clone());
+        }
+        let stats = known.map(|live| live.stats.clone()).unwrap_or_default();
+        let runtime = runtime::current()?;
+        let http = Http::new(&self.connection, &self.tls, stats.clone())?;
+        let fresh = Arc::new(Live { runtime, http, stats });
+        *live = Some(Owned::new(fresh.clone()));
+        Ok(fresh)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("connection", &self.connection).finish_non_exhaustive()
     }
 }
 
@@ -116,96 +201,54 @@ pub fn find(name: &str) -> Result<&'static Operation> {
     })
 }
 
+/// What must not show in anything that is said of a call.
+fn redactor(defaults: &Defaults, request: &Request) -> Redactor {
+    let mut redactor = defaults.redactor.clone();
+    redactor.add_headers(&request.headers);
+    redactor
+}
+
 /// Makes attempts until one settles the call, the retries are used up, or the time is. Beside the outcome: how many were made.
-async fn settle(http: &reqwest::Client, request: &Request, url: &Url) -> (u32, Result<Response>) {
+async fn settle(http: &Http, request: &Request, uri: &Uri, call: &CallUnderWay, defaults: &Defaults) -> (u32, Result<Response>) {
     let deadline = Instant::now() + request.timeout;
     let (mut attempts, mut stale) = (0, 0);
     let mut before: Option<Result<Response, Failure>> = None;
     loop {
-        let Ok(outcome) = timeout_at(deadline, transport::noting_dials(attempt(http, request, url))).await else {
+        call.stats().attempt(request.body.as_ref().map_or(0, |body| body.len()));
+        let Ok(outcome) = timeout_at(deadline, http.attempt(request, uri)).await else {
             return (attempts + 1, Err(timed_out(request, before)));
         };
         // A kept connection that broke before any answer: almost always the server had just closed it, and the request is simply
         // sent on another one. (A server that died in the middle of the request looks the same.)
         if stale < MOST_STALE && matches!(outcome, Err(Failure::Stale(_))) {
             stale += 1;
+            call.stats().retry(Retry::Stale);
+            log::record(Level::Trace, LOG, "a kept connection was closed", || json!({"operation": call.operation_name()}));
             continue;
         }
         attempts += 1;
-        let headers = match &outcome {
-            Ok(response) if retry::wanted(response.status, &response.headers) => Some(&response.headers),
-            Err(Failure::Connect(_) | Failure::Unanswered(_) | Failure::Stale(_) | Failure::CutShort(..)) => None,
+        let (reason, headers) = match &outcome {
+            Ok(response) if retry::wanted(response.status, &response.headers) => {
+                (Retry::from_http(response.status), Some(&response.headers))
+            }
+            Err(Failure::Connect(_)) => (Retry::Connect, None),
+            Err(Failure::Unanswered(_) | Failure::Stale(_)) => (Retry::Unanswered, None),
+            Err(Failure::CutShort(..)) => (Retry::CutShort, None),
             Ok(_) | Err(Failure::TooLarge(..)) => return (attempts, outcome.map_err(Failure::into_error)),
         };
         let wait = retry::delay(attempts - 1, headers, SystemTime::now(), fastrand::f64());
         if attempts > request.max_retries || wait >= deadline.saturating_duration_since(Instant::now()) {
             return (attempts, outcome.map_err(Failure::into_error));
         }
+        call.stats().retry(reason);
+        log::record(Level::Info, LOG, "retrying", || {
+            let mut why = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            redactor(defaults, request).text(&mut why);
+            json!({"operation": call.operation_name(), "attempt": attempts, "reason": reason.name(), "why": why,
+                   "http_status": outcome.as_ref().ok().map(|response| response.status), "wait_ms": wait.as_secs_f64() * 1e3})
+        });
         before = Some(outcome);
         sleep(wait).await;
-    }
-}
-
-/// Why an attempt brought no response.
-enum Failure {
-    /// No connection could be made.
-    Connect(String),
-    /// The connection broke, or spoke no HTTP, before the response began.
-    Unanswered(String),
-    /// The same with a connection that was kept from an earlier call.
-    Stale(String),
-    /// The connection broke within the body of a success.
-    CutShort(Response, String),
-    /// The body of a success is larger than the bound.
-    TooLarge(Response, usize),
-}
-
-impl Failure {
-    fn into_error(self) -> Error {
-        match self {
-            Failure::Connect(cause) => Error::new(Status::Connection, format!("could not connect to {cause}")),
-            Failure::Unanswered(cause) | Failure::Stale(cause) => {
-                Error::new(Status::Connection, format!("the connection failed before an answer came from {cause}"))
-            }
-            Failure::CutShort(response, cause) => {
-                response.error(format!("the server reported success but its answer was cut short: {cause}"))
-            }
-            Failure::TooLarge(response, bound) => {
-                response.error(format!("the server's answer is larger than `max_response_bytes` ({bound})"))
-            }
-        }
-    }
-}
-
-/// One request and its response.
-async fn attempt(http: &reqwest::Client, request: &Request, url: &Url) -> Result<Response, Failure> {
-    let mut outgoing = reqwest::Request::new(request.method.clone(), url.clone());
-    *outgoing.headers_mut() = request.headers.clone();
-    *outgoing.body_mut() = request.body.clone().map(Into::into);
-    let mut incoming = http.execute(outgoing).await.map_err(|error| {
-        let failure = match () {
-            () if error.is_connect() => Failure::Connect,
-            () if error.is_request() && !transport::dialled() => Failure::Stale,
-            () => Failure::Unanswered,
-        };
-        failure(format!("{}: {}", url.authority(), transport::causes(&error)))
-    })?;
-    let mut response =
-        Response { status: incoming.status().as_u16(), headers: std::mem::take(incoming.headers_mut()), body: Vec::new() };
-    // No more than is likely to come, whatever the server announces; and one byte for the terminator that C wants.
-    let announced = incoming.content_length().unwrap_or(0).min(MOST_RESERVED);
-    response.body.reserve_exact(announced as usize + 1);
-    loop {
-        match incoming.chunk().await {
-            Ok(Some(chunk)) if response.body.len() + chunk.len() <= request.max_response_bytes => {
-                response.body.extend_from_slice(&chunk)
-            }
-            Ok(None) => return Ok(response),
-            // What came of an error's body is enough to tell it.
-            _ if !response.is_success() => return Ok(response),
-            Ok(Some(_)) => return Err(Failure::TooLarge(response, request.max_response_bytes)),
-            Err(error) => return Err(Failure::CutShort(response, transport::causes(&error))),
-        }
     }
 }
 
@@ -214,7 +257,7 @@ fn timed_out(request: &Request, before: Option<Result<Response, Failure>>) -> Er
     let clue = match before {
         None => String::new(),
         Some(Ok(response)) => format!("; the attempt before was answered with HTTP {}", response.status),
-        Some(Err(failure)) => format!("; the attempt before failed: {}", failure.into_error()),
+        Some(Err(failure)) => format!("; the attempt before failed: {failure}"),
     };
     Error::new(Status::Timeout, format!("no answer within {} ms{clue}", request.timeout.as_millis()))
 }

@@ -6,10 +6,11 @@
 use crate::credential::{Credentials, Redactor, Secret, X_API_KEY, is_credential};
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
-use reqwest::Url;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::Uri;
+use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use std::path::PathBuf;
 use std::time::Duration;
+use url::Url;
 
 /// How long a wait may be: past this (24 days) a number of milliseconds is surely a mistake.
 pub const LONGEST_MS: i64 = i32::MAX as i64;
@@ -51,7 +52,7 @@ pub enum Http2 {
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// Scheme, host, port and path prefix.
-    pub base_url: Url,
+    pub base_url: Uri,
     /// Whether the host is this machine; then the environment's proxies are left aside.
     pub loopback: bool,
     /// Bounds one attempt to connect.
@@ -163,7 +164,7 @@ impl Connection {
         };
         Ok(Connection {
             loopback: is_loopback(&url),
-            base_url: url,
+            base_url: url.as_str().parse().map_err(|_| Error::config("base_url", "is not a URL that HTTP can use"))?,
             connect_timeout: match object.take("connect_timeout_ms") {
                 Some(value) => milliseconds(&value)?,
                 None => Duration::from_secs(5),
@@ -508,7 +509,7 @@ mod tests {
         }
         assert!(with(r#"{"api_key":"k","base_url":"http://example.com","allow_insecure_http":true}"#, &[]).is_ok());
         let (connection, _) = with(r#"{"api_key":"k"}"#, &[("ANTHROPIC_BASE_URL", "http://127.0.0.1:1/pfx/")]).unwrap();
-        assert_eq!(connection.base_url.as_str(), "http://127.0.0.1:1/pfx/");
+        assert_eq!(connection.base_url, "http://127.0.0.1:1/pfx/");
     }
 
     #[test]

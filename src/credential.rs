@@ -2,7 +2,7 @@
 
 use crate::operation::Accepts;
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use serde_json::value::RawValue;
 use std::fmt;
 use zeroize::Zeroizing;

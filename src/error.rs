@@ -40,6 +40,8 @@ pub enum Status {
     LeaseLost = 10,
     /// A fault in the library itself. Please report it.
     Internal = 11,
+    /// A signal handler ran in the thread that waited. Nothing is lost: call again to go on waiting.
+    Interrupted = 12,
     /// HTTP 400: the API refused the request.
     BadRequest = 100,
     /// HTTP 401: the credential is missing, wrong or expired.
@@ -71,7 +73,8 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Status; 26] = [
+    /// All of them.
+    pub const ALL: [Status; 27] = [
         Status::Ok,
         Status::InvalidArgument,
         Status::InvalidHandle,
@@ -84,6 +87,7 @@ impl Status {
         Status::Closed,
         Status::LeaseLost,
         Status::Internal,
+        Status::Interrupted,
         Status::BadRequest,
         Status::Authentication,
         Status::PaymentRequired,
@@ -140,6 +144,7 @@ impl Status {
             Status::Closed => c"closed",
             Status::LeaseLost => c"lease_lost",
             Status::Internal => c"internal",
+            Status::Interrupted => c"interrupted",
             Status::BadRequest => c"bad_request",
             Status::Authentication => c"authentication",
             Status::PaymentRequired => c"payment_required",
@@ -339,7 +344,7 @@ mod tests {
             assert_eq!(Status::from_code(status as i32), Some(status));
             assert!(names.insert(status.name()), "{} stands twice", status.name());
         }
-        assert_eq!(Status::from_code(12), None);
+        assert_eq!(Status::from_code(99), None);
     }
 
     #[test]

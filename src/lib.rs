@@ -12,9 +12,12 @@
 //! | connections and TLS | [`transport`] |
 //! | the one thread behind it all | [`runtime`] |
 //! | walking through pages | [`pager`] |
+//! | many calls from one thread, cancelling | [`queue`], [`event`] |
+//! | surviving `fork()` | [`fork`] |
+//! | what is counted and logged | [`stats`], [`log`] |
 //! | the C functions | `ffi`, one file per noun |
 //!
-//! Arrows point one way: `ffi -> pager -> client -> everything else`; the core knows nothing of C.
+//! Arrows point one way: `ffi -> {queue, pager} -> client -> everything else`; the core knows nothing of C.
 //!
 //! From Rust:
 //!
@@ -31,15 +34,20 @@ pub mod client;
 pub mod config;
 pub mod credential;
 pub mod error;
+pub mod event;
 #[allow(unsafe_code)]
 mod ffi;
+pub mod fork;
 pub mod json;
+pub mod log;
 pub mod operation;
 pub mod pager;
+pub mod queue;
 pub mod request;
 pub mod response;
 pub mod retry;
 pub mod runtime;
+pub mod stats;
 pub mod transport;
 
 pub use client::Client;

@@ -2,13 +2,14 @@
 
 use crate::client::{Client, Exchanged, find};
 use crate::error::{Error, Result, Status};
+use crate::fork::{Lock, Owned};
 use crate::operation::{OPERATIONS, Operation};
 use crate::request::Request;
 use crate::runtime;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 /// Walks through all the items of a list operation. Threads may share one: each item goes to one of them.
@@ -16,7 +17,9 @@ pub struct Pager {
     client: Client,
     /// The call for the first page, and but for its cursor for every other.
     request: Request,
-    state: Mutex<State>,
+    state: Lock<State>,
+    /// Held by the thread that fetches a page. Others wait for it, in this process; in a forked child it is made anew.
+    turn: Lock<Option<Owned<Arc<Mutex<()>>>>>,
 }
 
 struct State {
@@ -31,10 +34,12 @@ enum Next {
     /// To be asked for; `None`: the first one.
     Wanted(Option<String>),
     /// On its way. The cursor stands by, should it have to be asked for again.
-    OnItsWay(Option<String>, oneshot::Receiver<Exchanged>),
+    OnItsWay(Option<String>, Owned<Arrival>),
     /// There is none.
     End,
 }
+
+type Arrival = oneshot::Receiver<Result<Exchanged>>;
 
 #[derive(Deserialize)]
 struct Page<'a> {
@@ -58,57 +63,69 @@ impl Pager {
             return Err(Error::argument("with_response", "does not go with a pager, which hands out items"));
         }
         let state = State { items: VecDeque::new(), next: Next::Wanted(None), seen: HashSet::new() };
-        Ok(Pager { client: client.clone(), request, state: Mutex::new(state) })
+        Ok(Pager { client: client.clone(), request, state: Lock::new(state), turn: Lock::default() })
     }
 
     /// The next item as the server sent it, `None` at the end; blocks while a page is on its way. After an error the same page is
     /// asked for again by the next call: nothing is skipped.
     pub fn next(&self) -> Result<Option<String>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(item) = self.state.lock().items.pop_front() {
+            return Ok(Some(item));
+        }
+        let turn = self.turn();
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            let mut state = self.state.lock();
             if let Some(item) = state.items.pop_front() {
                 return Ok(Some(item));
             }
-            match std::mem::replace(&mut state.next, Next::End) {
+            let (cursor, arrival) = match std::mem::replace(&mut state.next, Next::End) {
                 Next::End => return Ok(None),
-                Next::Wanted(cursor) => {
-                    state.next = Next::Wanted(cursor.clone());
-                    state.next = self.ask_for(cursor)?;
-                }
-                Next::OnItsWay(cursor, page) => {
-                    let page = runtime::wait(page).and_then(|page| self.client.judge(page));
-                    match page.and_then(|page| self.take_page(&mut state, &page)) {
-                        Ok(next) => state.next = next,
-                        Err(error) => {
-                            state.next = Next::Wanted(cursor);
-                            return Err(error);
-                        }
-                    }
-                }
+                Next::Wanted(cursor) => (cursor, None),
+                Next::OnItsWay(cursor, arrival) => (cursor, arrival.into_inner()),
+            };
+            // Until the page is there, it is still to be had: by the next call after an error, and by a forked child.
+            state.next = Next::Wanted(cursor.clone());
+            drop(state);
+            let arrival = arrival.map_or_else(|| self.ask_for(cursor), Ok)?;
+            let page = self.client.judge(runtime::wait(arrival))?;
+            if let Some(cursor) = self.take_page(&page)? {
+                let arrival = self.ask_for(Some(cursor.clone()))?;
+                self.state.lock().next = Next::OnItsWay(Some(cursor), Owned::new(arrival));
             }
         }
     }
 
-    /// Sends for a page without waiting for it.
-    fn ask_for(&self, cursor: Option<String>) -> Result<Next> {
-        let mut request = self.request.clone();
-        if let Some(cursor) = &cursor {
-            request.set_query("page", cursor.clone());
+    fn turn(&self) -> Arc<Mutex<()>> {
+        let mut turn = self.turn.lock();
+        if let Some(known) = turn.as_ref().and_then(Owned::get) {
+            return known.clone();
         }
-        Ok(Next::OnItsWay(cursor, runtime::spawn(self.client.exchange(request))?))
+        turn.insert(Owned::new(Arc::default())).get().cloned().unwrap_or_default()
     }
 
-    /// Takes a page's items in and sends for the one behind it.
-    fn take_page(&self, state: &mut State, page: &str) -> Result<Next> {
+    /// Sends for a page without waiting for it.
+    fn ask_for(&self, cursor: Option<String>) -> Result<Arrival> {
+        let mut request = self.request.clone();
+        if let Some(cursor) = cursor {
+            request.set_query("page", cursor);
+        }
+        self.client.start_awaited(request)
+    }
+
+    /// Takes a page's items in. Gives the cursor of the one behind it.
+    fn take_page(&self, page: &str) -> Result<Option<String>> {
         let broken = |problem: String| Error::new(Status::Response, problem);
         let page: Page = serde_json::from_str(page).map_err(|e| broken(format!("the server's answer is not a page: {e}")))?;
         let cursor = page.next_page.filter(|cursor| !cursor.is_empty());
+        let mut state = self.state.lock();
         if let Some(cursor) = &cursor
             && !state.seen.insert(cursor.clone())
         {
             return Err(broken("the server's pages go round in a circle: it sent the same `next_page` twice".to_owned()));
         }
         state.items.extend(page.data.iter().map(|item| item.get().to_owned()));
-        cursor.map_or(Ok(Next::End), |cursor| self.ask_for(Some(cursor)))
+        state.next = cursor.clone().map_or(Next::End, |cursor| Next::Wanted(Some(cursor)));
+        Ok(cursor)
     }
 }

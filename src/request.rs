@@ -6,17 +6,22 @@ use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
 use crate::operation::{Accepts, COMMON, Kind, Operation, Parameter, Place};
 use bytes::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
+use http::Method;
+use http::Uri;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 /// An HTTP request, and how to go about it.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// What is called; `None`: another endpoint.
+    pub operation: Option<&'static Operation>,
     /// The method.
     pub method: Method,
     path: String,
@@ -59,13 +64,21 @@ const SEGMENT: &AsciiSet = &QUERY
     .remove(b'=')
     .remove(b':')
     .remove(b'@');
+/// What is encoded in a path that the caller gives as a whole, and may have encoded already.
+const PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'{').add(b'}').add(b'^').add(b'|');
 /// What may stand unencoded in a query: the unreserved characters alone.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Builds a call of an operation. `ids` are the path parameters that the caller gave as arguments of their own.
-pub fn operation(operation: &Operation, ids: &[(&str, &str)], params: Option<&str>, defaults: &Defaults) -> Result<Request> {
+pub fn operation(
+    operation: &'static Operation,
+    ids: &[(&str, &str)],
+    params: Option<&str>,
+    defaults: &Defaults,
+) -> Result<Request> {
     let mut params = parse_params(params)?;
     let mut builder = Builder::new(operation.method.parse().unwrap_or_default(), operation.path, operation.empty_reply, defaults);
+    builder.request.operation = Some(operation);
     builder.body.given = operation.has_body;
     for parameter in operation.parameters.iter().chain(COMMON) {
         let given = match parameter.place {
@@ -95,7 +108,7 @@ pub fn free_form(method: &str, path: &str, params: Option<&str>, defaults: &Defa
     let method = METHODS.iter().find(|known| known.as_str().eq_ignore_ascii_case(method)).cloned();
     let method = method.ok_or_else(|| Error::argument("method", "must be GET, POST, PUT, PATCH or DELETE"))?;
     check_path(path)?;
-    let mut builder = Builder::new(method, path, true, defaults);
+    let mut builder = Builder::new(method, &Cow::from(utf8_percent_encode(path, PATH)), true, defaults);
     for parameter in COMMON {
         if let Some(value) = params.take(parameter.name) {
             builder.place(parameter, value)?;
@@ -132,20 +145,18 @@ impl Request {
     }
 
     /// The whole URL. The base is parsed already, and so only the rest has to be.
-    pub fn url(&self, base_url: &Url) -> Url {
-        let mut url = base_url.clone();
-        url.set_path(&[base_url.path().trim_end_matches('/'), &self.path].concat());
-        if !self.query.is_empty() {
-            let mut text = String::new();
-            for (name, value) in &self.query {
-                text.push_str(if text.is_empty() { "" } else { "&" });
-                text.extend(utf8_percent_encode(name, QUERY));
-                text.push('=');
-                text.extend(utf8_percent_encode(value, QUERY));
-            }
-            url.set_query(Some(&text));
+    pub fn uri(&self, base_url: &Uri) -> Result<Uri> {
+        let mut text = [base_url.path().trim_end_matches('/'), &self.path].concat();
+        for (index, (name, value)) in self.query.iter().enumerate() {
+            text.push(if index == 0 { '?' } else { '&' });
+            text.extend(utf8_percent_encode(name, QUERY));
+            text.push('=');
+            text.extend(utf8_percent_encode(value, QUERY));
         }
-        url
+        let mut parts = base_url.clone().into_parts();
+        let wrong = |e: &dyn fmt::Display| Error::argument("path", format_args!("does not make a URL: {e}"));
+        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|e| wrong(&e))?);
+        Uri::from_parts(parts).map_err(|e| wrong(&e))
     }
 }
 
@@ -161,6 +172,7 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(method: Method, path: &str, empty_reply: bool, defaults: &Defaults) -> Builder<'a> {
         let request = Request {
+            operation: None,
             method,
             path: path.to_owned(),
             query: Vec::new(),
@@ -402,15 +414,15 @@ mod tests {
         config::read(config, &|name| (name == "ANTHROPIC_API_KEY").then(|| "key".to_owned())).unwrap().1
     }
 
-    fn base(url: &str) -> Url {
-        Url::parse(url).unwrap()
+    fn url(request: &Request, base: &str) -> String {
+        request.uri(&base.parse().unwrap()).unwrap().to_string()
     }
 
-    fn build(operation: &Operation, params: &str) -> Result<Request> {
+    fn build(operation: &'static Operation, params: &str) -> Result<Request> {
         super::operation(operation, &[], Some(params), &defaults("{}"))
     }
 
-    fn refusal(operation: &Operation, params: &str) -> String {
+    fn refusal(operation: &'static Operation, params: &str) -> String {
         build(operation, params).map(|request| format!("{request:?}")).unwrap_err().to_string()
     }
 
@@ -432,7 +444,7 @@ mod tests {
         let given = r#"{"name":"n","config":null,"description":"","metadata":{}}"#;
         assert_eq!(body(&build(&ENVIRONMENTS_CREATE, given).unwrap()), given);
         let list = build(&ENVIRONMENTS_LIST, r#"{"page":null,"limit":null,"betas":null,"timeout_ms":null}"#).unwrap();
-        assert_eq!(list.url(&base("http://h")).as_str(), "http://h/v1/environments");
+        assert_eq!(url(&list, "http://h"), "http://h/v1/environments");
     }
 
     #[test]
@@ -494,7 +506,7 @@ mod tests {
         assert_eq!(error.unwrap_err().parameter(), Some("work_id"));
         let request =
             super::operation(&WORK_ACK, &[("environment_id", "a/b"), ("work_id", "{environment_id}")], None, &defaults("{}"));
-        assert_eq!(request.unwrap().url(&base("http://h/p")).path(), "/p/v1/environments/a%2Fb/work/%7Benvironment_id%7D/ack");
+        assert_eq!(url(&request.unwrap(), "http://h/p"), "http://h/p/v1/environments/a%2Fb/work/%7Benvironment_id%7D/ack");
     }
 
     #[test]
@@ -505,7 +517,7 @@ mod tests {
                 "extra_body":{"x":null},"extra_headers":{"Accept":null,"x-empty":"","anthropic-beta":"extra, managed-agents-2026-04-01"}}"#,
         )
         .unwrap();
-        let url = request.url(&base("http://h"));
+        let url: url::Url = url(&request, "http://h").parse().unwrap();
         assert_eq!(url.query(), Some("desired_ttl_seconds=7&t%5B%5D=a&t%5B%5D=true"));
         assert_eq!(body(&request), r#"{"x":null}"#);
         assert_eq!(request.headers.get("accept"), None);
@@ -536,7 +548,7 @@ mod tests {
         assert_eq!(free("FETCH", "/", "{}").unwrap_err().parameter(), Some("method"));
         assert_eq!(free("GET", "/", r#"{"body":{}}"#).unwrap_err().parameter(), Some("body"));
         let request = free("post", "//evil.example/x", r#"{"body":[1],"query":{"a":"b c"},"headers":{"x":"y"}}"#).unwrap();
-        assert_eq!(request.url(&base("http://h")).as_str(), "http://h//evil.example/x?a=b%20c");
+        assert_eq!(url(&request, "http://h"), "http://h//evil.example/x?a=b%20c");
         assert_eq!((request.method.as_str(), body(&request)), ("POST", "[1]"));
         let merged = free("POST", "/x", r#"{"body":{"a":1},"extra_body":{"b":2}}"#).unwrap();
         assert_eq!(body(&merged), r#"{"a":1,"b":2}"#);

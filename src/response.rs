@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, ServerSaid, Status};
 use crate::json::Object;
 use crate::request::Request;
-use reqwest::header::HeaderMap;
+use http::header::HeaderMap;
 use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::operation::{ENVIRONMENTS_RETRIEVE, WORK_POLL, WORK_STOP};
-    use reqwest::header::{HeaderName, HeaderValue};
+    use http::header::{HeaderName, HeaderValue};
 
     fn response(status: u16, body: &[u8]) -> Response {
         let headers = [("request-id", "req_1"), ("x-twice", "a"), ("x-twice", "b")];
@@ -133,7 +133,7 @@ mod tests {
         Response { status, headers: map, body: body.to_vec() }
     }
 
-    fn take(operation: &crate::operation::Operation, params: &str, status: u16, body: &[u8]) -> Result<String> {
+    fn take(operation: &'static crate::operation::Operation, params: &str, status: u16, body: &[u8]) -> Result<String> {
         let defaults = config::read(r#"{"api_key":"k"}"#, &|_| None).unwrap().1;
         let ids: Vec<_> =
             [("environment_id", "e"), ("work_id", "w")].into_iter().filter(|(id, _)| operation.path.contains(id)).collect();

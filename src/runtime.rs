@@ -1,72 +1,276 @@
 //! The internal runtime: one thread that drives every connection, timer and call of the process.
 //!
-//! It is made by the first call, never by merely loading the library. Callers do not run it: they hand a future over and park.
-//! That keeps idle connections watched (one that the server closes is dropped at once instead of failing the next call), and a
-//! blocked caller costs the runtime nothing.
+//! It is made by the first call, never by merely loading the library. Callers do not run it: they hand a future over and park, or
+//! go on and collect the outcome later. That keeps idle connections watched (one that the server closes is dropped at once instead
+//! of failing the next call), and a waiting caller costs the runtime nothing.
+//!
+//! ```text
+//! (none) --start--> open --shutdown--> closing: refuses new calls --the last call ends, or the time is up--> (none)
+//!    ^                |
+//!    '---- fork ------'   in the child: the parent's runtime is out of its reach
+//! ```
 
 use crate::error::{Error, Result, Status};
-use once_cell::sync::OnceCell;
-use std::future::poll_fn;
-use std::pin::Pin;
+use crate::fork::{Lock, Owned};
+use crate::log::{self, Level};
+use atomic_waker::AtomicWaker;
+use serde_json::json;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// The name of the runtime's thread, as debuggers and the panic hook see it.
 pub const THREAD_NAME: &str = "antenv";
 
-/// What a caller is told whose call ended by a panic on the runtime.
-const FAULT: &str = "a fault in the library ended the call; please report it";
+/// What the records here are filed under.
+const LOG: &str = "antenv::runtime";
 
-static RUNTIME: OnceCell<Runtime> = OnceCell::new();
+/// How long the end of the runtime waits for host names being resolved on threads beside it.
+const RESOLVER_GRACE: Duration = Duration::from_millis(100);
 
-struct Runtime {
-    /// Futures on their way to the runtime. Handing them over through a channel wakes its thread, which takes a system call, only
-    /// when that sleeps; spawning from another thread would each time.
-    inbox: mpsc::UnboundedSender<Task>,
+/// How often a cancelled call still looks for an answer that has reached this machine.
+const LAST_LOOKS: u8 = 3;
+
+static CURRENT: Lock<Option<Owned<Arc<Runtime>>>> = Lock::new(None);
+
+/// The runtime, as callers know it.
+#[derive(Debug)]
+pub struct Runtime {
+    /// Calls on their way to the runtime; `None` tells it to end. Handing them over through a channel wakes its thread, which takes
+    /// a system call, only when that sleeps; spawning from another thread would each time.
+    inbox: mpsc::UnboundedSender<Option<BoxedCall>>,
+    state: Arc<State>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+type BoxedCall = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Makes sure that there is a runtime.
-pub fn start() -> Result<()> {
-    runtime().map(drop)
+/// What callers and the runtime's thread share.
+#[derive(Debug, Default)]
+struct State {
+    closing: AtomicBool,
+    /// Whether calls in flight are not waited for any longer.
+    hurry: AtomicBool,
+    in_flight: AtomicUsize,
+    /// Something changed that a closing runtime waits for.
+    news: Notify,
+    ended: Mutex<bool>,
+    has_ended: Condvar,
 }
 
-fn runtime() -> Result<&'static Runtime> {
-    RUNTIME.get_or_try_init(make)
+/// The runtime that calls go to, made now if there is none.
+pub fn current() -> Result<Arc<Runtime>> {
+    let mut current = CURRENT.lock();
+    match current.as_ref().and_then(Owned::get) {
+        Some(runtime) if runtime.is_open() => Ok(runtime.clone()),
+        Some(_) => Err(Error::new(Status::Closed, "the library is being shut down")),
+        None => {
+            let runtime = Arc::new(start()?);
+            *current = Some(Owned::new(runtime.clone()));
+            Ok(runtime)
+        }
+    }
 }
 
-fn make() -> Result<Runtime> {
+fn start() -> Result<Runtime> {
     let failed = |e: std::io::Error| Error::new(Status::Internal, format!("the internal runtime could not be started: {e}"));
     let runtime = Builder::new_current_thread().enable_io().enable_time().thread_name(THREAD_NAME).build().map_err(failed)?;
-    let (inbox, mut tasks) = mpsc::unbounded_channel();
-    let serve = async move {
-        while let Some(task) = tasks.recv().await {
-            tokio::spawn(task);
+    let (inbox, calls) = mpsc::unbounded_channel();
+    let state = Arc::<State>::default();
+    let serve = serve(calls, state.clone());
+    let thread = std::thread::Builder::new().name(THREAD_NAME.to_owned());
+    let run = {
+        let state = state.clone();
+        move || {
+            log::record(Level::Debug, LOG, "started", || json!({}));
+            runtime.block_on(serve);
+            // Drops what is still in flight, and with it answers whoever waits for that.
+            runtime.shutdown_timeout(RESOLVER_GRACE);
+            log::record(Level::Debug, LOG, "ended", || json!({}));
+            *state.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            state.has_ended.notify_all();
         }
     };
-    let thread = std::thread::Builder::new().name(THREAD_NAME.to_owned());
-    without_signals(|| thread.spawn(move || runtime.block_on(serve))).map_err(failed)?;
-    Ok(Runtime { inbox })
+    let thread = without_signals(|| thread.spawn(run)).map_err(failed)?;
+    Ok(Runtime { inbox, state, thread: Mutex::new(Some(thread)) })
 }
 
-/// Runs a future on the runtime; its output arrives at the receiver, which learns too if it panicked.
-pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Result<oneshot::Receiver<T>> {
-    let (sender, receiver) = oneshot::channel();
-    // Not an async block: that would hold the future twice, once as it is captured and once as it is awaited.
-    let (mut future, mut sender) = (Box::pin(future), Some(sender));
-    let task = Box::pin(poll_fn(move |context| {
-        future.as_mut().poll(context).map(|output| {
-            let _ = sender.take().map(|sender| sender.send(output));
-        })
-    }));
-    runtime()?.inbox.send(task).map_err(|_| Error::new(Status::Internal, FAULT))?;
-    Ok(receiver)
+async fn serve(mut calls: mpsc::UnboundedReceiver<Option<BoxedCall>>, state: Arc<State>) {
+    while let Some(Some(call)) = calls.recv().await {
+        tokio::spawn(call);
+    }
+    // What was accepted before the end was told is served too.
+    calls.close();
+    while let Some(call) = calls.recv().await {
+        call.map(tokio::spawn);
+    }
+    while state.in_flight.load(Ordering::SeqCst) > 0 && !state.hurry.load(Ordering::SeqCst) {
+        state.news.notified().await;
+    }
 }
 
-/// Sleeps until the output of [`spawn`] arrives. A fault inside the future becomes an error.
-pub fn wait<T>(receiver: oneshot::Receiver<T>) -> Result<T> {
-    receiver.blocking_recv().map_err(|_| Error::new(Status::Internal, FAULT))
+/// Ends the runtime, if there is one: refuses new calls, waits up to `patience` (`None`: however long it takes) for those in flight,
+/// drops the rest, and joins the thread. An error: some had to be dropped. The next call starts another one.
+pub fn shutdown(patience: Option<Duration>) -> Result<()> {
+    let Some(runtime) = CURRENT.lock().as_ref().and_then(Owned::get).cloned() else { return Ok(()) };
+    let state = &runtime.state;
+    if !state.closing.swap(true, Ordering::SeqCst) {
+        let _ = runtime.inbox.send(None);
+    }
+    let mut ended = state.ended.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut dropped = false;
+    if let Some(patience) = patience {
+        ended = state.has_ended.wait_timeout_while(ended, patience, |ended| !*ended).unwrap_or_else(PoisonError::into_inner).0;
+        if !*ended {
+            dropped = state.in_flight.load(Ordering::SeqCst) > 0;
+            state.hurry.store(true, Ordering::SeqCst);
+            state.news.notify_one();
+        }
+    }
+    drop(state.has_ended.wait_while(ended, |ended| !*ended).unwrap_or_else(PoisonError::into_inner));
+    let thread = runtime.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(thread) = thread {
+        let _ = thread.join();
+    }
+    let mut current = CURRENT.lock();
+    if current.as_ref().and_then(Owned::get).is_some_and(|current| Arc::ptr_eq(current, &runtime)) {
+        *current = None;
+    }
+    if dropped {
+        Err(Error::new(Status::Timeout, "calls were still in flight when the time was up; they were cancelled"))
+    } else {
+        Ok(())
+    }
+}
+
+impl Runtime {
+    /// Whether it takes calls.
+    pub fn is_open(&self) -> bool {
+        !self.state.closing.load(Ordering::SeqCst)
+    }
+
+    /// Runs a future. `done` gets its output, or why there is none; it is called exactly once, on the runtime's thread as a rule,
+    /// whatever happens.
+    pub fn spawn<F>(&self, future: F, cancel: Option<Arc<Cancel>>, done: impl FnOnce(Result<F::Output>) + Send + 'static)
+    where
+        F: Future + Send + 'static,
+    {
+        self.state.in_flight.fetch_add(1, Ordering::SeqCst);
+        let call = Call { future: Some(Box::pin(future)), done: Some(done), cancel, looks: 0, state: self.state.clone() };
+        // Should the runtime have ended just now, the call comes back, is dropped, and says so itself.
+        let _ = self.inbox.send(Some(Box::pin(call)));
+    }
+
+    /// Runs a future for a caller that will [`wait`].
+    pub fn spawn_awaited<F>(&self, future: F) -> oneshot::Receiver<Result<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.spawn(future, None, move |output| drop(sender.send(output)));
+        receiver
+    }
+}
+
+/// Sleeps until the output of [`Runtime::spawn_awaited`] arrives.
+pub fn wait<T>(receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
+    receiver.blocking_recv().unwrap_or_else(|_| Err(fault()))
+}
+
+fn fault() -> Error {
+    Error::new(Status::Internal, "a fault in the library ended the call; please report it")
+}
+
+/// The wish that a call end. It may be made before the call begins, and stays.
+#[derive(Debug, Default)]
+pub struct Cancel {
+    wished: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Cancel {
+    /// Cancels the call, unless its outcome is there already.
+    pub fn cancel(&self) {
+        self.wished.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+
+    fn is_wished(&self) -> bool {
+        self.wished.load(Ordering::SeqCst)
+    }
+}
+
+/// A future with whoever is to be told of its end.
+struct Call<F: Future, D: FnOnce(Result<F::Output>)> {
+    future: Option<Pin<Box<F>>>,
+    done: Option<D>,
+    cancel: Option<Arc<Cancel>>,
+    looks: u8,
+    state: Arc<State>,
+}
+
+// The future is pinned by its own box.
+impl<F: Future, D: FnOnce(Result<F::Output>)> Unpin for Call<F, D> {}
+
+impl<F: Future, D: FnOnce(Result<F::Output>)> Call<F, D> {
+    fn end(&mut self, outcome: impl FnOnce(&Self) -> Result<F::Output>) {
+        // First of all the request is dropped, and its connection with it.
+        self.future = None;
+        if let Some(done) = self.done.take() {
+            done(outcome(self));
+            if self.state.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.state.closing.load(Ordering::SeqCst) {
+                self.state.news.notify_one();
+            }
+        }
+    }
+}
+
+impl<F: Future, D: FnOnce(Result<F::Output>)> Future for Call<F, D> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(cancel) = &self.cancel {
+            cancel.waker.register(context.waker());
+        }
+        let Some(future) = &mut self.future else { return Poll::Ready(()) };
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            self.end(|_| Ok(output));
+            return Poll::Ready(());
+        }
+        if self.cancel.as_ref().is_some_and(|cancel| cancel.is_wished()) {
+            if self.looks < LAST_LOOKS {
+                // An answer that has reached this machine, a claimed work item say, is not to be thrown away: the connection gets
+                // the chance to read it. Each look yields to the system's news of the sockets.
+                self.looks += 1;
+                ready!(pin!(tokio::task::yield_now()).poll(context));
+            } else {
+                self.end(|_| Err(Error::new(Status::Cancelled, "the call was cancelled")));
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// A call that is dropped before its end: by its panic, or by the end of the runtime.
+impl<F: Future, D: FnOnce(Result<F::Output>)> Drop for Call<F, D> {
+    fn drop(&mut self) {
+        self.end(|call| {
+            Err(if std::thread::panicking() {
+                fault()
+            } else if call.state.closing.load(Ordering::SeqCst) {
+                Error::new(Status::Cancelled, "the call was cancelled: the library was shut down")
+            } else {
+                fault()
+            })
+        });
+    }
 }
 
 /// Runs `spawn` with all signals blocked, so that the new thread, and those it starts in turn, never run a handler of the host's.
@@ -84,17 +288,4 @@ fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
 #[cfg(not(unix))]
 fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
     spawn()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_on_the_runtime_answers_the_waiting_caller_and_leaves_the_runtime_working() {
-        let panicking = spawn(async { std::panic::resume_unwind(Box::new("boom")) }).unwrap();
-        let outcome: Result<()> = wait(panicking);
-        assert_eq!(outcome.unwrap_err().status(), Status::Internal);
-        assert_eq!(wait(spawn(async { 7 }).unwrap()).unwrap(), 7);
-    }
 }

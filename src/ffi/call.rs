@@ -9,7 +9,7 @@ use std::ffi::c_char;
 /// Calls an operation, for the functions that have a name of their own. `ids`: the path parameters among their arguments.
 pub fn operation<const N: usize>(
     client: *mut antenv_client,
-    operation: &Operation,
+    operation: &'static Operation,
     ids: [(&str, *const c_char); N],
     params_json: *const c_char,
     out_json: *mut *mut c_char,

@@ -97,3 +97,28 @@ pub extern "C" fn antenv_client_derive(
 pub extern "C" fn antenv_client_free(client: *mut antenv_client) -> Status {
     guard::status(|| CLIENTS.remove(client).map(drop))
 }
+
+/// What a client, and those that share its connections, did so far in this process.
+///
+/// `client`: the client.
+///
+/// `out_json`: receives the counts, to be freed with antenv_string_free:
+///
+/// | member             | holds                                                                                            |
+/// |--------------------|--------------------------------------------------------------------------------------------------|
+/// | calls              | {"started", "succeeded", "failed", "in_flight"}                                                   |
+/// | attempts           | requests made, retries included                                                                  |
+/// | retries            | by reason: "connect", "unanswered", "cut_short", "stale_connection", "request_timeout", "conflict", "rate_limited", "overloaded", "server_error", "asked" |
+/// | failures           | failed calls by the name of their status                                                         |
+/// | connections_opened | attempts to connect                                                                              |
+/// | bytes              | {"sent", "received"}: bodies, without headers and encryption                                     |
+/// | latency_us         | by operation ("request" for other endpoints): {"count", "sum", "max", "buckets":[[below, count]]} in microseconds, retries included; without calls that were cancelled |
+///
+/// Members that would be 0 are left out of `retries`, `failures` and `buckets`. Bucket bounds are the same everywhere: histograms of
+/// several clients or processes are merged by adding the counts up.
+///
+/// Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT. Does not block.
+#[unsafe(no_mangle)]
+pub extern "C" fn antenv_client_stats(client: *mut antenv_client, out_json: *mut *mut c_char) -> Status {
+    guard::json(out_json, || Ok(CLIENTS.get(client)?.stats()))
+}

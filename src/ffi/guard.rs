@@ -1,13 +1,19 @@
 //! What stands between C and the core: no panic gets out, no pointer is trusted further than the conventions promise.
 
+use super::process;
 use crate::error::{Error, Result, Status};
+use crate::fork::Lock;
 use crate::runtime::THREAD_NAME;
 use std::any::Any;
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::Once;
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{AcqRel, Acquire},
+};
+use std::time::Duration;
 
 thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
@@ -33,20 +39,24 @@ pub fn item(out_json: *mut *mut c_char, call: impl FnOnce() -> Result<Option<Str
 
 /// Runs a function that yields a handle; its error goes to `out_error`, which may be NULL.
 pub fn handle<H>(out: *mut *mut H, out_error: *mut *mut c_char, call: impl FnOnce() -> Result<*mut H>) -> Status {
-    if !out_error.is_null() {
-        write(out_error, ptr::null_mut());
-    }
-    let outcome = if out.is_null() {
-        Err(Error::argument("out", "is NULL"))
-    } else {
-        write(out, ptr::null_mut());
-        caught(call)
-    };
-    match outcome {
-        Ok(handle) => {
-            write(out, handle);
-            Status::Ok
-        }
+    optional_handle(out, out_error, |wanted| if wanted { call() } else { Err(Error::argument("out", "is NULL")) })
+}
+
+/// The same for a handle that may not be wanted (`out` is NULL); `call` is told.
+pub fn optional_handle<H>(out: *mut *mut H, out_error: *mut *mut c_char, call: impl FnOnce(bool) -> Result<*mut H>) -> Status {
+    set(out, ptr::null_mut());
+    plain(out_error, || {
+        let handle = call(!out.is_null())?;
+        set(out, handle);
+        Ok(())
+    })
+}
+
+/// Runs a function that yields nothing but its error, which goes to `out_error`; that may be NULL.
+pub fn plain(out_error: *mut *mut c_char, call: impl FnOnce() -> Result<()>) -> Status {
+    set(out_error, ptr::null_mut());
+    match caught(call) {
+        Ok(()) => Status::Ok,
         Err(error) if out_error.is_null() => error.status(),
         Err(error) => hand_out(out_error, error.to_json(), error.status()),
     }
@@ -57,8 +67,28 @@ pub fn status(call: impl FnOnce() -> Result<()>) -> Status {
     caught(call).map_or_else(|error| error.status(), |()| Status::Ok)
 }
 
+/// Runs a function that fills an array: how many entries it filled goes to `count`. The first one is cleared before.
+pub fn list<T>(out: *mut T, none: T, capacity: usize, count: *mut usize, call: impl FnOnce() -> Result<Vec<T>>) -> Status {
+    set(count, 0);
+    if out.is_null() || capacity == 0 || count.is_null() {
+        return Status::InvalidArgument;
+    }
+    write(out, none);
+    match caught(call) {
+        Ok(items) => {
+            write(count, items.len());
+            for (index, item) in items.into_iter().take(capacity).enumerate() {
+                write(out.wrapping_add(index), item);
+            }
+            Status::Ok
+        }
+        Err(error) => error.status(),
+    }
+}
+
 /// Runs `call`, a panic inside becoming an error.
-fn caught<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+pub fn caught<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    process::survive_forks();
     keep_panics_silent();
     let outer = GUARDED.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(call));
@@ -77,8 +107,13 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 /// the library's own copy of the Rust runtime: a host, also one written in Rust, has another; where they are one, panics of the
 /// host's go to its own hook as before.
 fn keep_panics_silent() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    static FIRST: Lock<()> = Lock::new(());
+    if DONE.load(Acquire) {
+        return;
+    }
+    let _first = FIRST.lock();
+    if !DONE.swap(true, AcqRel) {
         let host = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             let ours = GUARDED.get() || std::thread::current().name() == Some(THREAD_NAME);
@@ -86,18 +121,35 @@ fn keep_panics_silent() {
                 host(panic);
             }
         }));
-    });
+    }
 }
 
 /// Gives a string to the caller, who frees it with `antenv_string_free`.
 fn hand_out(out: *mut *mut c_char, text: String, status: Status) -> Status {
+    let text = give(text);
+    write(out, text);
+    if text.is_null() { Status::Internal } else { status }
+}
+
+/// Makes a string the caller's, who frees it with `antenv_string_free`.
+pub fn give(text: String) -> *mut c_char {
     // JSON holds no NUL: it would have been an invalid control character.
-    match CString::new(text) {
-        Ok(text) => {
-            write(out, text.into_raw());
-            status
-        }
-        Err(_) => Status::Internal,
+    CString::new(text).map_or(ptr::null_mut(), CString::into_raw)
+}
+
+/// Sets an out-parameter that may be NULL.
+fn set<T>(out: *mut T, value: T) {
+    if !out.is_null() {
+        write(out, value);
+    }
+}
+
+/// A time to wait, in milliseconds; -1: for ever.
+pub fn patience(name: &str, milliseconds: i64) -> Result<Option<Duration>> {
+    match milliseconds {
+        -1 => Ok(None),
+        0.. => Ok(Some(Duration::from_millis(milliseconds.unsigned_abs()))),
+        _ => Err(Error::argument(name, "must be -1 (for ever) or not negative")),
     }
 }
 

@@ -10,7 +10,8 @@
 //! out of the range of addresses on 64-bit systems.
 
 use crate::error::{Error, Result, Status};
-use std::sync::{Arc, PoisonError, RwLock};
+use crate::fork::Lock;
+use std::sync::Arc;
 
 const TYPE_BITS: u32 = 4;
 const SLOT_BITS: u32 = (usize::BITS - TYPE_BITS) * 2 / 5;
@@ -20,7 +21,7 @@ const GENERATION_BITS: u32 = usize::BITS - TYPE_BITS - SLOT_BITS;
 pub struct Table<T> {
     kind: usize,
     noun: &'static str,
-    slots: RwLock<Slots<T>>,
+    slots: Lock<Slots<T>>,
 }
 
 struct Slots<T> {
@@ -36,12 +37,12 @@ struct Slot<T> {
 impl<T> Table<T> {
     /// An empty table. `kind` tells its handles from those of other tables (1 to 15), `noun` is what error messages call them.
     pub const fn new(kind: usize, noun: &'static str) -> Table<T> {
-        Table { kind, noun, slots: RwLock::new(Slots { all: Vec::new(), free: Vec::new() }) }
+        Table { kind, noun, slots: Lock::new(Slots { all: Vec::new(), free: Vec::new() }) }
     }
 
     /// Takes a value in and gives its handle.
     pub fn insert<H>(&self, value: T) -> Result<*mut H> {
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         let slot = match slots.free.pop() {
             Some(slot) => slot,
             None if slots.all.len() < 1 << SLOT_BITS => {
@@ -57,14 +58,14 @@ impl<T> Table<T> {
 
     /// The value behind a handle. It stays alive until this is dropped, also when the handle is freed meanwhile.
     pub fn get<H>(&self, handle: *const H) -> Result<Arc<T>> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.slots.lock();
         let slot = self.slot(&slots, handle.addr())?;
         slots.all[slot].value.clone().ok_or_else(|| self.invalid())
     }
 
     /// Frees a handle and gives the value that was behind it.
     pub fn remove<H>(&self, handle: *const H) -> Result<Arc<T>> {
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         let slot = self.slot(&slots, handle.addr())?;
         let entry = &mut slots.all[slot];
         let value = entry.value.take().ok_or_else(|| self.invalid())?;

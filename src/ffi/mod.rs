@@ -26,3 +26,9 @@ mod work;
 mod call;
 
 mod pager;
+
+mod queue;
+
+mod log;
+
+mod process;

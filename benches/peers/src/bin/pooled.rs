@@ -1,0 +1,36 @@
+//! hyper-util's client: hyper and a pool of connections.
+
+use antenv_bench_peers::{Result, Slot, headers, measure, options, read};
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::{HeaderMap, Request, Uri};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+
+struct Call {
+    client: Client<HttpConnector, Empty<Bytes>>,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Slot for Call {
+    async fn get(&mut self) -> Result<(u16, Vec<u8>)> {
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        let answer = self.client.request(request).await?;
+        Ok((answer.status().as_u16(), read(answer.into_body()).await?))
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let options = options()?;
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let uri: Uri = options.url.parse()?;
+    let calls = (0..options.in_flight).map(|_| Call { client: client.clone(), uri: uri.clone(), headers: headers() }).collect();
+    measure(&options, calls).await;
+    Ok(())
+}

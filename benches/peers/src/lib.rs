@@ -1,0 +1,136 @@
+//! What the peers share: the request, and the figures. Says the same as `measure.h` and `flight.c` do, in Rust.
+
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use nix::time::{ClockId, clock_gettime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const LONGEST: usize = 100_000;
+const WARM_UP: Duration = Duration::from_millis(200);
+
+/// The command line: URL ENVIRONMENT_ID IN_FLIGHT SECONDS.
+pub struct Options {
+    pub url: String,
+    pub in_flight: usize,
+    time: Duration,
+}
+
+pub fn options() -> Result<Options> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let [base, environment, in_flight, seconds] = &arguments[..] else {
+        return Err("usage: URL ENVIRONMENT_ID IN_FLIGHT SECONDS".into());
+    };
+    let url = format!("{base}/v1/environments/{environment}");
+    Ok(Options { url, in_flight: in_flight.parse()?, time: Duration::from_secs_f64(seconds.parse()?) })
+}
+
+/// The headers of each request, `host` excepted.
+pub fn headers() -> HeaderMap {
+    HeaderMap::from_iter([
+        (ACCEPT, HeaderValue::from_static("application/json")),
+        (USER_AGENT, HeaderValue::from_static("antenv/0.1.0")),
+        (HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2026-10-21")),
+        (HeaderName::from_static("anthropic-beta"), HeaderValue::from_static("managed-agents-2026-04-01")),
+        (AUTHORIZATION, HeaderValue::from_static("Bearer an-api-key")),
+    ])
+}
+
+/// The whole body, in memory of its own.
+pub async fn read(mut body: Incoming) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(body.size_hint().lower() as usize);
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes)
+}
+
+/// One of the calls in flight: each time one is over, the next begins.
+pub trait Slot: Send + 'static {
+    /// Returns the status and the body.
+    fn get(&mut self) -> impl Future<Output = Result<(u16, Vec<u8>)>> + Send;
+}
+
+/// How many calls took that many microseconds, while `counting`.
+struct Counts {
+    counting: AtomicBool,
+    calls: Vec<AtomicU32>,
+}
+
+/// Runs the slots on the current thread's runtime, one task each, and prints the figures.
+pub async fn measure(options: &Options, slots: Vec<impl Slot>) {
+    // Zeroed by the system, not written: only the entries that are used take memory.
+    let calls = vec![0u32; LONGEST].into_iter().map(AtomicU32::new).collect();
+    let counts = Arc::new(Counts { counting: AtomicBool::new(false), calls });
+    for slot in slots {
+        tokio::spawn(work(slot, counts.clone()));
+    }
+    tokio::time::sleep(WARM_UP).await;
+    let (start, start_cpu) = (Instant::now(), cpu());
+    counts.counting.store(true, Relaxed);
+    tokio::time::sleep(options.time).await;
+    report(&counts.calls, start.elapsed(), cpu() - start_cpu);
+}
+
+async fn work(mut slot: impl Slot, counts: Arc<Counts>) {
+    let mut begun = Instant::now();
+    loop {
+        match slot.get().await {
+            Ok((200, body)) if body.first() == Some(&b'{') => drop(body),
+            Ok((status, _)) => fail(&format!("no environment: {status}")),
+            Err(error) => fail(&error.to_string()),
+        }
+        // The end of one call is the beginning of the next.
+        let now = Instant::now();
+        if counts.counting.load(Relaxed) {
+            let took = (now - begun).as_micros() as usize;
+            counts.calls[took.min(LONGEST - 1)].fetch_add(1, Relaxed);
+        }
+        begun = now;
+    }
+}
+
+fn fail(what: &str) -> ! {
+    eprintln!("{what}");
+    std::process::exit(1)
+}
+
+/// The process's CPU time so far.
+fn cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("Linux has this clock").into()
+}
+
+fn report(calls: &[AtomicU32], wall: Duration, cpu: Duration) {
+    let total: u64 = calls.iter().map(|calls| u64::from(calls.load(Relaxed))).sum();
+    if total == 0 {
+        fail("no calls");
+    }
+    let percentile = |hundredths: u64| {
+        let mut seen = 0;
+        calls.iter().position(|calls| {
+            seen += u64::from(calls.load(Relaxed));
+            seen * 100 >= total * hundredths
+        })
+    };
+    println!(
+        r#"{{"rps":{:.0},"cpu_us":{:.2},"p50_us":{},"p99_us":{},"rss_kb":{}}}"#,
+        total as f64 / wall.as_secs_f64(),
+        cpu.as_secs_f64() * 1e6 / total as f64,
+        percentile(50).unwrap_or(0),
+        percentile(99).unwrap_or(0),
+        peak_memory()
+    );
+}
+
+/// The most memory the process has had, in KB.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let figure = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")?.trim().parse().ok());
+    figure.unwrap_or(0)
+}

@@ -1,0 +1,46 @@
+//! The log.
+
+use super::guard;
+use super::queue::{QUEUES, antenv_queue};
+use crate::error::Status;
+use std::ffi::c_char;
+
+/// ---- Log ------------------------------------------------------------------------------------------------------------------
+///
+/// Sends the library's log records to a queue, where they arrive as completions with status ANTENV_OK and a JSON object each:
+/// {"time":"2026-11-23T10:20:30.123456Z", "level":"info", "target":"antenv::client", "message":"retrying", "fields":{...}}.
+/// No record ever holds a secret.
+///
+/// `queue`: the queue; one of its own is best. It holds 1024 records at most: when it is read too slowly the oldest are lost, and a
+/// record with the target "antenv::log" and the field `lost` tells how many. Subscribing again replaces the filter and the tag.
+///
+/// `filter`: `off`, `error`, `warn`, `info`, `debug` or `trace`; or such a level for a part of the library, as in
+/// "antenv::client=debug"; or several of these with commas between, of which the most specific decides. "off" ends the
+/// subscription, and so does freeing the queue.
+///
+/// `tag`: comes with each record, to tell it from completions of calls.
+///
+/// `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+///
+/// Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT (the filter), ANTENV_CLOSED. Does not block.
+///
+/// | level | target            | message, and fields                                                                          |
+/// |-------|-------------------|----------------------------------------------------------------------------------------------|
+/// | info  | antenv::client    | "retrying": operation, attempt, reason, http_status, why, wait_ms                            |
+/// | debug | antenv::client    | "call done": operation, status, attempts, elapsed_ms                                         |
+/// | debug | antenv::runtime   | "started", "ended" (the library's thread)                                                    |
+/// | trace | antenv::client    | "a kept connection was closed": operation                                                    |
+/// | trace | antenv::transport | "connecting": host                                                                           |
+///
+/// ```c
+///     antenv_log_subscribe(log_queue, "info", 0, NULL);
+/// ```
+#[unsafe(no_mangle)]
+pub extern "C" fn antenv_log_subscribe(
+    queue: *mut antenv_queue,
+    filter: *const c_char,
+    tag: u64,
+    out_error: *mut *mut c_char,
+) -> Status {
+    guard::plain(out_error, || QUEUES.get(queue)?.subscribe(guard::text("filter", filter)?, tag))
+}

@@ -8,8 +8,10 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 RELEASE := $(TARGET)/release
 EMULATOR := $(TARGET)/quick/antenv-emulator
 VENV := $(TARGET)/venv
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 PYTHON_SOURCES := tests benches
 C_SOURCES := $(wildcard examples/c/*.c tests/c/*.c benches/*.c)
+PEERS := benches/peers/Cargo.toml
 C_WARNINGS := -Wall -Wextra -Werror -pedantic
 export CARGO_TARGET_DIR := $(TARGET)
 
@@ -28,7 +30,16 @@ build: ## build the library (shared and static), its header and the emulator
 demo: build ## run the C examples against an emulator of the API on this machine
 	@TARGET=$(TARGET) scripts/demo.sh
 
-test: build venv ## run every test, in every language
+# The stable compiler takes the option when it is told to.
+sanitized: ## build the library with AddressSanitizer and with ThreadSanitizer, for the C tests
+	@echo "== building the library with sanitizers"
+	@for sanitizer in address thread; do \
+	  RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=$$sanitizer -Cunsafe-allow-abi-mismatch=sanitizer" $(CARGO) rustc --profile quick \
+	    -p antenv --lib --crate-type cdylib --target $(HOST) --target-dir $(TARGET)/$$sanitizer || exit 1; \
+	  ln -sf libantenv.so $(TARGET)/$$sanitizer/$(HOST)/quick/libantenv.so.0; \
+	done
+
+test: build sanitized venv ## run every test, in every language
 	@scripts/need.sh cc c++ clang valgrind node npm openssl pkg-config
 	@echo "== Rust tests"
 	$(CARGO) test --profile quick -p antenv
@@ -45,6 +56,7 @@ header: ## generate include/antenv.h from src/ffi
 
 fmt: venv ## format everything
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path $(PEERS)
 	$(VENV)/bin/ruff format -q $(PYTHON_SOURCES)
 
 lint: venv ## check formats, types and warnings, and that the committed header is the generated one
@@ -53,6 +65,8 @@ lint: venv ## check formats, types and warnings, and that the committed header i
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --profile quick -p antenv --all-targets -- -D warnings
 	$(CARGO) clippy --profile quick -p antenv-emulator --all-targets -- -D warnings
+	$(CARGO) fmt --manifest-path $(PEERS) --check
+	$(CARGO) clippy --manifest-path $(PEERS) --target-dir $(TARGET)/peers -- -D warnings
 	git diff --exit-code -- include/antenv.h
 	@echo "== C"
 	@for compiler in gcc clang; do for source in $(C_SOURCES); do \
@@ -80,4 +94,4 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build demo test bench header fmt lint install venv
+.PHONY: help build demo sanitized test bench header fmt lint install venv

@@ -21,8 +21,9 @@
  * Strings    in are NUL-terminated UTF-8 and only borrowed for the call. Results are the server's bytes, untouched.
  * Handles    are numbers in the shape of pointers; the library never dereferences one. A handle that is NULL, freed, of another type
  *            or garbage gives ANTENV_INVALID_HANDLE; freeing twice is harmless, also while other threads use the handle.
- * Threads.   Every function may be called from any thread at any time. The library calls nothing back. It has one thread of its own,
- *            made by the first client, with all signals blocked.
+ * Threads.   Every function may be called from any thread at any time, but not from a signal handler. The library calls nothing back.
+ *            It has one thread of its own, made by the first client, with all signals blocked (and up to four for a while that
+ *            resolve host names). A process may fork at any moment: the child can use what it inherits.
  * Errors.    The error object: {"status":"not_found", "code":104, "message":"...", "http_status":404, "type":"not_found_error",
  *            "error_code":null, "details":null, "request_id":"req_...", "attempts":1, "parameter":null, "body":...}. `type`,
  *            `error_code` and `details` come from the API's error body, `body` is that body whole, `parameter` names an argument

@@ -4,10 +4,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 mkdir -p "$TARGET/examples"
-for example in quickstart tour; do
-    echo "== cc examples/c/$example.c -lantenv"
+for example in quickstart tour cancel many; do
+    echo "== cc examples/c/$example.c -lantenv -pthread"
     cc -std=c11 -Wall -Wextra -Iinclude "examples/c/$example.c" -o "$TARGET/examples/$example" \
-        -L"$TARGET/release" -lantenv -Wl,-rpath,"$TARGET/release"
+        -L"$TARGET/release" -lantenv -Wl,-rpath,"$TARGET/release" -pthread
 done
 
 echo "== starting the emulator"
@@ -25,6 +25,12 @@ echo "== quickstart"
 echo
 echo "== tour"
 "$TARGET/examples/tour"
+echo
+echo "== cancel"
+"$TARGET/examples/cancel"
+echo
+echo "== many"
+"$TARGET/examples/many" 1000
 
 echo
 echo "== stopping the emulator"

@@ -175,3 +175,45 @@ impl<T> Drop for Owned<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn nothing_is_locked_while_the_process_is_forked() {
+        let (lock, stop) = (Lock::new(0u64), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !stop.load(SeqCst) {
+                        let mut outer = lock.lock();
+                        *outer += 1;
+                        // Sections nest.
+                        drop(Lock::new(()).lock());
+                    }
+                });
+            }
+            for _ in 0..200 {
+                prepare();
+                assert!(lock.0.try_lock().is_ok(), "a thread held a lock at the moment of a fork");
+                let before = *lock.0.lock().unwrap();
+                std::thread::yield_now();
+                assert_eq!(*lock.0.lock().unwrap(), before, "a thread took a lock during a fork");
+                parent();
+            }
+            stop.store(true, SeqCst);
+        });
+    }
+
+    #[test]
+    fn a_fork_from_within_a_section_does_not_wait_for_itself() {
+        let lock = Lock::new(());
+        let held = lock.lock();
+        prepare();
+        parent();
+        drop(held);
+        drop(lock.lock());
+    }
+}

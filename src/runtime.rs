@@ -30,11 +30,14 @@ pub const THREAD_NAME: &str = "antenv";
 /// What the records here are filed under.
 const LOG: &str = "antenv::runtime";
 
+/// How many threads may resolve host names at once. The system does that in blocking calls, for each connection that is opened.
+const RESOLVERS: usize = 4;
+
 /// How long the end of the runtime waits for host names being resolved on threads beside it.
 const RESOLVER_GRACE: Duration = Duration::from_millis(100);
 
 /// How often a cancelled call still looks for an answer that has reached this machine.
-const LAST_LOOKS: u8 = 3;
+const LAST_LOOKS: u8 = 8;
 
 static CURRENT: Lock<Option<Owned<Arc<Runtime>>>> = Lock::new(None);
 
@@ -79,7 +82,9 @@ pub fn current() -> Result<Arc<Runtime>> {
 
 fn start() -> Result<Runtime> {
     let failed = |e: std::io::Error| Error::new(Status::Internal, format!("the internal runtime could not be started: {e}"));
-    let runtime = Builder::new_current_thread().enable_io().enable_time().thread_name(THREAD_NAME).build().map_err(failed)?;
+    let mut builder = Builder::new_current_thread();
+    builder.enable_io().enable_time().thread_name(THREAD_NAME).max_blocking_threads(RESOLVERS);
+    let runtime = builder.build().map_err(failed)?;
     let (inbox, calls) = mpsc::unbounded_channel();
     let state = Arc::<State>::default();
     let serve = serve(calls, state.clone());
@@ -288,4 +293,56 @@ fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
 #[cfg(not(unix))]
 fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
     spawn()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_panic_on_the_runtime_answers_the_waiting_caller_and_leaves_the_runtime_working() {
+        let runtime = current().unwrap();
+        let panicking = runtime.spawn_awaited(async { std::panic::resume_unwind(Box::new("boom")) });
+        let outcome: Result<()> = wait(panicking);
+        assert_eq!(outcome.unwrap_err().status(), Status::Internal);
+        assert_eq!(wait(runtime.spawn_awaited(async { 7 })).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_cancelled_call_ends_once_and_drops_its_future_first() {
+        struct Held(mpsc::Sender<&'static str>);
+        impl Drop for Held {
+            fn drop(&mut self) {
+                let _ = self.0.send("dropped");
+            }
+        }
+        let (say, heard) = mpsc::channel();
+        let (held, cancel) = (Held(say.clone()), Arc::<Cancel>::default());
+        let future = async move {
+            let _held = held;
+            std::future::pending::<()>().await
+        };
+        current().unwrap().spawn(future, Some(cancel.clone()), move |outcome| {
+            let _ = say.send(outcome.unwrap_err().status().name());
+        });
+        cancel.cancel();
+        cancel.cancel();
+        assert_eq!(heard.iter().collect::<Vec<_>>(), ["dropped", "cancelled"]);
+    }
+
+    #[test]
+    fn a_cancel_does_not_throw_an_outcome_away_that_is_there() {
+        let (say, heard) = mpsc::channel();
+        let cancel = Arc::<Cancel>::default();
+        cancel.cancel();
+        // Ready at the second look: as an answer that the connection has yet to read.
+        let mut looks = 0;
+        let future = std::future::poll_fn(move |_| {
+            looks += 1;
+            if looks == 2 { Poll::Ready("claimed") } else { Poll::Pending }
+        });
+        current().unwrap().spawn(future, Some(cancel), move |outcome| say.send(outcome.unwrap()).unwrap());
+        assert_eq!(heard.iter().collect::<Vec<_>>(), ["claimed"]);
+    }
 }

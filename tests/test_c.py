@@ -63,6 +63,12 @@ def test_the_examples_run(run_c: Runner, strict_emulator: Emulator) -> None:
         assert title in tour, title
     sent = {request["operation"] for request in strict_emulator.take_requests()}
     assert len({operation for operation in sent if operation.startswith(("environments.", "work."))}) == 14
+    cancel = run_c(EXAMPLES / "cancel.c", **variables)
+    for outcome in ("completion 1: cancelled", "completion 2: ok (work_", "completion 3: cancelled"):
+        assert outcome in cancel, cancel
+    many = run_c(EXAMPLES / "many.c", "200", **variables)
+    assert "came: 200 of 200" in many and "each tag exactly once" in many and "failed" not in many, many
+    assert strict_emulator.control("GET", "/_emulator/connections")["polls_waiting"] == 0
 
 
 OPERATION_TITLES = [

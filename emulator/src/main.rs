@@ -62,6 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
+    allow_many_connections();
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the URL is out: whoever has read it may send a signal.
     let signal = waiting.block_on(async { signals() })?;
@@ -80,6 +81,17 @@ fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     waiting.block_on(signal);
     emulator.shutdown();
     Ok(())
+}
+
+/// Shells often allow 1024 descriptors, for the sake of programs that use select(). Each connection takes one.
+fn allow_many_connections() {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{Resource::RLIMIT_NOFILE, getrlimit, setrlimit};
+        if let Ok((_, most)) = getrlimit(RLIMIT_NOFILE) {
+            let _ = setrlimit(RLIMIT_NOFILE, most, most);
+        }
+    }
 }
 
 #[cfg(unix)]

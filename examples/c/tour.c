@@ -16,21 +16,6 @@ static void show(const char *title, const char *why, antenv_status status, anten
     else antenv_string_free(json);
 }
 
-/* An environment key: of the environment variable, or issued by the emulator. */
-static char *environment_key(antenv_client *client, const char *environment) {
-    const char *given = getenv("ANTHROPIC_ENVIRONMENT_KEY");
-    char params[256], *json, *key;
-    if (given && *given) {
-        key = malloc(strlen(given) + 1);
-        return key ? strcpy(key, given) : NULL;
-    }
-    snprintf(params, sizeof params, "{\"body\":{\"environment_id\":\"%s\"}}", environment);
-    antenv_request(client, "POST", "/_emulator/environment_keys", params, &json);
-    key = take_string(json, "environment_key");
-    antenv_string_free(json);
-    return key;
-}
-
 /* The worker's side: poll, acknowledge, heartbeat, stop. */
 static void serve(antenv_client *client, antenv_client *worker, const char *environment) {
     antenv_status status;
@@ -80,7 +65,7 @@ static void serve(antenv_client *client, antenv_client *worker, const char *envi
 int main(void) {
     antenv_client *client, *worker;
     antenv_status status;
-    char params[256], *json, *environment, *key;
+    char params[256], *json, *environment;
 
     if (antenv_client_new("{\"timeout_ms\":30000}", &client, &json) != ANTENV_OK) {
         show("A client", "could not be made", ANTENV_CONFIG, ANTENV_OK, json, NULL);
@@ -107,15 +92,10 @@ int main(void) {
     status = antenv_request(client, "POST", "/v1/sessions", params, &json);
     show("Any other endpoint", "a session queues an item of work", status, ANTENV_OK, json, NULL);
 
-    key = environment_key(client, environment);
-    snprintf(params, sizeof params, "{\"environment_key\":\"%s\"}", key ? key : "");
-    if (antenv_client_derive(client, params, &worker, &json) == ANTENV_OK) {
-        serve(client, worker, environment);
-        antenv_client_free(worker);
-    } else {
-        show("A client", "that has the environment key", ANTENV_CONFIG, ANTENV_OK, json, NULL);
-    }
-    free(key);
+    worker = create_worker(client, environment);
+    if (worker) serve(client, worker, environment);
+    else failures++;
+    antenv_client_free(worker);
 
     status = antenv_environments_archive(client, environment, NULL, &json);
     show("Archive Environment", "no new sessions", status, ANTENV_OK, json, NULL);

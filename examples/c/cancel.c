@@ -1,0 +1,187 @@
+/* Three ways to cancel a long poll: from another thread, too late, and by Ctrl-C.
+ *
+ * Nobody has to be at the keyboard: the program presses Ctrl-C itself. If somebody does, at whatever time, it ends in good order;
+ * if they do it twice, at once.
+ *
+ * Reads ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL, and ANTHROPIC_ENVIRONMENT_KEY where the server does not issue one itself, as
+ * the emulator does. Leaves nothing behind. Link with -pthread. */
+#define _POSIX_C_SOURCE 200809L
+#include "readable.h"
+#include <antenv.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What all the scenes use. */
+struct stage {
+    antenv_client *client; /* has the API key */
+    antenv_client *worker; /* has the environment's key, with which it may poll */
+    antenv_queue *queue;
+    char *environment;
+};
+
+/* Set by Ctrl-C. A signal handler may write an atomic, and any thread may read it. */
+static atomic_int pressed;
+
+/* Only leaves a note. A handler must not call the library, any more than malloc: it may have interrupted it in the middle. */
+static void on_ctrl_c(int signal_number) {
+    (void)signal_number;
+    if (atomic_exchange(&pressed, 1)) _exit(130);
+}
+
+/* Milliseconds of a clock that only goes forward. */
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
+}
+
+/* Begins a poll, which waits for almost a second if there is no work. */
+static bool begin_poll(const struct stage *stage, uint64_t tag, antenv_ticket **ticket) {
+    char params[256], *error;
+    snprintf(params, sizeof params, "{\"environment_id\":\"%s\",\"block_ms\":999}", stage->environment);
+    antenv_status status = antenv_submit(stage->worker, stage->queue, "work.poll", params, tag, ticket, &error);
+    return succeeded("submitting a poll", status, error);
+}
+
+/* Waits for a call's completion. Ctrl-C cancels the call, and its completion comes all the same. */
+static bool await(antenv_queue *queue, antenv_ticket *ticket, antenv_completion *done) {
+    for (;;) {
+        /* Not for ever (-1): a signal that comes just before the wait, or to another thread, does not interrupt it. */
+        antenv_status status = antenv_queue_next(queue, 100, done);
+        if (status == ANTENV_INTERRUPTED) printf("    a signal interrupted the wait\n");
+        else if (status != ANTENV_TIMEOUT) return succeeded("collecting", status, NULL);
+        if (atomic_load(&pressed)) antenv_ticket_cancel(ticket); /* once would do; more often is harmless */
+    }
+}
+
+/* Prints a completion and frees what came with it. Returns whether it is as it should be. */
+static bool show(antenv_completion *done, antenv_status expected) {
+    bool is_expected = done->status == expected;
+    char *what = take_string(done->json, done->status == ANTENV_OK ? "id" : "message");
+    printf("    completion %d: %s (%s)\n", (int)done->tag, antenv_status_name(done->status), what);
+    free(what);
+    antenv_string_free(done->json);
+    return is_expected;
+}
+
+/* What a second thread does after a while, and when it did. */
+struct deed {
+    antenv_ticket *ticket;
+    double at;
+};
+
+static void wait_a_while(void) {
+    nanosleep(&(struct timespec){.tv_nsec = 250000000}, NULL);
+}
+
+static void *cancel_the_call(void *argument) {
+    struct deed *deed = argument;
+    wait_a_while();
+    deed->at = now();
+    antenv_ticket_cancel(deed->ticket);
+    return NULL;
+}
+
+static void *press_ctrl_c(void *argument) {
+    struct deed *deed = argument;
+    wait_a_while();
+    deed->at = now();
+    if (!atomic_load(&pressed)) kill(getpid(), SIGINT); /* unless somebody has just done so */
+    return NULL;
+}
+
+/* Waits for a poll's completion while another thread sees to it that the poll is cancelled. */
+static bool cancel_meanwhile(const struct stage *stage, uint64_t tag, void *(*how)(void *)) {
+    struct deed deed = {0};
+    antenv_completion done;
+    pthread_t thread;
+    double begun = now();
+    if (!begin_poll(stage, tag, &deed.ticket)) return false;
+    if (pthread_create(&thread, NULL, how, &deed) != 0) {
+        fprintf(stderr, "no thread could be made\n");
+        antenv_ticket_free(deed.ticket); /* the call itself is cancelled when its queue is freed */
+        return false;
+    }
+    bool has_come = await(stage->queue, deed.ticket, &done);
+    double end = now();
+    pthread_join(thread, NULL);
+    antenv_ticket_free(deed.ticket);
+    if (!has_come) return false;
+    printf("    after %.0f ms, %.2f ms after the thread did it\n", end - begun, end - deed.at);
+    return show(&done, ANTENV_CANCELLED);
+}
+
+/* Cancels a poll whose result is there already. It is delivered: a work item that was claimed must not get lost. */
+static bool cancel_too_late(const struct stage *stage, uint64_t tag) {
+    char params[256], *json;
+    antenv_ticket *ticket;
+    antenv_completion done;
+    struct pollfd watched = {.fd = antenv_queue_fd(stage->queue), .events = POLLIN};
+
+    snprintf(params, sizeof params, "{\"body\":{\"environment_id\":\"%s\",\"agent\":\"agent_cancel\"}}", stage->environment);
+    antenv_status status = antenv_request(stage->client, "POST", "/v1/sessions", params, &json);
+    if (!succeeded("queueing work", status, json)) return false;
+    antenv_string_free(json);
+
+    if (!begin_poll(stage, tag, &ticket)) return false;
+    while (poll(&watched, 1, -1) < 0 && errno == EINTR) {} /* readable: the completion waits in the queue */
+    antenv_ticket_cancel(ticket);
+    bool has_come = await(stage->queue, ticket, &done);
+    antenv_ticket_free(ticket);
+    return has_come && show(&done, ANTENV_OK); /* a worker would acknowledge the item now and serve it: see tour.c */
+}
+
+static bool set_up(struct stage *stage) {
+    char *json;
+    antenv_status status = antenv_client_new(NULL, &stage->client, &json);
+    if (!succeeded("making a client", status, json)) return false;
+    status = antenv_queue_new(&stage->queue, &json);
+    if (!succeeded("making a queue", status, json)) return false;
+    stage->environment = create_environment(stage->client, "cancel");
+    if (stage->environment) stage->worker = create_worker(stage->client, stage->environment);
+    return stage->worker != NULL;
+}
+
+/* Takes down whatever was set up: to free what was not made is harmless. */
+static bool tear_down(struct stage *stage) {
+    bool well = true;
+    antenv_queue_free(stage->queue);
+    antenv_client_free(stage->worker);
+    if (stage->environment) well = delete_environment(stage->client, stage->environment);
+    antenv_client_free(stage->client);
+    return well;
+}
+
+int main(void) {
+    struct stage stage = {0};
+    struct sigaction action = {.sa_handler = on_ctrl_c};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+
+    bool well = set_up(&stage);
+    if (well && !atomic_load(&pressed)) {
+        printf("another thread cancels\n");
+        well = cancel_meanwhile(&stage, 1, cancel_the_call);
+    }
+    if (well && !atomic_load(&pressed)) {
+        printf("too late: the result is there\n");
+        well = cancel_too_late(&stage, 2);
+    }
+    bool somebody_did = atomic_load(&pressed);
+    if (well && !somebody_did) {
+        printf("Ctrl-C cancels\n");
+        well = cancel_meanwhile(&stage, 3, press_ctrl_c);
+    }
+    well = tear_down(&stage) && well;
+    if (somebody_did) {
+        printf("ended by Ctrl-C\n");
+        return 130; /* 128 + SIGINT, as shells have it */
+    }
+    return well ? 0 : 1;
+}

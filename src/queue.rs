@@ -156,7 +156,7 @@ impl Queue {
     /// Takes calls in that have ended.
     fn complete(&self, ended: impl Iterator<Item = Ended>) {
         // Closed meanwhile: nobody will ask for them.
-        let Ok((mut state, _event)) = self.open() else { return };
+        let Ok((mut state, _event)) = self.open() else { return ended.for_each(drop) };
         state.change(|state| {
             for Ended { key, completion, .. } in ended {
                 state.in_flight.get_mut().and_then(|in_flight| in_flight.try_remove(key));

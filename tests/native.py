@@ -16,15 +16,35 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 
 
 def compile_c(source: Path, *flags: str, compiler: str = "cc", standard: str = "c11") -> Path:
-    """Compiles a C program, linked with the shared library, into a folder of the build's; returns its path."""
+    """Compiles a C program into a folder of the build's; returns its path. It is linked with the shared library: with a sanitizer
+    among the flags, with the one that is instrumented likewise."""
     folder = TARGET / "c-tests"
     folder.mkdir(parents=True, exist_ok=True)
     kind = "-".join(flag.strip("-").replace("=", "-") for flag in flags) or "plain"
     program = folder / f"{source.stem}-{kind}"
-    command = [compiler, f"-std={standard}", "-g", "-O1", *WARNINGS, *flags, f"-I{ROOT / 'include'}", str(source)]
-    command += ["-o", str(program), f"-L{LIBRARY}", "-lantenv", f"-Wl,-rpath,{LIBRARY}", "-pthread", "-ldl"]
+    sanitizer = next((flag.split("=")[1].split(",")[0] for flag in flags if flag.startswith("-fsanitize=")), None)
+    library = next((TARGET / sanitizer).glob("*/quick/libantenv.so")).parent if sanitizer else LIBRARY
+    objects, runtime = [str(source)], []
+    command = [compiler, f"-std={standard}", "-g", "-O1", *WARNINGS, *flags, f"-I{ROOT / 'include'}"]
+    if sanitizer:
+        # The compiler's own runtime may know less than Rust's code asks of it; Rust's serves both.
+        objects = []
+        for part in (source, ROOT / "tests" / "c" / "sanitizers.c"):
+            objects.append(f"{program}-{part.stem}.o")
+            subprocess.run([*command, "-c", str(part), "-o", objects[-1]], check=True)
+        archive = rust_runtime(f"{sanitizer[0]}san")
+        runtime = ["-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", "-rdynamic", "-lm", "-lrt", "-lresolv"]
+        command = [compiler]
+    command += [*objects, *runtime, "-o", str(program)]
+    command += [f"-L{library}", "-lantenv", f"-Wl,-rpath,{library}", "-pthread", "-ldl"]
     subprocess.run(command, check=True)
     return program
+
+
+def rust_runtime(sanitizer: str) -> Path:
+    """The runtime of a sanitizer that comes with the Rust compiler."""
+    sysroot = subprocess.run(["rustc", "--print", "sysroot"], check=True, capture_output=True, text=True).stdout.strip()
+    return next(Path(sysroot).glob(f"lib/rustlib/*/lib/librustc-*_rt.{sanitizer}.a"))
 
 
 class Outcome(NamedTuple):

@@ -1,4 +1,4 @@
-"""The C programs under tests/c: as they are, under valgrind, and under AddressSanitizer."""
+"""The C programs under tests/c: as they are, under valgrind, and with sanitizers."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ def run(command: list[str], **variables: str) -> str:
     return done.stdout.decode()
 
 
-@pytest.fixture(params=["plain", "valgrind", "asan"])
+SANITIZERS = {"asan": "-fsanitize=address,undefined", "tsan": "-fsanitize=thread"}
+
+
+@pytest.fixture(params=["plain", "valgrind", *SANITIZERS])
 def run_c(request: pytest.FixtureRequest) -> Runner:
-    """Compiles and runs a C program, in each of three ways."""
+    """Compiles and runs a C program, in each of four ways."""
 
     def compile_and_run(source: Path, *arguments: str, **variables: str) -> str:
-        if request.param == "asan":
-            return run([str(compile_c(source, "-fsanitize=address,undefined")), *arguments], **variables)
-        command = [str(compile_c(source)), *arguments]
-        return run(VALGRIND + command if request.param == "valgrind" else command, **variables)
+        way = request.param
+        command = [str(compile_c(source, *([SANITIZERS[way]] if way in SANITIZERS else []))), *arguments]
+        return run(VALGRIND + command if way == "valgrind" else command, **variables)
 
     return compile_and_run
 
@@ -96,8 +98,9 @@ def test_leaving_in_the_middle_of_calls_neither_hangs_nor_crashes(
         assert time.monotonic() - left_at < 10
 
 
-def test_loading_is_free_and_unloading_harmless(run_c: Runner, shared_emulator: Emulator) -> None:
-    assert run_c(SOURCES / "load.c", str(LIBRARY / "libantenv.so"), shared_emulator.url) == "load: as it should be\n"
+def test_loading_is_free_and_unloading_harmless(shared_emulator: Emulator) -> None:
+    command = [str(compile_c(SOURCES / "load.c")), str(LIBRARY / "libantenv.so"), shared_emulator.url]
+    assert run(command) == run(VALGRIND + command) == "load: as it should be\n"
 
 
 def test_the_thread_of_the_library_takes_no_signals(driver: Driver, shared_emulator: Emulator) -> None:

@@ -30,11 +30,11 @@ build: ## build the library (shared and static), its header and the emulator
 demo: build ## run the C examples against an emulator of the API on this machine
 	@TARGET=$(TARGET) scripts/demo.sh
 
-# The stable compiler takes the option when it is told to.
+# The stable compiler takes the option when it is told to. `asan` and `tsan` are known to the code as settings.
 sanitized: ## build the library with AddressSanitizer and with ThreadSanitizer, for the C tests
 	@echo "== building the library with sanitizers"
 	@for sanitizer in address thread; do \
-	  RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=$$sanitizer -Cunsafe-allow-abi-mismatch=sanitizer" $(CARGO) rustc --profile quick \
+	  RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=$$sanitizer -Cunsafe-allow-abi-mismatch=sanitizer --cfg=$${sanitizer:0:1}san" $(CARGO) rustc --profile quick \
 	    -p antenv --lib --crate-type cdylib --target $(HOST) --target-dir $(TARGET)/$$sanitizer || exit 1; \
 	  ln -sf libantenv.so $(TARGET)/$$sanitizer/$(HOST)/quick/libantenv.so.0; \
 	done

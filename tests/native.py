@@ -16,8 +16,10 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 
 
 def compile_c(source: Path, *flags: str, compiler: str = "cc", standard: str = "c11") -> Path:
-    """Compiles a C program into a folder of the build's; returns its path. It is linked with the shared library: with a sanitizer
-    among the flags, with the one that is instrumented likewise."""
+    """Compiles a C program into a folder of the build's; returns its path.
+
+    It is linked with the shared library: with a sanitizer among the flags, with the one that is instrumented likewise.
+    """
     folder = TARGET / "c-tests"
     folder.mkdir(parents=True, exist_ok=True)
     kind = "-".join(flag.strip("-").replace("=", "-") for flag in flags) or "plain"
@@ -33,7 +35,15 @@ def compile_c(source: Path, *flags: str, compiler: str = "cc", standard: str = "
             objects.append(f"{program}-{part.stem}.o")
             subprocess.run([*command, "-c", str(part), "-o", objects[-1]], check=True)
         archive = rust_runtime(f"{sanitizer[0]}san")
-        runtime = ["-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", "-rdynamic", "-lm", "-lrt", "-lresolv"]
+        runtime = [
+            "-Wl,--whole-archive",
+            str(archive),
+            "-Wl,--no-whole-archive",
+            "-rdynamic",
+            "-lm",
+            "-lrt",
+            "-lresolv",
+        ]
         command = [compiler]
     command += [*objects, *runtime, "-o", str(program)]
     command += [f"-L{library}", "-lantenv", f"-Wl,-rpath,{library}", "-pthread", "-ldl"]
@@ -116,6 +126,23 @@ class Driver:
     def request(self, method: str, path: str, params: dict[str, Any] | None = None) -> Outcome:
         """Makes a request to any endpoint."""
         return self.run("request", method, path, compact(params))
+
+    def submit(self, operation: str, params: dict[str, Any] | str | None = None) -> Outcome:
+        """Begins a call; `run("collect")` waits for what comes of it."""
+        return self.run("submit", operation, compact(params))
+
+    def submitted(self, operation: str, params: dict[str, Any] | str | None = None) -> Outcome:
+        """Makes a call through the queue."""
+        outcome = self.submit(operation, params)
+        return self.run("collect") if outcome.status == 0 else outcome
+
+    def stats(self) -> Any:
+        """What the client counted."""
+        return self.run("stats").json
+
+    def records(self) -> list[Any]:
+        """The log records that have come since the last time; `run("log", filter)` subscribes."""
+        return list(iter(lambda: self.run("record").json, None))
 
 
 def compact(params: dict[str, Any] | str | None) -> str | None:

@@ -412,6 +412,7 @@ def test_no_error_repeats_a_secret(kind: str, emulator: Emulator, driver: Driver
     else:
         config[kind] = secret
     assert driver.client(**config).status == OK
+    assert driver.run("log", "trace").status == OK
     error = {
         "type": "error",
         "error": {"type": f"t {secret}", "message": f"m {secret}", "details": {"d": secret, "error_code": secret}},
@@ -433,6 +434,11 @@ def test_no_error_repeats_a_secret(kind: str, emulator: Emulator, driver: Driver
         outcome = driver.call("environments.retrieve", params)
         assert outcome.status != OK and outcome.text is not None
         assert not any(form in outcome.text for form in forms), outcome.text
+    emulator.faults({"garbage": True})
+    driver.call("environments.retrieve", {"environment_id": "env_1", "max_retries": 1, **extra})
+    said = json.dumps(driver.records())
+    assert "call done" in said and "retrying" in said
+    assert not any(form in said or json.dumps(form)[1:-1] in said for form in forms), said
     for config in (
         {kind: SECRET, "base_url": "http://user:" + "pass-word@x"},
         {kind: [SECRET]},

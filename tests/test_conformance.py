@@ -36,7 +36,7 @@ IMPROVED = {
 }
 
 
-@pytest.mark.parametrize("how", ["named", "call"])
+@pytest.mark.parametrize("how", ["named", "call", "submitted"])
 @pytest.mark.parametrize("case", REQUESTS, ids=lambda case: case["name"])
 def test_a_call_makes_the_request_that_the_official_client_makes(
     case: dict[str, Any], how: str, shared_emulator: Emulator, driver: Driver

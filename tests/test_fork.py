@@ -28,7 +28,8 @@ CASES = [
 
 def fill(emulator: Emulator) -> str:
     """Creates the environments that the programs expect; returns the identifier of one."""
-    return [emulator.create_environment(f"environment {number}") for number in range(ENVIRONMENTS)][0]
+    first, *_ = [emulator.create_environment(f"environment {number}") for number in range(ENVIRONMENTS)]
+    return first
 
 
 @pytest.mark.parametrize("way", ["plain", "valgrind", "asan"])
@@ -37,7 +38,7 @@ def test_parent_and_child_both_go_on_after_a_fork(case: str, way: str, emulator:
     hold_ms, forks = {"plain": ("600", "200"), "valgrind": ("2500", "8"), "asan": ("800", "100")}[way]
     program = compile_c(SOURCES / "fork.c", *([SANITIZERS["asan"]] if way == "asan" else []))
     command = [str(program), emulator.url, case, fill(emulator), hold_ms, forks]
-    # A child leaves alone what is left of its parent's runtime; leaks of a process that does not fork are other tests' subject.
+    # A child leaves alone what is left of its parent's runtime. Leaks without forks are other tests' subject.
     if way == "valgrind":
         command = [*VALGRIND, "--leak-check=no", *command]
     assert run(command, ASAN_OPTIONS="detect_leaks=0") == f"fork {case}: as it should be\n"

@@ -9,6 +9,12 @@
  *     request  METHOD PATH PARAMS                         antenv_request
  *     pager    OPERATION PARAMS                           makes a pager
  *     next                                                takes its next item
+ *     submit   OPERATION PARAMS                           antenv_submit, in place of the ticket there was
+ *     cancel                                              cancels what was submitted last
+ *     collect                                             waits for the next completion, and reports it
+ *     stats                                               antenv_client_stats
+ *     log      FILTER                                     antenv_log_subscribe
+ *     record                                              takes the next log record, if there is one
  * A report: "STATUS LENGTH\n", LENGTH bytes of JSON (-1: NULL), "\n".
  */
 #define _GNU_SOURCE
@@ -54,9 +60,19 @@ static antenv_status named(antenv_client *client, char *const *field, char **jso
     exit(2);
 }
 
+/* Takes what comes next to a queue: its status, or that of the taking. */
+static antenv_status take(antenv_queue *queue, int64_t timeout_ms, char **json) {
+    antenv_completion done;
+    antenv_status status = antenv_queue_next(queue, timeout_ms, &done);
+    *json = done.json;
+    return status == ANTENV_OK ? done.status : status;
+}
+
 int main(void) {
     antenv_client *client = NULL;
     antenv_pager *pager = NULL;
+    antenv_queue *queue = NULL, *records = NULL;
+    antenv_ticket *ticket = NULL;
     char *line = NULL;
     size_t capacity = 0;
     ssize_t length;
@@ -87,6 +103,21 @@ int main(void) {
             status = antenv_pager_new(client, field[1], field[2], &pager, &json);
         } else if (strcmp(field[0], "next") == 0) {
             status = antenv_pager_next(pager, &json);
+        } else if (strcmp(field[0], "submit") == 0) {
+            antenv_ticket_free(ticket);
+            if (!queue && antenv_queue_new(&queue, NULL) != ANTENV_OK) return 2;
+            status = antenv_submit(client, queue, field[1], field[2], 1, &ticket, &json);
+        } else if (strcmp(field[0], "cancel") == 0) {
+            status = antenv_ticket_cancel(ticket);
+        } else if (strcmp(field[0], "collect") == 0) {
+            status = take(queue, 60000, &json);
+        } else if (strcmp(field[0], "stats") == 0) {
+            status = antenv_client_stats(client, &json);
+        } else if (strcmp(field[0], "log") == 0) {
+            if (!records && antenv_queue_new(&records, NULL) != ANTENV_OK) return 2;
+            status = antenv_log_subscribe(records, field[1], 2, &json);
+        } else if (strcmp(field[0], "record") == 0) {
+            status = take(records, 0, &json);
         } else {
             fprintf(stderr, "driver: what is %s?\n", field[0]);
             return 2;
@@ -96,6 +127,9 @@ int main(void) {
         antenv_string_free(json);
     }
     free(line);
+    antenv_ticket_free(ticket);
+    antenv_queue_free(queue);
+    antenv_queue_free(records);
     antenv_pager_free(pager);
     antenv_client_free(client);
     return 0;

@@ -63,7 +63,7 @@ static MOST: AtomicU8 = AtomicU8::new(0);
 pub fn subscribe(filter: &str, sink: Arc<dyn Sink>) -> Result<()> {
     let filter = Filter::parse(filter)?;
     let mut subscriptions = SUBSCRIPTIONS.lock();
-    let before = remove(&mut subscriptions, &[sink.identity()]);
+    let before = remove(&mut subscriptions, &*sink);
     if filter.most() > 0 {
         subscriptions.push(Subscription { filter, sink });
     }
@@ -76,14 +76,15 @@ pub fn subscribe(filter: &str, sink: Arc<dyn Sink>) -> Result<()> {
 /// Ends a sink's subscription, if it has one.
 pub fn unsubscribe(sink: &dyn Sink) {
     let mut subscriptions = SUBSCRIPTIONS.lock();
-    let before = remove(&mut subscriptions, &[sink.identity()]);
+    let before = remove(&mut subscriptions, sink);
     settle(&subscriptions);
     drop(subscriptions);
     drop(before);
 }
 
-fn remove(subscriptions: &mut Vec<Subscription>, identities: &[usize]) -> Vec<Subscription> {
-    subscriptions.extract_if(.., |subscription| identities.contains(&subscription.sink.identity())).collect()
+/// Takes a sink's subscription out, to be dropped once the lock is released.
+fn remove(subscriptions: &mut Vec<Subscription>, sink: &dyn Sink) -> Vec<Subscription> {
+    subscriptions.extract_if(.., |subscription| subscription.sink.identity() == sink.identity()).collect()
 }
 
 fn settle(subscriptions: &[Subscription]) {

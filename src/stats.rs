@@ -4,10 +4,11 @@
 
 use crate::error::Status;
 use crate::operation::{OPERATIONS, Operation};
+use once_cell::race::OnceBox;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The counts.
@@ -22,7 +23,7 @@ pub struct Stats {
     sent: AtomicU64,
     received: AtomicU64,
     /// One per operation, made when it is first called; the last is for requests to other endpoints.
-    latencies: [OnceLock<Box<Histogram>>; OPERATIONS.len() + 1],
+    latencies: [OnceBox<Histogram>; OPERATIONS.len() + 1],
 }
 
 /// Why a request was made again.

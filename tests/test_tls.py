@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import socket
 import ssl
 import subprocess
 import threading
@@ -113,3 +116,81 @@ def test_a_ca_file_that_is_of_no_use_is_refused(driver: Driver, tmp_path: Path) 
     for path in (empty, tmp_path / "missing.pem", tmp_path):
         outcome = driver.client(api_key="k", ca_file=str(path))
         assert (outcome.status, outcome.json["parameter"]) == (CONFIG, "ca_file")
+
+
+class Tunnel(threading.Thread):
+    """A proxy that opens tunnels for those who know its password."""
+
+    PASSWORD = "user:pass-of-the-proxy"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                threading.Thread(target=self.serve, args=(connection,)).start()
+
+    def serve(self, client: socket.socket) -> None:
+        with client:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += client.recv(1)
+            line, *headers = head.decode().split("\r\n")
+            self.asked.append(line)
+            known = base64.b64encode(self.PASSWORD.encode()).decode()
+            if f"proxy-authorization: basic {known}".lower() not in [header.lower() for header in headers]:
+                client.sendall(b"HTTP/1.1 407 Who are you?\r\ncontent-length: 0\r\n\r\n")
+                return
+            host, _, port = line.split()[1].partition(":")
+            with socket.create_connection((host, int(port))) as server:
+                client.sendall(b"HTTP/1.1 200 Go on\r\n\r\n")
+                back = threading.Thread(target=pass_on, args=(server, client))
+                back.start()
+                pass_on(client, server)
+                back.join()
+
+
+def pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def tunnel() -> Iterator[Tunnel]:
+    running = Tunnel()
+    running.start()
+    yield running
+    running.listener.shutdown(socket.SHUT_RDWR)
+    running.listener.close()
+    running.join()
+
+
+def test_a_secure_call_goes_through_the_tunnel_of_a_proxy(
+    authority: Authority, tunnel: Tunnel, driver_program: Path
+) -> None:
+    trusted = {"ca_file": str(authority.root), "base_url": authority.url, "api_key": "k", "max_retries": 0}
+    with Driver(driver_program) as driver:
+        authority.received.clear()
+        driver.client(**trusted, proxy=f"http://{Tunnel.PASSWORD}@{tunnel.address}")
+        assert driver.call("environments.list").status == OK
+        assert driver.call("environments.list").status == OK
+        # One tunnel, which is kept; the server is asked as if there were none.
+        assert tunnel.asked == [f"CONNECT {authority.url.removeprefix('https://')} HTTP/1.1"]
+        assert authority.received == ["/v1/environments", "/v1/environments"]
+        driver.client(**trusted, proxy=f"http://{tunnel.address}")
+        outcome = driver.call("environments.list")
+        assert outcome.status == CONNECTION and "could not connect" in outcome.json["message"], outcome
+        assert len(authority.received) == 2
+
+
+def test_a_proxy_of_another_kind_is_refused(driver: Driver) -> None:
+    for proxy in ("socks5://127.0.0.1:1080", "ftp://127.0.0.1"):
+        outcome = driver.client(api_key="k", proxy=proxy)
+        assert (outcome.status, outcome.json["parameter"]) == (CONFIG, "proxy"), outcome

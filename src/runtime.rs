@@ -227,6 +227,10 @@ impl<F: Future, D: FnOnce(Result<F::Output>)> Call<F, D> {
     fn end(&mut self, outcome: impl FnOnce(&Self) -> Result<F::Output>) {
         // First of all the request is dropped, and its connection with it.
         self.future = None;
+        // A ticket may be kept for long: it must not keep what is left of the call, and of its runtime.
+        if let Some(cancel) = &self.cancel {
+            cancel.waker.take();
+        }
         if let Some(done) = self.done.take() {
             done(outcome(self));
             if self.state.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.state.closing.load(Ordering::SeqCst) {

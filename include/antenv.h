@@ -908,6 +908,7 @@ antenv_status antenv_ticket_free(antenv_ticket *ticket);
  *
  * | level | target            | message, and fields                                                                          |
  * |-------|-------------------|----------------------------------------------------------------------------------------------|
+ * | error | antenv::runtime   | "a fault in the library ended a call" (please report it)                                     |
  * | info  | antenv::client    | "retrying": operation, attempt, reason, http_status, why, wait_ms                            |
  * | debug | antenv::client    | "call done": operation, status, attempts, elapsed_ms                                         |
  * | debug | antenv::runtime   | "started", "ended" (the library's thread)                                                    |

@@ -17,11 +17,12 @@ use crate::event::{Event, Woken};
 use crate::fork::{self, Lock, Owned};
 use crate::log::{self, Level, Sink};
 use crate::request::Request;
-use crate::runtime::Cancel;
+use crate::runtime::{self, Cancel};
 use serde_json::json;
 use slab::Slab;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,15 @@ struct Completion {
     tag: u64,
     client: Client,
     outcome: Result<Exchanged>,
+}
+
+impl Completion {
+    fn judge(self) -> Collected {
+        let Completion { tag, client, outcome } = self;
+        // A fault here must cost neither this completion nor those that are taken with it.
+        let result = catch_unwind(AssertUnwindSafe(|| client.judge(outcome)));
+        Collected { tag, result: result.unwrap_or_else(|_| Err(runtime::fault())) }
+    }
 }
 
 /// What a queue hands out.
@@ -181,8 +191,7 @@ impl Queue {
             let (done, records) = state.change(|state| take(state, most));
             drop(state);
             if !done.is_empty() || !records.is_empty() {
-                let done =
-                    done.into_iter().map(|Completion { tag, client, outcome }| Collected { tag, result: client.judge(outcome) });
+                let done = done.into_iter().map(Completion::judge);
                 let records = records.into_iter().map(|(tag, record)| Collected { tag, result: Ok(record) });
                 return Ok(done.chain(records).collect());
             }

@@ -188,7 +188,8 @@ pub fn wait<T>(receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
     receiver.blocking_recv().unwrap_or_else(|_| Err(fault()))
 }
 
-fn fault() -> Error {
+/// What a caller is told whose call ended by a panic.
+pub fn fault() -> Error {
     Error::new(Status::Internal, "a fault in the library ended the call; please report it")
 }
 
@@ -271,13 +272,11 @@ impl<F: Future, D: FnOnce(Result<F::Output>)> Future for Call<F, D> {
 impl<F: Future, D: FnOnce(Result<F::Output>)> Drop for Call<F, D> {
     fn drop(&mut self) {
         self.end(|call| {
-            Err(if std::thread::panicking() {
-                fault()
-            } else if call.state.closing.load(Ordering::SeqCst) {
-                Error::new(Status::Cancelled, "the call was cancelled: the library was shut down")
-            } else {
-                fault()
-            })
+            if call.state.closing.load(Ordering::SeqCst) && !std::thread::panicking() {
+                return Err(Error::new(Status::Cancelled, "the call was cancelled: the library was shut down"));
+            }
+            log::record(Level::Error, LOG, "a fault in the library ended a call", || json!({}));
+            Err(fault())
         });
     }
 }

@@ -26,6 +26,7 @@ use std::ffi::c_char;
 ///
 /// | level | target            | message, and fields                                                                          |
 /// |-------|-------------------|----------------------------------------------------------------------------------------------|
+/// | error | antenv::runtime   | "a fault in the library ended a call" (please report it)                                     |
 /// | info  | antenv::client    | "retrying": operation, attempt, reason, http_status, why, wait_ms                            |
 /// | debug | antenv::client    | "call done": operation, status, attempts, elapsed_ms                                         |
 /// | debug | antenv::runtime   | "started", "ended" (the library's thread)                                                    |

@@ -9,7 +9,8 @@ RELEASE := $(TARGET)/release
 EMULATOR := $(TARGET)/quick/antenv-emulator
 VENV := $(TARGET)/venv
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
-PYTHON_SOURCES := tests benches
+PYTHON := bindings/python
+PYTHON_SOURCES := tests benches examples $(PYTHON)
 C_SOURCES := $(wildcard examples/c/*.c tests/c/*.c benches/*.c)
 PEERS := benches/peers/Cargo.toml
 C_WARNINGS := -Wall -Wextra -Werror -pedantic
@@ -39,7 +40,15 @@ sanitized: ## build the library with AddressSanitizer and with ThreadSanitizer, 
 	  ln -sf libantenv.so $(TARGET)/$$sanitizer/$(HOST)/quick/libantenv.so.0; \
 	done
 
-test: build sanitized venv ## run every test, in every language
+wheel: build venv $(TARGET)/wheel/.stamp ## build the Python package's wheel (in target/wheel), and install it for the tests
+$(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(wildcard $(PYTHON)/*.py $(PYTHON)/pyproject.toml $(PYTHON)/README.md $(PYTHON)/src/antenv/*) $(VENV)/.stamp
+	@echo "== building the Python package"
+	@rm -rf $(@D) && mkdir -p $(@D)
+	$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(@D) ./$(PYTHON)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(@D)/*.whl
+	@touch $@
+
+test: build sanitized wheel ## run every test, in every language
 	@scripts/need.sh cc c++ clang valgrind node npm openssl pkg-config
 	@echo "== Rust tests"
 	$(CARGO) test --profile quick -p antenv
@@ -47,7 +56,7 @@ test: build sanitized venv ## run every test, in every language
 	@echo "== C, conformance and interoperability tests"
 	$(VENV)/bin/python -m pytest tests
 
-bench: build venv ## measure the library beside its peers, in one run
+bench: build wheel ## measure the library beside its peers, in one run
 	@scripts/need.sh cc curl-config
 	$(VENV)/bin/python benches/bench.py
 
@@ -57,9 +66,10 @@ header: ## generate include/antenv.h from src/ffi
 fmt: venv ## format everything
 	$(CARGO) fmt --all
 	$(CARGO) fmt --manifest-path $(PEERS)
+	$(VENV)/bin/python $(PYTHON)/generate.py
 	$(VENV)/bin/ruff format -q $(PYTHON_SOURCES)
 
-lint: venv ## check formats, types and warnings, and that the committed header is the generated one
+lint: wheel ## check formats, types and warnings, and that the committed header is the generated one
 	@scripts/need.sh cc c++ clang
 	@echo "== Rust"
 	$(CARGO) fmt --all --check
@@ -94,4 +104,4 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build demo sanitized test bench header fmt lint install venv
+.PHONY: help build demo sanitized wheel test bench header fmt lint install venv

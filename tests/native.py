@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,13 +71,13 @@ class Outcome(NamedTuple):
 
 
 class Driver:
-    """The driver program, running; ended when the `with` block is left."""
+    """A driver program, running; ended when the `with` block is left. tests/c/driver.c tells what it understands."""
 
-    def __init__(self, program: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, *command: str | Path, environment: dict[str, str] | None = None) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the block is left)
         self._process = subprocess.Popen(
-            [str(program)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -143,6 +145,17 @@ class Driver:
     def records(self) -> list[Any]:
         """The log records that have come since the last time; `run("log", filter)` subscribes."""
         return list(iter(lambda: self.run("record").json, None))
+
+
+def driver_in(language: str) -> list[str | Path]:
+    """The command that runs the driver in a language."""
+    python: list[str | Path] = [sys.executable, ROOT / "tests" / "python" / "driver.py"]
+    commands: dict[str, Callable[[], list[str | Path]]] = {
+        "C": lambda: [compile_c(ROOT / "tests" / "c" / "driver.c")],
+        "Python": lambda: [*python, "sync"],
+        "asyncio": lambda: [*python, "async"],
+    }
+    return commands[language]()
 
 
 def compact(params: dict[str, Any] | str | None) -> str | None:

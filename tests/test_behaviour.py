@@ -181,7 +181,9 @@ def test_a_path_prefix_of_the_base_url_is_kept(driver: Driver) -> None:
 
 
 def test_a_proxy_is_used_when_given_and_never_for_this_machine(emulator: Emulator, driver_program: Path) -> None:
-    with Driver(driver_program, {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}) as driver:
+    with Driver(
+        driver_program, environment={"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    ) as driver:
         driver.client(api_key="k", base_url=emulator.url)
         assert driver.call("environments.list").status == OK
         driver.client(api_key="k", base_url="http://example.invalid", allow_insecure_http=True, proxy=emulator.url)
@@ -376,7 +378,7 @@ def test_a_wrong_credential_is_an_authentication_error(strict_emulator: Emulator
 def test_the_environment_gives_what_the_configuration_does_not(emulator: Emulator, driver_program: Path) -> None:
     variables = {"ANTHROPIC_AUTH_TOKEN": "env-token", "ANTHROPIC_BASE_URL": emulator.url}
     variables["ANTHROPIC_CUSTOM_HEADERS"] = "x-team: blue\nanthropic-beta: extra-1"
-    with Driver(driver_program, variables | {"ANTHROPIC_API_KEY": ""}) as driver:
+    with Driver(driver_program, environment=variables | {"ANTHROPIC_API_KEY": ""}) as driver:
         assert driver.run("client", None).status == OK
         driver.call("environments.list", {"extra_headers": {"X-Call": "1"}})
         assert driver.client(api_key="own", default_headers={"x-team": "red"}, auth_header="x-api-key").status == OK

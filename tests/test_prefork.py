@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from emulator import ROOT, Emulator
-from native import LIBRARY
 
 APPLICATION = ROOT / "tests" / "prefork_app.py"
 WORKERS = 3
@@ -22,7 +21,7 @@ WORKERS = 3
 
 def variables(emulator: Emulator) -> dict[str, str]:
     """The environment that the application wants."""
-    return os.environ | {"ANTENV_LIBRARY": str(LIBRARY / "libantenv.so"), "ANTENV_URL": emulator.url}
+    return os.environ | {"ANTENV_URL": emulator.url}
 
 
 @pytest.mark.parametrize("how", ["pool", "thread"])

@@ -79,7 +79,8 @@ def sleeps_in_poll(pid: int) -> bool:
 
 
 PYTHON = """
-import ctypes, json, select, sys
+import ctypes, json, select, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs jobs in the background has it ignored
 library = ctypes.CDLL(sys.argv[1])
 pointer = ctypes.c_void_p
 class Completion(ctypes.Structure):

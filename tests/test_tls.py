@@ -86,7 +86,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
 
 def test_a_server_that_no_known_root_vouches_for_is_refused(authority: Authority, driver_program: Path) -> None:
     authority.received.clear()
-    with Driver(driver_program, {"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""}) as driver:
+    with Driver(driver_program, environment={"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""}) as driver:
         assert driver.client(api_key="k", base_url=authority.url, max_retries=0).status == OK
         outcome = driver.call("environments.list")
     assert outcome.status == CONNECTION and "certificate" in outcome.json["message"], outcome
@@ -104,7 +104,7 @@ def test_roots_come_from_the_configuration_and_from_the_environment(authority: A
         ({"SSL_CERT_DIR": f"/nonexistent:{folder}"}, {}),
         ({"SSL_CERT_FILE": str(authority.root)}, {"http2": "never"}),
     ):
-        with Driver(driver_program, {"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""} | variables) as driver:
+        with Driver(driver_program, environment={"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""} | variables) as driver:
             assert driver.client(api_key="k", base_url=authority.url, max_retries=0, **config).status == OK
             outcome = driver.call("environments.list")
             assert outcome.status == OK, outcome

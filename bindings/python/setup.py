@@ -1,0 +1,66 @@
+"""Builds the library with cargo and puts it into the package.
+
+The wheel is for every Python 3 on one platform: the library is loaded with ctypes and knows nothing of Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Distribution, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_py import build_py
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+MANIFEST = REPOSITORY / "Cargo.toml"
+NAME = {"darwin": "libantenv.dylib", "win32": "antenv.dll"}.get(sys.platform, "libantenv.so")
+if not MANIFEST.exists():
+    raise SystemExit("antenv is built from its repository, of which this folder is a part: the Rust sources are not here")
+
+
+def cargo(*arguments: str) -> str:
+    try:
+        return subprocess.run(["cargo", *arguments], cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True).stdout
+    except FileNotFoundError:
+        raise SystemExit("building antenv takes a Rust toolchain, and there is no cargo on the PATH") from None
+
+
+def build_library() -> Path:
+    """The library, built as `make build` does it: other crate types, or a plain `cargo build`, leave link-time optimisation out."""
+    cargo("rustc", "--release", "--locked", "-p", "antenv", "--lib", "--crate-type", "cdylib,staticlib")
+    metadata = json.loads(cargo("metadata", "--format-version=1", "--no-deps", "--locked"))
+    return Path(metadata["target_directory"]) / "release" / NAME
+
+
+class BuildWithLibrary(build_py):
+    def run(self) -> None:
+        shutil.rmtree(self.build_lib, ignore_errors=True)  # what an earlier build left there would come along
+        super().run()
+        folder = Path("src" if self.editable_mode else self.build_lib) / "antenv"
+        shutil.copy2(build_library(), folder / NAME)
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        return [*super().get_outputs(include_bytecode), os.path.join(self.build_lib, "antenv", NAME)]
+
+
+class WheelForAnyPython(bdist_wheel):
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
+
+
+class WithLibrary(Distribution):
+    def has_ext_modules(self) -> bool:
+        return True  # the wheel belongs to a platform
+
+
+setup(
+    version=re.search(r'^version = "(.*)"', MANIFEST.read_text(), re.MULTILINE)[1],
+    cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": WheelForAnyPython},
+    distclass=WithLibrary,
+)

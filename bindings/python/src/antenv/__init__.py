@@ -1,0 +1,120 @@
+"""The Environments API: create, list, update, archive and delete environments, and serve the work queue of a self-hosted one.
+
+    import antenv
+
+    with antenv.Client() as client:
+        environment = client.environments.create(name="tests", config={"type": "self_hosted"})
+        for environment in client.environments.list():
+            print(environment.id, environment.name)
+
+`Client` waits, `AsyncClient` is awaited. `antenv.types` has the types of results and parameters. Errors are `AntenvError`s. The log
+goes to `logging.getLogger("antenv")`. `antenv.testing` runs an emulator of the API.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _native, types
+from ._client import Client
+from ._errors import (
+    AntenvError,
+    APIConnectionError,
+    APIError,
+    APIResponseValidationError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    CancelledError,
+    ClientClosedRequestError,
+    ClosedError,
+    ConfigError,
+    ConflictError,
+    ContentTooLargeError,
+    GatewayTimeoutError,
+    HTTPNotImplementedError,
+    InternalError,
+    InternalServerError,
+    InvalidArgumentError,
+    NotFoundError,
+    OverloadedError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    PreconditionFailedError,
+    RateLimitError,
+    RequestHeaderFieldsTooLargeError,
+    RequestTimeoutError,
+    ServiceUnavailableError,
+    UnprocessableEntityError,
+    error_of,
+)
+from ._pages import AsyncPage, AsyncPages, Page
+from ._response import Response
+
+if TYPE_CHECKING:
+    from ._async_client import AsyncClient
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIResponseValidationError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AntenvError",
+    "AsyncClient",
+    "AsyncPage",
+    "AsyncPages",
+    "AuthenticationError",
+    "BadRequestError",
+    "CancelledError",
+    "Client",
+    "ClientClosedRequestError",
+    "ClosedError",
+    "ConfigError",
+    "ConflictError",
+    "ContentTooLargeError",
+    "GatewayTimeoutError",
+    "HTTPNotImplementedError",
+    "InternalError",
+    "InternalServerError",
+    "InvalidArgumentError",
+    "NotFoundError",
+    "OverloadedError",
+    "Page",
+    "PaymentRequiredError",
+    "PermissionDeniedError",
+    "PreconditionFailedError",
+    "RateLimitError",
+    "RequestHeaderFieldsTooLargeError",
+    "RequestTimeoutError",
+    "Response",
+    "ServiceUnavailableError",
+    "UnprocessableEntityError",
+    "shutdown",
+    "types",
+]
+
+#: The version of the library, which is that of the package.
+__version__: str = _native.VERSION
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    """Ends the library's thread and closes all connections. Leaving the process needs no such call; a later call starts afresh.
+
+    `timeout`: seconds that calls in flight have to end; None: as long as they take. What is left then is cancelled.
+
+    Returns whether all calls ended by themselves. Waits, for little longer than `timeout`.
+    """
+    status: int = _native.shutdown(-1 if timeout is None else int(timeout * 1000))
+    if status not in (_native.OK, _native.TIMEOUT):
+        raise error_of(status, b"")
+    return status == _native.OK
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AsyncClient":  # importing asyncio takes longer than a call
+        from ._async_client import AsyncClient
+
+        return AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

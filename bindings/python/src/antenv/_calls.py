@@ -1,0 +1,106 @@
+"""How a call that waits is made.
+
+It is submitted to a completion queue and its completion awaited there, for the sake of Ctrl-C: a function that waits inside the
+library keeps signals from the interpreter until it returns, while a wait at a queue ends when a signal arrives.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Mapping
+from ctypes import byref, c_void_p
+from typing import Any
+
+from . import _native
+from ._errors import InvalidArgumentError, error_of
+
+#: How long the main thread waits at a time: the signal may have been taken by another thread, which does not end the wait.
+_TURN_MS = 40
+
+_decode = json.JSONDecoder().decode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def encoded(params: Mapping[str, Any]) -> bytes:
+    """The parameters of a call as the library takes them: JSON, `timeout` in seconds turned into `timeout_ms`."""
+    if "timeout" in params:
+        params = {**params, "timeout_ms": milliseconds(params["timeout"])}
+        del params["timeout"]
+    try:
+        return _encode(params).encode()
+    except UnicodeEncodeError:  # half a surrogate pair; written as an escape it gets the library's error, which names the parameter
+        return json.dumps(params).encode()
+
+
+def decoded(text: bytes) -> Any:
+    """What the library's JSON says. The library has checked it, so it is decoded without guessing at encodings."""
+    return _decode(text.decode())
+
+
+def milliseconds(seconds: float | None) -> float | None:
+    """Whole milliseconds, rounded up; what is not a finite number is left for the library to refuse."""
+    return math.ceil(seconds * 1000) if isinstance(seconds, (int, float)) and math.isfinite(seconds) else seconds
+
+
+def c_string(name: str, text: str) -> bytes:
+    """A text that the library takes as it is. It could not see the end of one with a NUL in it."""
+    if "\0" in text:
+        raise InvalidArgumentError(f"{name} must not contain NUL", {"status": "invalid_argument", "code": 1, "parameter": name})
+    return text.encode()
+
+
+class _Waiter:
+    """A completion queue and the places that calls write to: used by one call at a time."""
+
+    __slots__ = ("_done", "_error", "_queue")
+
+    def __init__(self) -> None:
+        status, self._queue, error = _native.made(_native.queue_new)
+        if status:
+            raise error_of(status, error)
+        self._done, self._error = _native.Completion(), c_void_p()
+
+    def call(self, submit: Any, client: int, *what: bytes) -> tuple[int, bytes]:
+        status: int = submit(client, self._queue, *what, 0, None, byref(self._error))
+        if status:
+            return status, _native.take(self._error.value)
+        done = self._done
+        turn = _TURN_MS if threading.current_thread() is threading.main_thread() else -1
+        # Between two turns the interpreter runs the handlers of signals, and raises what they raise.
+        while status := _native.queue_next(self._queue, turn, byref(done)):
+            if status not in (_native.TIMEOUT, _native.INTERRUPTED):
+                return status, b""
+        text, status = done.json, done.status
+        done.json = None
+        return status, _native.take(text)
+
+    def close(self) -> None:
+        """Cancels the call, if one is under way."""
+        _native.queue_free(self._queue)
+        _native.take(self._done.json)
+
+
+#: Those that no call uses at the moment. A signal handler may make a call while the call it interrupted waits: it takes another.
+_idle: list[_Waiter] = []
+
+
+def call(submit: Any, client: int, *what: bytes) -> bytes:
+    """Makes a call and waits for it; returns its JSON, or raises its error.
+
+    `submit` is one of the two functions that submit, `what` their arguments after the queue.
+    """
+    try:
+        waiter = _idle.pop()
+    except IndexError:
+        waiter = _Waiter()
+    try:
+        status, text = waiter.call(submit, client, *what)
+    except BaseException:
+        waiter.close()
+        raise
+    _idle.append(waiter)
+    if status:
+        raise error_of(status, text)
+    return text

@@ -1,0 +1,182 @@
+"""The client, and what it has in common with the asynchronous one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ctypes import byref, c_void_p
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
+
+from . import _log, _native
+from ._calls import c_string, call, decoded, encoded, milliseconds
+from ._errors import error_of
+from ._resources import Environments
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+    from .types import RequestParams
+
+T = TypeVar("T")
+
+
+class BaseClient:
+    """What both clients are: a handle to a client of the library, made, derived and freed."""
+
+    _handle = 0
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        auth_token: str | None = None,
+        environment_key: str | None = None,
+        base_url: str | None = None,
+        timeout: float | None = None,
+        connect_timeout: float | None = None,
+        max_retries: int | None = None,
+        default_headers: Mapping[str, str | None] | None = None,
+        betas: Sequence[str] | None = None,
+        workspace_id: str | None = None,
+        anthropic_version: str | None = None,
+        auth_header: str | None = None,
+        ca_file: str | None = None,
+        proxy: str | None = None,
+        max_response_bytes: int | None = None,
+        http2: str | None = None,
+        allow_insecure_http: bool | None = None,
+    ) -> None:
+        """Makes a client. Nothing is sent yet. None stands for what the library does without the argument.
+
+        Args:
+            api_key: API key. Without any credential here: ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN, of the environment.
+            auth_token: Bearer token in place of an API key.
+            environment_key: Key of a self-hosted environment. With an API key beside it, each operation gets the one it needs.
+            base_url: Where the API is. Without it: ANTHROPIC_BASE_URL, then https://api.anthropic.com.
+            timeout: Bounds a whole call in seconds, retries included: 0.001 to 2147483. Without it: 600.
+            connect_timeout: Bounds one attempt to connect, in seconds. Without it: 5.
+            max_retries: How often 408, 409, 429, 5xx and connection failures are tried again: 0 to 100. Without it: 2.
+            default_headers: Headers for every call.
+            betas: Beta versions for every call, beside the one that is always sent.
+            workspace_id: The workspace to act in.
+            anthropic_version: The version of the API. Without it: 2026-10-21.
+            auth_header: How an API key travels: "authorization" (without it), or "x-api-key", the older form.
+            ca_file: PEM file of roots to trust beside the bundled ones.
+            proxy: URL of a proxy, "" for none. Without it: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+            max_response_bytes: The largest answer that is taken. Without it: 67108864.
+            http2: "auto" (without it), "never" or "always".
+            allow_insecure_http: True allows plain http:// also to other hosts than this one.
+
+        Raises:
+            ConfigError: An argument is not acceptable, or no credential was found.
+        """
+        config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self._take(*_native.made(_native.client_new, _config(config)))
+
+    def with_options(
+        self,
+        *,
+        api_key: str | None = None,
+        auth_token: str | None = None,
+        environment_key: str | None = None,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        default_headers: Mapping[str, str | None] | None = None,
+        betas: Sequence[str] | None = None,
+        workspace_id: str | None = None,
+        anthropic_version: str | None = None,
+        auth_header: str | None = None,
+        max_response_bytes: int | None = None,
+    ) -> Self:
+        """A client that shares this one's connections, with another credential or other defaults. Either may be closed first.
+
+        The arguments are those of the constructor; None leaves something as it is. A credential given here replaces all of this
+        client's. `default_headers` are laid over the others, and a None in them removes one.
+        """
+        config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        derived = type(self).__new__(type(self))
+        derived._take(*_native.made(_native.client_derive, self._handle, _config(config)))
+        return derived
+
+    def _take(self, status: int, handle: int, error: bytes) -> None:
+        if status:
+            raise error_of(status, error)
+        self._handle = handle
+        _log.follow()
+
+    def stats(self) -> dict[str, Any]:
+        """What this client, and those that share its connections, did so far in this process: counts of calls, attempts, retries,
+        failures, connections and bytes, and latencies. docs/concurrency.md and antenv.h list them. Does not block."""
+        text = c_void_p()
+        status: int = _native.client_stats(self._handle, byref(text))
+        answer = _native.take(text.value)
+        if status:
+            raise error_of(status, answer)
+        stats: dict[str, Any] = decoded(answer)
+        return stats
+
+    def __del__(self) -> None:
+        self._free()
+
+    def _free(self, free: Any = _native.client_free) -> None:  # as a default it is there to the end of the interpreter
+        handle, self._handle = self._handle, 0
+        if handle:
+            free(handle)
+
+    def __repr__(self) -> str:
+        return f"<antenv.{type(self).__name__}{'' if self._handle else ', closed'}>"
+
+
+def _config(config: dict[str, Any]) -> bytes:
+    """The configuration as the library takes it: JSON, seconds turned into milliseconds."""
+    if "connect_timeout" in config:
+        config["connect_timeout_ms"] = milliseconds(config.pop("connect_timeout"))
+    return encoded(config)
+
+
+class Client(BaseClient):
+    """A client of the Environments API whose calls wait for their results.
+
+        with antenv.Client() as client:
+            environment = client.environments.create(name="tests", config={"type": "self_hosted"})
+
+    Make one and keep it: it holds the connections. Any number of threads may use it at once, and processes forked from this one,
+    too. Ctrl-C ends a call at once. Calls raise `antenv.AntenvError`s.
+    """
+
+    @cached_property
+    def environments(self) -> Environments:
+        """The operations on environments, and on the work queue of self-hosted ones."""
+        return Environments(self._call)
+
+    def call(self, operation: str, /, **params: Any) -> Any:
+        """Calls an operation by its name, such as "environments.create", identifiers among the parameters; gives decoded JSON.
+
+        For operations that the library has and this package does not know yet. It waits, and raises, as every call does.
+        """
+        return self._call(c_string("operation", operation), params, _as_it_is)
+
+    def request(self, method: str, path: str, /, **params: Unpack[RequestParams]) -> Any:
+        """Makes a request to any endpoint of the API; gives decoded JSON, None when the answer is empty.
+
+        `query`, `body`, `headers`, and the options of a call: see `antenv.types.RequestParams`.
+        """
+        what = c_string("method", method), c_string("path", path), encoded(params)
+        return decoded(call(_native.submit_request, self._handle, *what))
+
+    def _call(self, operation: bytes, params: Mapping[str, Any], make: Callable[[Any], T], /) -> T:
+        return make(decoded(call(_native.submit, self._handle, operation, encoded(params))))
+
+    def close(self) -> None:
+        """Frees the client. Calls that other threads are making through it go on to their end; later ones raise ClosedError."""
+        self._free()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

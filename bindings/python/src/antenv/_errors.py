@@ -1,0 +1,230 @@
+"""What can go wrong: one exception class for each kind of failure.
+
+AntenvError
+  ConfigError, InvalidArgumentError        a client's or a call's arguments; nothing was sent
+  ClosedError                              the client was closed, or the library is being shut down
+  CancelledError                           the call was cancelled by `shutdown`
+  InternalError                            a fault in the library
+  APIError
+    APIConnectionError                     no connection, or it broke
+      APITimeoutError                      the call's time ran out
+    APIResponseValidationError             a success that is not valid JSON
+    APIStatusError                         the server's answer: one class for each HTTP status
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from . import _native
+
+
+class AntenvError(Exception):
+    """Any failure that the library reports. `str()` of it is its message."""
+
+    #: The kind of failure by name, such as "not_found"; the same text as in the C interface.
+    status: str
+    #: The same as a number, such as 104 (`ANTENV_NOT_FOUND`).
+    code: int
+    #: What happened, in words. They may change: do not compare them.
+    message: str
+    #: The argument that was refused, if that is what happened.
+    parameter: str | None
+
+    def __init__(self, message: str, fields: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self._fields = fields or {}
+        self.message = message
+        self.code = self._fields.get("code", 0)
+        self.status = self._fields.get("status", "")
+        self.parameter = self._fields.get("parameter")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error object of the C interface: every field that there is."""
+        return dict(self._fields)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self._fields)
+
+
+class ConfigError(AntenvError, ValueError):
+    """The configuration of a client is not acceptable, or no credential was found. `parameter` names the key."""
+
+
+class InvalidArgumentError(AntenvError, ValueError):
+    """An argument of a call is not acceptable. `parameter` names it. Nothing was sent."""
+
+
+class ClosedError(AntenvError):
+    """The client was closed, or the library is being shut down."""
+
+
+class CancelledError(AntenvError):
+    """The call was cancelled by `antenv.shutdown` in another thread."""
+
+
+class InternalError(AntenvError):
+    """A fault in the library itself. Please report it."""
+
+
+class APIError(AntenvError):
+    """A call that was made, and did not succeed."""
+
+    #: The HTTP status; None when there was no answer.
+    status_code: int | None
+    #: The API's kind of error, such as "not_found_error".
+    type: str | None
+    #: The API's code for the cause, such as "environment_not_found". Branch on this rather than on `message`.
+    error_code: str | None
+    #: What else the API says about the cause.
+    details: Any
+    #: The server's identifier of the request, to be named in reports.
+    request_id: str | None
+    #: How many requests were made, retries included.
+    attempts: int
+    #: The server's body: decoded JSON, or text when it is not JSON.
+    body: Any
+
+    def __init__(self, message: str, fields: dict[str, Any] | None = None) -> None:
+        super().__init__(message, fields)
+        self.status_code = self._fields.get("http_status")
+        self.type = self._fields.get("type")
+        self.error_code = self._fields.get("error_code")
+        self.details = self._fields.get("details")
+        self.request_id = self._fields.get("request_id")
+        self.attempts = self._fields.get("attempts", 0)
+        self.body = self._fields.get("body")
+
+
+class APIConnectionError(APIError):
+    """The server could not be reached, or the connection broke before the answer was complete."""
+
+
+class APITimeoutError(APIConnectionError):
+    """The call's `timeout` ran out."""
+
+
+class APIResponseValidationError(APIError):
+    """The server reported success, but its answer is not valid JSON, was cut short, is empty, or is too large."""
+
+
+class APIStatusError(APIError):
+    """The server answered with an HTTP status that is not a success."""
+
+    status_code: int
+
+
+class BadRequestError(APIStatusError):
+    """HTTP 400: the API refused the request."""
+
+
+class AuthenticationError(APIStatusError):
+    """HTTP 401: the credential is missing, wrong or expired."""
+
+
+class PaymentRequiredError(APIStatusError):
+    """HTTP 402: there is a problem with billing."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """HTTP 403: the credential may not do this."""
+
+
+class NotFoundError(APIStatusError):
+    """HTTP 404: no such object."""
+
+
+class RequestTimeoutError(APIStatusError):
+    """HTTP 408: the server gave up waiting for the request."""
+
+
+class ConflictError(APIStatusError):
+    """HTTP 409: the object's present state does not allow it."""
+
+
+class PreconditionFailedError(APIStatusError):
+    """HTTP 412: a condition does not hold, such as `expected_last_heartbeat`."""
+
+
+class ContentTooLargeError(APIStatusError):
+    """HTTP 413: the request is too large."""
+
+
+class UnprocessableEntityError(APIStatusError):
+    """HTTP 422: the request is well formed but makes no sense."""
+
+
+class RateLimitError(APIStatusError):
+    """HTTP 429: too many requests."""
+
+
+class RequestHeaderFieldsTooLargeError(APIStatusError):
+    """HTTP 431: the headers are too large."""
+
+
+class ClientClosedRequestError(APIStatusError):
+    """HTTP 499: the server saw the request abandoned."""
+
+
+class InternalServerError(APIStatusError):
+    """HTTP 500 to 599: the server failed."""
+
+
+class HTTPNotImplementedError(InternalServerError):
+    """HTTP 501: the server does not know how."""
+
+
+class ServiceUnavailableError(InternalServerError):
+    """HTTP 503: the service is not available now."""
+
+
+class GatewayTimeoutError(InternalServerError):
+    """HTTP 504: the service took too long behind its gateway."""
+
+
+class OverloadedError(InternalServerError):
+    """HTTP 529: the API is overloaded."""
+
+
+#: Statuses of the library's own (below 100), and the numbers of those that stand for an answer, by what they are raised as.
+BY_CODE: dict[int, type[AntenvError]] = {
+    1: InvalidArgumentError,
+    2: ClosedError,
+    3: ConfigError,
+    4: APIConnectionError,
+    5: APITimeoutError,
+    6: CancelledError,
+    7: APIResponseValidationError,
+    9: ClosedError,
+    11: InternalError,
+    100: BadRequestError,
+    101: AuthenticationError,
+    102: PaymentRequiredError,
+    103: PermissionDeniedError,
+    104: NotFoundError,
+    105: RequestTimeoutError,
+    106: ConflictError,
+    107: PreconditionFailedError,
+    108: ContentTooLargeError,
+    109: UnprocessableEntityError,
+    110: RateLimitError,
+    111: InternalServerError,
+    112: OverloadedError,
+    113: APIStatusError,
+}
+#: HTTP statuses that have a class here and no status number of their own.
+BY_HTTP: dict[int, type[AntenvError]] = {
+    431: RequestHeaderFieldsTooLargeError,
+    499: ClientClosedRequestError,
+    501: HTTPNotImplementedError,
+    503: ServiceUnavailableError,
+    504: GatewayTimeoutError,
+}
+
+
+def error_of(status: int, text: bytes) -> AntenvError:
+    """The exception for a status and its error object."""
+    fields: dict[str, Any] = json.loads(text) if text else {"code": status, "status": _native.status_name(status).decode()}
+    kind = BY_HTTP.get(fields.get("http_status") or 0) or BY_CODE.get(status, AntenvError)
+    return kind(fields.get("message") or fields["status"], fields)

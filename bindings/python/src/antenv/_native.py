@@ -1,0 +1,128 @@
+"""The library itself: finding it, its functions, and what crosses into it.
+
+Everything that touches ctypes is here. What goes in and comes out is bytes and numbers: handles, JSON, statuses.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from ctypes import (
+    CDLL,
+    POINTER,
+    PyDLL,
+    Structure,
+    byref,
+    c_char_p,
+    c_int,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+    string_at,
+)
+from typing import Any
+
+ABI_VERSION = 1
+OK, TIMEOUT, CLOSED, INTERRUPTED = 0, 5, 9, 12
+
+
+class Completion(Structure):
+    """antenv_completion."""
+
+    _fields_ = (("tag", c_uint64), ("status", c_int32), ("json", c_void_p))
+
+
+_OUT = POINTER(c_void_p)
+_MANY = [c_void_p, c_int64, POINTER(Completion), c_size_t, POINTER(c_size_t)]
+
+#: What each function returns and takes.
+SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "antenv_version": (c_char_p, []),
+    "antenv_abi_version": (c_uint32, []),
+    "antenv_status_name": (c_char_p, [c_int32]),
+    "antenv_string_free": (None, [c_void_p]),
+    "antenv_client_new": (c_int32, [c_char_p, _OUT, _OUT]),
+    "antenv_client_derive": (c_int32, [c_void_p, c_char_p, _OUT, _OUT]),
+    "antenv_client_free": (c_int32, [c_void_p]),
+    "antenv_client_stats": (c_int32, [c_void_p, _OUT]),
+    "antenv_queue_new": (c_int32, [_OUT, _OUT]),
+    "antenv_queue_fd": (c_int, [c_void_p]),
+    "antenv_queue_next": (c_int32, [c_void_p, c_int64, POINTER(Completion)]),
+    "antenv_queue_next_many": (c_int32, _MANY),
+    "antenv_queue_free": (c_int32, [c_void_p]),
+    "antenv_submit": (c_int32, [c_void_p, c_void_p, c_char_p, c_char_p, c_uint64, _OUT, _OUT]),
+    "antenv_submit_request": (c_int32, [c_void_p, c_void_p, c_char_p, c_char_p, c_char_p, c_uint64, _OUT, _OUT]),
+    "antenv_ticket_cancel": (c_int32, [c_void_p]),
+    "antenv_ticket_free": (c_int32, [c_void_p]),
+    "antenv_log_subscribe": (c_int32, [c_void_p, c_char_p, c_uint64, _OUT]),
+    "antenv_shutdown": (c_int32, [c_int64]),
+}
+
+
+def _find() -> str:
+    """Where the library is: what ANTENV_LIBRARY names, the one that came with this package, or one that the system has."""
+    name = {"darwin": "libantenv.dylib", "win32": "antenv.dll"}.get(sys.platform, "libantenv.so")
+    bundled = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+    installed = {"libantenv.so": "libantenv.so.0", "libantenv.dylib": "libantenv.0.dylib"}.get(name, name)
+    return os.environ.get("ANTENV_LIBRARY") or (bundled if os.path.exists(bundled) else installed)
+
+
+#: The library's file, as it was asked for.
+PATH = _find()
+try:
+    _waiting, _at_once = CDLL(PATH), PyDLL(PATH)
+    _found = _waiting.antenv_abi_version()
+except (OSError, AttributeError) as why:
+    raise ImportError(f"antenv: the library {PATH} cannot be used: {why}") from None
+if _found != ABI_VERSION:
+    raise ImportError(f"antenv: the library {PATH} has ABI version {_found}; this package is made for {ABI_VERSION}")
+
+
+def _function(library: CDLL, name: str) -> Any:
+    function = getattr(library, name)
+    function.restype, function.argtypes = SIGNATURES[name]
+    return function
+
+
+# These wait, or read files, and so let go of the interpreter's lock.
+client_new = _function(_waiting, "antenv_client_new")
+queue_next = _function(_waiting, "antenv_queue_next")
+queue_next_many = _function(_waiting, "antenv_queue_next_many")
+shutdown = _function(_waiting, "antenv_shutdown")
+# These take microseconds. Giving the lock away would cost more than that, and milliseconds while another thread computes.
+client_derive = _function(_at_once, "antenv_client_derive")
+client_free = _function(_at_once, "antenv_client_free")
+client_stats = _function(_at_once, "antenv_client_stats")
+queue_new = _function(_at_once, "antenv_queue_new")
+queue_fd = _function(_at_once, "antenv_queue_fd")
+queue_take_many = _function(_at_once, "antenv_queue_next_many")  # with a timeout of 0
+queue_free = _function(_at_once, "antenv_queue_free")
+submit = _function(_at_once, "antenv_submit")
+submit_request = _function(_at_once, "antenv_submit_request")
+ticket_cancel = _function(_at_once, "antenv_ticket_cancel")
+ticket_free = _function(_at_once, "antenv_ticket_free")
+log_subscribe = _function(_at_once, "antenv_log_subscribe")
+string_free = _function(_at_once, "antenv_string_free")
+status_name = _function(_at_once, "antenv_status_name")
+abi_version = _function(_at_once, "antenv_abi_version")
+
+VERSION: str = _function(_at_once, "antenv_version")().decode()
+
+
+def take(address: int | None) -> bytes:
+    """A string that the library handed out, copied and freed."""
+    if not address:
+        return b""
+    text = string_at(address)
+    string_free(address)
+    return text
+
+
+def made(function: Any, *arguments: Any) -> tuple[int, int, bytes]:
+    """Calls one of the functions that make a handle; returns the status, the handle and the error."""
+    handle, error = c_void_p(), c_void_p()
+    status: int = function(*arguments, byref(handle), byref(error))
+    return status, handle.value or 0, take(error.value)

@@ -1,0 +1,393 @@
+"""The API's types: results as classes, parameters as TypedDicts.
+
+In parameters, leaving a key out and giving `None` are different: `None` is sent as `null` in a body. Times are RFC 3339 texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Union
+
+from ._models import Model, one_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Required
+
+__all__ = [
+    "CallOptions",
+    "CloudConfig",
+    "CloudConfigParams",
+    "Config",
+    "ConfigParams",
+    "Environment",
+    "EnvironmentCreateParams",
+    "EnvironmentDeleted",
+    "EnvironmentListParams",
+    "EnvironmentUpdateParams",
+    "LimitedNetwork",
+    "LimitedNetworkParams",
+    "Model",
+    "Networking",
+    "NetworkingParams",
+    "Packages",
+    "PackagesParams",
+    "RequestParams",
+    "Scope",
+    "SelfHostedConfig",
+    "SelfHostedConfigParams",
+    "SessionWorkData",
+    "State",
+    "UnrestrictedNetwork",
+    "UnrestrictedNetworkParams",
+    "Work",
+    "WorkHeartbeat",
+    "WorkHeartbeatParams",
+    "WorkListParams",
+    "WorkPollParams",
+    "WorkQueueStats",
+    "WorkStopParams",
+    "WorkUpdateParams",
+]
+
+#: Who sees an environment: all accounts of the organization, or the owner's alone.
+Scope = Literal["organization", "account"]
+#: The state of a work item.
+State = Literal["queued", "starting", "active", "stopping", "stopped"]
+
+
+class UnrestrictedNetwork(Model):
+    """A network policy: everything may be reached."""
+
+    type: Literal["unrestricted"]
+
+
+class LimitedNetwork(Model):
+    """A network policy: only what is named here may be reached."""
+
+    type: Literal["limited"]
+    #: Whether the MCP servers configured on the agent may be reached beyond `allowed_hosts`.
+    allow_mcp_servers: bool
+    #: Whether public package registries may be reached beyond `allowed_hosts`.
+    allow_package_managers: bool
+    #: Domains that may be reached.
+    allowed_hosts: list[str]
+
+
+Networking = Union[UnrestrictedNetwork, LimitedNetwork]
+
+
+class Packages(Model):
+    """What package managers install in an environment; versions in the manager's own spelling, as in `pandas==2.2.0`."""
+
+    type: Literal["packages"] | None = None
+    #: Debian and Ubuntu packages.
+    apt: list[str]
+    #: Rust packages.
+    cargo: list[str]
+    #: Ruby packages.
+    gem: list[str]
+    #: Go packages.
+    go: list[str]
+    #: Node.js packages.
+    npm: list[str]
+    #: Python packages.
+    pip: list[str]
+
+
+class CloudConfig(Model):
+    """The configuration of an environment in the cloud."""
+
+    _nested: ClassVar = {
+        "networking": one_of({"unrestricted": UnrestrictedNetwork, "limited": LimitedNetwork}),
+        "packages": Packages._of,
+    }
+
+    type: Literal["cloud"]
+    #: The network policy.
+    networking: Networking
+    #: What is installed.
+    packages: Packages
+
+
+class SelfHostedConfig(Model):
+    """The configuration of an environment on hosts of one's own."""
+
+    type: Literal["self_hosted"]
+
+
+Config = Union[CloudConfig, SelfHostedConfig]
+
+
+class Environment(Model):
+    """An environment (Environment)."""
+
+    _nested: ClassVar = {"config": one_of({"cloud": CloudConfig, "self_hosted": SelfHostedConfig})}
+
+    type: Literal["environment"]
+    #: Identifier (`env_...`).
+    id: str
+    #: Human-readable name.
+    name: str
+    #: In the cloud, or self-hosted; `config.type` tells.
+    config: Config
+    #: The user's description.
+    description: str | None = None
+    #: The user's key-value pairs.
+    metadata: dict[str, str]
+    #: Who sees it.
+    scope: Scope | None = None
+    #: When it was created.
+    created_at: str
+    #: When it was last updated.
+    updated_at: str
+    #: When it was archived; None when it is not.
+    archived_at: str | None = None
+
+
+class EnvironmentDeleted(Model):
+    """That an environment was deleted (Environment Delete Response)."""
+
+    type: Literal["environment_deleted"]
+    #: The environment's identifier.
+    id: str
+
+
+class SessionWorkData(Model):
+    """What there is to do: a session."""
+
+    type: Literal["session"]
+    #: The session's identifier.
+    id: str
+
+
+class Work(Model):
+    """A work item of a self-hosted environment (Self Hosted Work)."""
+
+    _nested: ClassVar = {"data": one_of({"session": SessionWorkData})}
+    _secret: ClassVar = ("secret",)
+
+    type: Literal["work"]
+    #: Identifier (`work_...`).
+    id: str
+    #: The environment it belongs to.
+    environment_id: str
+    #: What there is to do.
+    data: SessionWorkData
+    #: Where it stands.
+    state: State
+    #: The user's key-value pairs.
+    metadata: dict[str, str]
+    #: The credential for carrying it out: only `poll` hands it out, and not always. Hidden in `repr()`.
+    secret: str | None = None
+    #: When it was queued.
+    created_at: str
+    #: When it was acknowledged.
+    acknowledged_at: str | None = None
+    #: When work on it began.
+    started_at: str | None = None
+    #: When its last heartbeat was recorded.
+    latest_heartbeat_at: str | None = None
+    #: When it was asked to stop.
+    stop_requested_at: str | None = None
+    #: When it stopped.
+    stopped_at: str | None = None
+
+
+class WorkHeartbeat(Model):
+    """That a heartbeat was recorded (Self Hosted Work Heartbeat Response)."""
+
+    type: Literal["work_heartbeat"]
+    #: The heartbeat's time: the next one's `expected_last_heartbeat`, to the letter.
+    last_heartbeat: str
+    #: Whether the lease was extended.
+    lease_extended: bool
+    #: Where the item stands.
+    state: State
+    #: How many seconds the lease now lasts.
+    ttl_seconds: int
+
+
+class WorkQueueStats(Model):
+    """The numbers of an environment's work queue (Self Hosted Work Queue Stats)."""
+
+    type: Literal["work_queue_stats"]
+    #: How many items wait to be picked up.
+    depth: int
+    #: How many were polled and not acknowledged yet.
+    pending: int
+    #: Since when the oldest item has been there; None when there is none.
+    oldest_queued_at: str | None = None
+    #: How many workers polled in the last 30 seconds; counted by `anthropic_worker_id`.
+    workers_polling: int | None = None
+
+
+class CallOptions(TypedDict, total=False):
+    """What every call takes beside its parameters."""
+
+    #: Bounds the whole call in seconds, retries included: 0.001 to 2147483. None: the client's.
+    timeout: float | None
+    #: How often 408, 409, 429, 5xx and connection failures are tried again: 0 to 100. None: the client's.
+    max_retries: int | None
+    #: Headers for this call; None leaves a default one out.
+    extra_headers: Mapping[str, str | None] | None
+    #: More query parameters: strings, numbers, booleans, sequences of them.
+    extra_query: Mapping[str, Any] | None
+    #: More members of the body, for fields that this version does not know.
+    extra_body: Mapping[str, Any] | None
+    #: Beta versions, beside the client's and the one that is always sent.
+    betas: Sequence[str] | None
+    #: The workspace to act in (`wrkspc_...`).
+    workspace_id: str | None
+
+
+class RequestParams(CallOptions, total=False):
+    """What `request` takes beside method and path."""
+
+    #: The query: strings, numbers, booleans, sequences of them; None leaves one out.
+    query: Mapping[str, Any] | None
+    #: The body: anything that JSON can say. None sends `null`; leave it out to send no body.
+    body: Any
+    #: The same as `extra_headers`.
+    headers: Mapping[str, str | None] | None
+
+
+class UnrestrictedNetworkParams(TypedDict):
+    """Everything may be reached."""
+
+    type: Literal["unrestricted"]
+
+
+class LimitedNetworkParams(TypedDict, total=False):
+    """Only what is named here may be reached."""
+
+    type: Required[Literal["limited"]]
+    #: Whether the MCP servers configured on the agent may be reached beyond `allowed_hosts`. Without it: no.
+    allow_mcp_servers: bool | None
+    #: Whether public package registries may be reached beyond `allowed_hosts`. Without it: no.
+    allow_package_managers: bool | None
+    #: Domains that may be reached.
+    allowed_hosts: Sequence[str] | None
+
+
+NetworkingParams = Union[UnrestrictedNetworkParams, LimitedNetworkParams]
+
+
+class PackagesParams(TypedDict, total=False):
+    """What package managers install; versions in the manager's own spelling, as in `pandas==2.2.0`. Without one: the latest."""
+
+    type: Literal["packages"]
+    #: Debian and Ubuntu packages.
+    apt: Sequence[str] | None
+    #: Rust packages.
+    cargo: Sequence[str] | None
+    #: Ruby packages.
+    gem: Sequence[str] | None
+    #: Go packages.
+    go: Sequence[str] | None
+    #: Node.js packages.
+    npm: Sequence[str] | None
+    #: Python packages.
+    pip: Sequence[str] | None
+
+
+class CloudConfigParams(TypedDict, total=False):
+    """An environment in the cloud. On update, what is left out stays as it is."""
+
+    type: Required[Literal["cloud"]]
+    #: The network policy.
+    networking: NetworkingParams | None
+    #: What is installed.
+    packages: PackagesParams | None
+
+
+class SelfHostedConfigParams(TypedDict):
+    """An environment on hosts of one's own."""
+
+    type: Literal["self_hosted"]
+
+
+ConfigParams = Union[CloudConfigParams, SelfHostedConfigParams]
+
+
+class EnvironmentCreateParams(CallOptions, total=False):
+    """What `environments.create` takes."""
+
+    #: Human-readable name, one character at least.
+    name: Required[str]
+    #: In the cloud, or self-hosted.
+    config: ConfigParams | None
+    #: The user's description.
+    description: str | None
+    #: The user's key-value pairs.
+    metadata: Mapping[str, str]
+    #: Who sees it; only for self-hosted ones.
+    scope: Scope | None
+
+
+class EnvironmentListParams(CallOptions, total=False):
+    """What `environments.list` takes."""
+
+    #: Whether archived environments are listed too.
+    include_archived: bool | None
+    #: Most items a page may hold.
+    limit: int | None
+    #: Cursor: an earlier page's `next_page`.
+    page: str | None
+
+
+class EnvironmentUpdateParams(CallOptions, total=False):
+    """What `environments.update` takes. What is left out stays as it is."""
+
+    #: In the cloud, or self-hosted.
+    config: ConfigParams | None
+    #: The user's description.
+    description: str | None
+    #: Merged into what is there; None or an empty text deletes a key.
+    metadata: Mapping[str, str | None]
+    #: Human-readable name.
+    name: str | None
+    #: Who sees it; only for self-hosted ones.
+    scope: Scope | None
+
+
+class WorkListParams(CallOptions, total=False):
+    """What `work.list` takes."""
+
+    #: Most items a page may hold.
+    limit: int | None
+    #: Cursor: an earlier page's `next_page`.
+    page: str | None
+
+
+class WorkPollParams(CallOptions, total=False):
+    """What `work.poll` takes."""
+
+    #: Milliseconds to wait for work, 1 to 999. Without it the server answers at once.
+    block_ms: int | None
+    #: Reclaims items that were polled and not acknowledged for longer than this many milliseconds. Without it: 5000.
+    reclaim_older_than_ms: int | None
+    #: Who polls, for the queue's numbers.
+    anthropic_worker_id: str | None
+
+
+class WorkUpdateParams(CallOptions, total=False):
+    """What `work.update` takes."""
+
+    #: Merged into what is there; None deletes a key.
+    metadata: Required[Mapping[str, str | None]]
+
+
+class WorkHeartbeatParams(CallOptions, total=False):
+    """What `work.heartbeat` takes."""
+
+    #: How many seconds the lease is to last.
+    desired_ttl_seconds: int | None
+    #: "NO_HEARTBEAT" for the first heartbeat, then the last reply's `last_heartbeat` to the letter.
+    expected_last_heartbeat: str | None
+
+
+class WorkStopParams(CallOptions, total=False):
+    """What `work.stop` takes."""
+
+    #: Whether to stop at once instead of asking the worker to.
+    force: bool | None

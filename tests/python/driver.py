@@ -1,0 +1,91 @@
+"""Runs calls that a test describes on standard input, through the Python package, and reports each on standard output.
+
+The language is that of tests/c/driver.c, of which it knows the lines `client`, `derive`, `call`, `named` and `request`.
+An argument says which client is meant: `sync` or `async`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import antenv
+
+DONE = 8
+
+
+class Session:
+    """The client that the lines before this one made, and the list it is in the middle of."""
+
+    def __init__(self, asynchronous: bool) -> None:
+        self.kind: Any = antenv.AsyncClient if asynchronous else antenv.Client
+        self.client: Any = None
+
+    def run(self, what: str, fields: list[Any]) -> Any:
+        """Does what a line says; gives the result, or something to await for it."""
+        if what == "client":
+            self.client = self.kind(**config(fields[0]))
+            return None
+        if what == "derive":
+            self.client = self.client.with_options(**config(fields[0]))
+            return None
+        if what == "call":
+            return self.client.call(fields[0], **json.loads(fields[1] or "{}"))
+        if what == "request":
+            return self.client.request(fields[0], fields[1], **json.loads(fields[2] or "{}"))
+        if what == "named":
+            return self.method(fields[0], fields[1:])
+        raise SystemExit(f"driver: what is {what}?")
+
+    def method(self, operation: str, fields: list[Any]) -> Any:
+        """Calls the method of an operation, the identifiers in their places."""
+        resource, name = operation.split(".")
+        environment_id, work_id, params = fields[0], fields[1], json.loads(fields[2] or "{}")
+        environments = self.client.environments
+        method = getattr(environments if resource == "environments" else environments.work, name)
+        if work_id is not None:
+            return method(work_id, environment_id=environment_id, **params)
+        return method(**params) if environment_id is None else method(environment_id, **params)
+
+
+def config(text: str | None) -> dict[str, Any]:
+    """The library's configuration as the constructor's arguments."""
+    values: dict[str, Any] = json.loads(text or "{}")
+    for name in ("timeout", "connect_timeout"):
+        if f"{name}_ms" in values:
+            values[name] = values.pop(f"{name}_ms") / 1000
+    return values
+
+
+def plain(result: Any) -> Any:
+    """A result as the JSON it was made of."""
+    if isinstance(result, (antenv.Page, antenv.AsyncPage)):
+        return {"data": [plain(item) for item in result.data], "next_page": result.next_page}
+    return result.to_dict() if isinstance(result, antenv.types.Model) else result
+
+
+async def outcome(run: Callable[[], Any]) -> tuple[int, Any]:
+    try:
+        result = run()
+        if isinstance(result, Awaitable):
+            result = await result
+        return 0, plain(result)
+    except antenv.AntenvError as error:
+        return error.code, error.to_dict()
+
+
+async def main() -> None:
+    session = Session(sys.argv[1] == "async")
+    for line in sys.stdin:
+        what, *fields = (None if field == "\x01" else field for field in line.rstrip("\n").split("\t"))
+        assert what is not None
+        status, result = await outcome(lambda what=what, fields=fields: session.run(what, fields))  # type: ignore[misc]
+        text = json.dumps(result, ensure_ascii=False).encode()
+        sys.stdout.buffer.write(f"{status} {len(text)}\n".encode() + text + b"\n")
+        sys.stdout.buffer.flush()
+
+
+asyncio.run(main())

@@ -1,0 +1,268 @@
+"""The package as it is installed: its files, its types, and that it says what the header and the table say."""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import antenv
+from antenv import _errors, _native, types
+from emulator import ROOT, TARGET, Emulator
+
+HEADER = (ROOT / "include" / "antenv.h").read_text()
+PACKAGE = ROOT / "bindings" / "python"
+WHEELS = list((TARGET / "wheel").glob("antenv-*.whl"))
+VERSION = re.findall(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[0]
+C_TYPES: dict[str, Any] = {
+    "void": None,
+    "int": c_int,
+    "int32_t": c_int32,
+    "int64_t": c_int64,
+    "uint32_t": c_uint32,
+    "uint64_t": c_uint64,
+    "size_t": c_size_t,
+    "antenv_status": c_int32,
+    "const char *": c_char_p,
+    "char *": c_void_p,
+    "char **": POINTER(c_void_p),
+    "size_t *": POINTER(c_size_t),
+    "antenv_completion *": POINTER(_native.Completion),
+}
+
+
+def c_type(text: str) -> Any:
+    """What a type of the header is to ctypes; handles are pointers that nobody looks behind."""
+    text = " ".join(text.replace("*", " * ").split()).replace("* *", "**")
+    if re.fullmatch(r"antenv_(client|queue|ticket) (\*\*?)", text):
+        return POINTER(c_void_p) if text.endswith("**") else c_void_p
+    return C_TYPES[text]
+
+
+def declared() -> dict[str, tuple[Any, list[Any]]]:
+    """The functions of the header: what each returns and takes."""
+    functions = {}
+    for result, name, arguments in re.findall(r"^(\w[\w ]*[ *]+)(antenv_\w+)\(([^)]*)\);", HEADER, re.MULTILINE):
+        if name in _native.SIGNATURES:
+            each = [re.sub(r"\w+$", "", argument.strip()) for argument in arguments.split(",") if argument != "void"]
+            functions[name] = (c_type(result), [c_type(argument) for argument in each])
+    return functions
+
+
+def test_the_functions_are_declared_as_in_the_header() -> None:
+    assert declared() == _native.SIGNATURES
+
+
+def test_the_completion_lies_in_memory_as_the_compiler_lays_it(tmp_path: Path) -> None:
+    source = tmp_path / "layout.c"
+    fields = ("tag", "status", "json")
+    offsets = ", ".join(f"offsetof(antenv_completion, {field})" for field in fields)
+    source.write_text(
+        f'#include <antenv.h>\n#include <stdio.h>\nint main(void) {{ printf("%zu %zu %zu %zu", '
+        f"sizeof(antenv_completion), {offsets}); return 0; }}\n"
+    )
+    subprocess.run(["cc", f"-I{ROOT / 'include'}", str(source), "-o", str(tmp_path / "layout")], check=True)
+    layout = subprocess.run([str(tmp_path / "layout")], check=True, capture_output=True, text=True).stdout.split()
+    completion = _native.Completion
+    assert [int(number) for number in layout] == [
+        ctypes.sizeof(completion),
+        *(getattr(completion, field).offset for field in fields),
+    ]
+
+
+def test_every_status_of_the_header_has_an_exception() -> None:
+    statuses = {int(number): name for name, number in re.findall(r"^ +ANTENV_(\w+) = (\d+),", HEADER, re.MULTILINE)}
+    never_raised = {
+        "OK",
+        "DONE",
+        "LEASE_LOST",
+        "INTERRUPTED",
+    }  # the last is waited out; the others are for pagers and workers
+    assert {number for number, name in statuses.items() if name not in never_raised} == set(_errors.BY_CODE)
+    for name in ("OK", "TIMEOUT", "CLOSED", "INTERRUPTED"):
+        assert statuses[getattr(_native, name)] == name
+    assert int(re.findall(r"interface: (\d+)\.", HEADER)[0]) == _native.ABI_VERSION
+
+
+def known(use: Callable[..., Any], *arguments: Any, **params: Any) -> set[str]:
+    """What the library says that it knows, when it is given something that it does not."""
+    with pytest.raises(antenv.AntenvError) as caught:
+        use(*arguments, **params)
+    return set(caught.value.message.split("known are: ")[1].split(", "))
+
+
+def test_the_operations_and_their_parameters_are_those_of_the_table() -> None:
+    client = antenv.Client(api_key="k", base_url="http://127.0.0.1:9")
+    environments = client.environments
+    options = set(inspect.get_annotations(types.CallOptions)) - {"timeout"} | {"timeout_ms", "with_response"}
+    params_of = {
+        "environments.create": types.EnvironmentCreateParams,
+        "environments.list": types.EnvironmentListParams,
+        "environments.update": types.EnvironmentUpdateParams,
+        "work.list": types.WorkListParams,
+        "work.poll": types.WorkPollParams,
+        "work.update": types.WorkUpdateParams,
+        "work.heartbeat": types.WorkHeartbeatParams,
+        "work.stop": types.WorkStopParams,
+    }
+    operations = known(client.call, "")
+    assert len(operations) == 14
+    needed = {"name": "n", "metadata": {}, "environment_id": "e", "work_id": "w"}
+    methods = set()
+    for operation in operations:
+        resource, name = operation.split(".")
+        method = getattr(environments if resource == "environments" else environments.work, name)
+        methods.add((resource, name))
+        arguments = {name for name, one in inspect.signature(method).parameters.items() if one.kind != one.VAR_KEYWORD}
+        typed = params_of.get(operation, types.CallOptions)
+        own = arguments | set(typed.__annotations__) - set(types.CallOptions.__annotations__)
+        assert known(client.call, operation, odd=0, **{k: v for k, v in needed.items() if k in own}) == own | options
+    for resource, one in (("environments", environments), ("work", environments.work)):
+        public = {name for name, _ in inspect.getmembers(one, inspect.ismethod) if not name.startswith("_")}
+        assert {name for found, name in methods if found == resource} == public
+    request = set(types.RequestParams.__annotations__) - {"timeout"} | {"timeout_ms", "with_response"}
+    assert known(client.request, "GET", "/", odd=0) == request
+
+
+def test_the_client_takes_every_key_of_the_configuration() -> None:
+    client = antenv.Client(api_key="k")
+    for make, *before in (
+        (antenv.Client, _native.client_new),
+        (client.with_options, _native.client_derive, client._handle),
+    ):
+        taken = {f"{name}_ms" if "timeout" in name else name for name in inspect.signature(make).parameters}
+        _, _, error = _native.made(*before, b'{"odd":0}')
+        assert taken == set(json.loads(error)["message"].split("known are: ")[1].split(", "))
+
+
+def test_the_waiting_operations_are_made_from_the_awaited_ones() -> None:
+    subprocess.run([sys.executable, str(PACKAGE / "generate.py"), "--check"], check=True)
+
+
+def test_the_wheel_holds_the_library_and_the_types_and_suits_every_python() -> None:
+    (wheel,) = WHEELS
+    assert re.fullmatch(rf"antenv-{re.escape(VERSION)}-py3-none-(linux|macosx|win)_\w+\.whl", wheel.name)
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"antenv/py.typed", "antenv/__init__.py", f"antenv/{Path(_native.PATH).name}"} <= set(names)
+    sources = {path.name for path in (PACKAGE / "src" / "antenv").glob("*.py")}
+    assert {name.split("/")[1] for name in names if name.endswith(".py")} == sources
+    assert wheel.stat().st_size < 2_000_000
+    metadata = zipfile.ZipFile(wheel).read(f"antenv-{VERSION}.dist-info/METADATA").decode()
+    assert "Requires-Dist" not in metadata and "Requires-Python: >=3.9" in metadata
+
+
+def test_the_tests_run_against_the_installed_wheel() -> None:
+    assert "site-packages" in str(Path(antenv.__file__))
+    assert Path(_native.PATH).parent == Path(antenv.__file__).parent
+    assert antenv.__version__ == VERSION
+
+
+def pythons() -> list[str]:
+    """Every CPython from 3.9 on that is to be found here. (pyenv's shims work only in some folders.)"""
+    found = {sys.executable, *(path for minor in range(9, 16) if (path := shutil.which(f"python3.{minor}")))}
+    found = {path for path in found if "shims" not in path}
+    managed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    return sorted(
+        found | {str(path) for path in managed.glob("3.*/bin/python3") if int(path.parts[-3].split(".")[1]) >= 9}
+    )
+
+
+PROGRAM = """
+import asyncio, sys
+import antenv
+with antenv.Client(api_key="k", base_url=sys.argv[1]) as client:
+    made = client.environments.create(name="n", config={"type": "cloud"})
+    assert made in list(client.environments.list(limit=1))
+    assert client.environments.with_raw_response.retrieve(made.id).parse() == made
+    try:
+        client.environments.retrieve("env_missing")
+        raise SystemExit("no error")
+    except antenv.NotFoundError as error:
+        assert error.error_code == "environment_not_found"
+async def main():
+    async with antenv.AsyncClient(api_key="k", base_url=sys.argv[1]) as client:
+        results = await asyncio.gather(*(client.environments.retrieve(made.id) for _ in range(100)))
+        assert all(result == made for result in results)
+        assert made in [one async for one in client.environments.list()]
+asyncio.run(main())
+print("as it should be")
+"""
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_it_works_under_every_python_here(python: str, shared_emulator: Emulator, tmp_path: Path) -> None:
+    zipfile.ZipFile(WHEELS[0]).extractall(tmp_path)
+    command = [python, "-W", "error", "-c", PROGRAM, shared_emulator.url]
+    done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("as it should be\n", "")
+
+
+def test_the_module_tells_versions_and_paths() -> None:
+    said = subprocess.run([sys.executable, "-m", "antenv"], check=True, capture_output=True, text=True).stdout
+    assert f"antenv   {VERSION} (ABI version 1)" in said and f"library  {_native.PATH}" in said
+
+
+@pytest.mark.parametrize(
+    ("library", "words"),
+    [("/nowhere/libantenv.so", "/nowhere/libantenv.so cannot be used"), ("libc.so.6", "libc.so.6 cannot be used")],
+)
+def test_a_library_that_cannot_be_used_is_named(library: str, words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import antenv"],
+        env=os.environ | {"ANTENV_LIBRARY": library},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "ImportError: antenv: the library" in done.stderr and words in done.stderr
+
+
+def test_a_library_of_another_abi_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "other.c"
+    source.write_text("unsigned antenv_abi_version(void) { return 2; }\n")
+    library = tmp_path / "libantenv.so"
+    subprocess.run(["cc", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import antenv"],
+        env=os.environ | {"ANTENV_LIBRARY": str(library)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "has ABI version 2; this package is made for 1" in done.stderr
+
+
+def test_importing_it_loads_neither_asyncio_nor_logging() -> None:
+    program = "import sys, antenv; print(sorted({'asyncio', 'logging', 'urllib', 'subprocess'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert said == "[]\n"
+
+
+def test_mypy_and_pyright_see_the_types(tmp_path: Path) -> None:
+    cases = str(shutil.copy(ROOT / "tests" / "python" / "typing_cases.py", tmp_path))
+    settings = tmp_path / "pyrightconfig.json"
+    strict = {
+        "typeCheckingMode": "strict",
+        "enableTypeIgnoreComments": False,
+        "reportUnnecessaryTypeIgnoreComment": True,
+    }
+    settings.write_text(json.dumps({"include": [Path(cases).name], **strict}))
+    for checker in (
+        ["-m", "mypy", "--strict", "--config-file=", cases],
+        ["-m", "pyright", "-p", str(settings), "--pythonpath", sys.executable],
+    ):
+        done = subprocess.run([sys.executable, *checker], cwd=TARGET, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "1 source file" in done.stdout or "0 errors" in done.stdout

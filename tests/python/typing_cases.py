@@ -1,0 +1,68 @@
+"""Never run: what mypy --strict and pyright are to make of the package."""
+
+from typing_extensions import assert_type
+
+import antenv
+from antenv.types import (
+    CloudConfig,
+    CloudConfigParams,
+    Environment,
+    EnvironmentCreateParams,
+    EnvironmentDeleted,
+    SelfHostedConfig,
+    Work,
+    WorkHeartbeat,
+    WorkQueueStats,
+)
+
+
+def waits(client: antenv.Client) -> None:
+    config: CloudConfigParams = {"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["a.example"]}}
+    params: EnvironmentCreateParams = {"name": "n", "config": config, "scope": None, "timeout": 1.5}
+    environment = client.environments.create(**params)
+    assert_type(environment, Environment)
+    assert_type(environment.name, str)
+    assert_type(environment.description, str | None)
+    assert_type(environment.config, CloudConfig | SelfHostedConfig)
+    if environment.config.type == "cloud":
+        assert_type(environment.config.packages.pip, list[str])
+    for one in client.environments.list(limit=2, include_archived=True):
+        assert_type(one, Environment)
+    assert_type(client.environments.list().data, list[Environment])
+    assert_type(client.environments.delete("env_1", max_retries=0), EnvironmentDeleted)
+    work = client.environments.work
+    assert_type(work.poll("env_1", block_ms=999), Work | None)
+    assert_type(work.heartbeat("work_1", environment_id="env_1", desired_ttl_seconds=60), WorkHeartbeat)
+    assert_type(work.stats("env_1"), WorkQueueStats)
+    response = client.environments.with_raw_response.retrieve("env_1", timeout=None)
+    assert_type(response, antenv.Response[Environment])
+    assert_type(response.parse(), Environment)
+    assert_type(client.environments.with_raw_response.list(limit=1).parse(), antenv.Page[Environment])
+    assert_type(client.with_options(timeout=3), antenv.Client)
+    try:
+        work.ack("work_1", environment_id="env_1")
+    except antenv.APIStatusError as error:
+        assert_type(error.status_code, int)
+        assert_type(error.error_code, str | None)
+
+
+async def awaits(client: antenv.AsyncClient) -> None:
+    assert_type(await client.environments.create(name="n"), Environment)
+    async for one in client.environments.list():
+        assert_type(one, Environment)
+    assert_type(await client.environments.list(), antenv.AsyncPage[Environment])
+    assert_type(await client.environments.work.poll("env_1"), Work | None)
+    response = await client.environments.with_raw_response.list()
+    assert_type(response, antenv.Response[antenv.AsyncPage[Environment]])
+    assert_type(client.with_options(timeout=3), antenv.AsyncClient)
+
+
+def mistakes(client: antenv.Client) -> None:
+    """Each line is one that checkers must refuse; an ignore that is not needed is an error to them, too."""
+    client.environments.create()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.environments.create(name=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.environments.create(name="n", nmae="m")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.environments.create(name="n", config={"type": "moon"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.environments.work.ack("work_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.environments.work.update("w", environment_id="e")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    print(client.environments.retrieve("env_1").nothing)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]

@@ -6,6 +6,9 @@ flight: many GETs in flight from one thread, through the completion queue, besid
 hyper-util's pooled client, and hyper alone (the floor: no pool, no retries, no deadlines). These are faster than the
 emulator, which would hide how they differ, so they meet a server that sends the same answer each time (benches/peers).
 
+python: the same GET from Python beside the official client, against that server: waiting, 64 in flight under asyncio, and
+importing the package and making the first call.
+
 The server has one core, the client another, so that neither takes the other's time. What counts are the ratios between
 neighbours in one run: absolute figures drift with the machine.
 """
@@ -29,24 +32,32 @@ from emulator import ROOT, TARGET, Emulator
 LIBRARY = TARGET / "release"
 BENCHES = ROOT / "benches"
 PEERS = TARGET / "peers" / "release"
-FIGURES = {"rps": "requests/s", "cpu_us": "CPU µs/request", "p50_us": "p50 µs", "p99_us": "p99 µs", "rss_kb": "RSS KB"}
+FIGURES = {
+    **{"rps": "requests/s", "cpu_us": "CPU µs/request", "p50_us": "p50 µs", "p99_us": "p99 µs", "rss_kb": "RSS KB"},
+    **{"first_ms": "ms to first answer", "first_kb": "KB to first answer"},
+}
+Command = list[str | Path]
 
 
-def compile_c(source: str, peer: str) -> Path:
+def compile_c(source: str, peer: str) -> Command:
     program = TARGET / "benches" / f"{source}-{peer}"
     program.parent.mkdir(parents=True, exist_ok=True)
     libraries = {"antenv": [f"-L{LIBRARY}", "-lantenv", f"-Wl,-rpath,{LIBRARY}"], "libcurl": ["-DUSE_CURL", "-lcurl"]}
     command = ["cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}"]
     command += [str(BENCHES / f"{source}.c"), "-o", str(program), *libraries[peer], "-pthread"]
     subprocess.run(command, check=True)
-    return program
+    return [program]
 
 
-def build_peers() -> dict[str, Path]:
+def build_peers() -> dict[str, Command]:
     manifest = str(BENCHES / "peers" / "Cargo.toml")
     command = [os.environ.get("CARGO", "cargo"), "build", "--release", "--locked", "--manifest-path", manifest]
     subprocess.run([*command, "--target-dir", str(TARGET / "peers")], check=True)
-    return {"reqwest": PEERS / "reqwest", "hyper-util": PEERS / "pooled", "hyper": PEERS / "hyper"}
+    return {"reqwest": [PEERS / "reqwest"], "hyper-util": [PEERS / "pooled"], "hyper": [PEERS / "hyper"]}
+
+
+def in_python(how: str) -> dict[str, Command]:
+    return {peer: [sys.executable, BENCHES / "get.py", peer, how] for peer in ("antenv", "official")}
 
 
 @contextmanager
@@ -59,8 +70,8 @@ def canned_server() -> Iterator[str]:
             process.terminate()
 
 
-def measure(program: Path, url: str, identifier: str, load: int, seconds: float) -> dict[str, float]:
-    command = [str(program), url, identifier, str(load), str(seconds)]
+def measure(program: Command, url: str, identifier: str, load: int, seconds: float) -> dict[str, float]:
+    command = [*program, url, identifier, str(load), str(seconds)]
     figures: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return figures
 
@@ -71,46 +82,55 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each measurement lasts")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 16], help="numbers of calling threads")
     parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 16, 64, 256], help="numbers of calls in flight")
-    parser.add_argument("--only", choices=["threads", "flight"], help="one of the two measurements")
+    parser.add_argument("--only", choices=["threads", "flight", "python"], help="one of the measurements")
     parser.add_argument("--unpinned", action="store_true", help="let the system place server and client")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     server_cores, client_cores = (cores, cores) if options.unpinned else (cores[-1:], cores[:1])
 
-    def compare(programs: dict[str, Path], url: str, identifier: str, load: int, title: str) -> None:
+    def compare(programs: dict[str, Command], url: str, identifier: str, load: int, title: str) -> None:
         rounds: dict[str, list[dict[str, float]]] = {peer: [] for peer in programs}
         for _ in range(options.rounds):
             for peer, program in programs.items():
                 rounds[peer].append(measure(program, url, identifier, load, options.seconds))
         report(f"GET an environment, {title}, medians of {options.rounds}", rounds)
 
-    if options.only != "flight":
-        programs = {peer: compile_c("get", peer) for peer in ("antenv", "libcurl")}
+    if options.only in (None, "threads"):
         os.sched_setaffinity(0, server_cores)  # the server inherits this
         with Emulator("--auth", "any", "--request-log", "0") as emulator:
             os.sched_setaffinity(0, client_cores)
             identifier = emulator.create_environment("bench")
+            programs = {peer: compile_c("get", peer) for peer in ("antenv", "libcurl")}
             for threads in options.threads:
                 compare(programs, emulator.url, identifier, threads, f"calling threads: {threads}")
-        os.sched_setaffinity(0, cores)
-    if options.only != "threads":
-        ours, curl = compile_c("flight", "antenv"), compile_c("flight", "libcurl")
-        programs = {"antenv": ours, "libcurl multi": curl, **build_peers()}
-        os.sched_setaffinity(0, server_cores)
-        with canned_server() as url:
-            os.sched_setaffinity(0, client_cores)
+    os.sched_setaffinity(0, cores)
+    peers = build_peers()
+    os.sched_setaffinity(0, server_cores)
+    with canned_server() as url:
+        os.sched_setaffinity(0, client_cores)
+        if options.only in (None, "flight"):
+            programs = {
+                "antenv": compile_c("flight", "antenv"),
+                "libcurl multi": compile_c("flight", "libcurl"),
+                **peers,
+            }
             for in_flight in options.in_flight:
                 compare(programs, url, "env_bench", in_flight, f"in flight from one thread: {in_flight}")
+        if options.only in (None, "python"):
+            compare(in_python("sync"), url, "env_bench", 1, "from Python, waiting")
+            compare(in_python("async"), url, "env_bench", 64, "from Python, asyncio, 64 in flight")
+            compare(in_python("first"), url, "env_bench", 1, "from Python, import and first call")
 
 
 def report(title: str, rounds: dict[str, list[dict[str, float]]]) -> None:
     """Prints the figures of each, then antenv's divided by the others': round by round, and the median of that."""
     ours, *peers = rounds
     print(f"\n{title}\n{'':24}" + "".join(f"{peer:>15}" for peer in rounds))
-    for figure, name in FIGURES.items():
+    measured = {figure: name for figure, name in FIGURES.items() if figure in rounds[ours][0]}
+    for figure, name in measured.items():
         medians = [statistics.median(one[figure] for one in rounds[peer]) for peer in rounds]
         print(f"{name:24}" + "".join(f"{median:15.1f}" for median in medians))
-    for figure, name in FIGURES.items():
+    for figure, name in measured.items():
         pairs = [zip(rounds[ours], rounds[peer], strict=True) for peer in peers]
         ratios = [statistics.median(our[figure] / their[figure] for our, their in pair) for pair in pairs]
         print(f"{f'{name}: ratio':24}{'':15}" + "".join(f"{ratio:15.2f}" for ratio in ratios), flush=True)

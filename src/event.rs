@@ -28,7 +28,7 @@ mod imp {
     use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
     use std::time::Duration;
 
-    /// The flag. Setting and clearing must be kept apart by the caller (a lock, say).
+    /// The flag. It is set and cleared in turn; clearing may come first, and then waits for its turn.
     #[derive(Debug)]
     pub struct Event {
         reader: OwnedFd,
@@ -57,15 +57,17 @@ mod imp {
             Ok(Event { reader, writer: Some(writer) })
         }
 
-        /// Sets the flag, which is not set.
+        /// Sets the flag, which is not set (or is, and about to be cleared).
         pub fn set(&self) {
             // An eventfd takes eight bytes, a number to add; a pipe any. There is room for both.
             let _ = nix::unistd::write(self.writer.as_ref().unwrap_or(&self.reader), &1u64.to_ne_bytes());
         }
 
-        /// Clears the flag, which is set.
+        /// Clears the flag, which is set or about to be.
         pub fn clear(&self) {
-            let _ = nix::unistd::read(&self.reader, &mut [0; 8]);
+            while nix::unistd::read(&self.reader, &mut [0; 8]) == Err(Errno::EAGAIN) {
+                self.wait(None);
+            }
         }
 
         /// Sleeps until the flag is set; `None`: however long that takes.
@@ -126,9 +128,10 @@ mod imp {
             self.changed.notify_all();
         }
 
-        /// Clears the flag.
+        /// Clears the flag, which is set or about to be.
         pub fn clear(&self) {
-            *self.set.lock().unwrap_or_else(PoisonError::into_inner) = false;
+            let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+            *self.changed.wait_while(set, |set| !*set).unwrap_or_else(PoisonError::into_inner) = false;
         }
 
         /// Sleeps until the flag is set; `None`: however long that takes.

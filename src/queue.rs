@@ -8,8 +8,9 @@
 //!                       '----- by the runtime's thread
 //! ```
 //!
-//! Every call that was accepted ends in exactly one completion. The queue's descriptor is readable exactly while one waits: it
-//! changes under the same lock as the list. Log records travel the same way, behind the completions and bounded in number.
+//! Every call that was accepted ends in exactly one completion. The queue's descriptor is readable exactly while one waits. It is
+//! set right after the list is unlocked (who is woken finds it unlocked), and cleared while it is locked. Log records travel the
+//! same way, behind the completions and bounded in number.
 
 use crate::client::{Client, Exchanged};
 use crate::error::{Error, Result, Status};
@@ -37,7 +38,7 @@ pub struct Queue {
 struct State {
     /// The process that this is the state of. A forked child begins with an empty queue.
     epoch: u32,
-    /// Set exactly while something waits; `None`: the queue is closed.
+    /// Set while something waits, or about to be; `None`: the queue is closed.
     event: Option<Arc<Event>>,
     in_flight: Owned<Slab<Arc<Cancel>>>,
     done: VecDeque<Completion>,
@@ -111,20 +112,6 @@ impl State {
     fn is_empty(&self) -> bool {
         self.done.is_empty() && self.records.is_empty()
     }
-
-    /// Changes what waits, and the event with it.
-    fn change<T>(&mut self, change: impl FnOnce(&mut State) -> T) -> T {
-        let was_empty = self.is_empty();
-        let outcome = change(self);
-        if let Some(event) = &self.event {
-            match (was_empty, self.is_empty()) {
-                (true, false) => event.set(),
-                (false, true) => event.clear(),
-                _ => {}
-            }
-        }
-        outcome
-    }
 }
 
 fn closed() -> Error {
@@ -166,8 +153,8 @@ impl Queue {
     /// Takes calls in that have ended.
     fn complete(&self, ended: impl Iterator<Item = Ended>) {
         // Closed meanwhile: nobody will ask for them.
-        let Ok((mut state, _event)) = self.open() else { return ended.for_each(drop) };
-        state.change(|state| {
+        let Ok(open) = self.open() else { return ended.for_each(drop) };
+        put(open, |state| {
             for Ended { key, completion, .. } in ended {
                 state.in_flight.get_mut().and_then(|in_flight| in_flight.try_remove(key));
                 state.done.push_back(completion);
@@ -188,7 +175,11 @@ impl Queue {
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         loop {
             let (mut state, event) = self.open()?;
-            let (done, records) = state.change(|state| take(state, most));
+            let was_empty = state.is_empty();
+            let (done, records) = take(&mut state, most);
+            if !was_empty && state.is_empty() {
+                event.clear();
+            }
             drop(state);
             if !done.is_empty() || !records.is_empty() {
                 let done = done.into_iter().map(Completion::judge);
@@ -232,8 +223,8 @@ impl Queue {
     }
 
     fn take_record(&self, tag: u64, record: String) -> bool {
-        let Ok((mut state, _event)) = self.open() else { return false };
-        state.change(|state| {
+        let Ok(open) = self.open() else { return false };
+        put(open, |state| {
             if state.records.len() == MOST_RECORDS {
                 state.records.pop_front();
                 state.records_lost += 1;
@@ -241,6 +232,17 @@ impl Queue {
             state.records.push_back((tag, record));
         });
         true
+    }
+}
+
+/// Adds to what waits, and sets the event if nothing did.
+fn put((mut state, event): (fork::Guard<'_, State>, Arc<Event>), add: impl FnOnce(&mut State)) {
+    let was_empty = state.is_empty();
+    add(&mut state);
+    let is_first = was_empty && !state.is_empty();
+    drop(state);
+    if is_first {
+        event.set();
     }
 }
 

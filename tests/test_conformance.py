@@ -21,6 +21,8 @@ RESPONSES = [
 ]
 LANGUAGES = {
     "C": ["named", "call", "submitted"],
+    "C++": ["named", "call", "submitted"],
+    "C++ without exceptions": ["named", "call", "submitted"],
     "Python": ["named", "call"],
     "asyncio": ["named", "call"],
 }

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,9 +88,9 @@ def requests(emulator: Emulator) -> list[dict[str, object]]:
     return found
 
 
-def wait_until(condition: object) -> None:
+def wait_until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 20
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.005)
 
@@ -169,7 +169,7 @@ def test_shutting_down_cancels_and_a_later_call_starts_afresh(emulator: Emulator
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    wait_until(lambda: client.stats()["attempts"] == 1)
+    wait_until(lambda: requests(emulator))
     assert antenv.shutdown(0) is False
     waiting.join()
     assert [type(error) for error in raised] == [antenv.CancelledError]

@@ -1,0 +1,3 @@
+module antenv
+
+go 1.23

@@ -1,0 +1,198 @@
+package antenv
+
+/*
+#cgo !antenv_static pkg-config: antenv
+#cgo antenv_static pkg-config: antenv-static
+#include <antenv.h>
+#include <string.h>
+
+// What follows returns structs: out-parameters in Go's memory would have to be allocated for each call.
+
+typedef struct { antenv_status status; void *handle; char *error; } made;
+
+static made new_client(const char *config) {
+	made it = {0};
+	it.status = antenv_client_new(config, (antenv_client **)&it.handle, &it.error);
+	return it;
+}
+
+static made derive_client(antenv_client *from, const char *config) {
+	made it = {0};
+	it.status = antenv_client_derive(from, config, (antenv_client **)&it.handle, &it.error);
+	return it;
+}
+
+static made new_queue(void) {
+	made it = {0};
+	it.status = antenv_queue_new((antenv_queue **)&it.handle, &it.error);
+	return it;
+}
+
+static made submit(antenv_client *client, antenv_queue *queue, const char *operation, const char *params, uint64_t tag, int cancellable) {
+	made it = {0};
+	it.status = antenv_submit(client, queue, operation, params, tag, cancellable ? (antenv_ticket **)&it.handle : NULL, &it.error);
+	return it;
+}
+
+static made submit_request(antenv_client *client, antenv_queue *queue, const char *method, const char *path, const char *params, uint64_t tag, int cancellable) {
+	made it = {0};
+	it.status = antenv_submit_request(client, queue, method, path, params, tag, cancellable ? (antenv_ticket **)&it.handle : NULL, &it.error);
+	return it;
+}
+
+static made client_stats(antenv_client *client) {
+	made it = {0};
+	it.status = antenv_client_stats(client, &it.error);
+	return it;
+}
+
+static made subscribe(antenv_queue *queue, const char *filter) {
+	made it = {0};
+	it.status = antenv_log_subscribe(queue, filter, 0, &it.error);
+	return it;
+}
+
+enum { MANY = 64 };
+
+typedef struct { antenv_completion done[MANY]; size_t length[MANY]; size_t count; } batch;
+
+// Fills a batch; the strings of the one before it are freed first.
+static antenv_status next_batch(antenv_queue *queue, int64_t timeout_ms, batch *into) {
+	for (size_t i = 0; i < into->count; i++) antenv_string_free(into->done[i].json);
+	into->count = 0;
+	antenv_status status = antenv_queue_next_many(queue, timeout_ms, into->done, MANY, &into->count);
+	for (size_t i = 0; i < into->count; i++) into->length[i] = into->done[i].json ? strlen(into->done[i].json) : 0;
+	return status;
+}
+*/
+import "C"
+
+import (
+	"fmt"
+	"strings"
+	"unsafe"
+)
+
+// The ABI version of the library that this package is made for.
+const abiVersion = 1
+
+// Handles of the library. It never looks behind them, and neither do we.
+type (
+	clientHandle = *C.antenv_client
+	queueHandle  = *C.antenv_queue
+	ticketHandle = *C.antenv_ticket
+)
+
+// Version returns the version of the native library, such as "0.1.0".
+func Version() string { return C.GoString(C.antenv_version()) }
+
+func checkABI() error {
+	if found := C.antenv_abi_version(); found != abiVersion {
+		return fmt.Errorf("antenv: the library %s has ABI version %d; this package is made for %d", Version(), found, abiVersion)
+	}
+	return nil
+}
+
+func statusName(status Status) string { return C.GoString(C.antenv_status_name(C.int32_t(status))) }
+
+// cString is a text with a NUL at its end, in Go's memory: C only looks at it for as long as a call lasts.
+func cString(text []byte) *C.char { return (*C.char)(unsafe.Pointer(unsafe.SliceData(text))) }
+
+// terminated makes the bytes for cString of a text, which the library could not see the end of if it had a NUL inside.
+func terminated(name, text string) ([]byte, error) {
+	if strings.IndexByte(text, 0) >= 0 {
+		return nil, &Error{Status: StatusInvalidArgument, Message: "`" + name + "` has a NUL character inside", Parameter: name}
+	}
+	return append([]byte(text), 0), nil
+}
+
+// take copies a string that the library handed out, and frees it.
+func take(text *C.char) []byte {
+	if text == nil {
+		return nil
+	}
+	defer C.antenv_string_free(text)
+	return C.GoBytes(unsafe.Pointer(text), C.int(C.strlen(text)))
+}
+
+// outcome takes what a function made: its handle, or its error.
+func (it C.made) outcome() (unsafe.Pointer, error) {
+	if it.status != C.ANTENV_OK {
+		return nil, errorOf(Status(it.status), take(it.error))
+	}
+	return it.handle, nil
+}
+
+func newClient(config []byte) (clientHandle, error) {
+	handle, err := C.new_client(cString(config)).outcome()
+	return clientHandle(handle), err
+}
+
+func deriveClient(from clientHandle, config []byte) (clientHandle, error) {
+	handle, err := C.derive_client(from, cString(config)).outcome()
+	return clientHandle(handle), err
+}
+
+func freeClient(handle clientHandle) { C.antenv_client_free(handle) }
+
+func clientStats(handle clientHandle) ([]byte, error) {
+	it := C.client_stats(handle)
+	text := take(it.error)
+	if it.status != C.ANTENV_OK {
+		return nil, errorOf(Status(it.status), text)
+	}
+	return text, nil
+}
+
+// submission is a call to be submitted: an operation, or, with a path, a request. All texts end with a NUL.
+type submission struct {
+	operation, path, params []byte
+}
+
+func (s submission) submit(client clientHandle, queue queueHandle, tag uint64, cancellable bool) (ticketHandle, error) {
+	var want C.int
+	if cancellable {
+		want = 1
+	}
+	var it C.made
+	if s.path == nil {
+		it = C.submit(client, queue, cString(s.operation), cString(s.params), C.uint64_t(tag), want)
+	} else {
+		it = C.submit_request(client, queue, cString(s.operation), cString(s.path), cString(s.params), C.uint64_t(tag), want)
+	}
+	ticket, err := it.outcome()
+	return ticketHandle(ticket), err
+}
+
+func cancelTicket(ticket ticketHandle) { C.antenv_ticket_cancel(ticket) }
+func freeTicket(ticket ticketHandle)   { C.antenv_ticket_free(ticket) }
+
+func newQueueHandle() (queueHandle, error) {
+	handle, err := C.new_queue().outcome()
+	return queueHandle(handle), err
+}
+
+func freeQueue(handle queueHandle)     { C.antenv_queue_free(handle) }
+func queueFd(handle queueHandle) int   { return int(C.antenv_queue_fd(handle)) }
+func shutdownLibrary(ms int64) Status  { return Status(C.antenv_shutdown(C.int64_t(ms))) }
+func subscribeLog(queue queueHandle, filter string) error {
+	text := append([]byte(filter), 0)
+	it := C.subscribe(queue, cString(text))
+	_, err := it.outcome()
+	return err
+}
+
+// batch is a place for completions.
+type batch struct{ c C.batch }
+
+// next takes up to 64 completions from a queue and hands each out; whether there was any, and whether the queue still lives. It waits
+// for at most that many milliseconds, without end if negative.
+func (b *batch) next(queue queueHandle, timeoutMs int64, deliver func(tag uint64, status Status, json []byte)) (some, alive bool) {
+	status := C.next_batch(queue, C.int64_t(timeoutMs), &b.c)
+	for i := range int(b.c.count) {
+		done := &b.c.done[i]
+		text := C.GoBytes(unsafe.Pointer(done.json), C.int(b.c.length[i]))
+		deliver(uint64(done.tag), Status(done.status), text)
+	}
+	return b.c.count > 0, status == C.ANTENV_OK || status == C.ANTENV_TIMEOUT || status == C.ANTENV_INTERRUPTED
+}

@@ -1,0 +1,745 @@
+/*
+ * antenv for C++17: RAII over antenv.h, header-only. docs/cpp.md explains; antenv.h tells of each operation's parameters and results.
+ *
+ *     antenv::client client;                                     // the credential from the environment variables
+ *     std::string made = client.environments().create(R"({"name":"tests"})");
+ *     for (const std::string &item : client.pager("environments.list")) std::puts(item.c_str());
+ *
+ * Two faces, one implementation
+ *
+ * antenv::client, pager, queue            throw antenv::error, and are there where exceptions are
+ * antenv::nothrow::client, pager, queue   return antenv::result<...> and are noexcept: what there is under -fno-exceptions
+ *
+ * JSON goes in as text and comes out as std::string. With <nlohmann/json.hpp> at hand, parameters may be given as nlohmann::json, and
+ * antenv::parse reads results; define ANTENV_NO_NLOHMANN to leave that out.
+ *
+ * Ownership   Objects own their handles: they can be moved, not copied, and free what they hold. One that was moved from holds nothing;
+ *             using it gives ANTENV_INVALID_HANDLE. References to environments() and work() need the client to live.
+ * Threads     Every const member function, and those of queue and ticket, may be called from any thread at once. A pager is used by
+ *             one thread at a time. Assigning to an object, moving from it and destroying it need it to oneself, as always.
+ * Memory      Where memory runs out, what is noexcept ends the program, and what throws throws std::bad_alloc.
+ */
+
+#ifndef ANTENV_HPP
+#define ANTENV_HPP
+
+#include "antenv.h"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#if defined(__cpp_exceptions) || defined(__EXCEPTIONS) || defined(_CPPUNWIND)
+#define ANTENV_EXCEPTIONS 1
+#include <exception>
+#endif
+
+#if !defined(ANTENV_NO_NLOHMANN) && defined(ANTENV_EXCEPTIONS) && __has_include(<nlohmann/json.hpp>)
+#define ANTENV_NLOHMANN 1
+#include <nlohmann/json.hpp>
+#endif
+
+namespace antenv {
+
+/** A timeout that never comes. */
+inline constexpr std::chrono::milliseconds forever{-1};
+
+/** The library's version, such as "0.1.0". Does not block. */
+inline std::string_view version() noexcept { return antenv_version(); }
+
+/** The name of a status, such as "not_found". Does not block. */
+inline std::string_view status_name(antenv_status status) noexcept { return antenv_status_name(static_cast<int32_t>(status)); }
+
+namespace detail {
+
+/** Takes over a string of the library's. */
+inline std::string take(char *text) {
+    struct freed {
+        char *text;
+        ~freed() { antenv_string_free(text); }
+    } owner{text};
+    return text ? std::string(text) : std::string();
+}
+
+/** Where a JSON value that begins at `at` ends. The JSON is the library's own, so it is known to be valid. */
+inline std::size_t end_of_value(std::string_view json, std::size_t at) noexcept {
+    int depth = 0;
+    for (bool quoted = false; at < json.size(); at++) {
+        char c = json[at];
+        if (quoted) {
+            if (c == '\\') at++;
+            else if (c == '"') quoted = false;
+        } else if (c == '"') {
+            quoted = true;
+        } else if (c == '{' || c == '[') {
+            depth++;
+        } else if ((c == '}' || c == ']') && depth-- == 0) {
+            break;
+        } else if (c == ',' && depth == 0) {
+            break;
+        }
+    }
+    return at < json.size() ? at : json.size();
+}
+
+/** The JSON of a member of an error object; empty when there is none. Its names hold no escapes, and no blanks surround anything. */
+inline std::string_view member(std::string_view json, std::string_view name) noexcept {
+    for (std::size_t at = 1; at < json.size() && json[at] == '"';) {
+        std::size_t colon = json.find("\":", at);
+        if (colon == std::string_view::npos) break;
+        std::size_t end = end_of_value(json, colon + 2);
+        if (json.substr(at + 1, colon - at - 1) == name) return json.substr(colon + 2, end - colon - 2);
+        at = end + 1;
+    }
+    return {};
+}
+
+inline void append_utf8(std::string &text, unsigned point) {
+    if (point < 0x80) {
+        text += static_cast<char>(point);
+        return;
+    }
+    int more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
+    text += static_cast<char>((0xF00 >> more & 0xFF) | point >> 6 * more);
+    while (more-- > 0) text += static_cast<char>(0x80 | (point >> 6 * more & 0x3F));
+}
+
+inline unsigned hex4(std::string_view json, std::size_t at) {
+    return static_cast<unsigned>(std::strtoul(std::string(json.substr(at, 4)).c_str(), nullptr, 16));
+}
+
+/** What a JSON string says; nothing when the value is not a string. */
+inline std::optional<std::string> string_of(std::string_view json) {
+    if (json.size() < 2 || json[0] != '"') return std::nullopt;
+    std::string text;
+    for (std::size_t at = 1; at + 1 < json.size(); at++) {
+        if (json[at] != '\\') {
+            text += json[at];
+            continue;
+        }
+        switch (char c = json[++at]) {
+        case 'b': text += '\b'; break;
+        case 'f': text += '\f'; break;
+        case 'n': text += '\n'; break;
+        case 'r': text += '\r'; break;
+        case 't': text += '\t'; break;
+        case 'u': {
+            unsigned point = hex4(json, at + 1);
+            at += 4;
+            if (point >= 0xD800 && point < 0xDC00 && json.substr(at + 1, 2) == "\\u") {
+                point = 0x10000 + ((point - 0xD800) << 10) + (hex4(json, at + 3) - 0xDC00);
+                at += 6;
+            }
+            append_utf8(text, point);
+            break;
+        }
+        default: text += c;
+        }
+    }
+    return text;
+}
+
+inline std::optional<int> int_of(std::string_view json) {
+    if (json.empty() || json == "null") return std::nullopt;
+    return std::atoi(std::string(json).c_str());
+}
+
+} // namespace detail
+
+/**
+ * What went wrong: a status, and the fields of the error object (docs/errors.md). Copies share one text; copying does not throw.
+ */
+class error
+#ifdef ANTENV_EXCEPTIONS
+    : public std::exception
+#endif
+{
+public:
+    /** One from a status and an error object; without an object the status's name is the message. */
+    error(antenv_status status, std::string json) : data_(std::make_shared<data>(data{status, std::move(json), {}})) {
+        std::optional<std::string> message = detail::string_of(member("message"));
+        data_->message = message ? std::move(*message) : std::string(status_name(status));
+    }
+
+    /** The kind of failure. */
+    antenv_status status() const noexcept { return data_->status; }
+    /** What happened, in words. */
+    const std::string &message() const noexcept { return data_->message; }
+#ifdef ANTENV_EXCEPTIONS
+    /** The message. */
+    const char *what() const noexcept override { return data_->message.c_str(); }
+#endif
+    /** The whole error object, as JSON. */
+    const std::string &json() const noexcept { return data_->json; }
+    /** The HTTP status, when there was an answer. */
+    std::optional<int> http_status() const { return detail::int_of(member("http_status")); }
+    /** The API's kind of error, such as "not_found_error". */
+    std::optional<std::string> type() const { return detail::string_of(member("type")); }
+    /** The API's code for the cause, such as "environment_not_found". */
+    std::optional<std::string> error_code() const { return detail::string_of(member("error_code")); }
+    /** What else the API says about the cause: JSON, valid while this or a copy lives; "null" when nothing. */
+    std::string_view details() const noexcept { return member("details"); }
+    /** The server's identifier of the request. */
+    std::optional<std::string> request_id() const { return detail::string_of(member("request_id")); }
+    /** How many requests were made, retries included. */
+    int attempts() const { return detail::int_of(member("attempts")).value_or(0); }
+    /** The argument that was refused. */
+    std::optional<std::string> parameter() const { return detail::string_of(member("parameter")); }
+    /** The server's body: JSON, valid while this or a copy lives; "null" when there was none. */
+    std::string_view body() const noexcept { return member("body"); }
+
+private:
+    struct data {
+        antenv_status status;
+        std::string json, message;
+    };
+    std::string_view member(std::string_view name) const noexcept { return detail::member(data_->json, name); }
+    std::shared_ptr<data> data_;
+};
+
+/**
+ * A value, or the error that stands in its place, as std::expected has it. For `void` there is only the error.
+ */
+template <class T> class [[nodiscard]] result {
+public:
+    /** The value. */
+    result(T value) noexcept : is_(std::in_place_index<0>, std::move(value)) {}
+    /** The error. */
+    result(antenv::error error) noexcept : is_(std::in_place_index<1>, std::move(error)) {}
+    /** Whether there is a value. */
+    bool has_value() const noexcept { return is_.index() == 0; }
+    /** Whether there is a value. */
+    explicit operator bool() const noexcept { return has_value(); }
+    /** The value, which must be there. */
+    T &operator*() & noexcept { return *std::get_if<0>(&is_); }
+    const T &operator*() const & noexcept { return *std::get_if<0>(&is_); }
+    T &&operator*() && noexcept { return std::move(*std::get_if<0>(&is_)); }
+    /** A member of the value, which must be there. */
+    T *operator->() noexcept { return std::get_if<0>(&is_); }
+    const T *operator->() const noexcept { return std::get_if<0>(&is_); }
+    /** The error, which must be there. */
+    const antenv::error &error() const noexcept { return *std::get_if<1>(&is_); }
+    /** The value, or another in its place. */
+    T value_or(T other) && { return has_value() ? std::move(**this) : std::move(other); }
+#ifdef ANTENV_EXCEPTIONS
+    /** The value; throws the error if there is none. */
+    T value() && {
+        if (!has_value()) throw error();
+        return std::move(**this);
+    }
+#endif
+
+private:
+    std::variant<T, antenv::error> is_;
+};
+
+template <> class [[nodiscard]] result<void> {
+public:
+    /** Success. */
+    result() noexcept = default;
+    /** The error. */
+    result(antenv::error error) noexcept : error_(std::move(error)) {}
+    /** Whether it succeeded. */
+    bool has_value() const noexcept { return !error_; }
+    /** Whether it succeeded. */
+    explicit operator bool() const noexcept { return has_value(); }
+    /** The error, which must be there. */
+    const antenv::error &error() const noexcept { return *error_; }
+#ifdef ANTENV_EXCEPTIONS
+    /** Throws the error if there is one. */
+    void value() && {
+        if (error_) throw *error_;
+    }
+#endif
+
+private:
+    std::optional<antenv::error> error_;
+};
+
+/** How failures are told: as results. */
+struct returning {
+    template <class T> using of = result<T>;
+    template <class T> static result<T> give(result<T> outcome) noexcept { return outcome; }
+    static constexpr bool is_noexcept = true;
+};
+
+#ifdef ANTENV_EXCEPTIONS
+/** How failures are told: as exceptions. */
+struct throwing {
+    template <class T> using of = T;
+    template <class T> static T give(result<T> outcome) { return std::move(outcome).value(); }
+    static constexpr bool is_noexcept = false;
+};
+
+#ifdef ANTENV_NLOHMANN
+/** Reads a result. Throws nlohmann::json::parse_error for what is not JSON, which results always are. */
+inline nlohmann::json parse(std::string_view json) { return nlohmann::json::parse(json); }
+#endif
+#endif
+
+/**
+ * A text that is only passed on: anything that can be seen as a string, or nlohmann::json, or nothing (the C interface's NULL). It is
+ * copied only where no NUL ends it. It must not outlive what it was made of.
+ */
+class text {
+public:
+    text() noexcept = default;
+    text(std::nullptr_t) noexcept {}
+    text(const char *string) noexcept : c_str_(string) {}
+    text(const std::string &string) noexcept : c_str_(string.c_str()), is_whole_(std::strlen(c_str_) == string.size()) {}
+    text(std::string_view view) : owned_(view), c_str_(nullptr), is_whole_(view.find('\0') == view.npos), is_owned_(true) {}
+#ifdef ANTENV_NLOHMANN
+    text(const nlohmann::json &json) : owned_(json.dump()), is_owned_(true) {}
+#endif
+    /** As C has it. */
+    const char *c_str() const noexcept { return is_owned_ ? owned_.c_str() : c_str_; }
+    /** Whether C would see all of it: not when there is a NUL inside. */
+    bool is_whole() const noexcept { return is_whole_; }
+
+private:
+    std::string owned_;
+    const char *c_str_ = nullptr;
+    bool is_whole_ = true, is_owned_ = false;
+};
+
+namespace detail {
+
+/** The error for the first of some named texts that C would not see all of. */
+inline std::optional<error> cut_short(std::initializer_list<std::pair<const char *, const text *>> texts) {
+    for (auto [name, text] : texts) {
+        if (text->is_whole()) continue;
+        std::string message = std::string("`") + name + "` has a NUL character inside";
+        return error(ANTENV_INVALID_ARGUMENT, R"({"status":"invalid_argument","code":1,"message":")" + message +
+            R"(","http_status":null,"type":null,"error_code":null,"details":null,"request_id":null,"attempts":0,"parameter":")" +
+            name + R"(","body":null})");
+    }
+    return std::nullopt;
+}
+
+/** Calls a function that yields JSON. */
+template <class Function> result<std::string> json(const Function &function) {
+    char *out = nullptr;
+    antenv_status status = function(&out);
+    std::string text = take(out);
+    if (status == ANTENV_OK) return text;
+    return error(status, std::move(text));
+}
+
+/** A handle, and how it is freed. */
+template <class Handle, antenv_status (*Free)(Handle *)> class owner {
+public:
+    owner() noexcept = default;
+    explicit owner(Handle *handle) noexcept : handle_(handle) {}
+    owner(owner &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    owner &operator=(owner &&other) noexcept {
+        if (this != &other) {
+            Free(handle_);
+            handle_ = std::exchange(other.handle_, nullptr);
+        }
+        return *this;
+    }
+    ~owner() { Free(handle_); }
+    Handle *get() const noexcept { return handle_; }
+
+private:
+    Handle *handle_ = nullptr;
+};
+
+/** Calls a function that yields a handle. */
+template <class T, class Handle, class Function> result<T> made(const Function &function) {
+    Handle *out = nullptr;
+    char *error_json = nullptr;
+    antenv_status status = function(&out, &error_json);
+    if (status != ANTENV_OK) return error(status, take(error_json));
+    return T(out);
+}
+
+} // namespace detail
+
+/**
+ * A call that was submitted, for cancelling it. Destroying it does not cancel.
+ */
+class ticket {
+public:
+    /** One that stands for no call. */
+    ticket() noexcept = default;
+    /** Takes over a ticket of the C interface. */
+    explicit ticket(antenv_ticket *handle) noexcept : handle_(handle) {}
+    /** Cancels the call; its completion comes all the same. Does not block; any thread; as often as one likes. */
+    antenv_status cancel() const noexcept { return antenv_ticket_cancel(handle_.get()); }
+    /** The C interface's handle, still owned by this. */
+    antenv_ticket *handle() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<antenv_ticket, antenv_ticket_free> handle_;
+};
+
+/**
+ * The outcome of a call that was submitted.
+ */
+struct completion {
+    /** The tag given with the call. */
+    std::uint64_t tag;
+    /** The call's JSON, or its error. */
+    antenv::result<std::string> result;
+};
+
+template <class Face> class basic_client;
+
+/**
+ * The work queue of self-hosted environments: what client.environments().work() gives. Each function blocks until the answer is there,
+ * for the call's `timeout_ms` at most, and gives the answer's JSON.
+ */
+template <class Face> class basic_work {
+public:
+    using json = typename Face::template of<std::string>;
+    explicit basic_work(antenv_client *handle) noexcept : client_(handle) {}
+    /** Lists work items, one page (List Work Items); client.pager("work.list", ...) goes through all. */
+    json list(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+        return one(antenv_work_list, environment_id, params);
+    }
+    /** Takes the next item; `null` when there is none (Poll for Work). Acknowledge it soon, or another poll will get it. */
+    json poll(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+        return one(antenv_work_poll, environment_id, params);
+    }
+    /** The queue's numbers (Get Queue Statistics). */
+    json stats(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+        return one(antenv_work_stats, environment_id, params);
+    }
+    /** Retrieves an item (Get Work Item). */
+    json retrieve(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+        return two(antenv_work_retrieve, environment_id, work_id, params);
+    }
+    /** Changes an item's metadata (Update Work Item). */
+    json update(const text &environment_id, const text &work_id, const text &params) const noexcept(Face::is_noexcept) {
+        return two(antenv_work_update, environment_id, work_id, params);
+    }
+    /** Acknowledges an item, which leaves the queue (Acknowledge Work). */
+    json ack(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+        return two(antenv_work_ack, environment_id, work_id, params);
+    }
+    /** Extends an item's lease (Record Heartbeat). */
+    json heartbeat(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+        return two(antenv_work_heartbeat, environment_id, work_id, params);
+    }
+    /** Stops an item (Stop Work). */
+    json stop(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+        return two(antenv_work_stop, environment_id, work_id, params);
+    }
+
+private:
+    using environment_fn = antenv_status (*)(antenv_client *, const char *, const char *, char **);
+    using item_fn = antenv_status (*)(antenv_client *, const char *, const char *, const char *, char **);
+    json one(environment_fn function, const text &environment_id, const text &params) const {
+        if (auto cut = detail::cut_short({{"environment_id", &environment_id}, {"params_json", &params}})) {
+            return Face::template give<std::string>(std::move(*cut));
+        }
+        return Face::give(detail::json([&](char **out) { return function(client_, environment_id.c_str(), params.c_str(), out); }));
+    }
+    json two(item_fn function, const text &environment_id, const text &work_id, const text &params) const {
+        if (auto cut = detail::cut_short({{"environment_id", &environment_id}, {"work_id", &work_id}, {"params_json", &params}})) {
+            return Face::template give<std::string>(std::move(*cut));
+        }
+        return Face::give(detail::json(
+            [&](char **out) { return function(client_, environment_id.c_str(), work_id.c_str(), params.c_str(), out); }));
+    }
+    antenv_client *client_;
+};
+
+/**
+ * The operations on environments: what client.environments() gives. Each function blocks until the answer is there, for the call's
+ * `timeout_ms` at most, and gives the answer's JSON.
+ */
+template <class Face> class basic_environments {
+public:
+    using json = typename Face::template of<std::string>;
+    explicit basic_environments(antenv_client *handle) noexcept : client_(handle) {}
+    /** The work queue of self-hosted ones. */
+    basic_work<Face> work() const noexcept { return basic_work<Face>(client_); }
+    /** Creates an environment (Create Environment). */
+    json create(const text &params) const noexcept(Face::is_noexcept) { return none(antenv_environments_create, params); }
+    /** Lists environments, one page (List Environments); client.pager("environments.list", ...) goes through all. */
+    json list(const text &params = {}) const noexcept(Face::is_noexcept) { return none(antenv_environments_list, params); }
+    /** Retrieves an environment (Get Environment). */
+    json retrieve(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+        return one(antenv_environments_retrieve, environment_id, params);
+    }
+    /** Changes an environment (Update Environment). */
+    json update(const text &environment_id, const text &params) const noexcept(Face::is_noexcept) {
+        return one(antenv_environments_update, environment_id, params);
+    }
+    /** Deletes an environment (Delete Environment). `remove`, because `delete` is C++'s. */
+    json remove(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+        return one(antenv_environments_delete, environment_id, params);
+    }
+    /** Archives an environment (Archive Environment). */
+    json archive(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+        return one(antenv_environments_archive, environment_id, params);
+    }
+
+private:
+    using collection_fn = antenv_status (*)(antenv_client *, const char *, char **);
+    using environment_fn = antenv_status (*)(antenv_client *, const char *, const char *, char **);
+    json none(collection_fn function, const text &params) const {
+        if (auto cut = detail::cut_short({{"params_json", &params}})) return Face::template give<std::string>(std::move(*cut));
+        return Face::give(detail::json([&](char **out) { return function(client_, params.c_str(), out); }));
+    }
+    json one(environment_fn function, const text &environment_id, const text &params) const {
+        if (auto cut = detail::cut_short({{"environment_id", &environment_id}, {"params_json", &params}})) {
+            return Face::template give<std::string>(std::move(*cut));
+        }
+        return Face::give(detail::json([&](char **out) { return function(client_, environment_id.c_str(), params.c_str(), out); }));
+    }
+    antenv_client *client_;
+};
+
+/**
+ * The items of a list, over all its pages, the next page already on its way: next() by next(), or in a range-for, which it can serve
+ * once. In a range-for the nothrow face gives results; an error is the last of them.
+ */
+template <class Face> class basic_pager {
+public:
+    using item = typename Face::template of<std::string>;
+    /** Takes over a pager of the C interface. */
+    explicit basic_pager(antenv_pager *handle) noexcept : handle_(handle) {}
+    /** The next item's JSON; nothing at the end. After an error it asks for the same page again. Blocks. */
+    typename Face::template of<std::optional<std::string>> next() const noexcept(Face::is_noexcept) { return Face::give(take()); }
+
+    /** What a range-for uses. */
+    class iterator {
+    public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = item;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const item *;
+        using reference = const item &;
+        iterator() noexcept = default;
+        explicit iterator(const basic_pager *pager) : pager_(pager) { ++*this; }
+        reference operator*() const noexcept { return *item_; }
+        pointer operator->() const noexcept { return &*item_; }
+        iterator &operator++() {
+            bool failed = failed_;
+            result<std::optional<std::string>> taken = failed ? std::optional<std::string>() : pager_->take();
+            item_.reset();
+            failed_ = !taken;
+            if (!taken) item_.emplace(Face::template give<std::string>(taken.error()));
+            else if (*taken) item_.emplace(std::move(**taken));
+            else pager_ = nullptr;
+            return *this;
+        }
+        void operator++(int) { ++*this; }
+        bool operator==(const iterator &other) const noexcept { return pager_ == other.pager_; }
+        bool operator!=(const iterator &other) const noexcept { return pager_ != other.pager_; }
+
+    private:
+        const basic_pager *pager_ = nullptr;
+        std::optional<item> item_;
+        bool failed_ = false;
+    };
+    iterator begin() const noexcept(Face::is_noexcept) { return iterator(this); }
+    iterator end() const noexcept { return iterator(); }
+    /** The C interface's handle, still owned by this. */
+    antenv_pager *handle() const noexcept { return handle_.get(); }
+
+private:
+    result<std::optional<std::string>> take() const {
+        char *out = nullptr;
+        antenv_status status = antenv_pager_next(handle_.get(), &out);
+        std::string json = detail::take(out);
+        if (status == ANTENV_OK) return std::optional<std::string>(std::move(json));
+        if (status == ANTENV_DONE) return std::optional<std::string>();
+        return error(status, std::move(json));
+    }
+    detail::owner<antenv_pager, antenv_pager_free> handle_;
+};
+
+/**
+ * A client: credentials, defaults, and a pool of connections. Make one per credential and keep it; every thread may use it at once.
+ */
+template <class Face> class basic_client {
+public:
+    template <class T> using of = typename Face::template of<T>;
+
+    /** A client from the JSON of its configuration, or from the environment variables alone. Throws antenv::error. */
+    template <class F = Face, class = std::enable_if_t<!F::is_noexcept>>
+    explicit basic_client(const text &config = {}) : basic_client(make(config)) {}
+    /** Takes over a client of the C interface. */
+    explicit basic_client(antenv_client *handle) noexcept : handle_(handle) {}
+    /** A client from the JSON of its configuration, or from the environment variables alone. Reads files; does not block otherwise. */
+    static of<basic_client> make(const text &config = {}) noexcept(Face::is_noexcept) {
+        if (auto cut = detail::cut_short({{"config_json", &config}})) return Face::template give<basic_client>(std::move(*cut));
+        return Face::give(detail::made<basic_client, antenv_client>(
+            [&](antenv_client **out, char **error) { return antenv_client_new(config.c_str(), out, error); }));
+    }
+    /** A client on the same connections, with another credential or other defaults. Does not block. */
+    of<basic_client> derive(const text &config = {}) const noexcept(Face::is_noexcept) {
+        if (auto cut = detail::cut_short({{"config_json", &config}})) return Face::template give<basic_client>(std::move(*cut));
+        return Face::give(detail::made<basic_client, antenv_client>([&](antenv_client **out, char **error) {
+            return antenv_client_derive(handle_.get(), config.c_str(), out, error);
+        }));
+    }
+    /** The operations on environments, and below them those on work. */
+    basic_environments<Face> environments() const noexcept { return basic_environments<Face>(handle_.get()); }
+    /** Any operation by its name, such as "work.poll", identifiers among the parameters. Blocks. */
+    of<std::string> call(const text &operation, const text &params = {}) const noexcept(Face::is_noexcept) {
+        if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}})) {
+            return Face::template give<std::string>(std::move(*cut));
+        }
+        return Face::give(detail::json(
+            [&](char **out) { return antenv_call(handle_.get(), operation.c_str(), params.c_str(), out); }));
+    }
+    /** A request to any other endpoint. Blocks. */
+    of<std::string> request(const text &method, const text &path, const text &params = {}) const noexcept(Face::is_noexcept) {
+        if (auto cut = detail::cut_short({{"method", &method}, {"path", &path}, {"params_json", &params}})) {
+            return Face::template give<std::string>(std::move(*cut));
+        }
+        return Face::give(detail::json(
+            [&](char **out) { return antenv_request(handle_.get(), method.c_str(), path.c_str(), params.c_str(), out); }));
+    }
+    /** The items of a list ("environments.list", "work.list"), over all pages. The first page is on its way at once; does not block. */
+    of<basic_pager<Face>> pager(const text &operation, const text &params = {}) const noexcept(Face::is_noexcept) {
+        if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}})) {
+            return Face::template give<basic_pager<Face>>(std::move(*cut));
+        }
+        return Face::give(detail::made<basic_pager<Face>, antenv_pager>([&](antenv_pager **out, char **error) {
+            return antenv_pager_new(handle_.get(), operation.c_str(), params.c_str(), out, error);
+        }));
+    }
+    /** What the client did so far, as JSON. Does not block. */
+    of<std::string> stats() const noexcept(Face::is_noexcept) {
+        return Face::give(detail::json([&](char **out) { return antenv_client_stats(handle_.get(), out); }));
+    }
+    /** The C interface's handle, still owned by this. */
+    antenv_client *handle() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<antenv_client, antenv_client_free> handle_;
+};
+
+/**
+ * A completion queue: calls are submitted without waiting, and their outcomes collected. Destroying it cancels what is in flight.
+ */
+template <class Face> class basic_queue {
+public:
+    template <class T> using of = typename Face::template of<T>;
+
+    /** A queue. Throws antenv::error. */
+    template <class F = Face, class = std::enable_if_t<!F::is_noexcept>> basic_queue() : basic_queue(make()) {}
+    /** Takes over a queue of the C interface. */
+    explicit basic_queue(antenv_queue *handle) noexcept : handle_(handle) {}
+    /** A queue. Does not block. */
+    static of<basic_queue> make() noexcept(Face::is_noexcept) {
+        return Face::give(detail::made<basic_queue, antenv_queue>(antenv_queue_new));
+    }
+    /** Begins a call of any operation; one completion with `tag` will come. `cancel` receives a ticket. Does not block. */
+    template <class F>
+    of<void> submit(const basic_client<F> &through, const text &operation, const text &params, std::uint64_t tag,
+        ticket *cancel = nullptr) const noexcept(Face::is_noexcept) {
+        if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}})) {
+            return Face::template give<void>(std::move(*cut));
+        }
+        return begin(cancel, [&](antenv_ticket **out, char **error) {
+            return antenv_submit(through.handle(), handle_.get(), operation.c_str(), params.c_str(), tag, out, error);
+        });
+    }
+    /** Begins a request to any other endpoint; as submit. */
+    template <class F>
+    of<void> submit_request(const basic_client<F> &through, const text &method, const text &path, const text &params,
+        std::uint64_t tag, ticket *cancel = nullptr) const noexcept(Face::is_noexcept) {
+        if (auto cut = detail::cut_short({{"method", &method}, {"path", &path}, {"params_json", &params}})) {
+            return Face::template give<void>(std::move(*cut));
+        }
+        return begin(cancel, [&](antenv_ticket **out, char **error) {
+            return antenv_submit_request(
+                through.handle(), handle_.get(), method.c_str(), path.c_str(), params.c_str(), tag, out, error);
+        });
+    }
+    /** The next completion. Nothing when none came in time, or a signal handler ran in this thread. Blocks, `timeout` at most. */
+    of<std::optional<completion>> next(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
+        antenv_completion done;
+        antenv_status status = antenv_queue_next(handle_.get(), timeout.count(), &done);
+        std::optional<completion> outcome;
+        if (status == ANTENV_OK) outcome.emplace(taken(done));
+        else if (!is_patience(status)) return Face::template give<std::optional<completion>>(error(status, {}));
+        return Face::template give<std::optional<completion>>(std::move(outcome));
+    }
+    /** As many completions as there are, `most` or 64 at most; waits until there is one. None: as next. Blocks, `timeout` at most. */
+    of<std::vector<completion>> next_many(std::chrono::milliseconds timeout = forever, std::size_t most = 64) const
+        noexcept(Face::is_noexcept) {
+        antenv_completion done[64];
+        std::size_t count = 0;
+        antenv_status status = antenv_queue_next_many(handle_.get(), timeout.count(), done, most < 64 ? most : 64, &count);
+        if (status != ANTENV_OK && !is_patience(status)) {
+            return Face::template give<std::vector<completion>>(error(status, {}));
+        }
+        std::vector<completion> outcomes;
+        outcomes.reserve(count);
+        for (std::size_t at = 0; at < count; at++) outcomes.push_back(taken(done[at]));
+        return Face::template give<std::vector<completion>>(std::move(outcomes));
+    }
+    /** The descriptor to watch: readable exactly while a completion waits. Never read, write or close it. -1: there is none. */
+    int fd() const noexcept { return antenv_queue_fd(handle_.get()); }
+    /** Has the library's log records come here, as completions with `tag`; antenv.h tells about filters. Does not block. */
+    of<void> subscribe_log(const text &filter, std::uint64_t tag) const noexcept(Face::is_noexcept) {
+        if (auto cut = detail::cut_short({{"filter", &filter}})) return Face::template give<void>(std::move(*cut));
+        char *text = nullptr;
+        antenv_status status = antenv_log_subscribe(handle_.get(), filter.c_str(), tag, &text);
+        if (status != ANTENV_OK) return Face::template give<void>(error(status, detail::take(text)));
+        return Face::template give<void>({});
+    }
+    /** The C interface's handle, still owned by this. */
+    antenv_queue *handle() const noexcept { return handle_.get(); }
+
+private:
+    static bool is_patience(antenv_status status) noexcept {
+        return status == ANTENV_TIMEOUT || status == ANTENV_INTERRUPTED;
+    }
+    static completion taken(const antenv_completion &done) {
+        std::string json = detail::take(done.json);
+        if (done.status == ANTENV_OK) return {done.tag, std::move(json)};
+        return {done.tag, error(done.status, std::move(json))};
+    }
+    template <class Function> of<void> begin(ticket *cancel, const Function &function) const {
+        antenv_ticket *handle = nullptr;
+        char *text = nullptr;
+        antenv_status status = function(cancel ? &handle : nullptr, &text);
+        if (status != ANTENV_OK) return Face::template give<void>(error(status, detail::take(text)));
+        if (cancel) *cancel = ticket(handle);
+        return Face::template give<void>({});
+    }
+    detail::owner<antenv_queue, antenv_queue_free> handle_;
+};
+
+#ifdef ANTENV_EXCEPTIONS
+using client = basic_client<throwing>;
+using pager = basic_pager<throwing>;
+using queue = basic_queue<throwing>;
+#endif
+
+namespace nothrow {
+using client = basic_client<returning>;
+using pager = basic_pager<returning>;
+using queue = basic_queue<returning>;
+} // namespace nothrow
+
+/**
+ * Ends the library's thread and closes all connections: antenv_shutdown. Nothing has to call it; a later call starts afresh.
+ *
+ * `timeout`: how long calls in flight have to end. Returns whether they did; what is left is cancelled. Blocks for little longer.
+ */
+inline bool shutdown(std::chrono::milliseconds timeout = forever) noexcept { return antenv_shutdown(timeout.count()) == ANTENV_OK; }
+
+} // namespace antenv
+
+#endif

@@ -1,0 +1,144 @@
+// The face that throws: throwing URL
+#include "check.hpp"
+#include <antenv.hpp>
+#include <set>
+#include <thread>
+
+static_assert(!std::is_copy_constructible_v<antenv::client> && std::is_nothrow_move_constructible_v<antenv::client>);
+static_assert(!std::is_copy_constructible_v<antenv::queue> && std::is_nothrow_move_assignable_v<antenv::queue>);
+static_assert(!std::is_copy_constructible_v<antenv::pager> && !std::is_copy_constructible_v<antenv::ticket>);
+static_assert(std::is_nothrow_copy_constructible_v<antenv::error>, "exceptions are copied while they fly");
+
+template <class Function> static antenv::error thrown(const Function &function) {
+    try {
+        function();
+    } catch (const antenv::error &error) {
+        return error;
+    }
+    std::fputs("nothing was thrown\n", stderr);
+    std::exit(1);
+}
+
+static std::string id_of(const std::string &json) {
+    return *antenv::detail::string_of(antenv::detail::member(json, "id"));
+}
+
+static void handles(const antenv::text &config) {
+    antenv::client first(config), second(config);
+    antenv_client *handle = first.handle();
+    second = std::move(first);
+    CHECK(first.handle() == nullptr && second.handle() == handle);
+    antenv::client &itself = second;
+    second = std::move(itself);
+    CHECK(second.handle() == handle);
+    antenv::client third(std::move(second));
+    CHECK(third.handle() == handle);
+    CHECK(thrown([&] { second.stats(); }).status() == ANTENV_INVALID_HANDLE);
+    { antenv::client fourth(std::move(third)); }
+    char *json;
+    CHECK(antenv_client_stats(handle, &json) == ANTENV_INVALID_HANDLE); // freed, and once
+    antenv_string_free(json);
+}
+
+static void errors(const antenv::client &client) {
+    antenv::error error = thrown([&] { client.environments().retrieve("env_missing"); });
+    CHECK(error.status() == ANTENV_NOT_FOUND && error.http_status() == 404 && error.attempts() == 1);
+    CHECK(error.type() == "not_found_error" && error.error_code() == "environment_not_found");
+    CHECK(error.request_id()->rfind("req_", 0) == 0 && !error.parameter());
+    CHECK(error.details().front() == '{' && error.body().find("\"not_found_error\"") != error.body().npos);
+    CHECK(error.what() == error.message() && !error.message().empty());
+    CHECK(antenv::detail::member(error.json(), "code") == "104");
+    antenv::error copy = error;
+    error = thrown([&] { client.environments().create("{}"); });
+    CHECK(copy.status() == ANTENV_NOT_FOUND && error.parameter() == "name" && !error.http_status());
+    error = thrown([&] { client.environments().retrieve(std::string("env_1\0x", 7)); });
+    CHECK(error.status() == ANTENV_INVALID_ARGUMENT && error.parameter() == "environment_id");
+    error = thrown([&] { client.call("environments.list", std::string_view("{}\0", 3)); });
+    CHECK(error.parameter() == "params_json");
+    CHECK(thrown([] { antenv::client("{\"nonsense\":1}"); }).status() == ANTENV_CONFIG);
+    CHECK(thrown([&] { client.pager("environments.create"); }).status() == ANTENV_INVALID_ARGUMENT);
+
+    antenv::error strange(ANTENV_BAD_REQUEST, R"({"status":"x","message":"a\"\\\/\b\f\n\r\té€😀,}","body":{"message":["}",{}]},"attempts":2})");
+    CHECK(strange.message() == "a\"\\/\b\f\n\r\t\u00e9\u20ac\U0001F600,}");
+    CHECK(strange.body() == R"({"message":["}",{}]})" && strange.attempts() == 2 && strange.details().empty());
+    CHECK(antenv::error(ANTENV_TIMEOUT, {}).message() == "timeout");
+}
+
+static void pages(const antenv::client &client) {
+    std::set<std::string> made, listed;
+    for (int number = 0; number < 5; number++) made.insert(id_of(client.environments().create(R"({"name":"p"})")));
+    for (const std::string &item : client.pager("environments.list", R"({"limit":2})")) listed.insert(id_of(item));
+    CHECK(made == listed);
+    antenv::pager pager = client.pager("environments.list", R"({"limit":1})");
+    int many = 0;
+    while (pager.next()) many++;
+    CHECK(many == 5 && !pager.next());
+
+    client.request("POST", "/_emulator/faults", R"({"body":[{"operation":"environments.list","status":200,"body":{"data":[{"id":"a"}],"next_page":"p"},"count":1},{"operation":"environments.list","status":400,"count":1}]})");
+    many = 0;
+    antenv::error error = thrown([&] {
+        for (const std::string &item : client.pager("environments.list")) many += id_of(item) == "a";
+    });
+    CHECK(many == 1 && error.status() == ANTENV_BAD_REQUEST);
+    for (const std::string &id : made) client.environments().remove(id);
+}
+
+static void queues(const antenv::client &client) {
+    antenv::queue queue;
+    CHECK(queue.fd() >= 0 && !queue.next(std::chrono::seconds(0)) && queue.next_many(std::chrono::milliseconds(1)).empty());
+    for (std::uint64_t tag = 0; tag < 100; tag++) queue.submit(client, "environments.list", nullptr, tag);
+    queue.submit_request(client, "GET", "/v1/environments/env_missing", {}, 100);
+    std::set<std::uint64_t> tags;
+    while (tags.size() < 101) {
+        for (const antenv::completion &done : queue.next_many(antenv::forever, 7)) {
+            CHECK(tags.insert(done.tag).second);
+            CHECK(done.tag == 100 ? done.result.error().status() == ANTENV_NOT_FOUND : done.result->front() == '{');
+        }
+    }
+    client.request("POST", "/_emulator/faults", R"({"body":[{"operation":"environments.list","latency_ms":60000,"count":1}]})");
+    antenv::ticket ticket;
+    queue.submit(client, "environments.list", "{}", 7, &ticket);
+    std::thread other([&] { CHECK(ticket.cancel() == ANTENV_OK); });
+    std::optional<antenv::completion> done = queue.next();
+    other.join();
+    CHECK(done && done->tag == 7 && done->result.error().status() == ANTENV_CANCELLED);
+    client.request("DELETE", "/_emulator/faults"); // the call may have been gone before it came to be delayed
+    CHECK(antenv::ticket().cancel() == ANTENV_INVALID_HANDLE);
+    CHECK(thrown([&] { queue.submit(client, "nonsense", {}, 1); }).status() == ANTENV_INVALID_ARGUMENT);
+    queue.subscribe_log("debug", 9);
+    client.environments().list();
+    done = queue.next();
+    CHECK(done->tag == 9 && antenv::detail::member(*done->result, "level") == "\"debug\"");
+    CHECK(thrown([&] { queue.subscribe_log("loud", 9); }).status() == ANTENV_INVALID_ARGUMENT);
+    queue.subscribe_log("off", 9);
+}
+
+#ifdef ANTENV_NLOHMANN
+static void json_library(const antenv::client &client) {
+    nlohmann::json params = {{"name", "nlohmann"}, {"metadata", {{"a", "b"}}}};
+    nlohmann::json made = antenv::parse(client.environments().create(params));
+    CHECK(made["metadata"] == params["metadata"]);
+    client.environments().update(made["id"].get<std::string>(), nlohmann::json{{"name", "renamed"}});
+    std::string id = made.at("id");
+    CHECK(antenv::parse(client.environments().retrieve(id)).at("name") == "renamed");
+    antenv::error error = thrown([&] { client.environments().retrieve("env_missing"); });
+    CHECK(antenv::parse(error.body())["error"]["type"] == "not_found_error");
+    client.environments().remove(id);
+}
+#endif
+
+int main(int, char **argv) {
+    std::string config = std::string(R"({"api_key":"k","base_url":")") + argv[1] + "\"}";
+    handles(config);
+    antenv::client client(config);
+    errors(client);
+    pages(client);
+    queues(client);
+#ifdef ANTENV_NLOHMANN
+    json_library(client);
+    std::puts("with nlohmann/json");
+#endif
+    CHECK(antenv::shutdown(std::chrono::seconds(10)) && antenv::shutdown());
+    CHECK(client.derive(R"({"max_retries":0})").environments().list() == R"({"data":[],"next_page":null})");
+    std::puts("throwing: as it should be");
+}

@@ -158,6 +158,7 @@ def driver_in(language: str) -> list[str | Path]:
         "C": lambda: [compile_c(ROOT / "tests" / "c" / "driver.c")],
         "C++": lambda: [compile_c(ROOT / "tests" / "cpp" / "driver.cpp")],
         "C++ without exceptions": lambda: [compile_c(ROOT / "tests" / "cpp" / "driver.cpp", "-fno-exceptions")],
+        "Go": lambda: ["/tmp/godriver"],
         "Python": lambda: [*python, "sync"],
         "asyncio": lambda: [*python, "async"],
     }

@@ -25,6 +25,7 @@ LANGUAGES = {
     "C++ without exceptions": ["named", "call", "submitted"],
     "Python": ["named", "call"],
     "asyncio": ["named", "call"],
+    "Go": ["named", "call"],
 }
 STATUS_OF_HTTP = {
     **{400: 100, 401: 101, 402: 102, 403: 103, 404: 104, 408: 105, 409: 106, 412: 107, 413: 108, 422: 109, 429: 110},

@@ -1,9 +1,6 @@
 package antenv
 
-import (
-	"encoding/json"
-	"errors"
-)
+import "encoding/json"
 
 // Status is the kind of an outcome: the status numbers of the native library. 1 to 99 are its own, 100 and above the server's answer.
 type Status int32
@@ -116,7 +113,7 @@ func errorOf(status Status, text []byte) error {
 	}
 	e.Status = status
 	if status == StatusInvalidHandle {
-		return errors.Join(errClosed)
+		e.Message = errClosed.Message
 	}
 	return e
 }

@@ -116,7 +116,7 @@ func take(text *C.char) []byte {
 }
 
 // outcome takes what a function made: its handle, or its error.
-func (it C.made) outcome() (unsafe.Pointer, error) {
+func outcome(it C.made) (unsafe.Pointer, error) {
 	if it.status != C.ANTENV_OK {
 		return nil, errorOf(Status(it.status), take(it.error))
 	}
@@ -124,12 +124,12 @@ func (it C.made) outcome() (unsafe.Pointer, error) {
 }
 
 func newClient(config []byte) (clientHandle, error) {
-	handle, err := C.new_client(cString(config)).outcome()
+	handle, err := outcome(C.new_client(cString(config)))
 	return clientHandle(handle), err
 }
 
 func deriveClient(from clientHandle, config []byte) (clientHandle, error) {
-	handle, err := C.derive_client(from, cString(config)).outcome()
+	handle, err := outcome(C.derive_client(from, cString(config)))
 	return clientHandle(handle), err
 }
 
@@ -160,7 +160,7 @@ func (s submission) submit(client clientHandle, queue queueHandle, tag uint64, c
 	} else {
 		it = C.submit_request(client, queue, cString(s.operation), cString(s.path), cString(s.params), C.uint64_t(tag), want)
 	}
-	ticket, err := it.outcome()
+	ticket, err := outcome(it)
 	return ticketHandle(ticket), err
 }
 
@@ -168,17 +168,17 @@ func cancelTicket(ticket ticketHandle) { C.antenv_ticket_cancel(ticket) }
 func freeTicket(ticket ticketHandle)   { C.antenv_ticket_free(ticket) }
 
 func newQueueHandle() (queueHandle, error) {
-	handle, err := C.new_queue().outcome()
+	handle, err := outcome(C.new_queue())
 	return queueHandle(handle), err
 }
 
-func freeQueue(handle queueHandle)     { C.antenv_queue_free(handle) }
-func queueFd(handle queueHandle) int   { return int(C.antenv_queue_fd(handle)) }
-func shutdownLibrary(ms int64) Status  { return Status(C.antenv_shutdown(C.int64_t(ms))) }
+func freeQueue(handle queueHandle)    { C.antenv_queue_free(handle) }
+func queueFd(handle queueHandle) int  { return int(C.antenv_queue_fd(handle)) }
+func shutdownLibrary(ms int64) Status { return Status(C.antenv_shutdown(C.int64_t(ms))) }
 func subscribeLog(queue queueHandle, filter string) error {
 	text := append([]byte(filter), 0)
 	it := C.subscribe(queue, cString(text))
-	_, err := it.outcome()
+	_, err := outcome(it)
 	return err
 }
 

@@ -1,0 +1,191 @@
+package antenv
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Client is a client of the Environments API. Make one per credential and keep it: it holds the connections. Any number of goroutines
+// may use it at once.
+type Client struct {
+	// Environments are the operations on environments, and on the work queue of self-hosted ones.
+	Environments *Environments
+
+	handle clientHandle
+	closed sync.Once
+}
+
+// NewClient makes a client. Nothing is sent yet. Without options it takes everything from the environment variables. An error is
+// ErrConfig when an option is not acceptable or there is no credential.
+func NewClient(options ...Option) (*Client, error) {
+	if err := checkABI(); err != nil {
+		return nil, err
+	}
+	return makeClient(options, newClient)
+}
+
+// With makes a client that shares this one's connections, with another credential or other defaults. Either may be closed first. A
+// credential given here replaces all of this client's.
+func (c *Client) With(options ...Option) (*Client, error) {
+	defer runtime.KeepAlive(c)
+	return makeClient(options, func(config []byte) (clientHandle, error) { return deriveClient(c.handle, config) })
+}
+
+func makeClient(options []Option, from func(config []byte) (clientHandle, error)) (*Client, error) {
+	config, err := settingsOf(options).terminated()
+	if err != nil {
+		return nil, err
+	}
+	handle, err := from(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := openClient(); err != nil {
+		freeClient(handle)
+		return nil, err
+	}
+	c := &Client{handle: handle}
+	c.Environments = &Environments{client: c, Work: &WorkQueue{client: c}}
+	runtime.SetFinalizer(c, (*Client).Close)
+	return c, nil
+}
+
+// Close frees the client. Calls in flight through it go on to their end; later ones return ErrClosed. Closing again does nothing; a
+// client that is forgotten is closed by the garbage collector.
+func (c *Client) Close() {
+	c.closed.Do(func() {
+		runtime.SetFinalizer(c, nil)
+		freeClient(c.handle)
+		closeClient()
+	})
+}
+
+// Stats returns what the client, and those that share its connections, did so far: the JSON that antenv.h describes at
+// antenv_client_stats.
+func (c *Client) Stats() (json.RawMessage, error) {
+	defer runtime.KeepAlive(c)
+	return clientStats(c.handle)
+}
+
+// Call calls an operation by its name, such as "environments.create", with all its parameters, identifiers among them: anything that
+// encodes to a JSON object. It returns the result's JSON. It is for operations that the library has and this package does not know.
+func (c *Client) Call(ctx context.Context, operation string, params any, options ...Option) (json.RawMessage, error) {
+	name, err := terminated("operation", operation)
+	if err != nil {
+		return nil, err
+	}
+	s := settingsOf(options)
+	if err := s.addMembers(params); err != nil {
+		return nil, err
+	}
+	return c.call(ctx, submission{operation: name}, s)
+}
+
+// Request makes a request to any endpoint; WithQuery and WithBody say with what. It returns the answer's JSON, null if it is empty.
+func (c *Client) Request(ctx context.Context, method, path string, options ...Option) (json.RawMessage, error) {
+	verb, err := terminated("method", method)
+	if err != nil {
+		return nil, err
+	}
+	where, err := terminated("path", path)
+	if err != nil {
+		return nil, err
+	}
+	return c.call(ctx, submission{operation: verb, path: where}, settingsOf(options))
+}
+
+// addMembers adds the members of a JSON object.
+func (s *settings) addMembers(params any) error {
+	text, err := json.Marshal(params)
+	if err != nil {
+		return fmt.Errorf("antenv: params: %w", err)
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(text, &members); err != nil {
+		return fmt.Errorf("antenv: params: %w", err)
+	}
+	for name, value := range members {
+		quoted, _ := json.Marshal(name)
+		s.addJSON(strings.Trim(string(quoted), `"`), value)
+	}
+	return nil
+}
+
+// call makes a call and returns its result's JSON.
+func (c *Client) call(ctx context.Context, what submission, s *settings) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, interrupted(ctx, what)
+	}
+	var err error
+	if what.params, err = s.terminated(); err != nil {
+		return nil, err
+	}
+	begun, ticket, err := what.begin(c.handle, ctx.Done() != nil)
+	runtime.KeepAlive(c)
+	if err != nil {
+		return nil, err
+	}
+	if ticket != nil {
+		select {
+		case <-begun.done:
+		case <-ctx.Done():
+			cancelTicket(ticket)
+			<-begun.done // it comes at once, and may bring the result all the same
+		}
+		freeTicket(ticket)
+	} else {
+		<-begun.done
+	}
+	status, text := begun.status, begun.json
+	begun.json = nil
+	idleCalls.Put(begun)
+	switch {
+	case status == StatusOK:
+		return s.unwrapped(text)
+	case status == StatusCancelled && ctx.Err() != nil:
+		return nil, interrupted(ctx, what)
+	}
+	return nil, errorOf(status, text)
+}
+
+// interrupted is the error of a call whose context is done.
+func interrupted(ctx context.Context, what submission) error {
+	name := strings.TrimRight(string(what.operation)+" "+string(what.path), "\x00 ")
+	name = strings.ReplaceAll(name, "\x00", "")
+	if cause := context.Cause(ctx); cause != ctx.Err() {
+		return fmt.Errorf("antenv: %s: %w: %w", name, ctx.Err(), cause)
+	}
+	return fmt.Errorf("antenv: %s: %w", name, ctx.Err())
+}
+
+// unwrapped takes a result out of what WithResponse wraps it in.
+func (s *settings) unwrapped(text []byte) ([]byte, error) {
+	if s.response == nil {
+		return text, nil
+	}
+	var wrapped struct {
+		*Response
+		Data json.RawMessage `json:"data"`
+	}
+	wrapped.Response = s.response
+	if err := json.Unmarshal(text, &wrapped); err != nil {
+		return nil, fmt.Errorf("antenv: %w", err)
+	}
+	return wrapped.Data, nil
+}
+
+// Shutdown ends the library's thread and closes all connections. Nothing has to call it; a later call starts afresh. Calls in flight
+// have `timeout` to end, all the time they take if it is negative; what is left is cancelled, and false returned. It waits for little
+// longer.
+func Shutdown(timeout time.Duration) bool {
+	ms := int64(-1)
+	if timeout >= 0 {
+		ms = milliseconds(timeout)
+	}
+	return shutdownLibrary(ms) == StatusOK
+}

@@ -1,0 +1,181 @@
+package antenv
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+)
+
+// Environments are the operations on environments. They take an API key. Each waits for its result, takes call options, and returns an
+// *Error, or an error that is ctx.Err() when the context is done first.
+type Environments struct {
+	// Work are the operations on the work queue of self-hosted environments.
+	Work *WorkQueue
+
+	client *Client
+}
+
+// WorkQueue are the operations on the work queue of a self-hosted environment. List, Poll, Ack and Heartbeat take the environment's
+// key, Retrieve and Update an API key, Stats and Stop either. Each waits for its result, takes call options, and returns an *Error, or
+// an error that is ctx.Err() when the context is done first.
+type WorkQueue struct{ client *Client }
+
+// The operations, each with a NUL at its end.
+var (
+	environmentsCreate   = []byte("environments.create\x00")
+	environmentsList     = []byte("environments.list\x00")
+	environmentsRetrieve = []byte("environments.retrieve\x00")
+	environmentsUpdate   = []byte("environments.update\x00")
+	environmentsDelete   = []byte("environments.delete\x00")
+	environmentsArchive  = []byte("environments.archive\x00")
+	workList             = []byte("work.list\x00")
+	workPoll             = []byte("work.poll\x00")
+	workStats            = []byte("work.stats\x00")
+	workRetrieve         = []byte("work.retrieve\x00")
+	workUpdate           = []byte("work.update\x00")
+	workAck              = []byte("work.ack\x00")
+	workHeartbeat        = []byte("work.heartbeat\x00")
+	workStop             = []byte("work.stop\x00")
+)
+
+// do makes a call of an operation and decodes its result; nil when that is null.
+func do[T any](ctx context.Context, c *Client, operation []byte, s *settings) (*T, error) {
+	text, err := c.call(ctx, submission{operation: operation}, s)
+	if err != nil {
+		return nil, err
+	}
+	var result *T
+	if err := json.Unmarshal(text, &result); err != nil {
+		return nil, fmt.Errorf("antenv: the answer is not what the API describes: %w", err)
+	}
+	return result, nil
+}
+
+// pages calls an operation for one page after the other, as long as items are asked for.
+func pages[T any](fetch func(cursor string) (*Page[T], error)) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
+		for cursor := ""; ; {
+			page, err := fetch(cursor)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, item := range page.Data {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if cursor = page.NextPage; cursor == "" {
+				return
+			}
+		}
+	}
+}
+
+// with are the settings of a call: its options, its parameters (a struct, or nil), and the identifiers of an environment and an item.
+func with(options []Option, params any, ids ...string) *settings {
+	s := settingsOf(options)
+	for i, id := range ids {
+		s.add([...]string{"environment_id", "work_id"}[i], id)
+	}
+	if params != nil {
+		s.addFields(params)
+	}
+	return s
+}
+
+// Create creates an environment (POST /v1/environments, Create Environment).
+func (e *Environments) Create(ctx context.Context, params EnvironmentCreateParams, options ...Option) (*Environment, error) {
+	return do[Environment](ctx, e.client, environmentsCreate, with(options, params))
+}
+
+// List lists environments (GET /v1/environments, List Environments): every item of all pages, which are fetched as they are needed. An
+// error ends it.
+func (e *Environments) List(ctx context.Context, params EnvironmentListParams, options ...Option) iter.Seq2[*Environment, error] {
+	return pages(func(cursor string) (*Page[Environment], error) {
+		if cursor != "" {
+			params.Page = String(cursor)
+		}
+		return e.ListPage(ctx, params, options...)
+	})
+}
+
+// ListPage lists one page of environments; Page.NextPage is the cursor of the next.
+func (e *Environments) ListPage(ctx context.Context, params EnvironmentListParams, options ...Option) (*Page[Environment], error) {
+	return do[Page[Environment]](ctx, e.client, environmentsList, with(options, params))
+}
+
+// Retrieve retrieves an environment (GET /v1/environments/{environment_id}, Get Environment).
+func (e *Environments) Retrieve(ctx context.Context, environmentID string, options ...Option) (*Environment, error) {
+	return do[Environment](ctx, e.client, environmentsRetrieve, with(options, nil, environmentID))
+}
+
+// Update changes an environment (POST /v1/environments/{environment_id}, Update Environment). What is absent stays as it is.
+func (e *Environments) Update(ctx context.Context, environmentID string, params EnvironmentUpdateParams, options ...Option) (*Environment, error) {
+	return do[Environment](ctx, e.client, environmentsUpdate, with(options, params, environmentID))
+}
+
+// Delete deletes an environment (DELETE /v1/environments/{environment_id}, Delete Environment).
+func (e *Environments) Delete(ctx context.Context, environmentID string, options ...Option) (*EnvironmentDeleted, error) {
+	return do[EnvironmentDeleted](ctx, e.client, environmentsDelete, with(options, nil, environmentID))
+}
+
+// Archive archives an environment (POST /v1/environments/{environment_id}/archive, Archive Environment): it gets no new sessions.
+func (e *Environments) Archive(ctx context.Context, environmentID string, options ...Option) (*Environment, error) {
+	return do[Environment](ctx, e.client, environmentsArchive, with(options, nil, environmentID))
+}
+
+// List lists work items (GET /v1/environments/{environment_id}/work, List Work Items): every item of all pages, which are fetched as they
+// are needed. An error ends it.
+func (w *WorkQueue) List(ctx context.Context, environmentID string, params WorkListParams, options ...Option) iter.Seq2[*Work, error] {
+	return pages(func(cursor string) (*Page[Work], error) {
+		if cursor != "" {
+			params.Page = String(cursor)
+		}
+		return w.ListPage(ctx, environmentID, params, options...)
+	})
+}
+
+// ListPage lists one page of work items; Page.NextPage is the cursor of the next.
+func (w *WorkQueue) ListPage(ctx context.Context, environmentID string, params WorkListParams, options ...Option) (*Page[Work], error) {
+	return do[Page[Work]](ctx, w.client, workList, with(options, params, environmentID))
+}
+
+// Poll takes the next item (GET /v1/environments/{environment_id}/work/poll, Poll for Work); nil and no error when there is none.
+// Acknowledge it soon, or another poll will get it.
+func (w *WorkQueue) Poll(ctx context.Context, environmentID string, params WorkPollParams, options ...Option) (*Work, error) {
+	return do[Work](ctx, w.client, workPoll, with(options, params, environmentID))
+}
+
+// Stats returns the queue's numbers (GET /v1/environments/{environment_id}/work/stats, Get Queue Statistics).
+func (w *WorkQueue) Stats(ctx context.Context, environmentID string, options ...Option) (*WorkQueueStats, error) {
+	return do[WorkQueueStats](ctx, w.client, workStats, with(options, nil, environmentID))
+}
+
+// Retrieve retrieves an item (GET /v1/environments/{environment_id}/work/{work_id}, Get Work Item).
+func (w *WorkQueue) Retrieve(ctx context.Context, environmentID, workID string, options ...Option) (*Work, error) {
+	return do[Work](ctx, w.client, workRetrieve, with(options, nil, environmentID, workID))
+}
+
+// Update changes an item's metadata (POST /v1/environments/{environment_id}/work/{work_id}, Update Work Item).
+func (w *WorkQueue) Update(ctx context.Context, environmentID, workID string, params WorkUpdateParams, options ...Option) (*Work, error) {
+	return do[Work](ctx, w.client, workUpdate, with(options, params, environmentID, workID))
+}
+
+// Ack acknowledges an item (POST /v1/environments/{environment_id}/work/{work_id}/ack, Acknowledge Work): it leaves the queue.
+func (w *WorkQueue) Ack(ctx context.Context, environmentID, workID string, options ...Option) (*Work, error) {
+	return do[Work](ctx, w.client, workAck, with(options, nil, environmentID, workID))
+}
+
+// Heartbeat extends an item's lease (POST /v1/environments/{environment_id}/work/{work_id}/heartbeat, Record Heartbeat). The error is
+// ErrPreconditionFailed when the last heartbeat was another than expected: somebody else may hold the lease.
+func (w *WorkQueue) Heartbeat(ctx context.Context, environmentID, workID string, params WorkHeartbeatParams, options ...Option) (*WorkHeartbeat, error) {
+	return do[WorkHeartbeat](ctx, w.client, workHeartbeat, with(options, params, environmentID, workID))
+}
+
+// Stop stops an item (POST /v1/environments/{environment_id}/work/{work_id}/stop, Stop Work). The item is nil when the server answers
+// without content.
+func (w *WorkQueue) Stop(ctx context.Context, environmentID, workID string, params WorkStopParams, options ...Option) (*Work, error) {
+	return do[Work](ctx, w.client, workStop, with(options, params, environmentID, workID))
+}

@@ -1,0 +1,156 @@
+// The driver runs calls that a test describes on standard input, through this module, and reports each on standard output. Its language is
+// that of tests/c/driver.c, of which it knows the lines client, derive, call, named and request.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"antenv"
+)
+
+var ctx = context.Background()
+
+// raw is what results have in common.
+type raw interface{ RawJSON() string }
+
+// text takes a result's JSON.
+func text[T raw](result T, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	if any(result) == any(*new(T)) { // nil: there was none
+		return "null", nil
+	}
+	return result.RawJSON(), nil
+}
+
+// options are the members of a JSON object as options.
+func options(object string) (all []antenv.Option) {
+	for name, value := range members(object) {
+		all = append(all, antenv.WithConfig(name, value))
+	}
+	return all
+}
+
+func members(object string) (members map[string]json.RawMessage) {
+	if object != "" {
+		if err := json.Unmarshal([]byte(object), &members); err != nil {
+			fail(err)
+		}
+	}
+	return members
+}
+
+// params takes a struct's fields out of a call's parameters; the others are options. What has another type than the field is an option,
+// too: then the library has to refuse it.
+func params[P any](object string) (params P, rest []antenv.Option) {
+	for name, value := range members(object) {
+		alone, _ := json.Marshal(map[string]json.RawMessage{name: value})
+		with, decoder := params, json.NewDecoder(strings.NewReader(string(alone)))
+		decoder.DisallowUnknownFields()
+		if decoder.Decode(&with) == nil {
+			params = with
+		} else {
+			rest = append(rest, antenv.WithConfig(name, value))
+		}
+	}
+	return params, rest
+}
+
+func named(client *antenv.Client, operation, environment, work, object string) (string, error) {
+	environments, queue := client.Environments, client.Environments.Work
+	switch operation {
+	case "environments.create":
+		p, rest := params[antenv.EnvironmentCreateParams](object)
+		return text(environments.Create(ctx, p, rest...))
+	case "environments.list":
+		p, rest := params[antenv.EnvironmentListParams](object)
+		return text(environments.ListPage(ctx, p, rest...))
+	case "environments.retrieve":
+		return text(environments.Retrieve(ctx, environment, options(object)...))
+	case "environments.update":
+		p, rest := params[antenv.EnvironmentUpdateParams](object)
+		return text(environments.Update(ctx, environment, p, rest...))
+	case "environments.delete":
+		return text(environments.Delete(ctx, environment, options(object)...))
+	case "environments.archive":
+		return text(environments.Archive(ctx, environment, options(object)...))
+	case "work.list":
+		p, rest := params[antenv.WorkListParams](object)
+		return text(queue.ListPage(ctx, environment, p, rest...))
+	case "work.poll":
+		p, rest := params[antenv.WorkPollParams](object)
+		return text(queue.Poll(ctx, environment, p, rest...))
+	case "work.stats":
+		return text(queue.Stats(ctx, environment, options(object)...))
+	case "work.retrieve":
+		return text(queue.Retrieve(ctx, environment, work, options(object)...))
+	case "work.update":
+		p, rest := params[antenv.WorkUpdateParams](object)
+		return text(queue.Update(ctx, environment, work, p, rest...))
+	case "work.ack":
+		return text(queue.Ack(ctx, environment, work, options(object)...))
+	case "work.heartbeat":
+		p, rest := params[antenv.WorkHeartbeatParams](object)
+		return text(queue.Heartbeat(ctx, environment, work, p, rest...))
+	case "work.stop":
+		p, rest := params[antenv.WorkStopParams](object)
+		return text(queue.Stop(ctx, environment, work, p, rest...))
+	}
+	return "", fmt.Errorf("no method for %s", operation)
+}
+
+func fail(what any) {
+	fmt.Fprintln(os.Stderr, "driver:", what)
+	os.Exit(2)
+}
+
+func main() {
+	var client *antenv.Client
+	lines := bufio.NewReader(os.Stdin)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return
+		}
+		field := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		for i := range field {
+			if field[i] == "\x01" {
+				field[i] = ""
+			}
+		}
+		var result string
+		switch field[0] {
+		case "client":
+			client, err = antenv.NewClient(options(field[1])...)
+		case "derive":
+			client, err = client.With(options(field[1])...)
+		case "call":
+			var json json.RawMessage
+			json, err = client.Call(ctx, field[1], members(field[2]))
+			result = string(json)
+		case "request":
+			var json json.RawMessage
+			json, err = client.Request(ctx, field[1], field[2], options(field[3])...)
+			result = string(json)
+		case "named":
+			result, err = named(client, field[1], field[2], field[3], field[4])
+		default:
+			fail("what is " + field[0] + "?")
+		}
+		var failure *antenv.Error
+		status := antenv.StatusOK
+		if errors.As(err, &failure) {
+			status, result = failure.Status, failure.RawJSON()
+		} else if err != nil {
+			fail(err)
+		}
+		fmt.Printf("%d %d\n%s\n", status, len(result), result)
+	}
+}

@@ -1,0 +1,68 @@
+package antenv
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync"
+)
+
+// LevelTrace is the level of the most detailed records, below slog.LevelDebug.
+const LevelTrace = slog.Level(-8)
+
+var logLevels = []struct {
+	name  string
+	level slog.Level
+}{{"trace", LevelTrace}, {"debug", slog.LevelDebug}, {"info", slog.LevelInfo}, {"warn", slog.LevelWarn}, {"error", slog.LevelError}}
+
+var logging struct {
+	sync.Mutex
+	queue *queue
+}
+
+// SetLogger sends the library's log to a logger, nil to none, which is how it begins. The logger's level is looked at here: call this
+// again when it has changed. No record holds a secret. Records come in a goroutine of their own.
+func SetLogger(logger *slog.Logger) error {
+	logging.Lock()
+	defer logging.Unlock()
+	if logging.queue != nil {
+		logging.queue.close() // which ends the subscription
+		logging.queue = nil
+	}
+	filter := ""
+	for _, one := range logLevels {
+		if logger != nil && filter == "" && logger.Enabled(context.Background(), one.level) {
+			filter = one.name
+		}
+	}
+	if filter == "" {
+		return nil
+	}
+	q, err := newQueue(func(_ uint64, _ Status, record []byte) { write(logger, record) })
+	if err != nil {
+		return err
+	}
+	logging.queue = q
+	return subscribeLog(q.handle, filter)
+}
+
+func write(logger *slog.Logger, record []byte) {
+	var said struct {
+		Level   string         `json:"level"`
+		Target  string         `json:"target"`
+		Message string         `json:"message"`
+		Fields  map[string]any `json:"fields"`
+	}
+	if json.Unmarshal(record, &said) != nil {
+		return
+	}
+	attributes := []slog.Attr{slog.String("target", said.Target)}
+	for name, value := range said.Fields {
+		attributes = append(attributes, slog.Any(name, value))
+	}
+	for _, one := range logLevels {
+		if one.name == said.Level {
+			logger.LogAttrs(context.Background(), one.level, said.Message, attributes...)
+		}
+	}
+}

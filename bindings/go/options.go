@@ -1,0 +1,110 @@
+package antenv
+
+import (
+	"math"
+	"time"
+)
+
+// Option sets something for a client or for one call. The library says so when one does not belong where it is given, or when its value
+// is not acceptable.
+type Option func(*settings)
+
+type settings struct {
+	object
+	response *Response
+}
+
+func settingsOf(options []Option) *settings {
+	s := &settings{}
+	for _, option := range options {
+		option(s)
+	}
+	return s
+}
+
+func setting(key string, value any) Option { return func(s *settings) { s.add(key, value) } }
+
+// WithConfig sets any key of a client's configuration, or any parameter or option of a call, by its name in the native library.
+func WithConfig(key string, value any) Option { return setting(key, value) }
+
+// WithAPIKey sets a client's API key. Without any credential, ANTHROPIC_API_KEY and then ANTHROPIC_AUTH_TOKEN are used.
+func WithAPIKey(key string) Option { return setting("api_key", key) }
+
+// WithAuthToken sets a client's bearer token, in place of an API key.
+func WithAuthToken(token string) Option { return setting("auth_token", token) }
+
+// WithEnvironmentKey sets a client's key of a self-hosted environment. With an API key beside it, each operation gets the one it needs.
+func WithEnvironmentKey(key string) Option { return setting("environment_key", key) }
+
+// WithBaseURL sets where the API is. Without it: ANTHROPIC_BASE_URL, then https://api.anthropic.com.
+func WithBaseURL(url string) Option { return setting("base_url", url) }
+
+// WithTimeout bounds a whole call, or each of a client's, retries included: 1 ms to 24 days, in whole milliseconds, rounded up. The
+// library's own bound is 10 minutes. A context's deadline holds beside it.
+func WithTimeout(timeout time.Duration) Option { return setting("timeout_ms", milliseconds(timeout)) }
+
+// WithConnectTimeout bounds one attempt of a client to connect. Without it: 5 seconds.
+func WithConnectTimeout(timeout time.Duration) Option {
+	return setting("connect_timeout_ms", milliseconds(timeout))
+}
+
+func milliseconds(d time.Duration) int64 {
+	return int64(math.Ceil(float64(d) / float64(time.Millisecond)))
+}
+
+// WithMaxRetries sets how often 408, 409, 429, 5xx and connection failures are tried again, by a call or a client: 0 to 100. Without
+// it: 2.
+func WithMaxRetries(retries int) Option { return setting("max_retries", retries) }
+
+// WithDefaultHeaders sets headers for every call of a client. In Client.With a nil removes one.
+func WithDefaultHeaders(headers map[string]any) Option { return setting("default_headers", headers) }
+
+// WithBetas sets beta versions for a call or a client, beside the one that is always sent.
+func WithBetas(betas ...string) Option { return setting("betas", betas) }
+
+// WithWorkspaceID sets the workspace that a call or a client acts in.
+func WithWorkspaceID(id string) Option { return setting("workspace_id", id) }
+
+// WithAnthropicVersion sets a client's version of the API. Without it: 2026-10-21.
+func WithAnthropicVersion(version string) Option { return setting("anthropic_version", version) }
+
+// WithAuthHeader sets how a client's API key travels: "authorization", or "x-api-key", the older form.
+func WithAuthHeader(header string) Option { return setting("auth_header", header) }
+
+// WithCAFile sets a PEM file of roots that a client trusts beside the bundled ones.
+func WithCAFile(path string) Option { return setting("ca_file", path) }
+
+// WithProxy sets a client's proxy; "" for none. Without it: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+func WithProxy(url string) Option { return setting("proxy", url) }
+
+// WithMaxResponseBytes sets the largest answer that a client takes. Without it: 64 MiB.
+func WithMaxResponseBytes(bytes int64) Option { return setting("max_response_bytes", bytes) }
+
+// WithHTTP2 sets whether a client uses HTTP/2: "auto", "never" or "always".
+func WithHTTP2(use string) Option { return setting("http2", use) }
+
+// WithAllowInsecureHTTP lets a client use plain http:// also to other hosts than this one.
+func WithAllowInsecureHTTP(allow bool) Option { return setting("allow_insecure_http", allow) }
+
+// WithExtraHeaders sets headers for a call; nil leaves a default one out.
+func WithExtraHeaders(headers map[string]any) Option { return setting("extra_headers", headers) }
+
+// WithExtraQuery sets more query parameters for a call: strings, numbers, booleans, slices of them.
+func WithExtraQuery(query map[string]any) Option { return setting("extra_query", query) }
+
+// WithExtraBody sets more members of a call's body, for fields that this package does not know.
+func WithExtraBody(body map[string]any) Option { return setting("extra_body", body) }
+
+// WithQuery sets the query of Client.Request.
+func WithQuery(query map[string]any) Option { return setting("query", query) }
+
+// WithBody sets the body of Client.Request: anything that JSON can say.
+func WithBody(body any) Option { return setting("body", body) }
+
+// WithResponse has a call tell what came with its result. It is filled in when the call succeeds; List fills it for each page.
+func WithResponse(response *Response) Option {
+	return func(s *settings) {
+		s.response = response
+		s.addJSON("with_response", []byte("true"))
+	}
+}

@@ -1,0 +1,318 @@
+package antenv
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+)
+
+// Scope says who sees an environment. There may be values that this package does not know.
+type Scope string
+
+// Scopes.
+const (
+	ScopeOrganization Scope = "organization" // all accounts
+	ScopeAccount      Scope = "account"      // the owner's alone
+)
+
+// State is where a work item stands. There may be values that this package does not know.
+type State string
+
+// States.
+const (
+	StateQueued   State = "queued"
+	StateStarting State = "starting"
+	StateActive   State = "active"
+	StateStopping State = "stopping"
+	StateStopped  State = "stopped"
+)
+
+// ConfigType says where an environment is. There may be values that this package does not know.
+type ConfigType string
+
+// Places for environments.
+const (
+	ConfigCloud      ConfigType = "cloud"
+	ConfigSelfHosted ConfigType = "self_hosted"
+)
+
+// NetworkType is a kind of network policy. There may be values that this package does not know.
+type NetworkType string
+
+// Network policies.
+const (
+	NetworkUnrestricted NetworkType = "unrestricted" // everything may be reached
+	NetworkLimited      NetworkType = "limited"      // only what is named
+)
+
+// Object is what all results have: the server's JSON, with the fields that this package does not know.
+type Object[T any] struct{ raw json.RawMessage }
+
+// RawJSON returns the object as the server sent it, to the letter.
+func (o Object[T]) RawJSON() string { return string(o.raw) }
+
+// ExtraFields returns the fields that this package does not know.
+func (o Object[T]) ExtraFields() map[string]json.RawMessage {
+	var members map[string]json.RawMessage
+	_ = json.Unmarshal(o.raw, &members)
+	var known T
+	fields(reflect.ValueOf(known), func(name string, _ reflect.Value) { delete(members, name) })
+	return members
+}
+
+// keep decodes an object and keeps its JSON. P is the type without its methods: decoding T again would not end.
+func keep[P, T any](data []byte, plain *P, of *Object[T]) error {
+	if err := json.Unmarshal(data, plain); err != nil {
+		return err
+	}
+	of.raw = append(json.RawMessage(nil), data...)
+	return nil
+}
+
+// Environment is an environment. Times are RFC 3339 texts, "" where the server says null.
+type Environment struct {
+	Object[Environment]
+	// Type is "environment".
+	Type string `json:"type"`
+	// ID is the identifier (env_...).
+	ID string `json:"id"`
+	// Name is the human-readable name.
+	Name string `json:"name"`
+	// Config says whether it is in the cloud or self-hosted.
+	Config Config `json:"config"`
+	// Description is the user's description.
+	Description string `json:"description"`
+	// Metadata is the user's key-value pairs.
+	Metadata map[string]string `json:"metadata"`
+	// Scope says who sees it.
+	Scope Scope `json:"scope"`
+	// CreatedAt is when it was created.
+	CreatedAt string `json:"created_at"`
+	// UpdatedAt is when it was last updated.
+	UpdatedAt string `json:"updated_at"`
+	// ArchivedAt is when it was archived, "" when it is not.
+	ArchivedAt string `json:"archived_at"`
+}
+
+// UnmarshalJSON reads it.
+func (e *Environment) UnmarshalJSON(data []byte) error {
+	type plain Environment
+	return keep(data, (*plain)(e), &e.Object)
+}
+
+// Config is the configuration of an environment. Type tells which of the other fields there are.
+type Config struct {
+	Object[Config]
+	// Type is ConfigCloud or ConfigSelfHosted.
+	Type ConfigType `json:"type"`
+	// Networking is the network policy, in the cloud.
+	Networking *Networking `json:"networking"`
+	// Packages is what is installed, in the cloud.
+	Packages *Packages `json:"packages"`
+}
+
+// UnmarshalJSON reads it.
+func (c *Config) UnmarshalJSON(data []byte) error {
+	type plain Config
+	return keep(data, (*plain)(c), &c.Object)
+}
+
+// Networking is a network policy.
+type Networking struct {
+	Object[Networking]
+	// Type is NetworkUnrestricted or NetworkLimited.
+	Type NetworkType `json:"type"`
+	// AllowMCPServers tells whether MCP servers configured on the agent may be reached beyond AllowedHosts.
+	AllowMCPServers bool `json:"allow_mcp_servers"`
+	// AllowPackageManagers tells whether public package registries may be reached beyond AllowedHosts.
+	AllowPackageManagers bool `json:"allow_package_managers"`
+	// AllowedHosts are domains that may be reached.
+	AllowedHosts []string `json:"allowed_hosts"`
+}
+
+// UnmarshalJSON reads it.
+func (n *Networking) UnmarshalJSON(data []byte) error {
+	type plain Networking
+	return keep(data, (*plain)(n), &n.Object)
+}
+
+// Packages is what package managers install.
+type Packages struct {
+	Object[Packages]
+	// Type is "packages".
+	Type string `json:"type"`
+	// Apt are Debian and Ubuntu packages.
+	Apt []string `json:"apt"`
+	// Cargo are Rust packages.
+	Cargo []string `json:"cargo"`
+	// Gem are Ruby packages.
+	Gem []string `json:"gem"`
+	// Go are Go packages.
+	Go []string `json:"go"`
+	// NPM are Node.js packages.
+	NPM []string `json:"npm"`
+	// Pip are Python packages.
+	Pip []string `json:"pip"`
+}
+
+// UnmarshalJSON reads it.
+func (p *Packages) UnmarshalJSON(data []byte) error {
+	type plain Packages
+	return keep(data, (*plain)(p), &p.Object)
+}
+
+// EnvironmentDeleted says that an environment was deleted.
+type EnvironmentDeleted struct {
+	Object[EnvironmentDeleted]
+	// Type is "environment_deleted".
+	Type string `json:"type"`
+	// ID is the environment's identifier.
+	ID string `json:"id"`
+}
+
+// UnmarshalJSON reads it.
+func (e *EnvironmentDeleted) UnmarshalJSON(data []byte) error {
+	type plain EnvironmentDeleted
+	return keep(data, (*plain)(e), &e.Object)
+}
+
+// Work is a work item of a self-hosted environment. Times are RFC 3339 texts, "" where the server says null.
+type Work struct {
+	Object[Work]
+	// Type is "work".
+	Type string `json:"type"`
+	// ID is the identifier (work_...).
+	ID string `json:"id"`
+	// EnvironmentID is the environment it belongs to.
+	EnvironmentID string `json:"environment_id"`
+	// Data is what there is to do.
+	Data WorkData `json:"data"`
+	// State is where it stands.
+	State State `json:"state"`
+	// Metadata is the user's key-value pairs.
+	Metadata map[string]string `json:"metadata"`
+	// Secret is the credential for carrying it out. Only Poll hands it out, and not always. Printing the item does not show it.
+	Secret Secret `json:"secret"`
+	// CreatedAt is when it was queued.
+	CreatedAt string `json:"created_at"`
+	// AcknowledgedAt is when it was acknowledged.
+	AcknowledgedAt string `json:"acknowledged_at"`
+	// StartedAt is when work on it began.
+	StartedAt string `json:"started_at"`
+	// LatestHeartbeatAt is when its last heartbeat was recorded.
+	LatestHeartbeatAt string `json:"latest_heartbeat_at"`
+	// StopRequestedAt is when it was asked to stop.
+	StopRequestedAt string `json:"stop_requested_at"`
+	// StoppedAt is when it stopped.
+	StoppedAt string `json:"stopped_at"`
+}
+
+// UnmarshalJSON reads it.
+func (w *Work) UnmarshalJSON(data []byte) error {
+	type plain Work
+	return keep(data, (*plain)(w), &w.Object)
+}
+
+// String names the item; its secret is not in it.
+func (w Work) String() string { return "work item " + w.ID + " (" + string(w.State) + ")" }
+
+// Format prints what String says, whatever the verb: %+v would print the server's JSON, and the secret with it.
+func (w Work) Format(to fmt.State, _ rune) { _, _ = to.Write([]byte(w.String())) }
+
+// Secret is a text that is not shown when it is printed. string(secret) is the text.
+type Secret string
+
+// String hides it.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "***"
+}
+
+// GoString hides it.
+func (s Secret) GoString() string { return `"` + s.String() + `"` }
+
+// WorkData is what there is to do.
+type WorkData struct {
+	Object[WorkData]
+	// Type is "session".
+	Type string `json:"type"`
+	// ID is the session's identifier.
+	ID string `json:"id"`
+}
+
+// UnmarshalJSON reads it.
+func (w *WorkData) UnmarshalJSON(data []byte) error {
+	type plain WorkData
+	return keep(data, (*plain)(w), &w.Object)
+}
+
+// WorkHeartbeat says that a heartbeat was recorded.
+type WorkHeartbeat struct {
+	Object[WorkHeartbeat]
+	// Type is "work_heartbeat".
+	Type string `json:"type"`
+	// LastHeartbeat is the heartbeat's time: the next one's ExpectedLastHeartbeat, to the letter.
+	LastHeartbeat string `json:"last_heartbeat"`
+	// LeaseExtended tells whether the lease was extended.
+	LeaseExtended bool `json:"lease_extended"`
+	// State is where the item stands.
+	State State `json:"state"`
+	// TTLSeconds is how many seconds the lease now lasts.
+	TTLSeconds int64 `json:"ttl_seconds"`
+}
+
+// UnmarshalJSON reads it.
+func (w *WorkHeartbeat) UnmarshalJSON(data []byte) error {
+	type plain WorkHeartbeat
+	return keep(data, (*plain)(w), &w.Object)
+}
+
+// WorkQueueStats is the numbers of an environment's work queue.
+type WorkQueueStats struct {
+	Object[WorkQueueStats]
+	// Type is "work_queue_stats".
+	Type string `json:"type"`
+	// Depth is how many items wait to be picked up.
+	Depth int64 `json:"depth"`
+	// Pending is how many were polled and not acknowledged yet.
+	Pending int64 `json:"pending"`
+	// OldestQueuedAt is since when the oldest item has been there, "" when there is none.
+	OldestQueuedAt string `json:"oldest_queued_at"`
+	// WorkersPolling is how many workers polled in the last 30 seconds; nil when the server does not say.
+	WorkersPolling *int64 `json:"workers_polling"`
+}
+
+// UnmarshalJSON reads it.
+func (w *WorkQueueStats) UnmarshalJSON(data []byte) error {
+	type plain WorkQueueStats
+	return keep(data, (*plain)(w), &w.Object)
+}
+
+// Page is one page of a list.
+type Page[T any] struct {
+	Object[Page[T]]
+	// Data are the page's items.
+	Data []*T `json:"data"`
+	// NextPage is the cursor of the next page, "" when this is the last.
+	NextPage string `json:"next_page"`
+}
+
+// UnmarshalJSON reads it.
+func (p *Page[T]) UnmarshalJSON(data []byte) error {
+	type plain Page[T]
+	return keep(data, (*plain)(p), &p.Object)
+}
+
+// Response is what came with a result: see WithResponse.
+type Response struct {
+	// HTTPStatus is the HTTP status.
+	HTTPStatus int `json:"http_status"`
+	// RequestID is the server's identifier of the request.
+	RequestID string `json:"request_id"`
+	// Headers are the headers, names in small letters.
+	Headers map[string]string `json:"headers"`
+	// Attempts is how many requests were made, retries included.
+	Attempts int `json:"attempts"`
+}

@@ -16,6 +16,11 @@ type Client struct {
 	// Environments are the operations on environments, and on the work queue of self-hosted ones.
 	Environments *Environments
 
+	*core
+}
+
+// core is what a client and its operations share. It holds on to none of them, so that the garbage collector can close it.
+type core struct {
 	handle clientHandle
 	closed sync.Once
 }
@@ -32,7 +37,7 @@ func NewClient(options ...Option) (*Client, error) {
 // With makes a client that shares this one's connections, with another credential or other defaults. Either may be closed first. A
 // credential given here replaces all of this client's.
 func (c *Client) With(options ...Option) (*Client, error) {
-	defer runtime.KeepAlive(c)
+	defer runtime.KeepAlive(c.core)
 	return makeClient(options, func(config []byte) (clientHandle, error) { return deriveClient(c.handle, config) })
 }
 
@@ -49,15 +54,14 @@ func makeClient(options []Option, from func(config []byte) (clientHandle, error)
 		freeClient(handle)
 		return nil, err
 	}
-	c := &Client{handle: handle}
-	c.Environments = &Environments{client: c, Work: &WorkQueue{client: c}}
-	runtime.SetFinalizer(c, (*Client).Close)
-	return c, nil
+	c := &core{handle: handle}
+	runtime.SetFinalizer(c, (*core).Close)
+	return &Client{core: c, Environments: &Environments{client: c, Work: &WorkQueue{client: c}}}, nil
 }
 
 // Close frees the client. Calls in flight through it go on to their end; later ones return ErrClosed. Closing again does nothing; a
 // client that is forgotten is closed by the garbage collector.
-func (c *Client) Close() {
+func (c *core) Close() {
 	c.closed.Do(func() {
 		runtime.SetFinalizer(c, nil)
 		freeClient(c.handle)
@@ -67,14 +71,14 @@ func (c *Client) Close() {
 
 // Stats returns what the client, and those that share its connections, did so far: the JSON that antenv.h describes at
 // antenv_client_stats.
-func (c *Client) Stats() (json.RawMessage, error) {
+func (c *core) Stats() (json.RawMessage, error) {
 	defer runtime.KeepAlive(c)
 	return clientStats(c.handle)
 }
 
 // Call calls an operation by its name, such as "environments.create", with all its parameters, identifiers among them: anything that
 // encodes to a JSON object. It returns the result's JSON. It is for operations that the library has and this package does not know.
-func (c *Client) Call(ctx context.Context, operation string, params any, options ...Option) (json.RawMessage, error) {
+func (c *core) Call(ctx context.Context, operation string, params any, options ...Option) (json.RawMessage, error) {
 	name, err := terminated("operation", operation)
 	if err != nil {
 		return nil, err
@@ -87,7 +91,7 @@ func (c *Client) Call(ctx context.Context, operation string, params any, options
 }
 
 // Request makes a request to any endpoint; WithQuery and WithBody say with what. It returns the answer's JSON, null if it is empty.
-func (c *Client) Request(ctx context.Context, method, path string, options ...Option) (json.RawMessage, error) {
+func (c *core) Request(ctx context.Context, method, path string, options ...Option) (json.RawMessage, error) {
 	verb, err := terminated("method", method)
 	if err != nil {
 		return nil, err
@@ -110,14 +114,13 @@ func (s *settings) addMembers(params any) error {
 		return fmt.Errorf("antenv: params: %w", err)
 	}
 	for name, value := range members {
-		quoted, _ := json.Marshal(name)
-		s.addJSON(strings.Trim(string(quoted), `"`), value)
+		s.addJSON(name, value)
 	}
 	return nil
 }
 
 // call makes a call and returns its result's JSON.
-func (c *Client) call(ctx context.Context, what submission, s *settings) ([]byte, error) {
+func (c *core) call(ctx context.Context, what submission, s *settings) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, interrupted(ctx, what)
 	}

@@ -13,13 +13,13 @@ type Environments struct {
 	// Work are the operations on the work queue of self-hosted environments.
 	Work *WorkQueue
 
-	client *Client
+	client *core
 }
 
 // WorkQueue are the operations on the work queue of a self-hosted environment. List, Poll, Ack and Heartbeat take the environment's
 // key, Retrieve and Update an API key, Stats and Stop either. Each waits for its result, takes call options, and returns an *Error, or
 // an error that is ctx.Err() when the context is done first.
-type WorkQueue struct{ client *Client }
+type WorkQueue struct{ client *core }
 
 // The operations, each with a NUL at its end.
 var (
@@ -40,7 +40,7 @@ var (
 )
 
 // do makes a call of an operation and decodes its result; nil when that is null.
-func do[T any](ctx context.Context, c *Client, operation []byte, s *settings) (*T, error) {
+func do[T any](ctx context.Context, c *core, operation []byte, s *settings) (*T, error) {
 	text, err := c.call(ctx, submission{operation: operation}, s)
 	if err != nil {
 		return nil, err

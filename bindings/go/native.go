@@ -1,8 +1,6 @@
 package antenv
 
 /*
-#cgo !antenv_static pkg-config: antenv
-#cgo antenv_static pkg-config: antenv-static
 #include <antenv.h>
 #include <string.h>
 

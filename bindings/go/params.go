@@ -7,10 +7,15 @@ import (
 	"strings"
 )
 
-// object is a JSON object being written.
+// object is a JSON object being written. A member that is given again takes the place of the earlier one.
 type object struct {
-	text []byte
-	err  error
+	members []member
+	err     error
+}
+
+type member struct {
+	name  string
+	value []byte
 }
 
 // add adds a member of any value.
@@ -22,15 +27,18 @@ func (o *object) add(name string, value any) {
 	o.addJSON(name, text)
 }
 
-// addJSON adds a member that is JSON already. Names need no escapes.
+// addJSON adds a member that is JSON already.
 func (o *object) addJSON(name string, value []byte) {
-	if len(o.text) == 0 {
-		o.text = append(make([]byte, 0, 128), '{')
-	} else {
-		o.text = append(o.text, ',')
+	for i := range o.members {
+		if o.members[i].name == name {
+			o.members[i].value = value
+			return
+		}
 	}
-	o.text = append(append(append(o.text, '"'), name...), '"', ':')
-	o.text = append(o.text, value...)
+	if o.members == nil {
+		o.members = make([]member, 0, 4)
+	}
+	o.members = append(o.members, member{name, value})
 }
 
 // addFields adds the fields of a struct that are not absent: those that are not the zero value, which Opt{}, nil and "" are.
@@ -44,10 +52,15 @@ func (o *object) addFields(params any) {
 
 // terminated is the object as the library takes it.
 func (o *object) terminated() ([]byte, error) {
-	if len(o.text) == 0 {
-		o.text = append(o.text, '{')
+	text := append(make([]byte, 0, 128), '{')
+	for i, one := range o.members {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		name, _ := json.Marshal(one.name)
+		text = append(append(append(text, name...), ':'), one.value...)
 	}
-	return append(o.text, '}', 0), o.err
+	return append(text, '}', 0), o.err
 }
 
 // fields calls a function with the fields of a struct and their names in JSON. One without a name is left out.
@@ -66,8 +79,7 @@ func marshalOpen(params any, extra map[string]any) ([]byte, error) {
 	var o object
 	o.addFields(params)
 	for name, value := range extra {
-		quoted, _ := json.Marshal(name)
-		o.add(string(quoted[1:len(quoted)-1]), value)
+		o.add(name, value)
 	}
 	text, err := o.terminated()
 	return text[:len(text)-1], err

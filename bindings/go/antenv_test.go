@@ -1,0 +1,643 @@
+package antenv_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"antenv"
+	"antenv/antenvtest"
+)
+
+var ctx = context.Background()
+
+func must[T any](result T, err error) func(t *testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result
+	}
+}
+
+func equal[T any](t *testing.T, got, want T) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("got %+v, want %+v", got, want)
+	}
+}
+
+// until waits for a condition.
+func until(t *testing.T, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not come about")
+		}
+	}
+}
+
+func failure(t *testing.T, err error) *antenv.Error {
+	t.Helper()
+	var failed *antenv.Error
+	if !errors.As(err, &failed) {
+		t.Fatalf("%v is no *antenv.Error", err)
+	}
+	return failed
+}
+
+func inFlight(t *testing.T, client *antenv.Client) int {
+	t.Helper()
+	var stats struct {
+		Calls struct {
+			InFlight int `json:"in_flight"`
+		}
+	}
+	if err := json.Unmarshal(must(client.Stats())(t), &stats); err != nil {
+		t.Fatal(err)
+	}
+	return stats.Calls.InFlight
+}
+
+func TestAnEnvironmentLivesThroughAllOperations(t *testing.T) {
+	environments := antenvtest.Start(t).Client(t).Environments
+	created := must(environments.Create(ctx, antenv.EnvironmentCreateParams{
+		Name:     "one",
+		Metadata: map[string]string{"a": "b"},
+		Config: antenv.Set(antenv.ConfigParams{
+			Type: antenv.ConfigCloud,
+			Networking: antenv.Set(antenv.NetworkingParams{
+				Type: antenv.NetworkLimited, AllowedHosts: antenv.Set([]string{"a.example"}), AllowPackageManagers: antenv.Bool(true),
+			}),
+			Packages: antenv.Set(antenv.PackagesParams{Pip: antenv.Set([]string{"numpy"})}),
+		}),
+	}))(t)
+	equal(t, created.Config.Type, antenv.ConfigCloud)
+	equal(t, created.Config.Networking.AllowedHosts, []string{"a.example"})
+	equal(t, created.Config.Packages.Pip, []string{"numpy"})
+	equal(t, must(environments.Retrieve(ctx, created.ID))(t), created)
+	updated := must(environments.Update(ctx, created.ID, antenv.EnvironmentUpdateParams{
+		Name:     antenv.String("two"),
+		Metadata: map[string]antenv.Opt[string]{"a": antenv.Null[string](), "c": antenv.String("d")},
+	}))(t)
+	equal(t, updated.Name, "two")
+	equal(t, updated.Metadata, map[string]string{"c": "d"})
+	equal(t, len(must(environments.ListPage(ctx, antenv.EnvironmentListParams{}))(t).Data), 1)
+	if must(environments.Archive(ctx, created.ID))(t).ArchivedAt == "" {
+		t.Fatal("it is not archived")
+	}
+	equal(t, len(must(environments.ListPage(ctx, antenv.EnvironmentListParams{}))(t).Data), 0)
+	deleted := must(environments.Delete(ctx, created.ID))(t)
+	equal(t, deleted.ID, created.ID)
+	equal(t, deleted.Type, "environment_deleted")
+}
+
+func TestAWorkItemLivesThroughAllOperations(t *testing.T) {
+	emulator := antenvtest.Start(t)
+	owner := emulator.Client(t)
+	environment := must(owner.Environments.Create(ctx, antenv.EnvironmentCreateParams{
+		Name: "hosts", Config: antenv.Set(antenv.ConfigParams{Type: antenv.ConfigSelfHosted}),
+	}))(t).ID
+	client := must(owner.With(antenv.WithEnvironmentKey(emulator.EnvironmentKey(environment))))(t)
+	defer client.Close()
+	work := client.Environments.Work
+	if item := must(work.Poll(ctx, environment, antenv.WorkPollParams{}))(t); item != nil {
+		t.Fatal("there is work where there should be none")
+	}
+	queued := emulator.Enqueue(environment, nil)
+	for item, err := range work.List(ctx, environment, antenv.WorkListParams{}) {
+		equal(t, must(item, err)(t).ID, queued.ID)
+	}
+	equal(t, must(work.Stats(ctx, environment))(t).Depth, 1)
+	item := must(work.Poll(ctx, environment, antenv.WorkPollParams{BlockMs: antenv.Int(999), WorkerID: antenv.String("w")}))(t)
+	equal(t, item.State, antenv.StateQueued)
+	equal(t, item.Data.Type, "session")
+	if item.Secret != "" {
+		equal(t, strings.Contains(fmt.Sprintf("%v %+v %#v %s", item, *item, item, item.Secret), string(item.Secret)), false)
+	}
+	equal(t, must(work.Ack(ctx, environment, item.ID))(t).State, antenv.StateStarting)
+	first := antenv.WorkHeartbeatParams{ExpectedLastHeartbeat: antenv.String(antenv.NoHeartbeat)}
+	beat := must(work.Heartbeat(ctx, environment, item.ID, first))(t)
+	equal(t, beat.LeaseExtended, true)
+	if _, err := work.Heartbeat(ctx, environment, item.ID, first); !errors.Is(err, antenv.ErrPreconditionFailed) {
+		t.Fatal(err)
+	}
+	must(work.Stop(ctx, environment, item.ID, antenv.WorkStopParams{Force: antenv.Bool(true)}))(t)
+	equal(t, must(owner.Environments.Work.Retrieve(ctx, environment, item.ID))(t).State, antenv.StateStopped)
+	changed := must(owner.Environments.Work.Update(ctx, environment, item.ID,
+		antenv.WorkUpdateParams{Metadata: map[string]antenv.Opt[string]{"k": antenv.String("v")}}))(t)
+	equal(t, changed.Metadata, map[string]string{"k": "v"})
+}
+
+func TestASecretIsNotPrinted(t *testing.T) {
+	var item antenv.Work
+	if err := json.Unmarshal([]byte(`{"id":"work_1","secret":"s3cr3t","state":"queued"}`), &item); err != nil {
+		t.Fatal(err)
+	}
+	printed := fmt.Sprintf("%v %+v %#v %s %v %#v", item, item, &item, item, item.Secret, item.Secret)
+	if strings.Contains(printed, "s3cr3t") || string(item.Secret) != "s3cr3t" {
+		t.Fatal(printed)
+	}
+}
+
+func TestAbsentNullAndZeroAreDifferent(t *testing.T) {
+	emulator := antenvtest.Start(t, "--auth", "any")
+	environments := emulator.Client(t).Environments
+	created := must(environments.Create(ctx, antenv.EnvironmentCreateParams{Name: "n", Description: antenv.String("d")}))(t)
+	for _, params := range []antenv.EnvironmentUpdateParams{
+		{}, {Description: antenv.Null[string]()}, {Description: antenv.String("")}, {Metadata: map[string]antenv.Opt[string]{}},
+	} {
+		must(environments.Update(ctx, created.ID, params))(t)
+	}
+	var bodies []string
+	for _, request := range emulator.Requests()[1:] {
+		bodies = append(bodies, string(request.Body))
+	}
+	equal(t, bodies, []string{`{}`, `{"description":null}`, `{"description":""}`, `{"metadata":{}}`})
+}
+
+func TestUnknownFieldsTravelBothWays(t *testing.T) {
+	emulator := antenvtest.Start(t, "--auth", "any")
+	environments := emulator.Client(t).Environments
+	answer := `{"id":"env_1","novel":{"x":[1]},"config":{"type":"lunar","crater":3}}`
+	emulator.Faults(antenvtest.Fault{"status": 200, "body": json.RawMessage(answer), "count": 1})
+	got := must(environments.Create(ctx, antenv.EnvironmentCreateParams{
+		Name:   "n",
+		Config: antenv.Set(antenv.ConfigParams{Type: "lunar", Extra: map[string]any{"crater": 3}}),
+	}, antenv.WithExtraBody(map[string]any{"more": true})))(t)
+	equal(t, string(emulator.Requests()[0].Body), `{"name":"n","config":{"type":"lunar","crater":3},"more":true}`)
+	equal(t, got.RawJSON(), answer)
+	equal(t, got.ExtraFields(), map[string]json.RawMessage{"novel": json.RawMessage(`{"x":[1]}`)})
+	equal(t, got.Config.Type, "lunar")
+	equal(t, got.Config.ExtraFields(), map[string]json.RawMessage{"crater": json.RawMessage("3")})
+	var params antenv.ConfigParams
+	if err := json.Unmarshal([]byte(`{"type":"cloud","packages":null,"crater":3}`), &params); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, params.Packages.IsNull(), true)
+	equal(t, params.Networking.IsZero(), true)
+	equal(t, params.Extra, map[string]any{"crater": json.RawMessage("3")})
+}
+
+func TestAListGivesEveryItemOfEveryPage(t *testing.T) {
+	emulator := antenvtest.Start(t, "--auth", "any")
+	environments := emulator.Client(t).Environments
+	for number := range 5 {
+		must(environments.Create(ctx, antenv.EnvironmentCreateParams{Name: strconv.Itoa(number)}))(t)
+	}
+	seen := map[string]bool{}
+	var response antenv.Response
+	limit := antenv.EnvironmentListParams{Limit: antenv.Int(2)}
+	for environment, err := range environments.List(ctx, limit, antenv.WithResponse(&response)) {
+		seen[must(environment, err)(t).Name] = true
+	}
+	equal(t, len(seen), 5)
+	equal(t, response.HTTPStatus, 200)
+	before := len(emulator.Requests())
+	for range environments.List(ctx, limit) {
+		break
+	}
+	equal(t, len(emulator.Requests())-before, 1)
+	emulator.Faults(antenvtest.Fault{"status": 400, "count": 1})
+	items, failures := 0, 0
+	for _, err := range environments.List(ctx, limit) {
+		items++
+		if errors.Is(err, antenv.ErrBadRequest) {
+			failures++
+		}
+	}
+	equal(t, [2]int{items, failures}, [2]int{1, 1})
+}
+
+func TestErrorsTellEverything(t *testing.T) {
+	client := antenvtest.Start(t).Client(t)
+	_, err := client.Environments.Retrieve(ctx, "env_missing")
+	failed := failure(t, err)
+	equal(t, errors.Is(err, antenv.ErrNotFound), true)
+	equal(t, errors.Is(err, antenv.ErrConflict), false)
+	equal(t, failed.Status, antenv.StatusNotFound)
+	equal(t, failed.HTTPStatus, 404)
+	equal(t, failed.Type, "not_found_error")
+	equal(t, failed.ErrorCode, "environment_not_found")
+	equal(t, failed.Attempts, 1)
+	if !strings.HasPrefix(failed.RequestID, "req_") || !json.Valid(failed.Body) || !json.Valid([]byte(failed.RawJSON())) {
+		t.Fatalf("%+v", failed)
+	}
+	equal(t, err.Error(), "antenv: "+failed.Message)
+	equal(t, antenv.StatusNotFound.String(), "not_found")
+
+	_, err = client.Environments.Create(ctx, antenv.EnvironmentCreateParams{})
+	equal(t, failure(t, err).Parameter, "name")
+	equal(t, errors.Is(err, antenv.ErrInvalidArgument), true)
+	_, err = client.Request(ctx, "GET", "/v1/\x00")
+	equal(t, failure(t, err).Parameter, "path")
+	_, err = client.Call(ctx, "nonsense", nil)
+	equal(t, errors.Is(err, antenv.ErrInvalidArgument), true)
+	_, err = client.Call(ctx, "environments.list", func() {})
+	if err == nil || !strings.Contains(err.Error(), "params") {
+		t.Fatal(err)
+	}
+	_, err = client.Environments.Retrieve(ctx, "env_1", antenv.WithConfig("timeout_ms", 0))
+	equal(t, failure(t, err).Parameter, "timeout_ms")
+	_, err = antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL("http://example.com"))
+	equal(t, failure(t, err).Parameter, "base_url")
+	equal(t, errors.Is(err, antenv.ErrConfig), true)
+}
+
+func TestOptionsChangeACallOrAClient(t *testing.T) {
+	emulator := antenvtest.Start(t, "--auth", "any")
+	client := emulator.Client(t, antenv.WithMaxRetries(0))
+	emulator.Faults(antenvtest.Fault{"status": 500, "headers": map[string]string{"retry-after-ms": "1"}, "count": 3})
+	_, err := client.Environments.Retrieve(ctx, "env_1")
+	equal(t, failure(t, err).Attempts, 1)
+	_, err = client.Environments.Retrieve(ctx, "env_1", antenv.WithMaxRetries(1))
+	equal(t, failure(t, err).Attempts, 2)
+	derived := must(client.With(antenv.WithDefaultHeaders(map[string]any{"x-test": "derived"}), antenv.WithTimeout(20*time.Second)))(t)
+	client.Close()
+	var response antenv.Response
+	must(derived.Environments.ListPage(ctx, antenv.EnvironmentListParams{}, antenv.WithResponse(&response),
+		antenv.WithExtraQuery(map[string]any{"q": []int{1, 2}}), antenv.WithExtraHeaders(map[string]any{"x-call": "1"}),
+		antenv.WithBetas("one-2026")))(t)
+	equal(t, response.RequestID, response.Headers["request-id"])
+	equal(t, response.Attempts, 1)
+	requests := emulator.Requests()
+	last := requests[len(requests)-1]
+	equal(t, [2]string{last.Headers["x-test"], last.Headers["x-call"]}, [2]string{"derived", "1"})
+	equal(t, len(last.Query), 2)
+	equal(t, strings.Contains(last.Headers["anthropic-beta"], "one-2026"), true)
+	emulator.Faults(antenvtest.Fault{"latency_ms": 60_000, "count": 1})
+	_, err = derived.Environments.Retrieve(ctx, "env_1", antenv.WithTimeout(50*time.Millisecond))
+	equal(t, errors.Is(err, antenv.ErrTimeout), true)
+	_, err = client.Environments.Retrieve(ctx, "env_1")
+	equal(t, errors.Is(err, antenv.ErrClosed), true)
+	derived.Close()
+	derived.Close()
+	_, err = derived.Environments.Retrieve(ctx, "env_1")
+	equal(t, errors.Is(err, antenv.ErrClosed), true)
+	_, err = derived.Stats()
+	equal(t, errors.Is(err, antenv.ErrClosed), true)
+}
+
+func TestAnyOtherEndpointCanBeReached(t *testing.T) {
+	client := antenvtest.Start(t).Client(t)
+	made := must(client.Request(ctx, "POST", "/v1/environments", antenv.WithBody(map[string]any{"name": "by hand"})))(t)
+	var environment antenv.Environment
+	if err := json.Unmarshal(made, &environment); err != nil {
+		t.Fatal(err)
+	}
+	again := must(client.Call(ctx, "environments.retrieve", map[string]any{"environment_id": environment.ID}))(t)
+	equal(t, string(again), string(made))
+	listed := must(client.Request(ctx, "GET", "/v1/environments", antenv.WithQuery(map[string]any{"limit": 1})))(t)
+	equal(t, bytes.Contains(listed, made), true)
+}
+
+func TestAContextThatIsDoneCancelsTheCallAtOnce(t *testing.T) {
+	emulator := antenvtest.Start(t, "--auth", "any")
+	client := emulator.Client(t)
+	tired := errors.New("tired")
+	for name, end := range map[string]func() (context.Context, func()){
+		"cancelled": func() (context.Context, func()) {
+			with, cancel := context.WithCancel(ctx)
+			return with, cancel
+		},
+		"cancelled with a cause": func() (context.Context, func()) {
+			with, cancel := context.WithCancelCause(ctx)
+			return with, func() { cancel(tired) }
+		},
+		"past its deadline": func() (context.Context, func()) {
+			with, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+			return with, func() { <-with.Done(); cancel() }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			emulator.Faults(antenvtest.Fault{"latency_ms": 60_000, "count": 1})
+			with, cancel := end()
+			before, ended := len(emulator.Requests()), make(chan error)
+			go func() {
+				_, err := client.Environments.Retrieve(with, "env_1")
+				ended <- err
+			}()
+			until(t, func() bool { return len(emulator.Requests()) > before || with.Err() != nil })
+			cancel()
+			begun := time.Now()
+			err := <-ended
+			if took := time.Since(begun); took > 5*time.Second {
+				t.Fatalf("it took %v", took)
+			}
+			if !errors.Is(err, with.Err()) || !strings.Contains(err.Error(), "environments.retrieve") {
+				t.Fatal(err)
+			}
+			equal(t, errors.Is(err, tired), name == "cancelled with a cause")
+			until(t, func() bool { return inFlight(t, client) == 0 })
+			_, err = client.Environments.Retrieve(with, "env_1")
+			equal(t, errors.Is(err, with.Err()), true)
+			emulator.Control("DELETE", "faults", nil, nil)
+		})
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	return int(min(limit.Cur, 1<<20))
+}
+
+func threads(t *testing.T) int {
+	t.Helper()
+	return len(must(os.ReadDir("/proc/self/task"))(t))
+}
+
+func TestTenThousandGoroutinesInCallsTakeFewThreads(t *testing.T) {
+	emulator := antenvtest.Start(t, "--auth", "any", "--request-log", "0")
+	client := emulator.Client(t)
+	environment := must(client.Environments.Create(ctx, antenv.EnvironmentCreateParams{
+		Name: "n", Config: antenv.Set(antenv.ConfigParams{Type: antenv.ConfigSelfHosted}),
+	}))(t)
+	many := 10_000
+	if limit := openFiles(t); limit < many+500 {
+		many = limit - 500 // each poll has a connection
+	}
+	with, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var polls sync.WaitGroup
+	for range many {
+		polls.Add(1)
+		go func() {
+			defer polls.Done()
+			for with.Err() == nil {
+				_, err := client.Environments.Work.Poll(with, environment.ID, antenv.WorkPollParams{BlockMs: antenv.Int(999)})
+				if err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+					return
+				}
+			}
+		}()
+	}
+	most := 0
+	var waiting struct {
+		Polls int `json:"polls_waiting"`
+	}
+	until(t, func() bool {
+		most = max(most, threads(t))
+		emulator.Control("GET", "connections", nil, &waiting)
+		return waiting.Polls >= many*9/10
+	})
+	cancel()
+	polls.Wait()
+	t.Logf("%d goroutines in calls, %d at the server at once, %d threads at most", many, waiting.Polls, most)
+	if most >= 20 {
+		t.Fatalf("%d threads", most)
+	}
+}
+
+func TestNothingIsLeftWhenTheLastClientIsClosed(t *testing.T) {
+	emulator := antenvtest.Start(t, "--auth", "any")
+	goroutines := runtime.NumGoroutine()
+	files := len(must(os.ReadDir("/proc/self/fd"))(t))
+	for range 3 {
+		client := must(antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL(emulator.URL)))(t)
+		other := must(client.With())(t)
+		var calls sync.WaitGroup
+		for range 200 {
+			calls.Add(1)
+			go func() {
+				defer calls.Done()
+				with, cancel := context.WithTimeout(ctx, time.Millisecond)
+				defer cancel()
+				_, _ = client.Environments.ListPage(with, antenv.EnvironmentListParams{})
+			}()
+		}
+		calls.Wait()
+		client.Close()
+		other.Close()
+	}
+	antenv.Shutdown(10 * time.Second) // closes the connections, too
+	until(t, func() bool {
+		return runtime.NumGoroutine() <= goroutines && len(must(os.ReadDir("/proc/self/fd"))(t)) <= files+2
+	})
+}
+
+func TestAForgottenClientIsClosed(t *testing.T) {
+	emulator := antenvtest.Start(t, "--auth", "any")
+	before := runtime.NumGoroutine()
+	func() {
+		client := must(antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL(emulator.URL)))(t)
+		must(client.Environments.ListPage(ctx, antenv.EnvironmentListParams{}))(t)
+	}()
+	until(t, func() bool { runtime.GC(); return runtime.NumGoroutine() <= before })
+}
+
+func TestClientsMayBeUsedByAnyNumberOfGoroutines(t *testing.T) {
+	client := antenvtest.Start(t).Client(t)
+	var mutex sync.Mutex
+	names := map[string]bool{}
+	var all sync.WaitGroup
+	for number := range 200 {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			with, cancel := context.WithCancel(ctx)
+			defer cancel()
+			made, err := client.Environments.Create(with, antenv.EnvironmentCreateParams{Name: strconv.Itoa(number)})
+			if err != nil || made.Name != strconv.Itoa(number) {
+				t.Error(made, err)
+				return
+			}
+			mutex.Lock()
+			defer mutex.Unlock()
+			names[made.Name] = true
+		}()
+	}
+	all.Wait()
+	equal(t, len(names), 200)
+}
+
+func TestTheLogGoesToSlog(t *testing.T) {
+	emulator := antenvtest.Start(t, "--auth", "any")
+	client := emulator.Client(t, antenv.WithAPIKey("the-secret-key"))
+	var mutex sync.Mutex
+	var text bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(lockedWriter{&mutex, &text}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if err := antenv.SetLogger(logger); err != nil {
+		t.Fatal(err)
+	}
+	emulator.Faults(antenvtest.Fault{"status": 529, "headers": map[string]string{"retry-after-ms": "1"}, "count": 1})
+	must(client.Environments.ListPage(ctx, antenv.EnvironmentListParams{}))(t)
+	logged := func() string {
+		mutex.Lock()
+		defer mutex.Unlock()
+		return text.String()
+	}
+	until(t, func() bool { return strings.Contains(logged(), "call done") })
+	for _, words := range []string{"level=INFO msg=retrying target=antenv::client", "http_status=529", "level=DEBUG"} {
+		if !strings.Contains(logged(), words) {
+			t.Fatalf("%s is not in %s", words, logged())
+		}
+	}
+	if strings.Contains(logged(), "the-secret-key") {
+		t.Fatal("a secret was logged")
+	}
+	if err := antenv.SetLogger(nil); err != nil {
+		t.Fatal(err)
+	}
+	before := logged()
+	must(client.Environments.ListPage(ctx, antenv.EnvironmentListParams{}))(t)
+	equal(t, logged(), before)
+}
+
+type lockedWriter struct {
+	*sync.Mutex
+	*bytes.Buffer
+}
+
+func (w lockedWriter) Write(text []byte) (int, error) {
+	w.Lock()
+	defer w.Unlock()
+	return w.Buffer.Write(text)
+}
+
+func TestShuttingDownCancelsAndALaterCallStartsAfresh(t *testing.T) {
+	emulator := antenvtest.Start(t, "--auth", "any")
+	client := emulator.Client(t)
+	emulator.Faults(antenvtest.Fault{"latency_ms": 60_000, "count": 1})
+	ended := make(chan error)
+	go func() {
+		_, err := client.Environments.Retrieve(ctx, "env_1")
+		ended <- err
+	}()
+	until(t, func() bool { return len(emulator.Requests()) == 1 })
+	equal(t, antenv.Shutdown(0), false)
+	equal(t, errors.Is(<-ended, antenv.ErrCancelled), true)
+	must(client.Environments.ListPage(ctx, antenv.EnvironmentListParams{}))(t)
+	equal(t, antenv.Shutdown(-1), true)
+}
+
+// What follows compares this package with the header and with the table of operations.
+
+func header(t *testing.T) string {
+	t.Helper()
+	return string(must(os.ReadFile(filepath.Join("..", "..", "include", "antenv.h")))(t))
+}
+
+func TestTheStatusesAreThoseOfTheHeader(t *testing.T) {
+	source := string(must(os.ReadFile("errors.go"))(t))
+	declared := map[string]string{}
+	for _, found := range regexp.MustCompile(`(?m)^ +ANTENV_(\w+) = (\d+),`).FindAllStringSubmatch(header(t), -1) {
+		declared[strings.ReplaceAll(strings.ToLower(found[1]), "_", "")] = found[2]
+	}
+	here := map[string]string{}
+	for _, found := range regexp.MustCompile(`(?m)^\tStatus(\w+) +Status = (\d+)`).FindAllStringSubmatch(source, -1) {
+		here[strings.ToLower(found[1])] = found[2]
+	}
+	equal(t, here, declared)
+	for _, number := range declared {
+		value, _ := strconv.Atoi(number)
+		if antenv.Status(value).String() == "unknown" {
+			t.Fatalf("the library does not know %d", value)
+		}
+	}
+}
+
+// known returns what the library says that it knows, when it is given something that it does not.
+func known(t *testing.T, err error) map[string]bool {
+	t.Helper()
+	_, list, found := strings.Cut(failure(t, err).Message, "known are: ")
+	if !found {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, name := range strings.Split(list, ", ") {
+		names[name] = true
+	}
+	return names
+}
+
+func TestTheOperationsAndTheirParametersAreThoseOfTheTable(t *testing.T) {
+	client := must(antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL("http://127.0.0.1:9")))(t)
+	defer client.Close()
+	_, err := client.Call(ctx, "", nil)
+	operations := known(t, err)
+	equal(t, len(operations), 14)
+	methods := map[string]bool{}
+	for resource, of := range map[string]any{"environments": client.Environments, "work": client.Environments.Work} {
+		kind := reflect.TypeOf(of)
+		for i := range kind.NumMethod() {
+			method := kind.Method(i)
+			name, paged := strings.CutSuffix(strings.ToLower(method.Name), "page")
+			operation := resource + "." + name
+			methods[operation] = true
+			// Receiver and context, identifiers, a struct of parameters, options.
+			own := map[string]bool{}
+			ids := []string{"environment_id", "work_id"}
+			given := map[string]any{"odd": 0, "name": "n", "metadata": map[string]any{}}
+			for at := 2; at < method.Type.NumIn()-1; at++ {
+				argument := method.Type.In(at)
+				if argument.Kind() == reflect.String {
+					own[ids[0]], given[ids[0]] = true, "x"
+					ids = ids[1:]
+					continue
+				}
+				for field := range argument.NumField() {
+					own[argument.Field(field).Tag.Get("json")] = true
+				}
+			}
+			for _, option := range []string{"name", "metadata"} {
+				if !own[option] {
+					delete(given, option)
+				}
+			}
+			_, err := client.Call(ctx, operation, given)
+			table := known(t, err)
+			for _, option := range callOptions {
+				delete(table, option)
+			}
+			if !reflect.DeepEqual(own, table) {
+				t.Errorf("%s (paged: %v): here %v, in the table %v", operation, paged, own, table)
+			}
+		}
+	}
+	equal(t, methods, operations)
+}
+
+var callOptions = []string{
+	"betas", "workspace_id", "timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response",
+}
+
+func TestThereIsAnOptionForEveryKey(t *testing.T) {
+	source := string(must(os.ReadFile("options.go"))(t))
+	here := map[string]bool{"with_response": true}
+	for _, found := range regexp.MustCompile(`setting\("(\w+)"`).FindAllStringSubmatch(source, -1) {
+		here[found[1]] = true
+	}
+	_, err := antenv.NewClient(antenv.WithConfig("odd", 0))
+	keys := known(t, err)
+	client := must(antenv.NewClient(antenv.WithAPIKey("k")))(t)
+	defer client.Close()
+	_, err = client.Request(ctx, "GET", "/", antenv.WithConfig("odd", 0))
+	for key := range known(t, err) {
+		keys[key] = true
+	}
+	for _, key := range callOptions {
+		keys[key] = true
+	}
+	delete(keys, "headers") // of a request: the same as extra_headers
+	equal(t, here, keys)
+}

@@ -1,0 +1,167 @@
+// Package antenvtest runs an emulator of the Environments API, for the tests of programs that use antenv.
+//
+//	emulator := antenvtest.Start(t)
+//	client := emulator.Client(t)
+//
+// The emulator is the program antenv-emulator: the one that the environment variable ANTENV_EMULATOR names, or the first on the PATH.
+// make install installs it, and so does cargo install --path emulator, both in antenv's repository.
+package antenvtest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"antenv"
+)
+
+// Emulator is the emulator, running on a free port of 127.0.0.1.
+type Emulator struct {
+	// URL is where it is: a base URL for clients.
+	URL string
+
+	t testing.TB
+}
+
+// Start starts an emulator, and stops it when the test ends. Options are what the program takes, such as "--auth=any" to accept every
+// credential; antenv-emulator --help lists them. The test fails if the program is not there or does not start.
+func Start(t testing.TB, options ...string) *Emulator {
+	t.Helper()
+	program := os.Getenv("ANTENV_EMULATOR")
+	if program == "" {
+		var err error
+		if program, err = exec.LookPath("antenv-emulator"); err != nil {
+			t.Fatal("antenv-emulator is not on the PATH: install it (make install, or cargo install --path emulator, in antenv's " +
+				"repository), or name it in ANTENV_EMULATOR")
+		}
+	}
+	process := exec.Command(program, append([]string{"--port", "0"}, options...)...)
+	process.Stderr = os.Stderr
+	out, err := process.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = process.Process.Signal(syscall.SIGTERM)
+		_ = process.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if url := strings.TrimSpace(line); err == nil && strings.HasPrefix(url, "http://") {
+		return &Emulator{URL: url, t: t}
+	}
+	t.Fatalf("%s did not start: it said %q", program, line)
+	return nil
+}
+
+// Client makes a client for the emulator, closed when the test ends. It has an API key, unless an option gives another credential.
+func (e *Emulator) Client(t testing.TB, options ...antenv.Option) *antenv.Client {
+	t.Helper()
+	all := append([]antenv.Option{antenv.WithBaseURL(e.URL), antenv.WithAPIKey("an-api-key")}, options...)
+	client, err := antenv.NewClient(all...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+// EnvironmentKey issues a key of an environment.
+func (e *Emulator) EnvironmentKey(environmentID string) string {
+	e.t.Helper()
+	var issued struct {
+		Key string `json:"environment_key"`
+	}
+	e.Control("POST", "environment_keys", map[string]any{"environment_id": environmentID}, &issued)
+	return issued.Key
+}
+
+// Enqueue queues a work item; docs/emulator.md lists the fields beside environment_id.
+func (e *Emulator) Enqueue(environmentID string, fields map[string]any) *antenv.Work {
+	e.t.Helper()
+	body := map[string]any{"environment_id": environmentID}
+	for name, value := range fields {
+		body[name] = value
+	}
+	var item antenv.Work
+	e.Control("POST", "work", body, &item)
+	return &item
+}
+
+// Fault is something that goes wrong with the next requests: {"status": 529, "count": 2}. docs/emulator.md lists the fields.
+type Fault map[string]any
+
+// Faults has the next requests go wrong.
+func (e *Emulator) Faults(faults ...Fault) {
+	e.t.Helper()
+	e.Control("POST", "faults", faults, nil)
+}
+
+// Request is a request that the emulator recorded.
+type Request struct {
+	Operation string            `json:"operation"`
+	Method    string            `json:"method"`
+	Path      string            `json:"path"`
+	Query     [][]string        `json:"query"`
+	Headers   map[string]string `json:"headers"`
+	Body      json.RawMessage   `json:"body"`
+}
+
+// Requests returns the requests so far, oldest first, those that wait for their answer among them.
+func (e *Emulator) Requests() []Request {
+	e.t.Helper()
+	var recorded struct{ Data []Request }
+	e.Control("GET", "requests", nil, &recorded)
+	return recorded.Data
+}
+
+// Control calls a control endpoint, a path below /_emulator/, and decodes its answer into `into`, unless that is nil. docs/emulator.md
+// lists the endpoints.
+func (e *Emulator) Control(method, path string, body, into any) {
+	e.t.Helper()
+	if err := e.control(method, path, body, into); err != nil {
+		e.t.Fatalf("antenvtest: %s %s: %v", method, path, err)
+	}
+}
+
+func (e *Emulator) control(method, path string, body, into any) error {
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		content = bytes.NewReader(text)
+	}
+	request, err := http.NewRequest(method, e.URL+"/_emulator/"+path, content)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("content-type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode >= 300 {
+		return fmt.Errorf("%s: %s", response.Status, text)
+	}
+	if into == nil || len(text) == 0 {
+		return nil
+	}
+	return json.Unmarshal(text, into)
+}

@@ -1,0 +1,91 @@
+package antenv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"testing"
+	"time"
+
+	"antenv"
+	"antenv/antenvtest"
+)
+
+func Example() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+
+	created, err := client.Environments.Create(ctx, antenv.EnvironmentCreateParams{
+		Name:   "tests",
+		Config: antenv.Set(antenv.ConfigParams{Type: antenv.ConfigSelfHosted}),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(created.Name, created.Config.Type)
+	for environment, err := range client.Environments.List(ctx, antenv.EnvironmentListParams{}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(environment.ID == created.ID)
+	}
+	// Output:
+	// tests self_hosted
+	// true
+}
+
+func ExampleError() {
+	client, done := exampleClient()
+	defer done()
+
+	_, err := client.Environments.Retrieve(context.Background(), "env_missing")
+	var failure *antenv.Error
+	if errors.As(err, &failure) {
+		fmt.Println(failure.HTTPStatus, failure.ErrorCode)
+	}
+	fmt.Println(errors.Is(err, antenv.ErrNotFound))
+	// Output:
+	// 404 environment_not_found
+	// true
+}
+
+func ExampleWorkQueue_Poll() {
+	client, done := exampleClient()
+	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // ends the call, wherever it is
+	defer cancel()
+
+	environment, err := client.Environments.Create(ctx, antenv.EnvironmentCreateParams{
+		Name:   "hosts",
+		Config: antenv.Set(antenv.ConfigParams{Type: antenv.ConfigSelfHosted}),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	item, err := client.Environments.Work.Poll(ctx, environment.ID, antenv.WorkPollParams{BlockMs: antenv.Int(10)})
+	fmt.Println(item == nil, err)
+	// Output: true <nil>
+}
+
+// exampleClient is a client of an emulator of the example's own. Yours is made by antenv.NewClient().
+func exampleClient() (*antenv.Client, func()) {
+	t := &exampleTB{}
+	return antenvtest.Start(t, "--auth", "any").Client(t), t.end
+}
+
+// exampleTB lets an example use what tests use.
+type exampleTB struct {
+	testing.TB
+	cleanups []func()
+}
+
+func (t *exampleTB) Helper()                {}
+func (t *exampleTB) Fatal(what ...any)      { log.Fatal(what...) }
+func (t *exampleTB) Cleanup(cleanup func()) { t.cleanups = append(t.cleanups, cleanup) }
+func (t *exampleTB) end() {
+	for i := len(t.cleanups) - 1; i >= 0; i-- {
+		t.cleanups[i]()
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !antenv_static
+
+package antenv
+
+// #cgo pkg-config: antenv
+import "C"

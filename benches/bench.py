@@ -6,8 +6,8 @@ flight: many GETs in flight from one thread, through the completion queue, besid
 hyper-util's pooled client, and hyper alone (the floor: no pool, no retries, no deadlines). These are faster than the
 emulator, which would hide how they differ, so they meet a server that sends the same answer each time (benches/peers).
 
-python: the same GET from Python beside the official client, against that server: waiting, 64 in flight under asyncio, and
-importing the package and making the first call.
+The others meet that server, too. cpp: what the C++ header adds. python: beside the official client, waiting, 64 calls
+under asyncio, importing the package and making a first call. go: beside the official client and net/http.
 
 The server has one core, the client another, so that neither takes the other's time. What counts are the ratios between
 neighbours in one run: absolute figures drift with the machine.
@@ -42,8 +42,10 @@ Command = list[str | Path]
 def compile_c(source: str, peer: str) -> Command:
     program = TARGET / "benches" / f"{source}-{peer}"
     program.parent.mkdir(parents=True, exist_ok=True)
-    libraries = {"antenv": [f"-L{LIBRARY}", "-lantenv", f"-Wl,-rpath,{LIBRARY}"], "libcurl": ["-DUSE_CURL", "-lcurl"]}
-    command = ["cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}"]
+    ours = [f"-L{LIBRARY}", "-lantenv", f"-Wl,-rpath,{LIBRARY}"]
+    libraries = {"antenv": ours, "antenv.hpp": ours, "libcurl": ["-DUSE_CURL", "-lcurl"]}
+    language = ["c++", "-x", "c++", "-std=c++17"] if peer == "antenv.hpp" else ["cc", "-std=c11"]
+    command = [*language, "-O2", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}"]
     command += [str(BENCHES / f"{source}.c"), "-o", str(program), *libraries[peer], "-pthread"]
     subprocess.run(command, check=True)
     return [program]
@@ -54,6 +56,15 @@ def build_peers() -> dict[str, Command]:
     command = [os.environ.get("CARGO", "cargo"), "build", "--release", "--locked", "--manifest-path", manifest]
     subprocess.run([*command, "--target-dir", str(TARGET / "peers")], check=True)
     return {"reqwest": [PEERS / "reqwest"], "hyper-util": [PEERS / "pooled"], "hyper": [PEERS / "hyper"]}
+
+
+def in_go() -> dict[str, Command]:
+    """The program, which finds the library through the copy that the Makefile installs below target."""
+    program = TARGET / "benches" / "go"
+    prefix = TARGET / "prefix" / "lib"
+    os.environ |= {"PKG_CONFIG_PATH": str(prefix / "pkgconfig"), "LD_LIBRARY_PATH": str(prefix)}
+    subprocess.run(["go", "build", "-o", str(program), "."], check=True, cwd=BENCHES / "go")
+    return {peer: [program, peer] for peer in ("antenv", "official", "net/http")}
 
 
 def in_python(how: str) -> dict[str, Command]:
@@ -82,7 +93,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each measurement lasts")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 16], help="numbers of calling threads")
     parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 16, 64, 256], help="numbers of calls in flight")
-    parser.add_argument("--only", choices=["threads", "flight", "python"], help="one of the measurements")
+    parser.add_argument("--only", choices=["threads", "flight", "cpp", "python", "go"], help="one of the measurements")
     parser.add_argument("--unpinned", action="store_true", help="let the system place server and client")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
@@ -116,10 +127,18 @@ def main() -> None:
             }
             for in_flight in options.in_flight:
                 compare(programs, url, "env_bench", in_flight, f"in flight from one thread: {in_flight}")
+        if options.only in (None, "cpp"):
+            programs = {"antenv.hpp": compile_c("flight", "antenv.hpp"), "antenv.h": compile_c("flight", "antenv")}
+            for in_flight in (1, 64):
+                compare(programs, url, "env_bench", in_flight, f"from C++ and C, in flight: {in_flight}")
         if options.only in (None, "python"):
             compare(in_python("sync"), url, "env_bench", 1, "from Python, waiting")
             compare(in_python("async"), url, "env_bench", 64, "from Python, asyncio, 64 in flight")
             compare(in_python("first"), url, "env_bench", 1, "from Python, import and first call")
+        if options.only in (None, "go"):
+            programs = in_go()
+            for goroutines in (1, 64, 1000):
+                compare(programs, url, "env_bench", goroutines, f"from Go, goroutines: {goroutines}")
 
 
 def report(title: str, rounds: dict[str, list[dict[str, float]]]) -> None:
@@ -133,7 +152,7 @@ def report(title: str, rounds: dict[str, list[dict[str, float]]]) -> None:
     for figure, name in measured.items():
         pairs = [zip(rounds[ours], rounds[peer], strict=True) for peer in peers]
         ratios = [statistics.median(our[figure] / their[figure] for our, their in pair) for pair in pairs]
-        print(f"{f'{name}: ratio':24}{'':15}" + "".join(f"{ratio:15.2f}" for ratio in ratios), flush=True)
+        print(f"{f'{name}: ratio':24}{'':15}" + "".join(f"{ratio:15.3f}" for ratio in ratios), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 /* Keeps many GETs of the same environment in flight from one thread and reports what that took: through antenv's completion
- * queue, or with -DUSE_CURL through libcurl's multi interface.
+ * queue, compiled as C++ through the queue of antenv.hpp, or with -DUSE_CURL through libcurl's multi interface.
  *
  *     flight URL ENVIRONMENT_ID IN_FLIGHT SECONDS
  *
@@ -62,6 +62,26 @@ static void run(void) {
         }
         /* What was just added wants to be performed before there is anything to wait for. */
         if (over == 0 && curl_multi_poll(multi, NULL, 0, 60000, NULL) != CURLM_OK) fail("curl_multi_poll failed");
+    }
+}
+
+#elif defined(__cplusplus)
+#include <antenv.hpp>
+
+static void run(void) {
+    antenv::client through(client);
+    antenv::queue queue;
+    std::string params = std::string("{\"environment_id\":\"") + environment + "\"}";
+    for (int slot = 0; slot < in_flight; slot++) {
+        begun[slot] = now(CLOCK_MONOTONIC);
+        queue.submit(through, "environments.retrieve", params, (uint64_t)slot);
+    }
+    for (;;) {
+        for (const antenv::completion &done : queue.next_many(std::chrono::minutes(1))) {
+            if (!done.result || done.result->front() != '{') fail("no environment");
+            finished((int)done.tag);
+            queue.submit(through, "environments.retrieve", params, done.tag);
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 python get.py PEER HOW URL ID LOAD SECONDS
 
-PEER: antenv, or official. HOW: "sync" has LOAD threads, "async" LOAD tasks in one thread; "first" imports the package and makes one
-call, and says what that took beyond a bare interpreter.
+PEER: antenv, or official. HOW: "sync" has LOAD threads, "async" LOAD tasks in a thread; "first" imports the package and
+makes one call, and says what that took beyond a bare interpreter.
 """
 
 from __future__ import annotations

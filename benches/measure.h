@@ -1,6 +1,8 @@
 /* What get.c and flight.c share: the request, how its answer is taken, and the figures. With -DUSE_CURL the request is libcurl's,
  * else antenv's; both send the same headers and end up with the whole body in memory of its own, NUL-terminated. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #ifdef USE_CURL
 #include <curl/curl.h>
 #else
@@ -118,10 +120,12 @@ static void set_up(void) {
     if (antenv_client_new(config, &client, &error) != ANTENV_OK) fail(error);
 }
 
+#ifndef __cplusplus
 /* Checks that the call brought an environment, and frees it. */
 static void check(antenv_status status, char *json) {
     if (status != ANTENV_OK || json[0] != '{') fail(json ? json : "no result");
     antenv_string_free(json);
 }
+#endif
 
 #endif

@@ -14,10 +14,11 @@
  * antenv::parse reads results; define ANTENV_NO_NLOHMANN to leave that out.
  *
  * Ownership   Objects own their handles: they can be moved, not copied, and free what they hold. One that was moved from holds nothing;
- *             using it gives ANTENV_INVALID_HANDLE. References to environments() and work() need the client to live.
- * Threads     Every const member function, and those of queue and ticket, may be called from any thread at once. A pager is used by
- *             one thread at a time. Assigning to an object, moving from it and destroying it need it to oneself, as always.
- * Memory      Where memory runs out, what is noexcept ends the program, and what throws throws std::bad_alloc.
+ *             using it gives ANTENV_INVALID_HANDLE. So does what environments() and work() gave, once the client is gone.
+ * Threads     Every const member function may be called from any thread at once. Assigning to an object, moving from it and
+ *             destroying it need it to oneself, as always.
+ * Memory      Where memory runs out, what is noexcept ends the program, and what throws throws std::bad_alloc: nothing leaks, but
+ *             what was being handed out is gone.
  */
 
 #ifndef ANTENV_HPP
@@ -171,6 +172,9 @@ public:
         std::optional<std::string> message = detail::string_of(member("message"));
         data_->message = message ? std::move(*message) : std::string(status_name(status));
     }
+    /** A copy. There is no move, which would leave an error without its text. */
+    error(const error &) noexcept = default;
+    error &operator=(const error &) noexcept = default;
 
     /** The kind of failure. */
     antenv_status status() const noexcept { return data_->status; }
@@ -224,20 +228,18 @@ public:
     /** The value, which must be there. */
     T &operator*() & noexcept { return *std::get_if<0>(&is_); }
     const T &operator*() const & noexcept { return *std::get_if<0>(&is_); }
-    T &&operator*() && noexcept { return std::move(*std::get_if<0>(&is_)); }
+    T operator*() && noexcept { return std::move(*std::get_if<0>(&is_)); }
     /** A member of the value, which must be there. */
     T *operator->() noexcept { return std::get_if<0>(&is_); }
     const T *operator->() const noexcept { return std::get_if<0>(&is_); }
     /** The error, which must be there. */
     const antenv::error &error() const noexcept { return *std::get_if<1>(&is_); }
     /** The value, or another in its place. */
-    T value_or(T other) && { return has_value() ? std::move(**this) : std::move(other); }
+    T value_or(T other) && { return has_value() ? *std::move(*this) : std::move(other); }
 #ifdef ANTENV_EXCEPTIONS
     /** The value; throws the error if there is none. */
-    T value() && {
-        if (!has_value()) throw error();
-        return std::move(**this);
-    }
+    const T &value() const & { return has_value() ? **this : throw error(); }
+    T value() && { return has_value() ? *std::move(*this) : throw error(); }
 #endif
 
 private:
@@ -258,7 +260,7 @@ public:
     const antenv::error &error() const noexcept { return *error_; }
 #ifdef ANTENV_EXCEPTIONS
     /** Throws the error if there is one. */
-    void value() && {
+    void value() const {
         if (error_) throw *error_;
     }
 #endif
@@ -332,7 +334,7 @@ template <class Function> result<std::string> json(const Function &function) {
     char *out = nullptr;
     antenv_status status = function(&out);
     std::string text = take(out);
-    if (status == ANTENV_OK) return text;
+    if (status == ANTENV_OK) return result<std::string>(std::move(text)); // said in full: C++17 would copy
     return error(status, std::move(text));
 }
 
@@ -506,7 +508,7 @@ private:
 
 /**
  * The items of a list, over all its pages, the next page already on its way: next() by next(), or in a range-for, which it can serve
- * once. In a range-for the nothrow face gives results; an error is the last of them.
+ * once. In a range-for the nothrow face gives results; an error is the last of them. Threads may share a pager: each item goes to one.
  */
 template <class Face> class basic_pager {
 public:
@@ -525,10 +527,10 @@ public:
         using pointer = const item *;
         using reference = const item &;
         iterator() noexcept = default;
-        explicit iterator(const basic_pager *pager) : pager_(pager) { ++*this; }
+        explicit iterator(const basic_pager *pager) noexcept(Face::is_noexcept) : pager_(pager) { ++*this; }
         reference operator*() const noexcept { return *item_; }
         pointer operator->() const noexcept { return &*item_; }
-        iterator &operator++() {
+        iterator &operator++() noexcept(Face::is_noexcept) {
             bool failed = failed_;
             result<std::optional<std::string>> taken = failed ? std::optional<std::string>() : pager_->take();
             item_.reset();
@@ -538,7 +540,7 @@ public:
             else pager_ = nullptr;
             return *this;
         }
-        void operator++(int) { ++*this; }
+        void operator++(int) noexcept(Face::is_noexcept) { ++*this; }
         bool operator==(const iterator &other) const noexcept { return pager_ == other.pager_; }
         bool operator!=(const iterator &other) const noexcept { return pager_ != other.pager_; }
 
@@ -607,7 +609,7 @@ public:
         return Face::give(detail::json(
             [&](char **out) { return antenv_request(handle_.get(), method.c_str(), path.c_str(), params.c_str(), out); }));
     }
-    /** The items of a list ("environments.list", "work.list"), over all pages. The first page is on its way at once; does not block. */
+    /** The items of a list ("environments.list", "work.list"), over all pages. Nothing is sent yet; does not block. */
     of<basic_pager<Face>> pager(const text &operation, const text &params = {}) const noexcept(Face::is_noexcept) {
         if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}})) {
             return Face::template give<basic_pager<Face>>(std::move(*cut));
@@ -677,15 +679,21 @@ public:
     /** As many completions as there are, `most` or 64 at most; waits until there is one. None: as next. Blocks, `timeout` at most. */
     of<std::vector<completion>> next_many(std::chrono::milliseconds timeout = forever, std::size_t most = 64) const
         noexcept(Face::is_noexcept) {
-        antenv_completion done[64];
-        std::size_t count = 0;
-        antenv_status status = antenv_queue_next_many(handle_.get(), timeout.count(), done, most < 64 ? most : 64, &count);
+        struct batch {
+            antenv_completion done[64];
+            std::size_t at = 0, count = 0;
+            ~batch() {
+                while (at < count) antenv_string_free(done[at++].json);
+            }
+        } batch;
+        antenv_status status = antenv_queue_next_many(
+            handle_.get(), timeout.count(), batch.done, most < 64 ? most : 64, &batch.count);
         if (status != ANTENV_OK && !is_patience(status)) {
             return Face::template give<std::vector<completion>>(error(status, {}));
         }
         std::vector<completion> outcomes;
-        outcomes.reserve(count);
-        for (std::size_t at = 0; at < count; at++) outcomes.push_back(taken(done[at]));
+        outcomes.reserve(batch.count);
+        while (batch.at < batch.count) outcomes.push_back(taken(batch.done[batch.at++]));
         return Face::template give<std::vector<completion>>(std::move(outcomes));
     }
     /** The descriptor to watch: readable exactly while a completion waits. Never read, write or close it. -1: there is none. */

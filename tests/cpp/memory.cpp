@@ -1,0 +1,64 @@
+// Lets every allocation of the header's fail, one after the other: std::bad_alloc comes out, and nothing leaks, which the tools under
+// which this runs look at. A copy made without need would show in the number of allocations: memory URL
+#include "check.hpp"
+#include <antenv.hpp>
+#include <new>
+
+static long left = -1; // how many allocations still succeed; negative: all
+static long made = 0;
+
+void *operator new(std::size_t size) {
+    if (left == 0) throw std::bad_alloc();
+    if (left > 0) left--;
+    made++;
+    if (void *memory = std::malloc(size)) return memory;
+    throw std::bad_alloc();
+}
+void operator delete(void *memory) noexcept { std::free(memory); }
+void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
+
+static void use_everything(const std::string &config) {
+    antenv::client client(config);
+    client.derive().stats();
+    std::string environments = client.environments().list(std::string_view("{\"limit\":1} and more", 11));
+    CHECK(environments.rfind("{\"data\":[{", 0) == 0);
+    int failed = 0;
+    try {
+        client.environments().retrieve("env_missing");
+    } catch (const antenv::error &error) {
+        failed += error.error_code() == "environment_not_found";
+    }
+    try {
+        client.request("GET", std::string("/v1\0", 4));
+    } catch (const antenv::error &error) {
+        failed += error.parameter() == "path";
+    }
+    CHECK(failed == 2);
+    for (const std::string &item : client.pager("environments.list", R"({"limit":1})")) CHECK(item.front() == '{');
+    antenv::queue queue;
+    antenv::ticket ticket;
+    for (std::uint64_t tag = 0; tag < 4; tag++) queue.submit(client, "environments.list", {}, tag, &ticket);
+    std::size_t came = queue.next().has_value();
+    while (came < 4) came += queue.next_many().size();
+}
+
+int main(int, char **argv) {
+    std::string config = std::string(R"({"api_key":"k","base_url":")") + argv[1] + "\"}";
+    for (int number = 0; number < 2; number++) antenv::client(config).environments().create(R"({"name":"n"})");
+    bool is_through = false;
+    for (long works = 0; !is_through; works++) {
+        left = works;
+        try {
+            use_everything(config);
+            is_through = left > 0;
+        } catch (const std::bad_alloc &) {
+            CHECK(left == 0);
+        }
+        left = -1;
+    }
+    antenv::client client(config);
+    made = 0;
+    client.environments().list();
+    CHECK(made == 1); // the result
+    std::puts("memory: as it should be");
+}

@@ -2,6 +2,11 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash -o pipefail
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/antenv
 CARGO ?= cargo
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
@@ -10,8 +15,11 @@ EMULATOR := $(TARGET)/quick/antenv-emulator
 VENV := $(TARGET)/venv
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 PYTHON := bindings/python
-PYTHON_SOURCES := tests benches examples $(PYTHON)
+PYTHON_SOURCES := tests benches examples scripts $(PYTHON)
 C_SOURCES := $(wildcard examples/c/*.c tests/c/*.c benches/*.c)
+CPP_SOURCES := $(wildcard examples/cpp/*.cpp tests/cpp/*.cpp)
+GO_MODULES := bindings/go examples/go/quickstart benches/go
+export PKG_CONFIG_PATH := $(TARGET)/prefix/lib/pkgconfig:$(PKG_CONFIG_PATH)
 PEERS := benches/peers/Cargo.toml
 C_WARNINGS := -Wall -Wextra -Werror -pedantic
 export CARGO_TARGET_DIR := $(TARGET)
@@ -48,16 +56,16 @@ $(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(wildcard $(PYTHON)/*.py $(PYTH
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(@D)/*.whl
 	@touch $@
 
-test: build sanitized wheel ## run every test, in every language
-	@scripts/need.sh cc c++ clang valgrind node npm openssl pkg-config
+test: sanitized wheel prefix ## run every test, in every language
+	@scripts/need.sh cc c++ clang valgrind node npm openssl pkg-config cmake go man nlohmann abidw
 	@echo "== Rust tests"
 	$(CARGO) test --profile quick -p antenv
 	$(CARGO) test --profile quick -p antenv-emulator
 	@echo "== C, conformance and interoperability tests"
 	$(VENV)/bin/python -m pytest tests
 
-bench: build wheel ## measure the library beside its peers, in one run
-	@scripts/need.sh cc curl-config
+bench: wheel prefix ## measure the library beside its peers, in one run
+	@scripts/need.sh cc c++ curl-config go pkg-config
 	$(VENV)/bin/python benches/bench.py
 
 header: ## generate include/antenv.h from src/ffi
@@ -68,9 +76,14 @@ fmt: venv ## format everything
 	$(CARGO) fmt --manifest-path $(PEERS)
 	$(VENV)/bin/python $(PYTHON)/generate.py
 	$(VENV)/bin/ruff format -q $(PYTHON_SOURCES)
+	gofmt -w $(GO_MODULES)
 
-lint: wheel ## check formats, types and warnings, and that the committed header is the generated one
-	@scripts/need.sh cc c++ clang
+abi: ## write down the binary interface anew, when it was changed on purpose (docs/abi-policy.md)
+	@scripts/need.sh c++ abidw
+	python3 scripts/abi.py record
+
+lint: wheel prefix ## check formats, types and warnings, and that the committed header is the generated one
+	@scripts/need.sh cc c++ clang go nlohmann
 	@echo "== Rust"
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --profile quick -p antenv --all-targets -- -D warnings
@@ -78,23 +91,32 @@ lint: wheel ## check formats, types and warnings, and that the committed header 
 	$(CARGO) fmt --manifest-path $(PEERS) --check
 	$(CARGO) clippy --manifest-path $(PEERS) --target-dir $(TARGET)/peers -- -D warnings
 	git diff --exit-code -- include/antenv.h
-	@echo "== C"
+	@echo "== C and C++"
 	@for compiler in gcc clang; do for source in $(C_SOURCES); do \
 	  $$compiler -std=c11 $(C_WARNINGS) -Iinclude -fsyntax-only $$source || exit 1; done; done
+	@for compiler in g++ clang++; do for source in $(CPP_SOURCES); do \
+	  $$compiler -std=c++17 $(C_WARNINGS) -Iinclude -fsyntax-only $$source || exit 1; done; done
+	@echo "== Go"
+	@unformatted=$$(gofmt -l $(GO_MODULES)); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
+	@for module in $(GO_MODULES); do (cd $$module && go vet ./...) || exit 1; done
 	@echo "== Python"
 	$(VENV)/bin/ruff check $(PYTHON_SOURCES)
 	$(VENV)/bin/ruff format --check $(PYTHON_SOURCES)
+	$(VENV)/bin/python $(PYTHON)/generate.py --check
 	$(VENV)/bin/mypy
 
-install: build ## install the library and its header under PREFIX (DESTDIR in front, for packagers)
-	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(RELEASE)/libantenv.so $(DESTDIR)$(PREFIX)/lib/libantenv.so.$(VERSION)
-	ln -sf libantenv.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libantenv.so.0
-	ln -sf libantenv.so.0 $(DESTDIR)$(PREFIX)/lib/libantenv.so
-	install -m 644 $(RELEASE)/libantenv.a $(DESTDIR)$(PREFIX)/lib/
-	install -m 644 include/antenv.h $(DESTDIR)$(PREFIX)/include/
-	sed 's/@VERSION@/$(VERSION)/' antenv.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/antenv.pc
-	install -s -m 755 $(EMULATOR) $(DESTDIR)$(PREFIX)/bin/
+INSTALL := VERSION=$(VERSION) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) \
+  BINDIR=$(BINDIR) MANDIR=$(MANDIR) DOCDIR=$(DOCDIR) DESTDIR=$(DESTDIR) scripts/install.sh
+
+install: build ## install everything under PREFIX (DESTDIR in front, for packagers; LIBDIR, INCLUDEDIR, BINDIR, MANDIR, DOCDIR)
+	@$(INSTALL) install
+
+uninstall: ## remove what install put there
+	@$(INSTALL) uninstall
+
+prefix: build ## install into target/prefix, where the Go tests and benches find it
+	@rm -rf $(TARGET)/prefix
+	@$(MAKE) --no-print-directory install PREFIX=$(TARGET)/prefix DESTDIR=
 
 venv: $(VENV)/.stamp
 $(VENV)/.stamp: tests/requirements.txt
@@ -104,4 +126,4 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build demo sanitized wheel test bench header fmt lint install venv
+.PHONY: help build demo sanitized wheel test bench header fmt abi lint install uninstall prefix venv

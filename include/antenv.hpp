@@ -1,5 +1,5 @@
 /*
- * antenv for C++17: RAII over antenv.h, header-only. docs/cpp.md explains; antenv.h tells of each operation's parameters and results.
+ * antenv for C++17: RAII over antenv.h, header-only. docs/cpp.md explains; antenv.h has each operation's parameters and results.
  *
  *     antenv::client client;                                     // the credential from the environment variables
  *     std::string made = client.environments().create(R"({"name":"tests"})");
@@ -10,11 +10,11 @@
  * antenv::client, pager, queue            throw antenv::error, and are there where exceptions are
  * antenv::nothrow::client, pager, queue   return antenv::result<...> and are noexcept: what there is under -fno-exceptions
  *
- * JSON goes in as text and comes out as std::string. With <nlohmann/json.hpp> at hand, parameters may be given as nlohmann::json, and
- * antenv::parse reads results; define ANTENV_NO_NLOHMANN to leave that out.
+ * JSON goes in as text and comes out as std::string. A value that has `dump()`, such as nlohmann::json, is taken for text as well;
+ * nlohmann::json::parse(client.environments().list()) is the way back.
  *
- * Ownership   Objects own their handles: they can be moved, not copied, and free what they hold. One that was moved from holds nothing;
- *             using it gives ANTENV_INVALID_HANDLE. So does what environments() and work() gave, once the client is gone.
+ * Ownership   Objects own their handles: they can be moved, not copied, and free what they hold. One that was moved from holds
+ *             nothing; using it gives ANTENV_INVALID_HANDLE. So does what environments() and work() gave, once the client is gone.
  * Threads     Every const member function may be called from any thread at once. Assigning to an object, moving from it and
  *             destroying it need it to oneself, as always.
  * Memory      Where memory runs out, what is noexcept ends the program, and what throws throws std::bad_alloc: nothing leaks, but
@@ -43,15 +43,15 @@
 
 #if defined(__cpp_exceptions) || defined(__EXCEPTIONS) || defined(_CPPUNWIND)
 #define ANTENV_EXCEPTIONS 1
+#define ANTENV_FLAVOUR with_exceptions
 #include <exception>
-#endif
-
-#if !defined(ANTENV_NO_NLOHMANN) && defined(ANTENV_EXCEPTIONS) && __has_include(<nlohmann/json.hpp>)
-#define ANTENV_NLOHMANN 1
-#include <nlohmann/json.hpp>
+#else
+#define ANTENV_FLAVOUR without_exceptions
 #endif
 
 namespace antenv {
+// An error looks different with and without exceptions. So do the names that the linker sees, and a program may mix such units.
+inline namespace ANTENV_FLAVOUR {
 
 /** A timeout that never comes. */
 inline constexpr std::chrono::milliseconds forever{-1};
@@ -94,7 +94,7 @@ inline std::size_t end_of_value(std::string_view json, std::size_t at) noexcept 
     return at < json.size() ? at : json.size();
 }
 
-/** The JSON of a member of an error object; empty when there is none. Its names hold no escapes, and no blanks surround anything. */
+/** The JSON of a member of an error object; empty when there is none. Names hold no escapes, and no blanks surround anything. */
 inline std::string_view member(std::string_view json, std::string_view name) noexcept {
     for (std::size_t at = 1; at < json.size() && json[at] == '"';) {
         std::size_t colon = json.find("\":", at);
@@ -283,16 +283,11 @@ struct throwing {
     template <class T> static T give(result<T> outcome) { return std::move(outcome).value(); }
     static constexpr bool is_noexcept = false;
 };
-
-#ifdef ANTENV_NLOHMANN
-/** Reads a result. Throws nlohmann::json::parse_error for what is not JSON, which results always are. */
-inline nlohmann::json parse(std::string_view json) { return nlohmann::json::parse(json); }
-#endif
 #endif
 
 /**
- * A text that is only passed on: anything that can be seen as a string, or nlohmann::json, or nothing (the C interface's NULL). It is
- * copied only where no NUL ends it. It must not outlive what it was made of.
+ * A text that is only passed on: anything that can be seen as a string, or a JSON library's value that has `dump()`, or nothing (the
+ * C interface's NULL). It is copied only where no NUL ends it. It must not outlive what it was made of.
  */
 class text {
 public:
@@ -301,9 +296,8 @@ public:
     text(const char *string) noexcept : c_str_(string) {}
     text(const std::string &string) noexcept : c_str_(string.c_str()), is_whole_(std::strlen(c_str_) == string.size()) {}
     text(std::string_view view) : owned_(view), c_str_(nullptr), is_whole_(view.find('\0') == view.npos), is_owned_(true) {}
-#ifdef ANTENV_NLOHMANN
-    text(const nlohmann::json &json) : owned_(json.dump()), is_owned_(true) {}
-#endif
+    template <class Json, class = std::enable_if_t<std::is_same_v<decltype(std::declval<const Json &>().dump()), std::string>>>
+    text(const Json &json) : owned_(json.dump()), is_whole_(owned_.find('\0') == owned_.npos), is_owned_(true) {}
     /** As C has it. */
     const char *c_str() const noexcept { return is_owned_ ? owned_.c_str() : c_str_; }
     /** Whether C would see all of it: not when there is a NUL inside. */
@@ -400,8 +394,8 @@ struct completion {
 template <class Face> class basic_client;
 
 /**
- * The work queue of self-hosted environments: what client.environments().work() gives. Each function blocks until the answer is there,
- * for the call's `timeout_ms` at most, and gives the answer's JSON.
+ * The work queue of self-hosted environments: what client.environments().work() gives. Each function blocks until the answer is
+ * there, for the call's `timeout_ms` at most, and gives the answer's JSON.
  */
 template <class Face> class basic_work {
 public:
@@ -507,8 +501,9 @@ private:
 };
 
 /**
- * The items of a list, over all its pages, the next page already on its way: next() by next(), or in a range-for, which it can serve
- * once. In a range-for the nothrow face gives results; an error is the last of them. Threads may share a pager: each item goes to one.
+ * The items of a list, over all its pages, the next page already on its way: next() by next(), or in a range-for, which it can
+ * serve once. In a range-for the nothrow face gives results; an error is the last of them. Threads may share a pager: each item
+ * goes to one.
  */
 template <class Face> class basic_pager {
 public:
@@ -578,7 +573,7 @@ public:
     explicit basic_client(const text &config = {}) : basic_client(make(config)) {}
     /** Takes over a client of the C interface. */
     explicit basic_client(antenv_client *handle) noexcept : handle_(handle) {}
-    /** A client from the JSON of its configuration, or from the environment variables alone. Reads files; does not block otherwise. */
+    /** A client from the JSON of its configuration, or from the environment variables alone. Reads `ca_file`; does not block. */
     static of<basic_client> make(const text &config = {}) noexcept(Face::is_noexcept) {
         if (auto cut = detail::cut_short({{"config_json", &config}})) return Face::template give<basic_client>(std::move(*cut));
         return Face::give(detail::made<basic_client, antenv_client>(
@@ -676,7 +671,7 @@ public:
         else if (!is_patience(status)) return Face::template give<std::optional<completion>>(error(status, {}));
         return Face::template give<std::optional<completion>>(std::move(outcome));
     }
-    /** As many completions as there are, `most` or 64 at most; waits until there is one. None: as next. Blocks, `timeout` at most. */
+    /** As many completions as there are, up to `most`, and 64; waits for the first. None: as next. Blocks, `timeout` at most. */
     of<std::vector<completion>> next_many(std::chrono::milliseconds timeout = forever, std::size_t most = 64) const
         noexcept(Face::is_noexcept) {
         struct batch {
@@ -748,6 +743,7 @@ using queue = basic_queue<returning>;
  */
 inline bool shutdown(std::chrono::milliseconds timeout = forever) noexcept { return antenv_shutdown(timeout.count()) == ANTENV_OK; }
 
+} // namespace ANTENV_FLAVOUR
 } // namespace antenv
 
 #endif

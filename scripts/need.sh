@@ -10,7 +10,10 @@ package_of() {
         python3 | venv) echo python3 python3-venv ;;
         node) echo nodejs ;;
         curl-config) echo libcurl4-openssl-dev ;;
-        cargo) echo "" ;; # Debian's is too old
+        abidw) echo abigail-tools ;;
+        man) echo man-db ;;
+        nlohmann) echo nlohmann-json3-dev ;;
+        cargo | go) echo "" ;; # Debian's are too old
         *) echo "$1" ;;
     esac
 }
@@ -18,6 +21,7 @@ package_of() {
 present() {
     case $1 in
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;; # a module, which Debian packages apart
+        nlohmann) c++ -E -include nlohmann/json.hpp -x c++ /dev/null >/dev/null 2>&1 ;; # a header
         *) command -v "$1" >/dev/null ;;
     esac
 }
@@ -32,7 +36,7 @@ done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ ${#by_hand[@]} -gt 0 ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    echo "missing: ${missing[*]} (Rust comes from https://rustup.rs, the rest from your system's packages: ${packages[*]:-none})" >&2
+    echo "missing: ${missing[*]} (Rust comes from https://rustup.rs, Go from https://go.dev, the rest from your system's packages: ${packages[*]:-none})" >&2
     exit 1
 fi
 echo "== installing ${packages[*]}"

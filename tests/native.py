@@ -11,9 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emulator import ROOT, TARGET
+from emulator import BINARY, ROOT, TARGET
 
 LIBRARY = TARGET / "release"
+# What Go programs need to find the library, which `make prefix` installs there, and the emulator.
+GO = {
+    "PKG_CONFIG_PATH": str(TARGET / "prefix" / "lib" / "pkgconfig"),
+    "LD_LIBRARY_PATH": str(TARGET / "prefix" / "lib"),
+    "ANTENV_EMULATOR": str(BINARY),
+}
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 
 
@@ -35,7 +41,7 @@ def compile_c(source: Path, *flags: str, compiler: str | None = None, standard: 
     if sanitizer:
         # The compiler's own runtime may know less than Rust's code asks of it; Rust's serves both.
         objects = []
-        # Rust's runtime knows nothing of this check; and g++ mistakes what sanitizers add for uses of what is not there.
+        # Rust's runtime knows nothing of this check; and g++ takes what sanitizers add for uses of what is not there.
         command += ["-fno-sanitize=vptr", "-Wno-maybe-uninitialized"] if is_cpp else []
         for part in (source, ROOT / "tests" / "c" / "sanitizers.c"):
             objects.append(f"{program}-{part.stem}.o")
@@ -151,6 +157,14 @@ class Driver:
         return list(iter(lambda: self.run("record").json, None))
 
 
+def build_go(package: Path, *flags: str) -> Path:
+    """Builds a Go program into a folder of the build's; returns its path."""
+    program = TARGET / "go" / "-".join([package.name, *flags]).replace("=", "-")
+    command = ["go", "build", *flags, "-o", str(program), "."]
+    subprocess.run(command, check=True, cwd=package, env=os.environ | GO)
+    return program
+
+
 def driver_in(language: str) -> list[str | Path]:
     """The command that runs the driver in a language."""
     python: list[str | Path] = [sys.executable, ROOT / "tests" / "python" / "driver.py"]
@@ -158,7 +172,11 @@ def driver_in(language: str) -> list[str | Path]:
         "C": lambda: [compile_c(ROOT / "tests" / "c" / "driver.c")],
         "C++": lambda: [compile_c(ROOT / "tests" / "cpp" / "driver.cpp")],
         "C++ without exceptions": lambda: [compile_c(ROOT / "tests" / "cpp" / "driver.cpp", "-fno-exceptions")],
-        "Go": lambda: ["/tmp/godriver"],
+        "Go": lambda: [
+            "env",
+            f"LD_LIBRARY_PATH={GO['LD_LIBRARY_PATH']}",
+            build_go(ROOT / "bindings" / "go" / "internal" / "driver"),
+        ],
         "Python": lambda: [*python, "sync"],
         "asyncio": lambda: [*python, "async"],
     }

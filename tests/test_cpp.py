@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from test_c import SANITIZERS, VALGRIND, run
 
 SOURCES = ROOT / "tests" / "cpp"
 EXAMPLES = ROOT / "examples" / "cpp"
-HEADER = ROOT / "include" / "antenv.hpp"
+INCLUDE = ROOT / "include"
+LINK = ("-Wl,-rpath," + str(LIBRARY), f"-L{LIBRARY}", "-lantenv", "-pthread")
 
 
 def compiled(source: Path, way: str, *flags: str) -> list[str]:
@@ -24,7 +26,7 @@ def compiled(source: Path, way: str, *flags: str) -> list[str]:
 
 @pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
 def test_the_face_that_throws(way: str, emulator: Emulator) -> None:
-    assert "throwing: as it should be\n" in run([*compiled(SOURCES / "throwing.cpp", way), emulator.url])
+    assert run([*compiled(SOURCES / "throwing.cpp", way), emulator.url]) == "throwing: as it should be\n"
 
 
 @pytest.mark.parametrize(
@@ -37,10 +39,14 @@ def test_the_face_that_returns(way: str, flags: tuple[str, ...], emulator: Emula
     assert run([*compiled(SOURCES / "returning.cpp", way, *flags), emulator.url]) == "returning: as it should be\n"
 
 
-def test_json_of_a_json_library_goes_in_and_out_where_there_is_one(emulator: Emulator) -> None:
-    assert run([*compiled(SOURCES / "throwing.cpp", "plain"), emulator.url]).startswith("with nlohmann/json\n")
-    without = compiled(SOURCES / "throwing.cpp", "plain", "-DANTENV_NO_NLOHMANN")
-    assert run([*without, emulator.url]) == "throwing: as it should be\n"
+@pytest.mark.parametrize("way", ["plain", "asan"])
+def test_when_memory_runs_out_nothing_leaks(way: str, emulator: Emulator) -> None:
+    assert run([*compiled(SOURCES / "memory.cpp", way), emulator.url]) == "memory: as it should be\n"
+
+
+@pytest.mark.parametrize("way", ["plain", "asan"])
+def test_values_of_a_json_library_are_taken(way: str, emulator: Emulator) -> None:
+    assert run([*compiled(SOURCES / "json.cpp", way), emulator.url]) == "json: as it should be\n"
 
 
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
@@ -49,17 +55,29 @@ def test_json_of_a_json_library_goes_in_and_out_where_there_is_one(emulator: Emu
 def test_every_compiler_takes_it(compiler: str, standard: str, flags: tuple[str, ...], tmp_path: Path) -> None:
     unit = tmp_path / "alone.cpp"
     unit.write_text("#include <antenv.hpp>\n")  # nothing before it that it may lean on
-    command = [compiler, f"-std={standard}", *WARNINGS, "-Wshadow", "-Wconversion", *flags, f"-I{HEADER.parent}"]
-    for source in (unit, SOURCES / "returning.cpp", *([] if flags else [SOURCES / "throwing.cpp"])):
+    command = [compiler, f"-std={standard}", *WARNINGS, "-Wshadow", "-Wconversion", *flags, f"-I{INCLUDE}"]
+    throwing = [] if flags else [SOURCES / "throwing.cpp", *EXAMPLES.glob("*.cpp")]
+    for source in (unit, SOURCES / "returning.cpp", SOURCES / "driver.cpp", *throwing):
         subprocess.run([*command, "-fsyntax-only", str(source)], check=True)
 
 
-def test_two_units_may_include_it(emulator: Emulator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [(), ("-fno-exceptions",)], ids=["alike", "one without exceptions"])
+def test_two_units_may_include_it(flags: tuple[str, ...], emulator: Emulator, tmp_path: Path) -> None:
+    command = ["g++", "-std=c++17", "-O1", "-flto", *WARNINGS, "-Wodr"]  # with -flto it compares definitions
+    units = [tmp_path / "throwing.o", tmp_path / "other_unit.o"]
+    for unit, more in zip(units, ((), flags), strict=True):
+        source = SOURCES / f"{unit.stem}.cpp"
+        subprocess.run([*command, *more, f"-I{INCLUDE}", "-c", str(source), "-o", str(unit)], check=True)
     program = tmp_path / "two"
-    sources = [str(SOURCES / "throwing.cpp"), str(SOURCES / "other_unit.cpp")]
-    command = ["g++", "-std=c++17", *WARNINGS, f"-I{HEADER.parent}", *sources, "-o", str(program)]
-    subprocess.run([*command, f"-L{LIBRARY}", "-lantenv", f"-Wl,-rpath,{LIBRARY}", "-pthread"], check=True)
-    assert "as it should be" in run([str(program), emulator.url])
+    subprocess.run([*command, "-flto=1", *map(str, units), "-o", str(program), *LINK], check=True)
+    assert run([str(program), emulator.url]) == "throwing: as it should be\n"
+
+
+def test_it_has_all_that_the_c_header_has() -> None:
+    declared = set(re.findall(r"^[\w ]+ \*?(antenv_\w+)\(", (INCLUDE / "antenv.h").read_text(), re.MULTILINE))
+    used = set(re.findall(r"\bantenv_\w+", (INCLUDE / "antenv.hpp").read_text()))
+    assert len(declared) > 30
+    assert declared - used == {"antenv_abi_version"}  # who compiled the header in is told by the shared library's name
 
 
 @pytest.mark.parametrize("way", ["plain", "valgrind", "asan"])
@@ -71,3 +89,18 @@ def test_the_examples_run(way: str, emulator: Emulator) -> None:
     assert lines[2] == 'not_found: There is no environment "env_missing".'
     looped = run([*compiled(EXAMPLES / "event_loop.cpp", way), "50"], **variables)
     assert looped == "polls: 50, of which failed: 0\n"
+
+
+def test_the_page_shows_what_compiles(tmp_path: Path) -> None:
+    quickstart, *parts = re.findall(
+        r"^```cpp\n(.*?)^```", (ROOT / "docs" / "cpp.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert quickstart == (EXAMPLES / "quickstart.cpp").read_text()
+    assert len(parts) == 5
+    page = tmp_path / "page.cpp"
+    prelude = "#include <antenv.hpp>\n#include <iostream>\n#include <nlohmann/json.hpp>\nvoid report(const antenv::error &);\n"
+    bodies = (
+        f"void part{number}(antenv::client &client) {{ (void)client;\n{part}}}\n" for number, part in enumerate(parts)
+    )
+    page.write_text(prelude + "".join(bodies))
+    subprocess.run(["g++", "-std=c++17", *WARNINGS, "-fsyntax-only", f"-I{INCLUDE}", str(page)], check=True)

@@ -1,5 +1,5 @@
-// Lets every allocation of the header's fail, one after the other: std::bad_alloc comes out, and nothing leaks, which the tools under
-// which this runs look at. A copy made without need would show in the number of allocations: memory URL
+// Lets every allocation of the header's fail, one after the other: std::bad_alloc comes out, and nothing leaks (which
+// AddressSanitizer looks at). A call makes one allocation, for its result: memory URL
 #include "check.hpp"
 #include <antenv.hpp>
 #include <new>
@@ -59,6 +59,6 @@ int main(int, char **argv) {
     antenv::client client(config);
     made = 0;
     client.environments().list();
-    CHECK(made == 1); // the result
+    CHECK(made == 1);
     std::puts("memory: as it should be");
 }

@@ -1,4 +1,4 @@
-// A second translation unit with the header in it: nothing may be defined twice.
+// Another translation unit with the header in it, to be linked with one of the others, also with other flags.
 #include <antenv.hpp>
 
-std::string_view version_elsewhere() { return antenv::version(); }
+antenv_status refused() { return antenv::nothrow::client::make("{\"nonsense\":1}").error().status(); }

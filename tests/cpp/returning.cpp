@@ -9,8 +9,9 @@
 
 namespace face = antenv::nothrow;
 static_assert(noexcept(face::client::make()) && noexcept(std::declval<face::client>().environments().create("{}")));
-static_assert(noexcept(std::declval<face::client>().environments().work().poll("e")) && noexcept(std::declval<face::client>().stats()));
-static_assert(noexcept(std::declval<face::queue>().next()) && noexcept(std::declval<face::pager>().next()));
+static_assert(noexcept(std::declval<face::client>().environments().work().poll("e")));
+static_assert(noexcept(std::declval<face::client>().stats()) && noexcept(std::declval<face::queue>().next()));
+static_assert(noexcept(std::declval<face::pager>().next()) && noexcept(++std::declval<face::pager::iterator &>()));
 
 int main(int, char **argv) {
     antenv::result<face::client> none = face::client::make(R"({"base_url":3})");

@@ -1,0 +1,71 @@
+"""The Go module: its own tests in every way that Go can run them, its formatting, and the quick start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from emulator import ROOT, Emulator
+from native import GO, build_go
+
+MODULE = ROOT / "bindings" / "go"
+QUICKSTART = ROOT / "examples" / "go" / "quickstart"
+BENCH = ROOT / "benches" / "go"
+
+
+def go(*arguments: str, **variables: str) -> str:
+    """Runs a go command in the module; it must succeed."""
+    environment = os.environ | GO | variables
+    done = subprocess.run(["go", *arguments], cwd=MODULE, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables"),
+    [
+        ([], {}),
+        (["-race"], {}),
+        ([], {"GOEXPERIMENT": "cgocheck2"}),
+        (["-tags", "antenv_static"], {"LD_LIBRARY_PATH": ""}),
+        ([], {"GOTOOLCHAIN": "go1.23.12"}),
+    ],
+    ids=["plain", "race", "cgocheck2", "static", "the oldest Go"],
+)
+def test_the_modules_tests_pass(flags: list[str], variables: dict[str, str]) -> None:
+    said = go("test", "-count=1", "-v", *flags, "./...", **variables)
+    assert "ok  \tantenv\t" in said and "--- SKIP" not in said
+    assert said.count("--- PASS: Example") == 3 and said.count("--- PASS: Test") >= 18
+
+
+def test_the_conformance_driver_is_the_modules_own() -> None:
+    assert build_go(MODULE / "internal" / "driver").exists()
+
+
+def test_it_is_formatted_and_vetted() -> None:
+    folders = [str(MODULE), str(QUICKSTART), str(BENCH)]
+    assert subprocess.run(["gofmt", "-l", *folders], check=True, capture_output=True, text=True).stdout == ""
+    go("vet", "./...")
+
+
+def test_everything_public_is_documented() -> None:
+    said = go("doc", "-all", ".")
+    lines = said.splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith(("func ", "type ")) and not line.startswith("type call"):
+            until = next(
+                at for at in range(number + 1, len(lines) + 1) if at == len(lines) or lines[at].startswith("    ")
+            )
+            assert until < len(lines), line
+
+
+def test_the_quick_start_runs(emulator: Emulator) -> None:
+    variables = {"ANTHROPIC_BASE_URL": emulator.url, "ANTHROPIC_API_KEY": "any"}
+    program = build_go(QUICKSTART)
+    done = subprocess.run([program], check=True, capture_output=True, text=True, env=os.environ | GO | variables)
+    created, listed, missing = done.stdout.splitlines()
+    assert created.startswith("created: env_") and created.endswith(" quick start self_hosted")
+    assert listed.split()[1:] == created.split()[1:-1]
+    assert missing == 'not found: environment_not_found There is no environment "env_missing".'

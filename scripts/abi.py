@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """abi.py record | check [HEADER]: writes down the binary interface, or compares it with what was written down.
 
-The interface is what the header says: a stub is compiled from it, with debug information, for libabigail to read. (The shipped
-library has none; that it exports exactly the header's functions is a test of its own.) The stub is C++, where the constants
-belong to the type of what functions return. docs/abi-policy.md tells what may change.
+The interface is what the header says: a stub is compiled from it, with debug information, for libabigail to read. (The
+shipped library has none; that it exports just the header's functions is a test of its own.) The stub is C++, where the
+constants belong to the type of what functions return. docs/abi-policy.md tells what may change.
 """
 
 from __future__ import annotations

@@ -98,7 +98,8 @@ def test_the_page_shows_what_compiles(tmp_path: Path) -> None:
     assert quickstart == (EXAMPLES / "quickstart.cpp").read_text()
     assert len(parts) == 5
     page = tmp_path / "page.cpp"
-    prelude = "#include <antenv.hpp>\n#include <iostream>\n#include <nlohmann/json.hpp>\nvoid report(const antenv::error &);\n"
+    prelude = "".join(f"#include <{name}>\n" for name in ("antenv.hpp", "iostream", "nlohmann/json.hpp"))
+    prelude += "void report(const antenv::error &);\n"
     bodies = (
         f"void part{number}(antenv::client &client) {{ (void)client;\n{part}}}\n" for number, part in enumerate(parts)
     )

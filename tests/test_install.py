@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,18 @@ def test_the_libraries_for_static_linking_are_those_that_the_compiler_names(pref
         "-lutil",
         "-lpthread",
     }
+
+
+def test_the_metadata_for_cargo_c_fits_what_is_built() -> None:
+    package = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    metadata = package["package"]["metadata"]["capi"]
+    assert package["features"]["capi"] == [] and metadata["header"]["generation"] is False
+    installed = {asset["from"] for asset in metadata["install"]["include"]["asset"]}
+    assert installed == {"include/antenv.h", "include/antenv.hpp"} and all((ROOT / path).exists() for path in installed)
+    # The number in the library's name is stated where each builder wants it.
+    assert metadata["library"]["version_suffix_components"] == 1 and VERSION.split(".")[0] == "0"
+    assert "soname,libantenv.so.0" in (ROOT / "build.rs").read_text()
+    assert re.findall(r"^abi=(\d+)", (ROOT / "scripts" / "install.sh").read_text(), re.MULTILINE) == ["0"]
 
 
 def test_cmake_projects_find_it_in_c_and_cpp_shared_and_static(

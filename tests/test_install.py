@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 
 from emulator import ROOT, Emulator
 

@@ -112,7 +112,7 @@ inline void append_utf8(std::string &text, unsigned point) {
         return;
     }
     int more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
-    text += static_cast<char>((0xFF << (6 - more) & 0xFF) | point >> 6 * more);
+    text += static_cast<char>((0xFF << (7 - more) & 0xFF) | point >> 6 * more);
     while (more-- > 0) text += static_cast<char>(0x80 | (point >> 6 * more & 0x3F));
 }
 

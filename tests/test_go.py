@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +61,24 @@ def test_everything_public_is_documented() -> None:
                 at for at in range(number + 1, len(lines) + 1) if at == len(lines) or lines[at].startswith("    ")
             )
             assert until < len(lines), line
+
+
+def test_a_library_of_another_abi_is_refused(tmp_path: Path) -> None:
+    header = re.sub(r"/\*.*?\*/", "", (ROOT / "include" / "antenv.h").read_text(), flags=re.DOTALL)
+    functions = re.findall(r"^(?:\w[\w ]*[ *]+)antenv_\w+\([^)]*\)(?=;)", header, re.MULTILINE)
+    bodies = [
+        f"{one} {{ {'' if one.startswith('void ') else 'return 2;'} }}" for one in functions if "char *ant" not in one
+    ]
+    names = ["const char *antenv_version(void)", "const char *antenv_status_name(int32_t status)"]
+    source = tmp_path / "other.c"
+    source.write_text("\n".join(["#include <antenv.h>", *bodies, *(f'{name} {{ return "2.0.0"; }}' for name in names)]))
+    library = tmp_path / "libantenv.so.0"
+    flags = ["-w", "-shared", "-fPIC", "-Wl,-soname,libantenv.so.0", f"-I{ROOT / 'include'}"]
+    subprocess.run(["cc", *flags, str(source), "-o", str(library)], check=True)
+    environment = os.environ | GO | {"LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run([build_go(QUICKSTART)], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert "the library 2.0.0 has ABI version 2; this package is made for 1" in done.stderr
 
 
 def test_the_quick_start_runs(emulator: Emulator) -> None:

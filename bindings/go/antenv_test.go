@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -433,6 +434,25 @@ func TestNothingIsLeftWhenTheLastClientIsClosed(t *testing.T) {
 	until(t, func() bool {
 		return runtime.NumGoroutine() <= goroutines && len(must(os.ReadDir("/proc/self/fd"))(t)) <= files+2
 	})
+}
+
+func TestACallGoesOnWhenItsClientIsClosed(t *testing.T) {
+	emulator := antenvtest.Start(t, "--auth", "any")
+	goroutines := runtime.NumGoroutine()
+	client := must(antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL(emulator.URL)))(t)
+	emulator.Faults(antenvtest.Fault{"latency_ms": 100, "count": 1})
+	ended := make(chan error)
+	go func() {
+		_, err := client.Environments.ListPage(ctx, antenv.EnvironmentListParams{})
+		ended <- err
+	}()
+	until(t, func() bool { return len(emulator.Requests()) == 1 })
+	client.Close()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	// The control calls above keep connections of net/http's.
+	until(t, func() bool { http.DefaultClient.CloseIdleConnections(); return runtime.NumGoroutine() <= goroutines })
 }
 
 func TestAForgottenClientIsClosed(t *testing.T) {

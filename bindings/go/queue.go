@@ -155,7 +155,7 @@ func settle(tag uint64) *call {
 	gone := unusedQueue()
 	calls.Unlock()
 	if gone != nil {
-		gone.close()
+		go gone.close() // which waits for the draining goroutine: that may be this one
 	}
 	return c
 }

@@ -163,6 +163,19 @@ def test_the_wheel_holds_the_library_and_the_types_and_suits_every_python() -> N
     assert "Requires-Dist" not in metadata and "Requires-Python: >=3.9" in metadata
 
 
+def test_pip_builds_and_installs_it_into_an_empty_environment(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path)], check=True)
+    python = str(tmp_path / "bin" / "python")
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(PACKAGE)]
+    subprocess.run(install, check=True, capture_output=True, env=os.environ | {"CARGO_TARGET_DIR": str(TARGET)})
+    said = subprocess.run([python, "-m", "antenv"], check=True, capture_output=True, text=True).stdout
+    assert f"antenv   {VERSION}" in said and f"library  {tmp_path}" in said
+    names = subprocess.run(
+        [python, "-m", "pip", "list", "--format", "freeze"], check=True, capture_output=True, text=True
+    )
+    assert {line.split("==")[0] for line in names.stdout.splitlines()} <= {"antenv", "pip", "setuptools", "wheel"}
+
+
 def test_the_tests_run_against_the_installed_wheel() -> None:
     assert "site-packages" in str(Path(antenv.__file__))
     assert Path(_native.PATH).parent == Path(antenv.__file__).parent

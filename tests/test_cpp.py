@@ -44,9 +44,8 @@ def test_when_memory_runs_out_nothing_leaks(way: str, emulator: Emulator) -> Non
     assert run([*compiled(SOURCES / "memory.cpp", way), emulator.url]) == "memory: as it should be\n"
 
 
-@pytest.mark.parametrize("way", ["plain", "asan"])
-def test_values_of_a_json_library_are_taken(way: str, emulator: Emulator) -> None:
-    assert run([*compiled(SOURCES / "json.cpp", way), emulator.url]) == "json: as it should be\n"
+def test_values_of_a_json_library_are_taken(emulator: Emulator) -> None:
+    assert run([*compiled(SOURCES / "json.cpp", "plain"), emulator.url]) == "json: as it should be\n"
 
 
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])

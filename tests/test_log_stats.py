@@ -12,7 +12,7 @@ OK, INVALID_ARGUMENT, CANCELLED, NOT_FOUND = 0, 1, 6, 104
 
 
 def start(driver: Driver, emulator: Emulator) -> None:
-    """Has the library's thread say that it has started, before anybody listens; then makes a client with new connections."""
+    """Has the library's thread say that it has started before anybody listens; makes a client with new connections."""
     driver.client(api_key="k", base_url=emulator.url)
     driver.call("environments.list")
     driver.client(api_key="k", base_url=emulator.url)

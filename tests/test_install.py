@@ -82,12 +82,12 @@ def test_the_man_pages_can_be_read(prefix: Path) -> None:
 @pytest.mark.parametrize("package", ["antenv", "antenv-static"])
 @pytest.mark.parametrize(("compiler", "source"), [("cc", "c/quickstart.c"), ("c++", "cpp/quickstart.cpp")])
 def test_a_program_builds_with_pkg_config(
-    package: str, compiler: str, source: str, prefix: Path, shared_emulator: Emulator, tmp_path: Path
+    package: str, compiler: str, source: str, prefix: Path, emulator: Emulator, tmp_path: Path
 ) -> None:
     program = tmp_path / "program"
     flags = pkg_config(prefix, "--cflags", "--libs", package)
     subprocess.run([compiler, str(EXAMPLES / source), *flags, "-o", str(program)], check=True)
-    said = run([program], shared_emulator, prefix / "lib" if package == "antenv" else None)
+    said = run([program], emulator, prefix / "lib" if package == "antenv" else None)
     assert '"name":"quick start"' in said and "not_found" in said
 
 
@@ -130,7 +130,7 @@ def test_the_metadata_for_cargo_c_fits_what_is_built() -> None:
 
 
 def test_cmake_projects_find_it_in_c_and_cpp_shared_and_static(
-    prefix: Path, shared_emulator: Emulator, tmp_path: Path
+    prefix: Path, emulator: Emulator, tmp_path: Path
 ) -> None:
     source, build = ROOT / "tests" / "install", tmp_path / "build"
     configure = [
@@ -150,7 +150,7 @@ def test_cmake_projects_find_it_in_c_and_cpp_shared_and_static(
         "cpp_antenv",
         "cpp_static",
     ):  # CMake puts the way to a shared library into a program
-        said = run([build / name], shared_emulator, None)
+        said = run([build / name], emulator, None)
         assert '"name":"quick start"' in said and "not_found" in said
         needs = subprocess.run(["readelf", "-d", str(build / name)], check=True, capture_output=True, text=True).stdout
         assert ("libantenv.so.0" in needs) == name.endswith("antenv")
@@ -167,27 +167,25 @@ def test_cmake_refuses_another_version(wanted: str, prefix: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("tags", [[], ["-tags", "antenv_static"]], ids=["shared", "static"])
-def test_a_go_program_builds_with_pkg_config(
-    tags: list[str], prefix: Path, shared_emulator: Emulator, tmp_path: Path
-) -> None:
+def test_a_go_program_builds_with_pkg_config(tags: list[str], prefix: Path, emulator: Emulator, tmp_path: Path) -> None:
     plain = tmp_path / "prefix"  # Go does not take paths with blanks from pkg-config
     plain.symlink_to(prefix)
     environment = os.environ | {"PKG_CONFIG_PATH": str(plain / "lib" / "pkgconfig"), "GOCACHE": str(tmp_path / "cache")}
     program = tmp_path / "program"
     source = EXAMPLES / "go" / "quickstart"
     subprocess.run(["go", "build", *tags, "-o", str(program), "."], check=True, cwd=source, env=environment)
-    said = run([program], shared_emulator, None if tags else prefix / "lib")
+    said = run([program], emulator, None if tags else prefix / "lib")
     assert "created: env_" in said and "not found: environment_not_found" in said
 
 
-def test_a_packagers_folders_are_respected(shared_emulator: Emulator, tmp_path: Path) -> None:
+def test_a_packagers_folders_are_respected(emulator: Emulator, tmp_path: Path) -> None:
     folders = ["PREFIX=/usr", "LIBDIR=/usr/lib/x86_64-linux-gnu", "INCLUDEDIR=/usr/include/antenv-0"]
     make("install", *folders, f"DESTDIR={tmp_path}")
     usr = tmp_path / "usr"
     flags = pkg_config(usr, "--cflags", "--libs", "antenv", folder="lib/x86_64-linux-gnu")
     program = tmp_path / "program"
     subprocess.run(["cc", str(EXAMPLES / "c" / "quickstart.c"), *flags, "-o", str(program)], check=True)
-    assert "not_found" in run([program], shared_emulator, usr / "lib" / "x86_64-linux-gnu")
+    assert "not_found" in run([program], emulator, usr / "lib" / "x86_64-linux-gnu")
     program.unlink()
     make("uninstall", *folders, f"DESTDIR={tmp_path}")
     assert files_below(tmp_path) == set()

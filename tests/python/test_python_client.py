@@ -86,6 +86,11 @@ def test_results_are_objects_that_keep_what_they_do_not_know(client: antenv.Clie
     assert repr(environment).startswith("Environment(id='env_1', config=Model(type='lunar', crater=3), novel=")
 
 
+def test_blanks_around_an_answer_do_not_matter(client: antenv.Client, emulator: Emulator) -> None:
+    emulator.faults({"status": 200, "body": ' \r\n\t{"id": "env_1"}\n ', "count": 1})
+    assert client.environments.retrieve("env_1").id == "env_1"
+
+
 def test_a_secret_is_not_shown() -> None:
     work = types.Work(id="work_1", secret="s3cr3t-value", state="queued")
     assert work.secret == "s3cr3t-value" and "s3cr3t" not in repr(work) and "secret=***" in repr(work)

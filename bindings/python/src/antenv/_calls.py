@@ -19,7 +19,7 @@ from ._errors import InvalidArgumentError, error_of
 #: How long the main thread waits at a time: the signal may have been taken by another thread, which does not end the wait.
 _TURN_MS = 40
 
-_decode = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -35,8 +35,8 @@ def encoded(params: Mapping[str, Any]) -> bytes:
 
 
 def decoded(text: bytes) -> Any:
-    """What the library's JSON says. The library has checked it, so it is decoded without guessing at encodings."""
-    return _decode(text.decode())
+    """What the library's JSON says. The library has checked it: there is no need to guess the encoding, or to look behind the end."""
+    return _decode(text.decode().lstrip())[0]
 
 
 def milliseconds(seconds: float | None) -> float | None:
@@ -54,13 +54,14 @@ def c_string(name: str, text: str) -> bytes:
 class _Waiter:
     """A completion queue and the places that calls write to: used by one call at a time."""
 
-    __slots__ = ("_done", "_error", "_queue")
+    __slots__ = ("_done", "_error", "_queue", "_text")
 
     def __init__(self) -> None:
         status, self._queue, error = _native.made(_native.queue_new)
         if status:
             raise error_of(status, error)
         self._done, self._error = _native.Completion(), c_void_p()
+        self._text = _native.CompletionText.from_buffer(self._done)
 
     def call(self, submit: Any, client: int, *what: bytes) -> tuple[int, bytes]:
         status: int = submit(client, self._queue, *what, 0, None, byref(self._error))
@@ -72,9 +73,10 @@ class _Waiter:
         while status := _native.queue_next(self._queue, turn, byref(done)):
             if status not in (_native.TIMEOUT, _native.INTERRUPTED):
                 return status, b""
-        text, status = done.json, done.status
+        text, address = self._text.json, done.json
         done.json = None
-        return status, _native.take(text)
+        _native.string_free(address)
+        return done.status, text or b""
 
     def close(self) -> None:
         """Cancels the call, if one is under way."""

@@ -35,6 +35,12 @@ class Completion(Structure):
     _fields_ = (("tag", c_uint64), ("status", c_int32), ("json", c_void_p))
 
 
+class CompletionText(Structure):
+    """The same, seen through another window: its text is copied as it is read."""
+
+    _fields_ = (("tag", c_uint64), ("status", c_int32), ("json", c_char_p))
+
+
 _OUT = POINTER(c_void_p)
 _MANY = [c_void_p, c_int64, POINTER(Completion), c_size_t, POINTER(c_size_t)]
 

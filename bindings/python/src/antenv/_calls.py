@@ -35,7 +35,7 @@ def encoded(params: Mapping[str, Any]) -> bytes:
 
 
 def decoded(text: bytes) -> Any:
-    """What the library's JSON says. The library has checked it: there is no need to guess the encoding, or to look behind the end."""
+    """What the library's JSON says. It is checked already: there is no need to guess the encoding, or to look behind the end."""
     return _decode(text.decode().lstrip())[0]
 
 

@@ -185,6 +185,11 @@ typedef int32_t antenv_status;
 typedef struct antenv_client antenv_client;
 
 /**
+ * A lease on a work item that a worker claimed.
+ */
+typedef struct antenv_lease antenv_lease;
+
+/**
  * A pager: the items of a list, one at a time, over all its pages.
  */
 typedef struct antenv_pager antenv_pager;
@@ -198,6 +203,11 @@ typedef struct antenv_queue antenv_queue;
  * A call that was submitted, for cancelling it.
  */
 typedef struct antenv_ticket antenv_ticket;
+
+/**
+ * A worker: claims items from the work queue of a self-hosted environment, and keeps their leases.
+ */
+typedef struct antenv_worker antenv_worker;
 
 /**
  * The outcome of a call that was submitted.
@@ -885,6 +895,265 @@ antenv_status antenv_ticket_cancel(antenv_ticket *ticket);
  * Errors: ANTENV_INVALID_HANDLE. Does not block.
  */
 antenv_status antenv_ticket_free(antenv_ticket *ticket);
+
+/**
+ * ---- Worker: claim work -----------------------------------------------------------------------------------------------------
+ *
+ * A worker polls the queue, acknowledges an item, keeps its lease by heartbeats while the host serves it, and stops it when the
+ * host is done. All of that happens on the library's own thread, whatever the host's threads do. No more is claimed than the host
+ * asks for, and than `concurrency` allows. docs/worker.md tells what happens when something fails.
+ *
+ * Makes a worker. It claims nothing before antenv_worker_next or antenv_worker_attach is called.
+ *
+ * `client`: where its connections and defaults come from; it may be freed before the worker. Its credential is not used, unless it
+ * is an environment key.
+ *
+ * `config_json`: NULL or a JSON object; every key but the first two is optional, and `null` means absent:
+ *
+ * | key                   | meaning, and what holds without it                                                               |
+ * |-----------------------|--------------------------------------------------------------------------------------------------|
+ * | environment_id        | the environment, "env_..."; the environment variable ANTHROPIC_ENVIRONMENT_ID                     |
+ * | environment_key       | its key; the client's environment key, then ANTHROPIC_ENVIRONMENT_KEY                             |
+ * | worker_id             | who polls, one name per worker, for the queue's statistics; the host's name and twelve hex digits |
+ * | concurrency           | how many items are held at once: 1 to 100000, 1                                                  |
+ * | block_ms              | how long a poll waits at the server: 0 (not at all) to 999, 999; with `drain` 0                   |
+ * | reclaim_older_than_ms | polls also take items unacknowledged for longer than this: 0 to 86400000; the server's: 5000      |
+ * | drain                 | true: end when the queue is empty; false                                                         |
+ * | desired_ttl_seconds   | how long a heartbeat is to extend a lease: 1 to 86400; as the server likes                        |
+ * | idle_after_ms         | after how long without an item the worker pauses between polls: 0 to 86400000, 60000              |
+ * | idle_min_ms           | those pauses at least: 0 to 86400000, 1000                                                       |
+ * | idle_max_ms           | and at most: 0 to 86400000, 3000                                                                 |
+ * | grace_ms              | how long items go on when the worker was stopped: 0 to 86400000, 30000                            |
+ *
+ * `out`: receives the worker; free it with antenv_worker_free. NULL on failure.
+ *
+ * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ *
+ * Errors: ANTENV_CONFIG (`parameter` names the key), ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED (the library is
+ * being shut down), ANTENV_INTERNAL. Does not block.
+ *
+ *     antenv_worker_new(client, "{\"environment_id\":\"env_...\",\"concurrency\":4}", &worker, &error);
+ *     while (antenv_worker_next(worker, -1, &lease, &item) == ANTENV_OK) serve(lease, item);
+ */
+antenv_status antenv_worker_new(antenv_client *client,
+                                const char *config_json,
+                                antenv_worker **out,
+                                char **out_error);
+
+/**
+ * Waits for the next item. It is acknowledged, and its heartbeat is running.
+ *
+ * `worker`: the worker. Any number of threads may wait at once; each item goes to one.
+ *
+ * `timeout_ms`: how long to wait: 0 does not wait, -1 waits for ever. A thread that waits (or that asked without waiting in the last
+ * second) is what has the worker claim an item.
+ *
+ * `out_lease`: receives the lease; end it with antenv_lease_finish or antenv_lease_abandon, which free it. NULL unless ANTENV_OK.
+ *
+ * `out_json`: receives the work item as the server sent it, its `secret` too, or the error object; free it with antenv_string_free.
+ * NULL on ANTENV_TIMEOUT, ANTENV_INTERRUPTED and ANTENV_DONE.
+ *
+ * Returns ANTENV_OK; ANTENV_TIMEOUT when none came in time; ANTENV_INTERRUPTED when a signal handler ran in this thread (call again
+ * to go on waiting); ANTENV_DONE when there is nothing more to come, because the worker was stopped or the queue is drained; or the
+ * error for which the worker gave up (a poll that was refused for good: ANTENV_AUTHENTICATION, ANTENV_PERMISSION_DENIED,
+ * ANTENV_NOT_FOUND, ...), from then on for every call. ANTENV_CLOSED in a forked child: the worker is its parent's.
+ * ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks, `timeout_ms` at most.
+ */
+antenv_status antenv_worker_next(antenv_worker *worker,
+                                 int64_t timeout_ms,
+                                 antenv_lease **out_lease,
+                                 char **out_json);
+
+/**
+ * Has items told through a queue, so that an event loop needs no thread: each item that is ready makes one completion with `tag`,
+ * and antenv_worker_next with a timeout of 0 then takes it. From now on as many items are claimed as `concurrency` allows.
+ *
+ * `worker`: the worker. `queue`: where the completions go; another one takes its place when this is called again, and when it is
+ * freed the worker claims again what antenv_worker_next asks for.
+ *
+ * `tag`: any number; it comes back with each completion. With ANTENV_OK `json` is {"work_id":"work_..."}. A last completion tells
+ * that there is nothing more to come: with ANTENV_DONE, or with the error for which the worker gave up.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED (the queue was freed, or the worker is the parent's). Does not block.
+ */
+antenv_status antenv_worker_attach(antenv_worker *worker, antenv_queue *queue, uint64_t tag);
+
+/**
+ * Stops a worker: it claims no more. What was claimed is still handed out by antenv_worker_next, and then ANTENV_DONE. Leases go on
+ * until they are finished; when `grace_ms` is over, those who still hold one are told ("stop_requested", reason "shutdown"), and its
+ * item is stopped. An item that nobody came for goes back to the queue when its lease runs out.
+ *
+ * `worker`: the worker. Stopping twice changes nothing.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED in a forked child. Does not block.
+ */
+antenv_status antenv_worker_stop(antenv_worker *worker);
+
+/**
+ * What a worker did so far.
+ *
+ * `worker`: the worker.
+ *
+ * `out_json`: receives the counts, or the error object; free it with antenv_string_free:
+ *
+ * | member                    | holds                                                                                     |
+ * |---------------------------|-------------------------------------------------------------------------------------------|
+ * | environment_id, worker_id | as configured                                                                             |
+ * | state                     | "running", "stopping", "stopped", "drained", "failed"                                      |
+ * | concurrency, leases_held  | how many items it may hold, and does                                                      |
+ * | claimed                   | items that were acknowledged and had a good heartbeat                                     |
+ * | finished                  | items that it stopped                                                                     |
+ * | lost                      | leases lost                                                                               |
+ * | stop_requested            | leases whose item was to be stopped before its holder was done                             |
+ * | abandoned, undelivered    | leases given up; those among them that nobody came for                                    |
+ * | health_checks             | items without a session, which the worker acknowledges and stops itself                   |
+ * | failures                  | requests that failed, by step ("poll", "ack", "heartbeat", "stop") and name of the status |
+ * | claim_us                  | histogram: from the poll's answer to the first good heartbeat                              |
+ * | heartbeat_us              | histogram: how long heartbeats took                                                       |
+ * | heartbeat_late_us         | histogram: how late heartbeats were sent                                                  |
+ *
+ * Histograms are as in antenv_client_stats.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
+ */
+antenv_status antenv_worker_stats(antenv_worker *worker, char **out_json);
+
+/**
+ * The same counts as text for Prometheus: antenv_worker_leases_held, antenv_worker_claimed_total and so on, times as histograms in
+ * seconds.
+ *
+ * `worker`: the worker.
+ *
+ * `out_text`: receives the text (on failure the error object), to be freed with antenv_string_free.
+ *
+ * Errors and blocking: as for antenv_worker_stats.
+ */
+antenv_status antenv_worker_metrics(antenv_worker *worker,
+                                    char **out_text);
+
+/**
+ * Frees a worker, and stops it as antenv_worker_stop does. Leases that were handed out go on until they are finished or `grace_ms` is
+ * over; items that were not go back to the queue when their leases run out.
+ *
+ * `worker`: the worker. Freeing one twice, or NULL, is harmless.
+ *
+ * Errors: ANTENV_INVALID_HANDLE. Does not block. A thread that waits in antenv_worker_next gets ANTENV_DONE.
+ */
+antenv_status antenv_worker_free(antenv_worker *worker);
+
+/**
+ * ---- Lease: hold an item ---------------------------------------------------------------------------------------------------
+ *
+ * How it stands with a lease.
+ *
+ * `lease`: the lease.
+ *
+ * `out_json`: receives the state, or the error object; free it with antenv_string_free:
+ *
+ * {"state":"held"|"stop_requested"|"lost", "reason", "work_id", "ttl_seconds", "last_heartbeat": as the server wrote it, "beats":
+ * how many heartbeats were good}
+ *
+ * `reason` is null while the lease is held. "stop_requested": "asked" (the item is stopping or stopped at the server),
+ * "not_extended", "rejected" (a heartbeat was refused for good), "shutdown" (the worker's grace period is over): end the work and
+ * finish. "lost": "taken" (somebody else has it), "expired" (no heartbeat was good for as long as the lease lasts), "shutdown" (the
+ * library was shut down): stop working at once, somebody else may be at it.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
+ */
+antenv_status antenv_lease_state(antenv_lease *lease,
+                                 char **out_json);
+
+/**
+ * Waits until a lease is no longer simply held: it is lost, its item is to be stopped, or it was finished by another thread.
+ *
+ * `lease`: the lease.
+ *
+ * `timeout_ms`: how long to wait: 0 does not wait, -1 waits for ever.
+ *
+ * `out_json`: receives the state as antenv_lease_state has it, or the error object; free it with antenv_string_free.
+ *
+ * Returns ANTENV_OK; ANTENV_TIMEOUT while it is still held; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT; ANTENV_CLOSED in a forked
+ * child. Blocks, `timeout_ms` at most. An event loop attaches the lease to a queue instead.
+ */
+antenv_status antenv_lease_wait(antenv_lease *lease,
+                                int64_t timeout_ms,
+                                char **out_json);
+
+/**
+ * Has a completion tell that a lease is no longer simply held. Exactly one comes to the queue, at once if it is so already.
+ *
+ * `lease`: the lease. `queue`: where the completion goes.
+ *
+ * `tag`: any number; it comes back with the completion: with ANTENV_OK and the state as antenv_lease_state has it, or with
+ * ANTENV_DONE when the lease ended because it was finished or abandoned.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED. Does not block.
+ */
+antenv_status antenv_lease_attach(antenv_lease *lease, antenv_queue *queue, uint64_t tag);
+
+/**
+ * Makes a client with the item's own token (or, if its secret holds none, with the environment's key), on the worker's connections:
+ * for the calls that serving the item takes.
+ *
+ * `lease`: the lease.
+ *
+ * `out`: receives the client; free it with antenv_client_free. It may outlive the lease. NULL on failure.
+ *
+ * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
+ */
+antenv_status antenv_lease_client(antenv_lease *lease,
+                                  antenv_client **out,
+                                  char **out_error);
+
+/**
+ * Ends a lease: stops the item (POST /v1/environments/{environment_id}/work/{work_id}/stop, Stop Work), keeping the lease until that
+ * is done, and frees the handle. When the lease is lost, nothing is sent.
+ *
+ * `lease`: the lease. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE is returned.
+ *
+ * `params_json`: NULL or an object with `force` (boolean; without it true: the item is stopped at once), `timeout_ms` (how long that
+ * is tried, 60000) and the other options of a call. Failures that may pass are tried again.
+ *
+ * `out_json`: the work item, or JSON `null` when the server sends none or the item had stopped already; or the error object. Free it
+ * with antenv_string_free.
+ *
+ * Errors: ANTENV_LEASE_LOST; any of a call, when the item could not be stopped (its lease then runs out, and the queue hands it out
+ * again); ANTENV_CANCELLED when the library was shut down meanwhile. Blocks, `timeout_ms` at most.
+ */
+antenv_status antenv_lease_finish(antenv_lease *lease,
+                                  const char *params_json,
+                                  char **out_json);
+
+/**
+ * Ends a lease as antenv_lease_finish does, without waiting: a completion with `tag` tells what came of it.
+ *
+ * `lease`: the lease. It is freed when ANTENV_OK is returned.
+ *
+ * `params_json`: as for antenv_lease_finish.
+ *
+ * `queue`, `tag`: where the completion goes, and what comes back with it; its status and `json` are what antenv_lease_finish returns.
+ *
+ * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED. Does not block.
+ */
+antenv_status antenv_lease_submit_finish(antenv_lease *lease,
+                                         const char *params_json,
+                                         antenv_queue *queue,
+                                         uint64_t tag,
+                                         char **out_error);
+
+/**
+ * Ends a lease without stopping the item, and frees the handle: the heartbeats end, the lease runs out, and the queue hands the item
+ * out again.
+ *
+ * `lease`: the lease. Abandoning one twice, or NULL, is harmless.
+ *
+ * Errors: ANTENV_INVALID_HANDLE. Does not block.
+ */
+antenv_status antenv_lease_abandon(antenv_lease *lease);
 
 /**
  * ---- Log ------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@
 //! ```
 
 use crate::config::{self, Connection, Defaults};
-use crate::credential::Redactor;
+use crate::credential::{Redactor, Secret};
 use crate::error::{Error, Result, Status};
 use crate::fork::{Lock, Owned};
 use crate::log::{self, Level};
@@ -23,7 +23,7 @@ use http::Uri;
 use serde_json::json;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -59,8 +59,36 @@ struct Live {
 /// A call whose exchange is over, to be judged by [`Client::judge`].
 pub struct Exchanged {
     request: Request,
+    settled: Settled,
+}
+
+/// What came of a call's attempts.
+struct Settled {
     attempts: u32,
+    /// Whether the server may have seen one of them.
+    may_have_arrived: bool,
     outcome: Result<Response>,
+}
+
+/// A client's way to the server for tasks that live on the runtime. It stays open while the runtime is closing.
+#[derive(Clone)]
+pub struct Line(Arc<Live>);
+
+impl Line {
+    /// The runtime that it leads through.
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.0.runtime
+    }
+}
+
+/// The answer to a call that a task made.
+pub struct Answer {
+    /// The result.
+    pub result: Result<String>,
+    /// Whether the server may have seen the request.
+    pub may_have_arrived: bool,
+    /// How long the server wants to be left alone.
+    pub retry_after: Option<Duration>,
 }
 
 impl Client {
@@ -100,6 +128,16 @@ impl Client {
         request::operation(operation, &[], params_json, &self.defaults)
     }
 
+    /// The same, its path parameters in `ids`.
+    pub fn prepare_with(
+        &self,
+        operation: &'static Operation,
+        ids: &[(&str, &str)],
+        params_json: Option<&str>,
+    ) -> Result<Request> {
+        request::operation(operation, ids, params_json, &self.defaults)
+    }
+
     /// Builds a request to any other endpoint without making it.
     pub fn prepare_request(&self, method: &str, path: &str, params_json: Option<&str>) -> Result<Request> {
         request::free_form(method, path, params_json, &self.defaults)
@@ -135,24 +173,51 @@ impl Client {
         let call = live.stats.begin(request.operation);
         let (live, defaults) = (live.clone(), self.defaults.clone());
         Ok(async move {
-            let (attempts, outcome) = settle(&live.http, &request, &uri, &call, &defaults).await;
-            let status = match &outcome {
+            let settled = settle(&live.http, &request, &uri, &call, &defaults).await;
+            let status = match &settled.outcome {
                 Ok(response) if response.is_success() => Status::Ok,
                 Ok(response) => Status::from_http(response.status),
                 Err(error) => error.status(),
             };
             log::record(Level::Debug, LOG, "call done", || {
-                json!({"operation": call.operation_name(), "status": status.name(), "attempts": attempts,
+                json!({"operation": call.operation_name(), "status": status.name(), "attempts": settled.attempts,
                        "elapsed_ms": call.elapsed().as_secs_f64() * 1e3})
             });
             call.end(status);
-            Exchanged { request, attempts, outcome }
+            Exchanged { request, settled }
         })
+    }
+
+    /// The way to the server for tasks on the present runtime.
+    pub fn line(&self) -> Result<Line> {
+        Ok(Line(self.pool.live()?))
+    }
+
+    /// Makes a call from a task.
+    pub async fn call_over(&self, line: &Line, request: Request) -> Answer {
+        let exchanged = match self.exchange(&line.0, request) {
+            Ok(exchange) => exchange.await,
+            Err(error) => return Answer { result: Err(error), may_have_arrived: false, retry_after: None },
+        };
+        let retry_after =
+            exchanged.settled.outcome.as_ref().ok().and_then(|response| retry::asked_for(&response.headers, SystemTime::now()));
+        Answer { may_have_arrived: exchanged.settled.may_have_arrived, retry_after, result: self.judge(Ok(exchanged)) }
+    }
+
+    /// The environment key that this client has.
+    pub fn environment_key(&self) -> Option<Secret> {
+        self.defaults.credentials.environment_key()
+    }
+
+    /// A client on the same connections with one credential alone, for every operation. `None`: it cannot stand in a header.
+    pub fn with_bearer(&self, token: &Secret) -> Option<Client> {
+        let defaults = config::with_bearer(&self.defaults, token)?;
+        Some(Client { pool: self.pool.clone(), defaults: Arc::new(defaults) })
     }
 
     /// What came of a call. Reading a large answer takes a while, so this is for the caller's thread.
     pub fn judge(&self, outcome: Result<Exchanged>) -> Result<String> {
-        let Exchanged { request, attempts, outcome } = outcome?;
+        let Exchanged { request, settled: Settled { attempts, outcome, .. } } = outcome?;
         let was_answered = outcome.as_ref().is_ok_and(Response::is_success);
         let result = outcome.and_then(|response| response.into_result(&request, attempts));
         result.map_err(|error| {
@@ -208,16 +273,18 @@ fn redactor(defaults: &Defaults, request: &Request) -> Redactor {
     redactor
 }
 
-/// Makes attempts until one settles the call, the retries are used up, or the time is. Beside the outcome: how many were made.
-async fn settle(http: &Http, request: &Request, uri: &Uri, call: &CallUnderWay, defaults: &Defaults) -> (u32, Result<Response>) {
+/// Makes attempts until one settles the call, the retries are used up, or the time is.
+async fn settle(http: &Http, request: &Request, uri: &Uri, call: &CallUnderWay, defaults: &Defaults) -> Settled {
     let deadline = Instant::now() + request.timeout;
     let (mut attempts, mut stale) = (0, 0);
+    let mut may_have_arrived = false;
     let mut before: Option<Result<Response, Failure>> = None;
     loop {
         call.stats().attempt(request.body.as_ref().map_or(0, |body| body.len()));
         let Ok(outcome) = timeout_at(deadline, http.attempt(request, uri)).await else {
-            return (attempts + 1, Err(timed_out(request, before)));
+            return Settled { attempts: attempts + 1, may_have_arrived: true, outcome: Err(timed_out(request, before)) };
         };
+        may_have_arrived |= !matches!(outcome, Err(Failure::Connect(_)));
         // A kept connection that broke before any answer: almost always the server had just closed it, and the request is simply
         // sent on another one. (A server that died in the middle of the request looks the same.)
         if stale < MOST_STALE && matches!(outcome, Err(Failure::Stale(_))) {
@@ -227,6 +294,11 @@ async fn settle(http: &Http, request: &Request, uri: &Uri, call: &CallUnderWay, 
             continue;
         }
         attempts += 1;
+        let settled = |outcome: Result<Response, Failure>| Settled {
+            attempts,
+            may_have_arrived,
+            outcome: outcome.map_err(Failure::into_error),
+        };
         let (reason, headers) = match &outcome {
             Ok(response) if retry::wanted(response.status, &response.headers) => {
                 (Retry::from_http(response.status), Some(&response.headers))
@@ -234,11 +306,11 @@ async fn settle(http: &Http, request: &Request, uri: &Uri, call: &CallUnderWay, 
             Err(Failure::Connect(_)) => (Retry::Connect, None),
             Err(Failure::Unanswered(_) | Failure::Stale(_)) => (Retry::Unanswered, None),
             Err(Failure::CutShort(..)) => (Retry::CutShort, None),
-            Ok(_) | Err(Failure::TooLarge(..)) => return (attempts, outcome.map_err(Failure::into_error)),
+            Ok(_) | Err(Failure::TooLarge(..)) => return settled(outcome),
         };
         let wait = retry::delay(attempts - 1, headers, SystemTime::now(), fastrand::f64());
         if attempts > request.max_retries || wait >= deadline.saturating_duration_since(Instant::now()) {
-            return (attempts, outcome.map_err(Failure::into_error));
+            return settled(outcome);
         }
         call.stats().retry(reason);
         log::record(Level::Info, LOG, "retrying", || {

@@ -142,6 +142,15 @@ pub fn derive(parent: &Defaults, json: &str) -> Result<Defaults> {
     Ok(defaults)
 }
 
+/// A client's defaults with one credential, in place of all others. `None`: it cannot stand in a header.
+pub fn with_bearer(parent: &Defaults, token: &Secret) -> Option<Defaults> {
+    let mut defaults = parent.clone();
+    defaults.credentials.clear();
+    remove_credentials(&mut defaults.headers);
+    defaults.redactor.add(token.expose());
+    defaults.credentials.set_auth_token(token.clone()).then_some(defaults)
+}
+
 impl Connection {
     fn read(object: &mut Object, environment: Environment, redactor: &mut Redactor) -> Result<Connection> {
         let base_url = match object.take("base_url") {

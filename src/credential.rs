@@ -95,6 +95,12 @@ impl Credentials {
         self.environment.is_some()
     }
 
+    /// The environment key, if there is one.
+    pub fn environment_key(&self) -> Option<Secret> {
+        let header = self.environment.as_ref()?.to_str().ok()?;
+        header.strip_prefix("Bearer ").map(|key| Secret::new(key.to_owned()))
+    }
+
     /// The header for an operation. A client that has one credential sends that one and lets the server judge; one that has both
     /// sends the one the API accepts, and where it accepts both, the environment key, which opens less.
     pub fn header(&self, accepts: Accepts) -> Option<(HeaderName, HeaderValue)> {

@@ -175,10 +175,11 @@ impl Serialize for Status {
 }
 
 /// A failed call. Displayed as its message; [`Error::to_json`] gives the whole.
+#[derive(Clone)]
 pub struct Error(Box<Fields>);
 
 /// The error object, field by field in the order it is written.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Fields {
     status: Status,
     code: i32,
@@ -305,6 +306,11 @@ impl Error {
     /// The offending parameter, when the error is about one.
     pub fn parameter(&self) -> Option<&str> {
         self.0.parameter.as_deref()
+    }
+
+    /// What else the server's error body says about the cause: JSON.
+    pub fn details(&self) -> Option<&str> {
+        self.0.details.as_deref().map(RawValue::get)
     }
 
     /// How many requests were made.

@@ -13,11 +13,12 @@
 //! | the one thread behind it all | [`runtime`] |
 //! | walking through pages | [`pager`] |
 //! | many calls from one thread, cancelling | [`queue`], [`event`] |
+//! | claiming work and holding its lease | [`worker`] |
 //! | surviving `fork()` | [`fork`] |
 //! | what is counted and logged | [`stats`], [`log`] |
 //! | the C functions | `ffi`, one file per noun |
 //!
-//! Arrows point one way: `ffi -> {queue, pager} -> client -> everything else`; the core knows nothing of C.
+//! Arrows point one way: `ffi -> worker -> {queue, pager} -> client -> everything else`; the core knows nothing of C.
 //!
 //! From Rust:
 //!
@@ -49,7 +50,9 @@ pub mod retry;
 pub mod runtime;
 pub mod stats;
 pub mod transport;
+pub mod worker;
 
 pub use client::Client;
 pub use error::{Error, Status};
 pub use pager::Pager;
+pub use worker::{Lease, Worker};

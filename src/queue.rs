@@ -48,19 +48,29 @@ struct State {
     records_lost: u64,
 }
 
-/// A call that ended, its answer still to be read.
+/// Something that ended.
 struct Completion {
     tag: u64,
-    client: Client,
-    outcome: Result<Exchanged>,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    /// A call, its answer still to be read.
+    Call(Client, Result<Exchanged>),
+    /// What a worker has to tell.
+    News(Result<String>),
 }
 
 impl Completion {
     fn judge(self) -> Collected {
-        let Completion { tag, client, outcome } = self;
-        // A fault here must cost neither this completion nor those that are taken with it.
-        let result = catch_unwind(AssertUnwindSafe(|| client.judge(outcome)));
-        Collected { tag, result: result.unwrap_or_else(|_| Err(runtime::fault())) }
+        let result = match self.outcome {
+            Outcome::News(news) => news,
+            // A fault here must cost neither this completion nor those that are taken with it.
+            Outcome::Call(client, outcome) => {
+                catch_unwind(AssertUnwindSafe(|| client.judge(outcome))).unwrap_or_else(|_| Err(runtime::fault()))
+            }
+        };
+        Collected { tag: self.tag, result }
     }
 }
 
@@ -146,7 +156,10 @@ impl Queue {
         let cancel = &ticket.cancel;
         let key = self.open()?.0.in_flight.get_mut().ok_or_else(closed)?.insert(cancel.clone());
         let (queue, owner) = (self.clone(), client.clone());
-        let done = move |outcome| Ended { queue, key, completion: Completion { tag, client: owner, outcome } }.gather();
+        let done = move |outcome| {
+            let completion = Completion { tag, outcome: Outcome::Call(owner, outcome) };
+            Ended { queue, key, completion }.gather();
+        };
         client.start(request, cancel.clone(), done).inspect_err(|_| self.forget(key))
     }
 
@@ -160,6 +173,13 @@ impl Queue {
                 state.done.push_back(completion);
             }
         });
+    }
+
+    /// Adds a completion that no call belongs to. False: the queue is closed.
+    pub fn tell(&self, tag: u64, news: Result<String>) -> bool {
+        let Ok(open) = self.open() else { return false };
+        put(open, |state| state.done.push_back(Completion { tag, outcome: Outcome::News(news) }));
+        true
     }
 
     fn forget(&self, key: usize) {

@@ -25,7 +25,7 @@ pub fn delay(retry: u32, headers: Option<&HeaderMap>, now: SystemTime, jitter: f
 }
 
 /// The wait that the server asks for: in milliseconds, in seconds, or until a date. What is not in the future does not count.
-fn asked_for(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub fn asked_for(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let seconds = |number: f64| Duration::try_from_secs_f64(number).ok().filter(|wait| !wait.is_zero());
     if let Some(wait) = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok()).and_then(|ms| seconds(ms / 1000.0)) {

@@ -36,6 +36,9 @@ const RESOLVERS: usize = 4;
 /// How long the end of the runtime waits for host names being resolved on threads beside it.
 const RESOLVER_GRACE: Duration = Duration::from_millis(100);
 
+/// How long the end of the runtime waits for what must not be cut off.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
 /// How often a cancelled call still looks for an answer that has reached this machine.
 const LAST_LOOKS: u8 = 8;
 
@@ -60,8 +63,12 @@ struct State {
     /// Whether calls in flight are not waited for any longer.
     hurry: AtomicBool,
     in_flight: AtomicUsize,
+    /// How much is under way that must not be cut off.
+    critical: AtomicUsize,
     /// Something changed that a closing runtime waits for.
     news: Notify,
+    /// The runtime is being closed.
+    closes: Notify,
     ended: Mutex<bool>,
     has_ended: Condvar,
 }
@@ -117,6 +124,12 @@ async fn serve(mut calls: mpsc::UnboundedReceiver<Option<BoxedCall>>, state: Arc
     while state.in_flight.load(Ordering::SeqCst) > 0 && !state.hurry.load(Ordering::SeqCst) {
         state.news.notified().await;
     }
+    let last_word = async {
+        while state.critical.load(Ordering::SeqCst) > 0 {
+            state.news.notified().await;
+        }
+    };
+    let _ = tokio::time::timeout(LAST_WORD, last_word).await;
 }
 
 /// Ends the runtime, if there is one: refuses new calls, waits up to `patience` (`None`: however long it takes) for those in flight,
@@ -126,6 +139,7 @@ pub fn shutdown(patience: Option<Duration>) -> Result<()> {
     let state = &runtime.state;
     if !state.closing.swap(true, Ordering::SeqCst) {
         let _ = runtime.inbox.send(None);
+        state.closes.notify_waiters();
     }
     let mut ended = state.ended.lock().unwrap_or_else(PoisonError::into_inner);
     let mut dropped = false;
@@ -171,6 +185,21 @@ impl Runtime {
         let _ = self.inbox.send(Some(Box::pin(call)));
     }
 
+    /// Returns when the runtime is being closed.
+    pub async fn closes(&self) {
+        let mut closes = pin!(self.state.closes.notified());
+        closes.as_mut().enable();
+        if self.is_open() {
+            closes.await;
+        }
+    }
+
+    /// While this lives, the end of the runtime waits: for a little, and even when it does not wait for calls.
+    pub fn critical(&self) -> Critical {
+        self.state.critical.fetch_add(1, Ordering::SeqCst);
+        Critical(self.state.clone())
+    }
+
     /// Runs a future for a caller that will [`wait`].
     pub fn spawn_awaited<F>(&self, future: F) -> oneshot::Receiver<Result<F::Output>>
     where
@@ -180,6 +209,17 @@ impl Runtime {
         let (sender, receiver) = oneshot::channel();
         self.spawn(future, None, move |output| drop(sender.send(output)));
         receiver
+    }
+}
+
+/// Something that must not be cut off.
+#[derive(Debug)]
+pub struct Critical(Arc<State>);
+
+impl Drop for Critical {
+    fn drop(&mut self) {
+        self.0.critical.fetch_sub(1, Ordering::SeqCst);
+        self.0.news.notify_one();
     }
 }
 

@@ -197,13 +197,15 @@ impl Drop for CallUnderWay {
 /// How long calls took: four buckets to each doubling, from 1 µs to 19 hours. The buckets are the same everywhere, so that
 /// histograms of several clients or hosts are merged by adding them up.
 #[derive(Debug)]
-struct Histogram {
+pub struct Histogram {
     sum: AtomicU64,
     longest: AtomicU64,
     buckets: [AtomicU64; BUCKETS],
 }
 
 const OCTAVES: usize = 36;
+/// The doublings that are shown as buckets of seconds: from 0.13 ms to 134 s.
+const SHOWN_OCTAVES: std::ops::Range<usize> = 6..27;
 const BUCKETS: usize = 4 * OCTAVES;
 
 /// The bucket that a number of microseconds falls into.
@@ -227,14 +229,29 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    fn add(&self, time: Duration) {
+    /// Adds a time.
+    pub fn add(&self, time: Duration) {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.sum.fetch_add(us, Relaxed);
         self.longest.fetch_max(us, Relaxed);
         self.buckets[bucket(us)].fetch_add(1, Relaxed);
     }
 
-    fn to_json(&self) -> Value {
+    /// How many times were below each of some doubling bounds, in seconds; how many there were at all; and their sum in seconds.
+    pub fn doubling(&self) -> (Vec<(f64, u64)>, u64, f64) {
+        let mut below = Vec::new();
+        let mut count = 0;
+        for (index, bucket) in self.buckets.iter().enumerate() {
+            count += bucket.load(Relaxed);
+            if index % 4 == 3 && SHOWN_OCTAVES.contains(&(index / 4)) {
+                below.push((bound(index) as f64 / 1e6, count));
+            }
+        }
+        (below, count, self.sum.load(Relaxed) as f64 / 1e6)
+    }
+
+    /// What it holds, as JSON.
+    pub fn to_json(&self) -> Value {
         let counts = self.buckets.iter().map(|count| count.load(Relaxed)).enumerate().filter(|(_, count)| *count > 0);
         let buckets: Vec<[u64; 2]> = counts.map(|(index, count)| [bound(index), count]).collect();
         let count: u64 = buckets.iter().map(|[_, count]| count).sum();

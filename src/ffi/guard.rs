@@ -37,6 +37,29 @@ pub fn item(out_json: *mut *mut c_char, call: impl FnOnce() -> Result<Option<Str
     }
 }
 
+/// The same for one that yields a handle beside the JSON. A wait that brought nothing yields no error object.
+pub fn item_with_handle<H>(
+    out: *mut *mut H,
+    out_json: *mut *mut c_char,
+    call: impl FnOnce() -> Result<Option<(*mut H, String)>>,
+) -> Status {
+    set(out, ptr::null_mut());
+    if out_json.is_null() {
+        return Status::InvalidArgument;
+    }
+    write(out_json, ptr::null_mut());
+    let given = || if out.is_null() { Err(Error::argument("out_lease", "is NULL")) } else { call() };
+    match caught(given) {
+        Ok(Some((handle, json))) => {
+            write(out, handle);
+            hand_out(out_json, json, Status::Ok)
+        }
+        Ok(None) => Status::Done,
+        Err(error) if matches!(error.status(), Status::Timeout | Status::Interrupted) => error.status(),
+        Err(error) => hand_out(out_json, error.to_json(), error.status()),
+    }
+}
+
 /// Runs a function that yields a handle; its error goes to `out_error`, which may be NULL.
 pub fn handle<H>(out: *mut *mut H, out_error: *mut *mut c_char, call: impl FnOnce() -> Result<*mut H>) -> Status {
     optional_handle(out, out_error, |wanted| if wanted { call() } else { Err(Error::argument("out", "is NULL")) })

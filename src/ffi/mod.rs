@@ -29,6 +29,10 @@ mod pager;
 
 mod queue;
 
+mod worker;
+
+mod lease;
+
 mod log;
 
 mod process;

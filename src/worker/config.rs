@@ -1,0 +1,203 @@
+//! A worker's configuration.
+
+use super::claim::RECLAIM;
+use super::poller::Manner;
+use crate::client::Client;
+use crate::config::Environment;
+use crate::credential::Secret;
+use crate::error::{Error, Result, Status};
+use crate::json::{Object, Value};
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, SystemTime};
+
+const KEYS: &[&str] = &[
+    "environment_id",
+    "environment_key",
+    "worker_id",
+    "concurrency",
+    "block_ms",
+    "reclaim_older_than_ms",
+    "drain",
+    "desired_ttl_seconds",
+    "idle_min_ms",
+    "idle_max_ms",
+    "idle_after_ms",
+    "grace_ms",
+];
+
+/// The most items that a worker holds at once.
+pub const MOST_CONCURRENT: i64 = 100_000;
+const DAY_MS: i64 = 86_400_000;
+
+/// What a worker is to do, and how.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The environment whose queue it serves.
+    pub environment_id: String,
+    /// The key that it polls with.
+    pub environment_key: Secret,
+    /// What it calls itself.
+    pub worker_id: String,
+    /// How many items it holds at once.
+    pub concurrency: usize,
+    /// How long a poll waits at the server, in milliseconds; 0: not at all.
+    pub block_ms: u64,
+    /// What the polls ask for.
+    pub reclaim_older_than_ms: Option<i64>,
+    /// What the heartbeats ask for.
+    pub desired_ttl_seconds: Option<i64>,
+    /// How long items go on once the worker was stopped.
+    pub grace: Duration,
+    /// How it polls.
+    pub manner: Manner,
+}
+
+impl Config {
+    /// Reads a configuration; what it lacks comes from the client and from the environment.
+    pub fn read(json: Option<&str>, client: &Client, environment: Environment) -> Result<Config> {
+        let mut object = Object::parse(json.unwrap_or("{}"), "config_json", Status::Config)?;
+        let text = |value: Value| value.non_empty_string();
+        let environment_id =
+            object.take("environment_id").map(text).transpose()?.or_else(|| environment("ANTHROPIC_ENVIRONMENT_ID"));
+        let environment_key = object.take("environment_key").map(text).transpose()?.map(Secret::new);
+        let worker_id = object.take("worker_id").map(text).transpose()?;
+        let mut whole = |key, least, most| object.take(key).map(|value: Value| value.integer(least, most)).transpose();
+        let concurrency = whole("concurrency", 1, MOST_CONCURRENT)?.unwrap_or(1);
+        let block_ms = whole("block_ms", 0, 999)?;
+        let reclaim_older_than_ms = whole("reclaim_older_than_ms", 0, DAY_MS)?;
+        let desired_ttl_seconds = whole("desired_ttl_seconds", 1, DAY_MS / 1000)?;
+        let idle_min = whole("idle_min_ms", 0, DAY_MS)?.unwrap_or(1_000);
+        let idle_max = whole("idle_max_ms", 0, DAY_MS)?.unwrap_or(idle_min.max(3_000));
+        let idle_after = whole("idle_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
+        let grace = whole("grace_ms", 0, DAY_MS)?.unwrap_or(30_000);
+        let drain = object.take("drain").map(|value| value.bool()).transpose()?.unwrap_or(false);
+        object.finish(KEYS.iter().copied())?;
+        if idle_max < idle_min {
+            return Err(Error::config("idle_max_ms", format_args!("must not be less than `idle_min_ms` ({idle_min})")));
+        }
+        let environment_id = environment_id.ok_or_else(|| {
+            Error::config("environment_id", "is missing: give it, or set the environment variable ANTHROPIC_ENVIRONMENT_ID")
+        })?;
+        let environment_key = environment_key
+            .or_else(|| client.environment_key())
+            .or_else(|| environment("ANTHROPIC_ENVIRONMENT_KEY").map(Secret::new))
+            .ok_or_else(|| {
+                let problem =
+                    "is missing: give it, here or to the client, or set the environment variable ANTHROPIC_ENVIRONMENT_KEY";
+                Error::config("environment_key", problem)
+            })?;
+        // A queue that is drained is asked, not waited for, unless the caller wants that.
+        let block_ms = block_ms.unwrap_or(if drain { 0 } else { 999 }).unsigned_abs();
+        let ms = |number: i64| Duration::from_millis(number.unsigned_abs());
+        Ok(Config {
+            environment_id,
+            environment_key,
+            worker_id: worker_id.unwrap_or_else(worker_id_of_its_own),
+            concurrency: concurrency as usize,
+            block_ms,
+            reclaim_older_than_ms,
+            desired_ttl_seconds,
+            grace: ms(grace),
+            manner: Manner {
+                block: Duration::from_millis(block_ms),
+                drain,
+                idle_after: ms(idle_after),
+                idle_pause: (ms(idle_min), ms(idle_max)),
+            },
+        })
+    }
+
+    /// How long an item that was polled is surely this worker's to acknowledge.
+    pub fn claim_window(&self) -> Duration {
+        self.reclaim_older_than_ms.map_or(RECLAIM, |ms| Duration::from_millis(ms.unsigned_abs()).min(RECLAIM))
+    }
+}
+
+/// `<host>-<12 hex>`: another one for each worker, also in processes that were forked from one another.
+fn worker_id_of_its_own() -> String {
+    let unique = (fastrand::u64(..), std::process::id(), SystemTime::now());
+    let number = RandomState::new().hash_one(unique) & 0xffff_ffff_ffff;
+    format!("{}-{number:012x}", host())
+}
+
+/// This machine's name, as far as it can stand in a header.
+fn host() -> String {
+    #[cfg(unix)]
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    #[cfg(not(unix))]
+    let name = std::env::var("COMPUTERNAME").ok();
+    let name: String = name.unwrap_or_default().chars().filter(char::is_ascii_graphic).take(64).collect();
+    if name.is_empty() { "worker".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str, client: &str, variables: &[(&str, &str)]) -> Result<Config> {
+        let client = Client::new(Some(client)).unwrap();
+        let of = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        Config::read(Some(json), &client, &of)
+    }
+
+    const KEYED: &str = r#"{"environment_key":"of the client","base_url":"http://127.0.0.1:9"}"#;
+    const PLAIN: &str = r#"{"api_key":"k","base_url":"http://127.0.0.1:9"}"#;
+
+    #[test]
+    fn what_is_not_given_comes_from_the_client_and_the_environment() {
+        let of_environment = [("ANTHROPIC_ENVIRONMENT_ID", "env_e"), ("ANTHROPIC_ENVIRONMENT_KEY", "of the environment")];
+        let config = read("{}", PLAIN, &of_environment).unwrap();
+        assert_eq!((config.environment_id.as_str(), config.environment_key.expose()), ("env_e", "of the environment"));
+        let config = read("{}", KEYED, &of_environment).unwrap();
+        assert_eq!(config.environment_key.expose(), "of the client");
+        let config = read(r#"{"environment_id":"env_1","environment_key":"given"}"#, KEYED, &of_environment).unwrap();
+        assert_eq!((config.environment_id.as_str(), config.environment_key.expose()), ("env_1", "given"));
+        assert_eq!((config.concurrency, config.block_ms, config.grace), (1, 999, Duration::from_secs(30)));
+        let drain = read(r#"{"environment_id":"env_1","drain":true}"#, KEYED, &[]).unwrap();
+        assert_eq!(drain.block_ms, 0);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        for (json, client, parameter) in [
+            ("{}", PLAIN, "environment_id"),
+            (r#"{"environment_id":"e"}"#, PLAIN, "environment_key"),
+            (r#"{"environment_id":""}"#, KEYED, "environment_id"),
+            (r#"{"environment_id":"e","environment_key":""}"#, KEYED, "environment_key"),
+            (r#"{"environment_id":"e","concurrency":0}"#, KEYED, "concurrency"),
+            (r#"{"environment_id":"e","block_ms":1000}"#, KEYED, "block_ms"),
+            (r#"{"environment_id":"e","idle_min_ms":5,"idle_max_ms":4}"#, KEYED, "idle_max_ms"),
+            (r#"{"environment_id":"e","drain":1}"#, KEYED, "drain"),
+            (r#"{"environment_id":"e","odd":1}"#, KEYED, "odd"),
+            ("[]", KEYED, "config_json"),
+        ] {
+            let error = read(json, client, &[]).unwrap_err();
+            assert_eq!((error.status(), error.parameter()), (Status::Config, Some(parameter)), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_the_environment_does_not_show() {
+        let config = read(r#"{"environment_id":"e","environment_key":"sk-ant-oat01-hidden"}"#, KEYED, &[]).unwrap();
+        assert!(!format!("{config:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn workers_have_names_of_their_own_that_begin_with_the_hosts() {
+        let (one, other) = (worker_id_of_its_own(), worker_id_of_its_own());
+        assert_ne!(one, other);
+        let (name, number) = one.rsplit_once('-').unwrap();
+        assert_eq!((name, number.len()), (host().as_str(), 12));
+        assert!(number.chars().all(|c| c.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn a_shorter_reclaim_leaves_less_time_to_acknowledge() {
+        for (json, window) in
+            [("", 5_000), (r#","reclaim_older_than_ms":200"#, 200), (r#","reclaim_older_than_ms":60000"#, 5_000)]
+        {
+            let config = read(&format!(r#"{{"environment_id":"e"{json}}}"#), KEYED, &[]).unwrap();
+            assert_eq!(config.claim_window(), Duration::from_millis(window));
+        }
+    }
+}

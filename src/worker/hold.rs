@@ -1,0 +1,709 @@
+//! One item: acknowledging it, keeping its lease, stopping it. What the state machines say is done here.
+
+use super::claim::{self, Acknowledged, Claim};
+use super::clock;
+use super::counts::{Count, Step};
+use super::lease::{self, Beaten, Event, Moment, Over, Reason, Standing, Stopped, Todo};
+use super::{Inner, Item, LOG, Slot, elsewhere, is_final, secret};
+use crate::client::{Answer, Client};
+use crate::error::{Error, Result, Status};
+use crate::fork::{self, Lock};
+use crate::json::Object;
+use crate::log::{self, Level};
+use crate::operation::{WORK_ACK, WORK_HEARTBEAT, WORK_STOP};
+use crate::queue::Queue;
+use crate::request::Request;
+use crate::runtime::Critical;
+use serde_json::{json, value::RawValue};
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::sleep;
+
+/// How long an item waits for the host to come for it. Then it goes back: its lease runs out, and the queue hands it out again.
+const HANDOVER: Duration = Duration::from_secs(60);
+/// Bounds a stop that nobody waits for.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// The types of items that are looked after here.
+const HEALTH_CHECKS: [&str; 2] = ["healthcheck", "health_check"];
+
+/// A lease on a work item.
+pub struct Lease {
+    inner: Arc<Inner>,
+    epoch: u32,
+    work_id: String,
+    /// With the item's own token.
+    client: Client,
+    shared: Lock<Shared>,
+    /// Wakes the lease's task.
+    news: Notify,
+    /// Opened when the lease is no longer simply held.
+    gone: Latch,
+}
+
+/// What the lease's task and the host's threads share.
+struct Shared {
+    machine: lease::Lease,
+    /// What happened and the task has yet to take in.
+    inbox: Vec<Event>,
+    /// The item as the server sent it, until it is handed out.
+    json: String,
+    beats: u64,
+    /// Who wants to be told, once, that the lease is no longer simply held.
+    watchers: Vec<(Arc<Queue>, u64)>,
+    /// Who wants to know what came of finishing.
+    finisher: Option<Finisher>,
+    stop: Option<Request>,
+    /// What came of stopping the item.
+    stopped: Result<String>,
+    over: Option<Over>,
+}
+
+/// Something that waits to be opened, once.
+#[derive(Default)]
+struct Latch {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Latch {
+    fn open(&self) {
+        *self.is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.notify_all();
+    }
+
+    /// Whether it was opened in time.
+    fn wait(&self, patience: Option<Duration>) -> bool {
+        let is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        match until {
+            None => *self.opened.wait_while(is_open, |is_open| !*is_open).unwrap_or_else(PoisonError::into_inner),
+            Some(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                *self.opened.wait_timeout_while(is_open, left, |is_open| !*is_open).unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+}
+
+/// Told of the end exactly once, also when nobody gets to the end.
+struct Finisher(Option<Box<dyn FnOnce(Result<String>) + Send>>);
+
+impl Finisher {
+    fn tell(mut self, outcome: Result<String>) {
+        if let Some(tell) = self.0.take() {
+            tell(outcome);
+        }
+    }
+}
+
+impl Drop for Finisher {
+    fn drop(&mut self) {
+        if let Some(tell) = self.0.take() {
+            tell(Err(Error::new(Status::Cancelled, "the library was shut down before the item was stopped; its lease runs out")));
+        }
+    }
+}
+
+impl Lease {
+    /// Fails in a process that did not get the lease.
+    fn check(&self) -> Result<()> {
+        if self.epoch == fork::epoch() { Ok(()) } else { Err(elsewhere()) }
+    }
+
+    /// How it stands with the lease: a JSON object.
+    pub fn state(&self) -> Result<String> {
+        self.check()?;
+        Ok(self.describe(&self.shared.lock()))
+    }
+
+    fn describe(&self, shared: &Shared) -> String {
+        let (state, reason) = match (shared.machine.standing(), shared.over) {
+            // The task is gone, and with it the heartbeats.
+            (Standing::Held | Standing::Proving, Some(_)) => ("lost", Some(Reason::Shutdown)),
+            (Standing::Held | Standing::Proving, None) => ("held", None),
+            (Standing::StopRequested(reason), _) => ("stop_requested", Some(reason)),
+            (Standing::Lost(reason), _) => ("lost", Some(reason)),
+        };
+        let ttl = shared.machine.ttl().map(|ttl| ttl.as_secs());
+        json!({"state": state, "reason": reason.map(Reason::name), "work_id": self.work_id, "ttl_seconds": ttl,
+               "last_heartbeat": shared.machine.last_heartbeat(), "beats": shared.beats})
+        .to_string()
+    }
+
+    /// Waits until the lease is no longer simply held; `None`: it still is.
+    pub fn wait(&self, patience: Option<Duration>) -> Result<String> {
+        self.check()?;
+        if self.gone.wait(patience) { self.state() } else { Err(Error::new(Status::Timeout, "the lease is still held")) }
+    }
+
+    /// Has a completion with this tag tell, once, that the lease is no longer simply held: with its state, or with `DONE` when it
+    /// ended as the holder wanted.
+    pub fn attach(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
+        self.check()?;
+        queue.fd()?;
+        let mut shared = self.shared.lock();
+        shared.watchers.push((queue.clone(), tag));
+        self.tell_watchers(shared);
+        Ok(())
+    }
+
+    /// Tells the watchers, if there is something to tell.
+    fn tell_watchers(&self, mut shared: fork::Guard<'_, Shared>) {
+        let news = match (shared.machine.standing(), shared.over) {
+            (Standing::StopRequested(_) | Standing::Lost(_), _) => Ok(self.describe(&shared)),
+            (_, Some(Over::Stopped | Over::NotStopped | Over::Abandoned)) => Err(Error::new(Status::Done, "the lease has ended")),
+            (_, Some(Over::Lost)) => Ok(self.describe(&shared)),
+            (_, None) => return,
+        };
+        let watchers = std::mem::take(&mut shared.watchers);
+        drop(shared);
+        self.gone.open();
+        for (queue, tag) in watchers {
+            queue.tell(tag, news.clone());
+        }
+    }
+
+    /// A client with the item's own token, on the worker's connections.
+    pub fn client(&self) -> Result<Client> {
+        self.check()?;
+        Ok(self.client.clone())
+    }
+
+    /// Stops the item, unless the lease is lost, and ends the lease. `done` gets what came of it. An error: the parameters are not
+    /// acceptable, and nothing has changed.
+    pub fn finish(&self, params_json: Option<&str>, done: impl FnOnce(Result<String>) + Send + 'static) -> Result<()> {
+        self.check()?;
+        let request = self.stop_request(params_json)?;
+        let patience = request.timeout;
+        let mut shared = self.shared.lock();
+        let finisher = Finisher(Some(Box::new(done)));
+        if let Some(over) = shared.over {
+            let outcome = self.outcome(over, &mut shared);
+            drop(shared);
+            finisher.tell(outcome);
+            return Ok(());
+        }
+        if shared.finisher.is_some() {
+            drop(shared);
+            finisher.tell(Err(Error::new(Status::Closed, "the item is being finished already")));
+            return Ok(());
+        }
+        shared.stop = Some(request);
+        shared.finisher = Some(finisher);
+        shared.inbox.push(Event::Finish { patience });
+        drop(shared);
+        self.news.notify_one();
+        Ok(())
+    }
+
+    /// The same, waiting for what comes of it.
+    pub fn finish_and_wait(&self, params_json: Option<&str>) -> Result<Finishing> {
+        let (sender, receiver) = oneshot::channel();
+        self.finish(params_json, move |outcome| drop(sender.send(outcome)))?;
+        Ok(Finishing(receiver))
+    }
+
+    /// Ends the heartbeats without stopping the item: its lease runs out, and the queue hands it out again.
+    pub fn abandon(&self) {
+        if self.check().is_ok() {
+            self.push(Event::Abandon);
+        }
+    }
+
+    /// The item is to be stopped, whoever holds it.
+    pub(super) fn give_up(&self) {
+        self.push(Event::GiveUp);
+    }
+
+    /// Has the task look at the clock.
+    pub(super) fn look(&self) {
+        self.news.notify_one();
+    }
+
+    /// Nobody came for the item.
+    pub(super) fn put_back(&self) {
+        self.inner.counts.add(Count::Undelivered);
+        log::record(Level::Warn, LOG, "nobody came for an item: it goes back to the queue", || json!({"work_id": self.work_id}));
+        self.push(Event::Abandon);
+    }
+
+    fn push(&self, event: Event) {
+        self.shared.lock().inbox.push(event);
+        self.news.notify_one();
+    }
+
+    /// What a completion says of the item.
+    pub(super) fn notice(&self) -> String {
+        json!({"work_id": self.work_id}).to_string()
+    }
+
+    /// The item's JSON, for whoever serves it.
+    pub(super) fn hand_out(&self) -> String {
+        std::mem::take(&mut self.shared.lock().json)
+    }
+
+    fn stop_request(&self, params_json: Option<&str>) -> Result<Request> {
+        let params = with_defaults(params_json.unwrap_or("{}"));
+        let ids = [("environment_id", self.inner.config.environment_id.as_str()), ("work_id", self.work_id.as_str())];
+        let mut request = self.client.prepare_with(&WORK_STOP, &ids, Some(&params))?;
+        request.max_retries = 0;
+        Ok(request)
+    }
+
+    fn outcome(&self, over: Over, shared: &mut Shared) -> Result<String> {
+        match over {
+            Over::Stopped | Over::NotStopped => std::mem::replace(&mut shared.stopped, Ok("null".to_owned())),
+            Over::Lost => {
+                Err(Error::new(Status::LeaseLost, "the lease was lost: nothing was sent, the item may be somebody else's"))
+            }
+            Over::Abandoned => Err(Error::new(Status::Closed, "the lease has ended")),
+        }
+    }
+}
+
+/// An item being stopped.
+pub struct Finishing(oneshot::Receiver<Result<String>>);
+
+impl Finishing {
+    /// Waits for what comes of it.
+    pub fn wait(self) -> Result<String> {
+        crate::runtime::wait(self.0)
+    }
+}
+
+/// A finish's parameters with those of its own that were not given: `force`, and a bound for the whole of it. What is not an object
+/// is left for the request to refuse.
+fn with_defaults(params_json: &str) -> String {
+    let Ok(given) = serde_json::from_str::<BTreeMap<String, &RawValue>>(params_json) else { return params_json.to_owned() };
+    let own = json!({"force": true, "timeout_ms": lease::STOP_PATIENCE.as_millis() as u64});
+    let missing = own.as_object().into_iter().flatten().filter(|(name, _)| !given.contains_key(*name));
+    let missing: Vec<_> = missing.map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let rest = params_json.trim_start().strip_prefix('{').unwrap_or_default();
+    let comma = if given.is_empty() || missing.is_empty() { "" } else { "," };
+    format!("{{{}{comma}{rest}", missing.join(","))
+}
+
+/// Serves one item, from the poll's answer to its end.
+pub(super) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot: Slot) {
+    let inner = slot.inner.clone();
+    // From the acknowledgement on, the item is out of everybody's reach until its first heartbeat.
+    let critical = inner.line.runtime().critical();
+    let is_late = match acknowledge(&inner, &item.id, polled).await {
+        claim::Next::Hold { is_late } => is_late,
+        claim::Next::Stop => return stop_at_once(&inner, &inner.client, &item.id).await,
+        claim::Next::Leave | claim::Next::Again(_) => return,
+    };
+    let client = item_client(&inner, &item);
+    if item.kind != "session" {
+        let is_known = HEALTH_CHECKS.contains(&item.kind.as_str());
+        log::record(
+            if is_known { Level::Debug } else { Level::Warn },
+            LOG,
+            "an item without a session is stopped",
+            || json!({"work_id": item.id, "type": item.kind}),
+        );
+        inner.counts.add(Count::HealthCheck);
+        return stop_at_once(&inner, &client, &item.id).await;
+    }
+    let lease = Arc::new(Lease {
+        epoch: fork::epoch(),
+        work_id: item.id,
+        client,
+        shared: Lock::new(Shared {
+            machine: lease::Lease::new(clock::now(), polled, is_late),
+            inbox: Vec::new(),
+            json: item.json,
+            beats: 0,
+            watchers: Vec::new(),
+            finisher: None,
+            stop: None,
+            stopped: Ok("null".to_owned()),
+            over: None,
+        }),
+        news: Notify::new(),
+        gone: Latch::default(),
+        inner: inner.clone(),
+    });
+    slot.holds(&lease);
+    Holding { lease, slot, arrived, critical: Some(critical), handover: None }.run().await;
+}
+
+/// Acknowledges an item, again and again if need be.
+async fn acknowledge(inner: &Inner, work_id: &str, polled: Moment) -> claim::Next {
+    let mut claim = Claim::new(polled, inner.config.claim_window());
+    loop {
+        let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
+        let outcome = match inner.client.prepare_with(&WORK_ACK, &ids, None) {
+            // The server names an item by something that cannot stand in a path.
+            Err(_) => return claim::Next::Leave,
+            Ok(request) => match call(inner, &inner.client, request, claim.timeout(clock::now()), Step::Ack, work_id).await {
+                Answer { result: Ok(_), .. } => Acknowledged::Done,
+                Answer { result: Err(error), .. } if is_final(&error) => Acknowledged::Rejected,
+                Answer { may_have_arrived, retry_after, .. } => Acknowledged::Failed { may_have_arrived, retry_after },
+            },
+        };
+        match claim.next(clock::now(), outcome, fastrand::f64()) {
+            claim::Next::Again(at) => sleep(at.saturating_sub(clock::now())).await,
+            next => return next,
+        }
+    }
+}
+
+/// Makes one of a worker's calls: one attempt, counted and logged if it fails.
+async fn call(inner: &Inner, client: &Client, mut request: Request, timeout: Duration, step: Step, work_id: &str) -> Answer {
+    request.timeout = timeout;
+    request.max_retries = 0;
+    let answer = client.call_over(&inner.line, request).await;
+    if let Err(error) = &answer.result {
+        inner.counts.failure(step, error.status());
+        log::record(
+            Level::Warn,
+            LOG,
+            "a request failed",
+            || json!({"step": format!("{step:?}").to_lowercase(), "work_id": work_id, "status": error.status().name(), "why": error.to_string()}),
+        );
+    }
+    answer
+}
+
+/// Stops an item that nobody holds, as well as can be.
+async fn stop_at_once(inner: &Inner, client: &Client, work_id: &str) {
+    let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
+    let Ok(mut request) = client.prepare_with(&WORK_STOP, &ids, Some("{\"force\":true}")) else { return };
+    request.timeout = STOP_TIMEOUT;
+    request.max_retries = 5;
+    if let Err(error) = client.call_over(&inner.line, request).await.result
+        && error.status() != Status::Conflict
+    {
+        inner.counts.failure(Step::Stop, error.status());
+        log::record(
+            Level::Warn,
+            LOG,
+            "an item could not be stopped",
+            || json!({"work_id": work_id, "status": error.status().name(), "why": error.to_string()}),
+        );
+    }
+}
+
+/// A client for an item: with the token in its secret, else with the environment's key.
+fn item_client(inner: &Inner, item: &Item) -> Client {
+    let token = item.secret.as_deref().map(secret::token);
+    let client = token.as_ref().and_then(|token| inner.client.with_bearer(token.as_ref()?));
+    client.unwrap_or_else(|| {
+        if token.is_some() {
+            log::record(
+                Level::Warn,
+                LOG,
+                "an item's secret holds no token: the environment's key is used",
+                || json!({"work_id": item.id}),
+            );
+        }
+        inner.client.clone()
+    })
+}
+
+/// The task that keeps a lease.
+struct Holding {
+    lease: Arc<Lease>,
+    slot: Slot,
+    arrived: Moment,
+    /// Until the first good heartbeat.
+    critical: Option<Critical>,
+    /// Until when the host may come for the item.
+    handover: Option<Moment>,
+}
+
+type UnderWay = Pin<Box<dyn Future<Output = Event> + Send>>;
+
+/// What is under way, if anything is.
+async fn outcome(under_way: &mut Option<UnderWay>) -> Event {
+    match under_way {
+        Some(future) => {
+            let event = future.await;
+            *under_way = None;
+            event
+        }
+        None => std::future::pending().await,
+    }
+}
+
+impl Holding {
+    async fn run(mut self) {
+        let (mut beat, mut stop): (Option<UnderWay>, Option<UnderWay>) = (None, None);
+        let mut event = Event::Woken;
+        loop {
+            let todo = self.take_in(event);
+            if let Some(due) = todo.beat {
+                beat = Some(Box::pin(send_heartbeat(self.lease.clone(), due)));
+            }
+            if let Some(timeout) = todo.stop {
+                stop = Some(Box::pin(send_stop(self.lease.clone(), timeout)));
+            }
+            if todo.over.is_some() {
+                return;
+            }
+            let now = clock::now();
+            let wake = [todo.wake, self.handover].into_iter().flatten().min();
+            event = tokio::select! {
+                event = outcome(&mut beat) => event,
+                event = outcome(&mut stop) => event,
+                () = sleep(wake.unwrap_or_default().saturating_sub(now)), if wake.is_some() => Event::Woken,
+                () = self.lease.news.notified() => Event::Woken,
+            };
+        }
+    }
+
+    /// Has the machine take in what happened, and tells those who want to know.
+    fn take_in(&mut self, event: Event) -> Todo {
+        let (lease, now) = (self.lease.clone(), clock::now());
+        let mut shared = lease.shared.lock();
+        let before = shared.machine.standing();
+        let mut events = std::mem::take(&mut shared.inbox);
+        events.insert(0, event);
+        let mut todo = Todo::default();
+        for event in events {
+            let next = shared.machine.next(now, event);
+            todo = Todo { beat: todo.beat.or(next.beat), stop: todo.stop.or(next.stop), ..next };
+        }
+        let after = shared.machine.standing();
+        if before != after {
+            self.stands(before, after, now);
+        }
+        shared.over = todo.over;
+        let finished = todo.over.and_then(|over| {
+            let finisher = shared.finisher.take()?;
+            Some((finisher, lease.outcome(over, &mut shared)))
+        });
+        let is_handed_out = shared.json.is_empty();
+        lease.tell_watchers(shared);
+        if let Some((finisher, outcome)) = finished {
+            finisher.tell(outcome);
+        }
+        if before == Standing::Proving && after == Standing::Held {
+            lease.inner.offer(&lease);
+            self.slot.ready();
+        } else if matches!(after, Standing::StopRequested(_) | Standing::Lost(_)) && before == Standing::Held && !is_handed_out {
+            // Nobody has it yet, and now nobody shall.
+            if lease.inner.withdraw(&lease) {
+                lease.push(Event::Finish { patience: lease::STOP_PATIENCE });
+            }
+        }
+        if self.handover.is_some() && (is_handed_out || todo.over.is_some()) {
+            self.handover = None;
+        } else if self.handover.is_some_and(|until| now >= until) {
+            self.handover = None;
+            if lease.inner.withdraw(&lease) {
+                lease.put_back();
+            }
+        }
+        if let Some(over) = todo.over {
+            self.is_over(over);
+        }
+        todo
+    }
+
+    /// The lease stands otherwise than before.
+    fn stands(&mut self, before: Standing, after: Standing, now: Moment) {
+        let inner = &self.lease.inner;
+        let work_id = || json!({"work_id": self.lease.work_id});
+        match after {
+            Standing::Proving => {}
+            Standing::Held => {
+                self.critical = None;
+                self.handover = Some(now + HANDOVER);
+                inner.counts.add(Count::Claimed);
+                inner.counts.claim.add(now.saturating_sub(self.arrived));
+                log::record(Level::Info, LOG, "claimed an item", work_id);
+            }
+            Standing::StopRequested(reason) => {
+                inner.counts.add(Count::StopRequested);
+                log::record(
+                    Level::Info,
+                    LOG,
+                    "an item is to be stopped",
+                    || json!({"work_id": self.lease.work_id, "reason": reason.name()}),
+                );
+            }
+            // Whoever was quicker has it, and this worker never had.
+            Standing::Lost(_) if before == Standing::Proving => {
+                log::record(Level::Info, LOG, "an item is somebody else's", work_id);
+            }
+            Standing::Lost(reason) => {
+                inner.counts.add(Count::Lost);
+                log::record(
+                    Level::Warn,
+                    LOG,
+                    "a lease is lost",
+                    || json!({"work_id": self.lease.work_id, "reason": reason.name()}),
+                );
+            }
+        }
+    }
+
+    fn is_over(&mut self, over: Over) {
+        let inner = &self.lease.inner;
+        inner.withdraw(&self.lease);
+        match over {
+            Over::Stopped => inner.counts.add(Count::Finished),
+            Over::Abandoned => inner.counts.add(Count::Abandoned),
+            Over::Lost | Over::NotStopped => {}
+        }
+        log::record(
+            Level::Debug,
+            LOG,
+            "let go of an item",
+            || json!({"work_id": self.lease.work_id, "how": format!("{over:?}").to_lowercase()}),
+        );
+    }
+}
+
+/// A lease whose task ends before its time, by a fault or by the end of the runtime, must not be left as it is.
+impl Drop for Holding {
+    fn drop(&mut self) {
+        let lease = &self.lease;
+        let mut shared = lease.shared.lock();
+        if shared.over.is_some() {
+            return;
+        }
+        let standing = shared.machine.standing();
+        shared.over = Some(Over::Lost);
+        let finisher = shared.finisher.take();
+        lease.tell_watchers(shared);
+        drop(finisher);
+        lease.inner.withdraw(lease);
+        // A lease that was held runs out by itself. An item without a first heartbeat has none: while there is a way, it is stopped.
+        if standing == Standing::Proving {
+            let lease = lease.clone();
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move { stop_at_once(&lease.inner, &lease.client, &lease.work_id).await });
+            }
+        }
+    }
+}
+
+async fn send_heartbeat(lease: Arc<Lease>, beat: lease::Beat) -> Event {
+    let inner = &lease.inner;
+    let mut params = json!({"expected_last_heartbeat": beat.expected.as_deref().unwrap_or("NO_HEARTBEAT")});
+    if let Some(ttl) = inner.config.desired_ttl_seconds {
+        params["desired_ttl_seconds"] = ttl.into();
+    }
+    let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", lease.work_id.as_str())];
+    let sent = clock::now();
+    inner.counts.lateness.add(sent.saturating_sub(beat.due));
+    let outcome = match lease.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params.to_string())) {
+        Ok(request) => {
+            let answer = call(inner, &lease.client, request, beat.timeout, Step::Heartbeat, &lease.work_id).await;
+            inner.counts.heartbeat.add(clock::now().saturating_sub(sent));
+            beaten(answer)
+        }
+        Err(_) => Beaten::Rejected,
+    };
+    if matches!(outcome, Beaten::Good { .. }) {
+        lease.shared.lock().beats += 1;
+    }
+    Event::Beaten { sent, outcome, jitter: fastrand::f64() }
+}
+
+/// What a heartbeat's answer means.
+fn beaten(answer: Answer) -> Beaten {
+    let Answer { result, may_have_arrived, retry_after } = answer;
+    match result {
+        Ok(json) => read_heartbeat(&json).unwrap_or(Beaten::Failed { may_have_arrived: true, retry_after: None }),
+        Err(error) if error.http_status() == Some(412) => Beaten::Refused(error.details().and_then(read_current)),
+        Err(error) if is_final(&error) => Beaten::Rejected,
+        Err(_) => Beaten::Failed { may_have_arrived, retry_after },
+    }
+}
+
+/// Reads a heartbeat's answer; `None`: it is not one.
+fn read_heartbeat(json: &str) -> Option<Beaten> {
+    let mut object = Object::parse(json, "heartbeat", Status::Response).ok()?;
+    let last_heartbeat = object.take("last_heartbeat")?.string().ok()?;
+    let ttl = object.take("ttl_seconds").map_or(Ok(0), |value| value.integer(i64::MIN, i64::MAX)).ok()?;
+    Some(Beaten::Good {
+        last_heartbeat,
+        extended: object.take("lease_extended").map_or(Ok(true), |value| value.bool()).ok()?,
+        state: object.take("state").map_or(Ok(String::new()), |value| value.string()).ok()?,
+        ttl: Duration::from_secs(ttl.clamp(0, u32::MAX.into()).unsigned_abs()),
+    })
+}
+
+/// Reads the item's state and last heartbeat from the details of a 412.
+fn read_current(details: &str) -> Option<(String, Option<String>)> {
+    let mut details = Object::parse(details, "details", Status::Response).ok()?;
+    let mut current = details.take("current_state")?.object().ok()?;
+    let mut text = |name| current.take(name).and_then(|value| value.string().ok());
+    Some((text("state").unwrap_or_default(), text("last_heartbeat")))
+}
+
+async fn send_stop(lease: Arc<Lease>, timeout: Duration) -> Event {
+    let request = lease.shared.lock().stop.clone();
+    let request = request.map_or_else(|| lease.stop_request(None), Ok);
+    let result = match request {
+        Ok(request) => call(&lease.inner, &lease.client, request, timeout, Step::Stop, &lease.work_id).await.result,
+        Err(error) => Err(error),
+    };
+    let (outcome, result) = match result {
+        Ok(json) => (Stopped::Done, Ok(json)),
+        // It has stopped already.
+        Err(error) if error.status() == Status::Conflict => (Stopped::Done, Ok("null".to_owned())),
+        Err(error) if is_final(&error) => (Stopped::Rejected, Err(error)),
+        Err(error) => (Stopped::Failed, Err(error)),
+    };
+    lease.shared.lock().stopped = result;
+    Event::Stopped { outcome, jitter: fastrand::f64() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeats_answer_is_read_leniently_but_not_blindly() {
+        let good = |last: &str, extended, state: &str, ttl| {
+            Some(Beaten::Good { last_heartbeat: last.into(), extended, state: state.into(), ttl: Duration::from_secs(ttl) })
+        };
+        for (json, outcome) in [
+            (
+                r#"{"type":"work_heartbeat","last_heartbeat":"t","lease_extended":true,"state":"active","ttl_seconds":300}"#,
+                good("t", true, "active", 300),
+            ),
+            (r#"{"last_heartbeat":"","lease_extended":false,"state":"novel","more":[1]}"#, good("", false, "novel", 0)),
+            (r#"{"last_heartbeat":"t","ttl_seconds":-5}"#, good("t", true, "", 0)),
+            (r#"{"lease_extended":true}"#, None),
+            (r#"{"last_heartbeat":7}"#, None),
+            (r#"{"last_heartbeat":"t","ttl_seconds":"300"}"#, None),
+            ("null", None),
+            ("\"text\"", None),
+        ] {
+            assert_eq!(read_heartbeat(json), outcome, "{json}");
+        }
+    }
+
+    #[test]
+    fn the_current_state_of_a_refusal_is_read() {
+        for (details, current) in [
+            (
+                r#"{"error_code":"c","current_state":{"state":"active","last_heartbeat":"t"}}"#,
+                Some(("active".into(), Some("t".into()))),
+            ),
+            (r#"{"current_state":{"state":"queued","last_heartbeat":null}}"#, Some(("queued".into(), None))),
+            (r#"{"current_state":{}}"#, Some((String::new(), None))),
+            (r#"{"current_state":null}"#, None),
+            ("[]", None),
+        ] {
+            assert_eq!(read_current(details), current, "{details}");
+        }
+    }
+
+    #[test]
+    fn finishing_forces_unless_it_is_told_otherwise() {
+        assert_eq!(with_defaults("{}"), r#"{"force":true,"timeout_ms":60000}"#);
+        assert_eq!(with_defaults(r#" {"force": false}"#), r#"{"timeout_ms":60000,"force": false}"#);
+        assert_eq!(with_defaults(r#"{"force":null,"timeout_ms":5}"#), r#"{"force":null,"timeout_ms":5}"#);
+        assert_eq!(with_defaults("[1]"), "[1]");
+    }
+}

@@ -1,0 +1,437 @@
+//! The lease on a work item: a pure state machine, without a clock or a socket. `hold.rs` drives it.
+//!
+//! ```text
+//!            first good heartbeat                  finish
+//!  Proving ───────────────────────► Held ───────────────────────► (stops the item, still beating) ──► over
+//!     │                             │  │ stopping, stopped, not extended; refused for good;
+//!     │                             │  │ given up                                          finish
+//!     │                             │  └──────────────────► StopRequested ───────────────────────► (stops) ──► over
+//!     │                             │ somebody else's heartbeat (412);
+//!     │                             │ no good heartbeat until the lease may have run out      finish, abandon
+//!     │                             └─────────────────────► Lost ──────────────────────────────────────────► over
+//!     └── the same ends, at once and without a holder: nobody was given the item yet
+//! ```
+//!
+//! Two rules keep an item from being served twice.
+//!
+//! **A lease is held until the moment before which nobody else can have it**: the time at which the last good heartbeat was *sent*,
+//! plus the time to live, less a margin. The server counts from when the heartbeat arrived, which is later. Past that moment the
+//! holder is told that the lease is lost, whatever is on its way.
+//!
+//! **A 412 is our own doing only if it must be.** A heartbeat whose answer did not come may have been recorded all the same; the
+//! next one, which states an older heartbeat, is then refused. While the lease is held, nobody else can have made the one that the
+//! server reports, so it was ours, and the next heartbeat states that. Before the first good heartbeat the same is true for
+//! [`PROOF`] after the poll, because a worker whose acknowledgement came late (another poller may have been handed the item
+//! meanwhile) waits that long with its own first heartbeat, and takes a 412 for a no.
+
+use std::time::Duration;
+
+/// A point in time: how long after an origin, on a clock that goes on while the machine sleeps and is never set.
+pub type Moment = Duration;
+
+/// How long after a poll the first heartbeat of a worker that acknowledged in time is sure to be the first.
+pub const PROOF: Duration = Duration::from_secs(10);
+/// How long the item is kept being stopped when that fails.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(60);
+/// The same when the worker is at its end.
+pub const LAST_STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
+/// Bounds the first heartbeat: short enough for a second one within [`PROOF`].
+const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
+/// As long as this a lease lasts at least, when the server has not said how long it does.
+const SHORTEST_LEASE: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+/// How it stands with the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Whether the item is ours is not known yet: no heartbeat was good so far.
+    Proving,
+    /// The item is ours.
+    Held,
+    /// The item is ours, and is to be stopped.
+    StopRequested(Reason),
+    /// The item is somebody else's, or may be.
+    Lost(Reason),
+}
+
+/// Why a lease is no longer simply held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The item is stopping or stopped at the server.
+    Asked,
+    /// The server did not extend the lease.
+    NotExtended,
+    /// The server refused a heartbeat for good: the item or the credential is gone.
+    Rejected,
+    /// The worker was stopped, and its grace period is over.
+    Shutdown,
+    /// The server has another's heartbeat.
+    Taken,
+    /// No heartbeat was good for as long as the lease lasts.
+    Expired,
+}
+
+impl Reason {
+    /// Its name in a lease's state.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Asked => "asked",
+            Reason::NotExtended => "not_extended",
+            Reason::Rejected => "rejected",
+            Reason::Shutdown => "shutdown",
+            Reason::Taken => "taken",
+            Reason::Expired => "expired",
+        }
+    }
+}
+
+/// What happens to a lease.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Time has passed.
+    Woken,
+    /// A heartbeat that was sent at `sent` has an outcome. `jitter`: 0 to 1.
+    Beaten {
+        /// When it was sent.
+        sent: Moment,
+        /// What came of it.
+        outcome: Beaten,
+        /// Takes up to a quarter off the pause before the next attempt.
+        jitter: f64,
+    },
+    /// The holder is done with the item, which is to be stopped.
+    Finish {
+        /// How long that is tried.
+        patience: Duration,
+    },
+    /// A request to stop the item has an outcome.
+    Stopped {
+        /// What came of it.
+        outcome: Stopped,
+        /// Takes up to a quarter off the pause before the next attempt.
+        jitter: f64,
+    },
+    /// The holder wants nothing more to be done.
+    Abandon,
+    /// The worker is at its end: the item is to be stopped, whoever holds it.
+    GiveUp,
+}
+
+/// What came of a heartbeat.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Beaten {
+    /// The server recorded it, or knows that the item is to be stopped.
+    Good {
+        /// What the next heartbeat must state.
+        last_heartbeat: String,
+        /// Whether the lease was extended.
+        extended: bool,
+        /// The item's state.
+        state: String,
+        /// How long the lease lasts; zero: the server did not say.
+        ttl: Duration,
+    },
+    /// 412: the server has another heartbeat than was stated. With the item's state and last heartbeat, if it says them.
+    Refused(Option<(String, Option<String>)>),
+    /// Refused for good.
+    Rejected,
+    /// No answer, or one that may be another next time.
+    Failed {
+        /// Whether the server may have recorded it.
+        may_have_arrived: bool,
+        /// How long the server wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// What came of a request to stop the item.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stopped {
+    /// The item is stopped, or was already.
+    Done,
+    /// Refused for good.
+    Rejected,
+    /// No answer, or one that may be another next time.
+    Failed,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Todo {
+    /// Send a heartbeat.
+    pub beat: Option<Beat>,
+    /// Stop the item, within this time.
+    pub stop: Option<Duration>,
+    /// Come back at this moment, if nothing happens before.
+    pub wake: Option<Moment>,
+    /// How it ended.
+    pub over: Option<Over>,
+}
+
+/// A heartbeat to be sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Beat {
+    /// The last heartbeat to state; `None`: that there was none.
+    pub expected: Option<String>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// When it should have been sent.
+    pub due: Moment,
+}
+
+/// How a lease ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// The item is stopped.
+    Stopped,
+    /// The item could not be stopped; its lease runs out by itself.
+    NotStopped,
+    /// The lease was lost: nothing was sent.
+    Lost,
+    /// The lease runs out by itself.
+    Abandoned,
+}
+
+/// A request that is made again and again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Turn {
+    Due(Moment),
+    UnderWay,
+}
+
+/// The machine.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    standing: Standing,
+    expected: Option<String>,
+    ttl: Option<Duration>,
+    /// Held: nobody else can have the item before then. Proving: whoever shows up before then is us.
+    sure_until: Moment,
+    /// When the first heartbeat since the last good one was sent that may have arrived unnoticed.
+    first_doubt: Option<Moment>,
+    failures: u32,
+    beat: Turn,
+    stopping: Option<Stopping>,
+    over: Option<Over>,
+}
+
+#[derive(Debug, Clone)]
+struct Stopping {
+    turn: Turn,
+    until: Moment,
+    failures: u32,
+}
+
+/// How long before a lease runs out its holder is told.
+fn margin(ttl: Duration) -> Duration {
+    (ttl / 10).clamp(Duration::from_millis(100), Duration::from_secs(5))
+}
+
+/// How long to wait between two heartbeats.
+fn interval(ttl: Duration) -> Duration {
+    (ttl / 2).min(LONGEST_INTERVAL)
+}
+
+/// A pause that doubles.
+fn pause(failures: u32, jitter: f64) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
+    doubled.min(LONGEST_PAUSE).mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0))
+}
+
+impl Lease {
+    /// A lease on an item that was acknowledged, and was asked for (by a poll) at `polled`. `is_late`: another poller may have been
+    /// handed the item before it was acknowledged.
+    pub fn new(now: Moment, polled: Moment, is_late: bool) -> Lease {
+        Lease {
+            standing: Standing::Proving,
+            expected: None,
+            ttl: None,
+            sure_until: if is_late { Moment::ZERO } else { polled + PROOF },
+            first_doubt: None,
+            failures: 0,
+            beat: Turn::Due(if is_late { now + PROOF } else { now }),
+            stopping: None,
+            over: None,
+        }
+    }
+
+    /// How it stands.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// How long the lease lasts, as far as the server has said.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.ttl
+    }
+
+    /// The last heartbeat that the server is known to have.
+    pub fn last_heartbeat(&self) -> Option<&str> {
+        self.expected.as_deref()
+    }
+
+    /// Takes in what happened, and says what is to be done.
+    pub fn next(&mut self, now: Moment, event: Event) -> Todo {
+        match event {
+            Event::Woken => {}
+            Event::Beaten { sent, outcome, jitter } => self.beaten(now, sent, outcome, jitter),
+            Event::Finish { patience } => self.stop(now, patience),
+            Event::Stopped { outcome, jitter } => self.stopped(now, outcome, jitter),
+            Event::Abandon => self.end(Over::Abandoned),
+            Event::GiveUp => self.give_up(now),
+        }
+        if self.standing == Standing::Held && now >= self.sure_until {
+            self.lose(Reason::Expired);
+        }
+        self.todo(now)
+    }
+
+    fn beaten(&mut self, now: Moment, sent: Moment, outcome: Beaten, jitter: f64) {
+        if !matches!(self.standing, Standing::Proving | Standing::Held) {
+            return;
+        }
+        match outcome {
+            Beaten::Good { state, .. } if matches!(state.as_str(), "stopping" | "stopped") => {
+                self.request_stop(now, Reason::Asked)
+            }
+            Beaten::Good { extended: false, .. } => self.request_stop(now, Reason::NotExtended),
+            Beaten::Good { last_heartbeat, ttl, .. } => {
+                let ttl = Some(ttl).filter(|ttl| !ttl.is_zero()).or(self.ttl).unwrap_or(SHORTEST_LEASE);
+                self.standing = Standing::Held;
+                self.expected = Some(last_heartbeat);
+                self.ttl = Some(ttl);
+                self.sure_until = sent + ttl - margin(ttl);
+                self.first_doubt = None;
+                self.failures = 0;
+                self.beat = Turn::Due(sent + interval(ttl));
+            }
+            Beaten::Refused(current) => match self.own_doing(now, current) {
+                Some(last_heartbeat) => {
+                    self.expected = Some(last_heartbeat);
+                    self.beat = Turn::Due(now);
+                }
+                None => self.lose(Reason::Taken),
+            },
+            Beaten::Rejected => self.request_stop(now, Reason::Rejected),
+            Beaten::Failed { may_have_arrived, retry_after } => {
+                if may_have_arrived {
+                    self.first_doubt.get_or_insert(sent);
+                }
+                self.failures += 1;
+                let longest = interval(self.ttl.unwrap_or(SHORTEST_LEASE));
+                let mut wait = retry_after.unwrap_or_else(|| pause(self.failures, jitter)).min(longest);
+                if self.standing == Standing::Held {
+                    // There is always time for one more.
+                    wait = wait.min(self.sure_until.saturating_sub(now) / 2);
+                }
+                self.beat = Turn::Due(now + wait);
+            }
+        }
+    }
+
+    /// The heartbeat that the server reports in a 412, if it must be one of ours whose answer was lost.
+    fn own_doing(&self, now: Moment, current: Option<(String, Option<String>)>) -> Option<String> {
+        self.first_doubt?;
+        let (state, last_heartbeat) = current?;
+        let is_running = !matches!(state.as_str(), "queued" | "stopping" | "stopped");
+        last_heartbeat.filter(|last| is_running && now < self.sure_until && Some(last) != self.expected.as_ref())
+    }
+
+    fn request_stop(&mut self, now: Moment, reason: Reason) {
+        let is_proving = self.standing == Standing::Proving;
+        self.standing = Standing::StopRequested(reason);
+        if is_proving {
+            // There is no holder who would finish.
+            self.stop(now, STOP_PATIENCE);
+        }
+    }
+
+    fn lose(&mut self, reason: Reason) {
+        let is_unfinished = self.standing == Standing::Held && self.stopping.is_none();
+        self.standing = Standing::Lost(reason);
+        self.stopping = None;
+        if !is_unfinished {
+            self.end(Over::Lost);
+        }
+    }
+
+    fn stop(&mut self, now: Moment, patience: Duration) {
+        if matches!(self.standing, Standing::Lost(_)) {
+            self.end(Over::Lost);
+        } else if self.stopping.is_none() {
+            self.stopping = Some(Stopping { turn: Turn::Due(now), until: now + patience, failures: 0 });
+        }
+    }
+
+    fn stopped(&mut self, now: Moment, outcome: Stopped, jitter: f64) {
+        let Some(stopping) = &mut self.stopping else { return };
+        stopping.failures += 1;
+        let again = now + pause(stopping.failures, jitter);
+        match outcome {
+            Stopped::Done => self.end(Over::Stopped),
+            Stopped::Rejected => self.end(Over::NotStopped),
+            Stopped::Failed if again >= stopping.until => self.end(Over::NotStopped),
+            Stopped::Failed => stopping.turn = Turn::Due(again),
+        }
+    }
+
+    fn give_up(&mut self, now: Moment) {
+        match self.standing {
+            // Somebody else may have the item once a lease that we do not know of has run out.
+            Standing::Proving if self.first_doubt.is_some_and(|sent| now >= sent + SHORTEST_LEASE) => self.end(Over::Lost),
+            Standing::Lost(_) => self.end(Over::Lost),
+            Standing::Proving | Standing::Held => self.standing = Standing::StopRequested(Reason::Shutdown),
+            Standing::StopRequested(_) => {}
+        }
+        let until = now + LAST_STOP_PATIENCE;
+        match &mut self.stopping {
+            Some(stopping) => stopping.until = stopping.until.min(until),
+            None => self.stop(now, LAST_STOP_PATIENCE),
+        }
+    }
+
+    fn end(&mut self, over: Over) {
+        self.over.get_or_insert(over);
+    }
+
+    fn todo(&mut self, now: Moment) -> Todo {
+        let mut todo = Todo { over: self.over, ..Todo::default() };
+        if self.over.is_some() {
+            return todo;
+        }
+        if let (Standing::Proving | Standing::Held, Turn::Due(due)) = (self.standing, self.beat) {
+            if due <= now {
+                let timeout = match self.standing {
+                    Standing::Held => interval(self.ttl.unwrap_or(SHORTEST_LEASE)).min(self.sure_until - now),
+                    _ => (PROOF_TIMEOUT * (self.failures + 1)).min(LONGEST_INTERVAL),
+                };
+                self.beat = Turn::UnderWay;
+                todo.beat = Some(Beat { expected: self.expected.clone(), timeout, due });
+            } else {
+                todo.wake = Some(due);
+            }
+        }
+        if let Some(stopping) = &mut self.stopping
+            && let Turn::Due(due) = stopping.turn
+        {
+            if due <= now {
+                stopping.turn = Turn::UnderWay;
+                todo.stop = Some(STOP_TIMEOUT.min(stopping.until - now));
+            } else {
+                todo.wake = Some(todo.wake.map_or(due, |wake| wake.min(due)));
+            }
+        }
+        if self.standing == Standing::Held {
+            todo.wake = Some(todo.wake.map_or(self.sure_until, |wake| wake.min(self.sure_until)));
+        }
+        todo
+    }
+}
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

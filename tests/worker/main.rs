@@ -1,0 +1,5 @@
+//! Workers against the emulator, over real sockets.
+
+mod support;
+
+mod claiming;

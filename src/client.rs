@@ -65,7 +65,7 @@ pub struct Exchanged {
 /// What came of a call's attempts.
 struct Settled {
     attempts: u32,
-    /// Whether the server may have seen one of them.
+    /// Whether the server may have done what one of them asked.
     may_have_arrived: bool,
     outcome: Result<Response>,
 }
@@ -85,7 +85,7 @@ impl Line {
 pub struct Answer {
     /// The result.
     pub result: Result<String>,
-    /// Whether the server may have seen the request.
+    /// Whether the server may have done what was asked. With an answer that refuses it: by an earlier attempt.
     pub may_have_arrived: bool,
     /// How long the server wants to be left alone.
     pub retry_after: Option<Duration>,
@@ -209,6 +209,13 @@ impl Client {
         self.defaults.credentials.environment_key()
     }
 
+    /// The same client; what the server says of its calls is cleared of these secrets, too.
+    pub fn redacting<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Client {
+        let mut defaults = Defaults::clone(&self.defaults);
+        secrets.into_iter().for_each(|secret| defaults.redactor.add(secret));
+        Client { pool: self.pool.clone(), defaults: Arc::new(defaults) }
+    }
+
     /// A client on the same connections with one credential alone, for every operation. `None`: it cannot stand in a header.
     pub fn with_bearer(&self, token: &Secret) -> Option<Client> {
         let defaults = config::with_bearer(&self.defaults, token)?;
@@ -284,7 +291,12 @@ async fn settle(http: &Http, request: &Request, uri: &Uri, call: &CallUnderWay, 
         let Ok(outcome) = timeout_at(deadline, http.attempt(request, uri)).await else {
             return Settled { attempts: attempts + 1, may_have_arrived: true, outcome: Err(timed_out(request, before)) };
         };
-        may_have_arrived |= !matches!(outcome, Err(Failure::Connect(_)));
+        // A request that was answered as the client's fault (too many, in conflict) was seen, but nothing came of it.
+        may_have_arrived |= match &outcome {
+            Err(Failure::Connect(_)) => false,
+            Ok(response) => !(400..500).contains(&response.status),
+            Err(_) => true,
+        };
         // A kept connection that broke before any answer: almost always the server had just closed it, and the request is simply
         // sent on another one. (A server that died in the middle of the request looks the same.)
         if stale < MOST_STALE && matches!(outcome, Err(Failure::Stale(_))) {

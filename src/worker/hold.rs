@@ -6,6 +6,7 @@ use super::counts::{Count, Step};
 use super::lease::{self, Beaten, Event, Moment, Over, Reason, Standing, Stopped, Todo};
 use super::{Inner, Item, LOG, Slot, elsewhere, is_final, secret};
 use crate::client::{Answer, Client};
+use crate::credential::Secret;
 use crate::error::{Error, Result, Status};
 use crate::fork::{self, Lock};
 use crate::json::Object;
@@ -291,12 +292,14 @@ pub(super) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot:
     let inner = slot.inner.clone();
     // From the acknowledgement on, the item is out of everybody's reach until its first heartbeat.
     let critical = inner.line.runtime().critical();
-    let is_late = match acknowledge(&inner, &item.id, polled).await {
+    let token = item.secret.as_deref().and_then(secret::token);
+    let keyed = inner.client.redacting(item.secret.as_deref().into_iter().chain(token.as_ref().map(Secret::expose)));
+    let is_late = match acknowledge(&inner, &keyed, &item.id, polled).await {
         claim::Next::Hold { is_late } => is_late,
-        claim::Next::Stop => return stop_at_once(&inner, &inner.client, &item.id).await,
+        claim::Next::Stop => return stop_at_once(&inner, &keyed, &item.id).await,
         claim::Next::Leave | claim::Next::Again(_) => return,
     };
-    let client = item_client(&inner, &item);
+    let client = item_client(&keyed, &item, token.as_ref());
     if item.kind != "session" {
         let is_known = HEALTH_CHECKS.contains(&item.kind.as_str());
         log::record(
@@ -332,14 +335,14 @@ pub(super) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot:
 }
 
 /// Acknowledges an item, again and again if need be.
-async fn acknowledge(inner: &Inner, work_id: &str, polled: Moment) -> claim::Next {
+async fn acknowledge(inner: &Inner, keyed: &Client, work_id: &str, polled: Moment) -> claim::Next {
     let mut claim = Claim::new(polled, inner.config.claim_window());
     loop {
         let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
-        let outcome = match inner.client.prepare_with(&WORK_ACK, &ids, None) {
+        let outcome = match keyed.prepare_with(&WORK_ACK, &ids, None) {
             // The server names an item by something that cannot stand in a path.
             Err(_) => return claim::Next::Leave,
-            Ok(request) => match call(inner, &inner.client, request, claim.timeout(clock::now()), Step::Ack, work_id).await {
+            Ok(request) => match call(inner, keyed, request, claim.timeout(clock::now()), Step::Ack, work_id).await {
                 Answer { result: Ok(_), .. } => Acknowledged::Done,
                 Answer { result: Err(error), .. } if is_final(&error) => Acknowledged::Rejected,
                 Answer { may_have_arrived, retry_after, .. } => Acknowledged::Failed { may_have_arrived, retry_after },
@@ -389,11 +392,9 @@ async fn stop_at_once(inner: &Inner, client: &Client, work_id: &str) {
 }
 
 /// A client for an item: with the token in its secret, else with the environment's key.
-fn item_client(inner: &Inner, item: &Item) -> Client {
-    let token = item.secret.as_deref().map(secret::token);
-    let client = token.as_ref().and_then(|token| inner.client.with_bearer(token.as_ref()?));
-    client.unwrap_or_else(|| {
-        if token.is_some() {
+fn item_client(keyed: &Client, item: &Item, token: Option<&Secret>) -> Client {
+    token.and_then(|token| keyed.with_bearer(token)).unwrap_or_else(|| {
+        if item.secret.is_some() {
             log::record(
                 Level::Warn,
                 LOG,
@@ -401,7 +402,7 @@ fn item_client(inner: &Inner, item: &Item) -> Client {
                 || json!({"work_id": item.id}),
             );
         }
-        inner.client.clone()
+        keyed.clone()
     })
 }
 
@@ -612,7 +613,9 @@ fn beaten(answer: Answer) -> Beaten {
     let Answer { result, may_have_arrived, retry_after } = answer;
     match result {
         Ok(json) => read_heartbeat(&json).unwrap_or(Beaten::Failed { may_have_arrived: true, retry_after: None }),
-        Err(error) if error.http_status() == Some(412) => Beaten::Refused(error.details().and_then(read_current)),
+        Err(error) if error.http_status() == Some(412) => {
+            Beaten::Refused { current: error.details().and_then(read_current), in_doubt: may_have_arrived }
+        }
         Err(error) if is_final(&error) => Beaten::Rejected,
         Err(_) => Beaten::Failed { may_have_arrived, retry_after },
     }

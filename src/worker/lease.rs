@@ -41,6 +41,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
 /// As long as this a lease lasts at least, when the server has not said how long it does.
 const SHORTEST_LEASE: Duration = Duration::from_secs(30);
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(500);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
@@ -135,8 +136,13 @@ pub enum Beaten {
         /// How long the lease lasts; zero: the server did not say.
         ttl: Duration,
     },
-    /// 412: the server has another heartbeat than was stated. With the item's state and last heartbeat, if it says them.
-    Refused(Option<(String, Option<String>)>),
+    /// 412: the server has another heartbeat than was stated.
+    Refused {
+        /// The item's state and last heartbeat, if the server says them.
+        current: Option<(String, Option<String>)>,
+        /// Whether the request was sent twice, because the first time the connection broke.
+        in_doubt: bool,
+    },
     /// Refused for good.
     Rejected,
     /// No answer, or one that may be another next time.
@@ -309,13 +315,18 @@ impl Lease {
                 self.failures = 0;
                 self.beat = Turn::Due(sent + interval(ttl));
             }
-            Beaten::Refused(current) => match self.own_doing(now, current) {
-                Some(last_heartbeat) => {
-                    self.expected = Some(last_heartbeat);
-                    self.beat = Turn::Due(now);
+            Beaten::Refused { current, in_doubt } => {
+                if in_doubt {
+                    self.first_doubt.get_or_insert(sent);
                 }
-                None => self.lose(Reason::Taken),
-            },
+                match self.own_doing(now, current) {
+                    Some(last_heartbeat) => {
+                        self.expected = Some(last_heartbeat);
+                        self.beat = Turn::Due(now);
+                    }
+                    None => self.lose(Reason::Taken),
+                }
+            }
             Beaten::Rejected => self.request_stop(now, Reason::Rejected),
             Beaten::Failed { may_have_arrived, retry_after } => {
                 if may_have_arrived {
@@ -406,7 +417,11 @@ impl Lease {
         if let (Standing::Proving | Standing::Held, Turn::Due(due)) = (self.standing, self.beat) {
             if due <= now {
                 let timeout = match self.standing {
-                    Standing::Held => interval(self.ttl.unwrap_or(SHORTEST_LEASE)).min(self.sure_until - now),
+                    Standing::Held => {
+                        // One that hangs leaves time for another.
+                        let left = self.sure_until - now;
+                        interval(self.ttl.unwrap_or(SHORTEST_LEASE)).min((left / 2).max(SHORTEST_TIMEOUT)).min(left)
+                    }
                     _ => (PROOF_TIMEOUT * (self.failures + 1)).min(LONGEST_INTERVAL),
                 };
                 self.beat = Turn::UnderWay;

@@ -13,7 +13,7 @@ fn good(last: &str, ttl: u64) -> Beaten {
 }
 
 fn refused(state: &str, last: Option<&str>) -> Beaten {
-    Beaten::Refused(Some((state.into(), last.map(str::to_owned))))
+    Beaten::Refused { current: Some((state.into(), last.map(str::to_owned))), in_doubt: false }
 }
 
 const LOST_REPLY: Beaten = Beaten::Failed { may_have_arrived: true, retry_after: None };
@@ -80,7 +80,7 @@ fn what_a_heartbeat_leads_to() {
         (not_extended, StopRequested(Reason::NotExtended)),
         (refused("active", Some("other")), Lost(Reason::Taken)),
         (refused("queued", None), Lost(Reason::Taken)),
-        (Beaten::Refused(None), Lost(Reason::Taken)),
+        (Beaten::Refused { current: None, in_doubt: false }, Lost(Reason::Taken)),
         (Beaten::Rejected, StopRequested(Reason::Rejected)),
         (LOST_REPLY, Held),
         (NO_CONNECTION, Held),
@@ -187,8 +187,23 @@ fn a_refusal_is_only_our_own_doing_if_it_must_be() {
     assert_eq!(after(LOST_REPLY, refused("starting", Some("t2"))), Standing::Held);
     let lost = Standing::Lost(Reason::Taken);
     assert_eq!(after(NO_CONNECTION, refused("active", Some("t2"))), lost, "what was not sent was not recorded");
-    for answer in [refused("queued", None), refused("active", None), refused("active", Some("t1")), Beaten::Refused(None)] {
+    for answer in [
+        refused("queued", None),
+        refused("active", None),
+        refused("active", Some("t1")),
+        Beaten::Refused { current: None, in_doubt: false },
+    ] {
         assert_eq!(after(LOST_REPLY, answer.clone()), lost, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_heartbeat_that_was_sent_twice_may_have_been_recorded_the_first_time() {
+    for (in_doubt, standing) in [(true, Standing::Held), (false, Standing::Lost(Reason::Taken))] {
+        let (mut lease, sent) = beating(60);
+        let current = Some(("active".to_owned(), Some("t2".to_owned())));
+        lease.next(sent + ms(2), beaten(sent, Beaten::Refused { current, in_doubt }));
+        assert_eq!(lease.standing(), standing);
     }
 }
 

@@ -1,7 +1,11 @@
 //! Polling and acknowledging.
 
 use crate::support::*;
-use serde_json::json;
+use antenv::Status;
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 #[test]
 fn an_item_is_claimed_kept_and_stopped() {
@@ -21,4 +25,278 @@ fn an_item_is_claimed_kept_and_stopped() {
     assert!(worker.next(Some(PATIENCE)).unwrap().is_none());
     let stats = stats(&worker);
     assert_eq!((&stats["claimed"], &stats["finished"], &stats["leases_held"]), (&json!(1), &json!(1), &json!(0)));
+}
+
+#[test]
+fn every_form_of_an_empty_poll_is_empty() {
+    let house = House::new(300);
+    house.faults(json!([
+        {"operation": "work.poll", "body": null},
+        {"operation": "work.poll", "status": 204},
+        {"operation": "work.poll", "body": ""},
+        {"operation": "work.poll", "body": {}},
+        {"operation": "work.poll", "body": {"id": "", "data": {}}},
+    ]));
+    let worker = house.worker(json!({"block_ms": 0, "idle_after_ms": 3_600_000}));
+    let id = house.enqueue();
+    let (lease, item) = next(&worker);
+    assert_eq!(item["id"], id.as_str());
+    assert!(house.requests("work.poll").len() >= 6);
+    assert_eq!(house.requests("work.ack").len(), 1);
+    assert_eq!(stats(&worker)["failures"]["poll"], json!({}));
+    finish(&lease).unwrap();
+}
+
+#[test]
+fn a_poll_asks_for_what_the_configuration_says() {
+    let house = House::open();
+    let query_of = |config: Value| {
+        house.control("DELETE", "requests", Value::Null);
+        let worker = house.worker(config);
+        let _ = worker.next(Some(Duration::from_millis(1)));
+        until("a poll", || !house.requests("work.poll").is_empty());
+        let request = house.requests("work.poll")[0].clone();
+        (request["query"].clone(), request["headers"]["anthropic-worker-id"].as_str().unwrap().to_owned())
+    };
+    let (query, id) = query_of(json!({}));
+    assert_eq!(query, json!([["block_ms", "999"]]));
+    let (other, other_id) = query_of(json!({"block_ms": 250, "reclaim_older_than_ms": 700}));
+    assert_eq!(other, json!([["block_ms", "250"], ["reclaim_older_than_ms", "700"]]));
+    assert_ne!(id, other_id);
+    assert_eq!(query_of(json!({"block_ms": 0, "worker_id": "mine"})), (json!([]), "mine".to_owned()));
+    assert_eq!(query_of(json!({"drain": true})).0, json!([]));
+}
+
+#[test]
+fn a_drained_queue_ends_the_worker() {
+    let house = House::new(300);
+    let worker = house.worker(json!({"drain": true}));
+    assert!(worker.next(Some(PATIENCE)).unwrap().is_none());
+    assert_eq!(house.requests("work.poll").len(), 1);
+    assert_eq!(stats(&worker)["state"], "drained");
+
+    let ids: HashSet<String> = (0..5).map(|_| house.enqueue()).collect();
+    let worker = house.worker(json!({"drain": true, "concurrency": 3}));
+    let mut served = HashSet::new();
+    while let Some((lease, item)) = worker.next(Some(PATIENCE)).unwrap() {
+        served.insert(text(&item)["id"].as_str().unwrap().to_owned());
+        finish(&lease).unwrap();
+    }
+    assert_eq!(served, ids);
+}
+
+#[test]
+fn a_poll_that_is_refused_for_good_ends_the_worker() {
+    for (status, expected) in
+        [(401, Status::Authentication), (403, Status::PermissionDenied), (404, Status::NotFound), (400, Status::BadRequest)]
+    {
+        let house = House::new(300);
+        house.faults(json!({"operation": "work.poll", "status": status}));
+        let worker = house.worker(json!({}));
+        for _ in 0..2 {
+            let error = worker.next(Some(PATIENCE)).err().unwrap();
+            assert_eq!((error.status(), error.http_status()), (expected, Some(status)));
+        }
+        assert_eq!(house.requests("work.poll").len(), 1);
+        assert_eq!(stats(&worker)["state"], "failed");
+    }
+}
+
+#[test]
+fn an_item_goes_on_when_its_worker_fails() {
+    let house = House::new(300);
+    let worker = house.worker(json!({"concurrency": 2}));
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    house.faults(json!({"operation": "work.poll", "status": 401}));
+    assert_eq!(worker.next(Some(PATIENCE)).err().unwrap().status(), Status::Authentication);
+    assert_eq!(text(&lease.state().unwrap())["state"], "held");
+    finish(&lease).unwrap();
+    assert_eq!(house.state(&id), "stopped");
+}
+
+#[test]
+fn polls_that_fail_are_made_again() {
+    let house = House::new(300);
+    house.faults(json!([
+        {"operation": "work.poll", "status": 408},
+        {"operation": "work.poll", "status": 503, "headers": {"retry-after-ms": "1"}},
+    ]));
+    let worker = house.worker(json!({}));
+    let id = house.enqueue();
+    let (lease, item) = next(&worker);
+    assert_eq!(item["id"], id.as_str());
+    assert_eq!(stats(&worker)["failures"]["poll"], json!({"request_timeout": 1, "server_error": 1}));
+    finish(&lease).unwrap();
+    for fault in [
+        json!({"status": 409}),
+        json!({"status": 429}),
+        json!({"garbage": true}),
+        json!({"body": "<html>"}),
+        json!({"body": [1]}),
+    ] {
+        let mut fault = fault;
+        fault["operation"] = "work.poll".into();
+        house.faults(fault.clone());
+        let worker = house.worker(json!({}));
+        house.enqueue();
+        finish(&next(&worker).0).unwrap_or_else(|error| panic!("{fault}: {error}"));
+    }
+}
+
+#[test]
+fn a_server_that_asks_for_a_day_is_asked_again_within_a_minute() {
+    let house = House::new(300);
+    house.faults(json!({"operation": "work.poll", "status": 429, "headers": {"retry-after": "86400"}}));
+    let worker = house.worker(json!({}));
+    nothing(&worker, Duration::from_millis(100));
+    until("the poll", || stats(&worker)["failures"]["poll"] == json!({"rate_limited": 1}));
+    // The pause itself is bounded by the pure machine's test; here, that the worker can be stopped within it.
+    worker.stop().unwrap();
+    assert!(worker.next(Some(PATIENCE)).unwrap().is_none());
+}
+
+#[test]
+fn an_item_that_arrives_at_a_waiting_worker_starts_within_milliseconds() {
+    let house = House::new(300);
+    let worker = house.worker(json!({}));
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (lease, _) = next(&worker);
+            sender.send(Instant::now()).unwrap();
+            finish(&lease).unwrap();
+        });
+        until("a poll that waits", || house.control("GET", "connections", Value::Null)["polls_waiting"] == 1);
+        let queued = Instant::now();
+        house.enqueue();
+        assert!(receiver.recv().unwrap() - queued < Duration::from_secs(1), "far below the pause of a second");
+    });
+}
+
+#[test]
+fn nothing_is_claimed_that_nobody_asked_for() {
+    let house = House::new(300);
+    let worker = house.worker(json!({"concurrency": 4}));
+    let ids: Vec<_> = (0..3).map(|_| house.enqueue()).collect();
+    let (lease, item) = next(&worker);
+    assert_eq!(item["id"], ids[0].as_str());
+    until("nothing in flight", || house.control("GET", "connections", Value::Null)["polls_waiting"] == 0);
+    assert_eq!(house.requests("work.ack").len(), 1);
+    let (other, _) = next(&worker);
+    assert_eq!(stats(&worker)["leases_held"], 2);
+    finish(&lease).unwrap();
+    finish(&other).unwrap();
+    assert_eq!(house.state(&ids[2]), "queued");
+}
+
+#[test]
+fn no_more_is_held_than_allowed_and_all_at_once_up_to_that() {
+    let house = House::new(300);
+    let worker = house.worker(json!({"concurrency": 4}));
+    (0..40).for_each(|_| drop(house.enqueue()));
+    let (held, most, served) = (Mutex::new(0), Mutex::new(0), Mutex::new(HashSet::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while served.lock().unwrap().len() < 40 {
+                    let Ok(Some((lease, item))) = worker.next(Some(Duration::from_millis(100))) else { continue };
+                    let now = {
+                        let mut held = held.lock().unwrap();
+                        *held += 1;
+                        *held
+                    };
+                    let mut most = most.lock().unwrap();
+                    *most = now.max(*most);
+                    drop(most);
+                    if now < 4 {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    *held.lock().unwrap() -= 1;
+                    finish(&lease).unwrap();
+                    assert!(served.lock().unwrap().insert(text(&item)["id"].as_str().unwrap().to_owned()), "an item came twice");
+                }
+            });
+        }
+    });
+    assert_eq!(*most.lock().unwrap(), 4);
+    assert_eq!(stats(&worker)["finished"], 40);
+}
+
+#[test]
+fn an_acknowledgement_that_is_refused_for_good_stops_the_item() {
+    let house = House::new(300);
+    house.faults(json!({"operation": "work.ack", "status": 404}));
+    let worker = house.worker(json!({}));
+    let (refused, good) = (house.enqueue(), house.enqueue());
+    let (lease, item) = next(&worker);
+    assert_eq!(item["id"], good.as_str());
+    until("the stop", || house.state(&refused) == "stopped");
+    assert_eq!(house.requests("work.stop")[0]["body"], json!({"force": true}));
+    finish(&lease).unwrap();
+}
+
+#[test]
+fn an_acknowledgement_that_fails_is_made_again_for_the_same_item() {
+    let house = House::new(300);
+    house.faults(json!([
+        {"operation": "work.ack", "status": 503},
+        {"operation": "work.ack", "status": 429},
+        {"operation": "work.ack", "status": 409},
+        {"operation": "work.ack", "when": "after", "drop": true},
+    ]));
+    let worker = house.worker(json!({}));
+    let id = house.enqueue();
+    let (lease, item) = next(&worker);
+    assert_eq!(item["id"], id.as_str());
+    let paths: HashSet<_> = house.requests("work.ack").iter().map(|request| request["path"].to_string()).collect();
+    assert_eq!((paths.len(), house.requests("work.ack").len(), house.requests("work.poll").len()), (1, 5, 1));
+    finish(&lease).unwrap();
+}
+
+#[test]
+fn an_item_that_cannot_be_acknowledged_is_left_to_the_queue() {
+    let house = House::new(300);
+    // The window is the time after which the queue may hand the item to another.
+    house.faults(json!({"operation": "work.ack", "status": 429, "count": 3, "headers": {"retry-after": "60"}}));
+    let worker = house.worker(json!({"reclaim_older_than_ms": 200}));
+    let id = house.enqueue();
+    let (lease, item) = next(&worker);
+    assert_eq!(item["id"], id.as_str());
+    assert_eq!(house.state(&id), "active");
+    finish(&lease).unwrap();
+}
+
+#[test]
+fn a_health_check_is_looked_after_by_the_worker_itself() {
+    let house = House::new(300);
+    let worker = house.worker(json!({}));
+    let check = house.enqueue_with(json!({"data": {"type": "healthcheck"}}));
+    let other = house.enqueue_with(json!({"data": {"type": "a type of the future"}}));
+    let id = house.enqueue();
+    let (lease, item) = next(&worker);
+    assert_eq!(item["id"], id.as_str());
+    finish(&lease).unwrap();
+    for id in [&check, &other] {
+        until("the stop", || house.state(id) == "stopped");
+    }
+    assert_eq!(house.requests("work.heartbeat").len(), 1, "no heartbeat for those");
+    assert_eq!(stats(&worker)["health_checks"], 2);
+}
+
+#[test]
+fn a_configuration_that_is_not_acceptable_is_refused_at_once() {
+    let house = House::new(300);
+    for (config, parameter) in [
+        (json!({"environment_id": "a/../b;"}), ""),
+        (json!({"environment_id": ".."}), "environment_id"),
+        (json!({"worker_id": "a\nb"}), "anthropic_worker_id"),
+    ] {
+        let outcome = house.worker_of(&house.owner, config);
+        match parameter {
+            "" => drop(outcome.unwrap()),
+            _ => assert_eq!(outcome.err().unwrap().parameter(), Some(parameter)),
+        }
+    }
+    assert!(house.requests("work.poll").is_empty());
 }

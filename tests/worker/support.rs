@@ -161,6 +161,15 @@ pub fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// Does something for each of some cases, all at once: most of the time they wait.
+pub fn each<T: Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| test(case));
+        }
+    });
+}
+
 /// A worker's counts.
 pub fn stats(worker: &Worker) -> Value {
     text(&worker.stats().unwrap())

@@ -1,0 +1,125 @@
+//! Keys, tokens and headers, and that none of them shows.
+
+use crate::support::*;
+use antenv::queue::Queue;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn bearers(house: &House, operation: &str) -> Vec<String> {
+    let of = |request: &Value| request["headers"]["authorization"].as_str().unwrap().trim_start_matches("Bearer ").to_owned();
+    house.requests(operation).iter().map(of).collect()
+}
+
+#[test]
+fn an_items_own_token_is_used_for_the_item_and_the_environments_key_for_the_queue() {
+    let house = House::new(300);
+    let worker = house.worker(json!({}));
+    house.enqueue();
+    let (lease, item) = next(&worker);
+    let client = lease.client().unwrap();
+    client.request("GET", &format!("/v1/sessions/{}", item["data"]["id"].as_str().unwrap()), None).unwrap();
+    finish(&lease).unwrap();
+    for operation in ["work.poll", "work.ack"] {
+        assert!(bearers(&house, operation).iter().all(|bearer| *bearer == house.key), "{operation}");
+    }
+    for operation in ["work.heartbeat", "work.stop", "sessions.retrieve"] {
+        assert!(bearers(&house, operation)[0].starts_with("sk-ant-req-"), "{operation}");
+    }
+}
+
+#[test]
+fn a_secret_that_holds_no_token_is_no_hindrance() {
+    for secret in [json!("no base64!"), json!(null), json!(""), json!(7), json!("e30")] {
+        let house = House::new(300);
+        let id = house.enqueue();
+        let mut item = house.item(&id);
+        item["secret"] = secret.clone();
+        house.faults(json!({"operation": "work.poll", "body": item}));
+        let worker = house.worker(json!({}));
+        finish(&next(&worker).0).unwrap();
+        assert_eq!(bearers(&house, "work.heartbeat"), [house.key.clone()], "{secret}");
+        assert_eq!(house.state(&id), "stopped");
+    }
+}
+
+#[test]
+fn headers_of_the_client_are_on_every_request_and_its_credentials_on_none() {
+    let house = House::open();
+    let headers = json!({"x-api-key": "the parent's", "x-team": "blue"});
+    let parent = house.client(json!({"api_key": "parents-key", "default_headers": headers, "betas": ["of-the-client"]}));
+    let worker = house.worker_of(&parent, json!({})).unwrap();
+    house.enqueue();
+    let (lease, _) = next(&worker);
+    finish(&lease).unwrap();
+    let mut seen = 0;
+    for request in house.requests("").iter().filter(|request| request["headers"]["x-team"] == "blue") {
+        assert!(request["headers"].get("x-api-key").is_none(), "{request}");
+        assert!(!request["headers"]["authorization"].to_string().contains("parents-key"));
+        let beta = request["headers"]["anthropic-beta"].as_str().unwrap();
+        for part in ["of-the-client", "managed-agents-2026-04-01"] {
+            assert!(beta.contains(part), "{beta}");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 4, "poll, acknowledgement, heartbeat, stop");
+}
+
+#[test]
+fn the_key_of_a_client_will_do() {
+    let house = House::new(300);
+    let client = house.client(json!({"environment_key": house.key}));
+    let worker = antenv::Worker::new(&client, Some(&json!({"environment_id": house.environment}).to_string())).unwrap();
+    house.enqueue();
+    finish(&next(&worker).0).unwrap();
+}
+
+#[test]
+fn neither_secret_nor_token_nor_key_is_ever_logged() {
+    let house = House::new(1);
+    let queue = Arc::new(Queue::new().unwrap());
+    queue.subscribe("trace", 0).unwrap();
+    let worker = house.worker(json!({}));
+    house.enqueue();
+    let (lease, item) = next(&worker);
+    let secret = item["secret"].as_str().unwrap().to_owned();
+    let token = bearers(&house, "work.heartbeat")[0].clone();
+    // A server that repeats what it was sent, at every step that can fail.
+    let echo = json!({"type": "error", "error": {"type": "t", "message": format!("{token} {} {secret}", house.key)}});
+    let key = json!({"error": {"message": format!("what is {}?", house.key)}});
+    house.faults(json!([
+        {"operation": "work.heartbeat", "status": 500, "body": echo},
+        {"operation": "work.stop", "status": 500, "body": echo},
+        {"operation": "work.poll", "status": 500, "body": key},
+    ]));
+    until("the failed heartbeat", || stats(&worker)["failures"]["heartbeat"] != json!({}));
+    finish(&lease).unwrap();
+    let other = house.enqueue_with(json!({}));
+    let (mut item, ack) = (house.item(&other), json!({"error": {"message": secret}}));
+    item["secret"] = secret.clone().into();
+    house.faults(json!([{"operation": "work.poll", "body": item}, {"operation": "work.ack", "status": 500, "body": ack}]));
+    let _ = worker.next(Some(Duration::from_millis(1)));
+    until("the failed acknowledgement", || stats(&worker)["failures"]["ack"] != json!({}));
+    house.faults(json!({"operation": "work.poll", "status": 401, "body": key}));
+    let error = loop {
+        match worker.next(Some(Duration::from_millis(200))) {
+            Err(error) if error.http_status() == Some(401) => break error,
+            Ok(Some((lease, _))) => lease.abandon(),
+            _ => {}
+        }
+    };
+    let mut said = error.to_json();
+    while let Ok(records) = queue.next(64, Some(Duration::from_millis(200))) {
+        for record in records {
+            said.push_str(&record.result.unwrap());
+        }
+    }
+    queue.close();
+    for words in ["a request failed", "a poll failed", "claimed an item", "let go of an item"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains(&token) && !said.contains(&house.key) && !said.contains(&secret), "{said}");
+    said.push_str(&worker.stats().unwrap());
+    said.push_str(&worker.metrics().unwrap());
+    assert!(!said.contains(&token) && !said.contains(&house.key) && !said.contains(&secret), "{said}");
+}

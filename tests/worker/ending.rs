@@ -1,0 +1,156 @@
+//! Stopping workers, and what is left behind.
+
+use crate::support::*;
+use antenv::Status;
+use antenv::queue::Queue;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_worker_is_stopped_promptly_while_a_poll_waits() {
+    let house = House::new(300);
+    let worker = house.worker(json!({}));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| worker.next(None).unwrap().is_none());
+        until("a poll that waits", || house.control("GET", "connections", Value::Null)["polls_waiting"] == 1);
+        let begun = Instant::now();
+        worker.stop().unwrap();
+        assert!(waiting.join().unwrap());
+        assert!(begun.elapsed() < Duration::from_millis(500));
+    });
+    assert!(house.steps().is_empty());
+    assert_eq!(stats(&worker)["state"], "stopped");
+}
+
+#[test]
+fn leases_go_on_after_the_worker_is_stopped_until_they_are_finished() {
+    let house = House::new(1);
+    let worker = house.worker(json!({}));
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    worker.stop().unwrap();
+    assert!(worker.next(None).unwrap().is_none());
+    let before = house.requests("work.heartbeat").len();
+    until("more heartbeats", || house.requests("work.heartbeat").len() >= before + 3);
+    finish(&lease).unwrap();
+    assert_eq!(house.state(&id), "stopped");
+}
+
+#[test]
+fn when_the_grace_is_over_the_holder_is_told_and_the_item_stopped() {
+    let house = House::new(300);
+    let worker = house.worker(json!({"grace_ms": 100}));
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    worker.stop().unwrap();
+    let begun = Instant::now();
+    assert_eq!(gone(&lease), ("stop_requested".to_owned(), "shutdown".to_owned()));
+    assert!((Duration::from_millis(50)..Duration::from_secs(5)).contains(&begun.elapsed()));
+    until("the stop", || house.state(&id) == "stopped");
+    assert!(finish(&lease).is_ok(), "it is stopped already");
+}
+
+#[test]
+fn a_worker_that_cannot_stop_its_items_ends_all_the_same() {
+    let house = House::new(300);
+    let worker = house.worker(json!({"grace_ms": 0}));
+    house.enqueue();
+    let (lease, _) = next(&worker);
+    house.faults(json!({"operation": "work.stop", "latency_ms": 60_000, "count": 100}));
+    worker.stop().unwrap();
+    let begun = Instant::now();
+    until("the end of the lease", || stats(&worker)["leases_held"] == 0);
+    assert!(begun.elapsed() < Duration::from_secs(8));
+    drop(lease);
+}
+
+#[test]
+fn an_item_that_nobody_comes_for_goes_back() {
+    let house = House::new(1);
+    let queue = Arc::new(Queue::new().unwrap());
+    let worker = house.worker(json!({"concurrency": 2}));
+    worker.attach(&queue, 1).unwrap();
+    let ids = [house.enqueue(), house.enqueue()];
+    until("both", || stats(&worker)["leases_held"] == 2);
+    drop(worker);
+    let other = house.worker(json!({}));
+    for _ in &ids {
+        finish(&next(&other).0).unwrap();
+    }
+    assert!(ids.iter().all(|id| house.state(id) == "stopped"));
+    queue.close();
+}
+
+#[test]
+fn what_was_claimed_before_the_stop_is_still_handed_out() {
+    let house = House::new(300);
+    let queue = Arc::new(Queue::new().unwrap());
+    let worker = house.worker(json!({"concurrency": 2}));
+    worker.attach(&queue, 1).unwrap();
+    house.enqueue();
+    house.enqueue();
+    until("both", || stats(&worker)["leases_held"] == 2);
+    worker.stop().unwrap();
+    for _ in 0..2 {
+        finish(&next(&worker).0).unwrap();
+    }
+    assert!(worker.next(None).unwrap().is_none());
+    queue.close();
+}
+
+#[test]
+fn a_queue_tells_of_items_changes_finishes_and_the_end() {
+    let house = House::new(1);
+    let queue = Arc::new(Queue::new().unwrap());
+    let come = || {
+        let mut came = queue.next(1, Some(PATIENCE)).unwrap();
+        let came = came.remove(0);
+        (came.tag, came.result)
+    };
+    let worker = house.worker(json!({"concurrency": 2}));
+    worker.attach(&queue, 7).unwrap();
+    let id = house.enqueue();
+    let (tag, news) = come();
+    assert_eq!((tag, text(&news.unwrap())), (7, json!({"work_id": id})));
+    let (lease, _) = worker.next(Some(Duration::ZERO)).unwrap().unwrap();
+    lease.attach(&queue, 8).unwrap();
+    house.stop(&id, false);
+    let (tag, news) = come();
+    assert_eq!((tag, text(&news.unwrap())["reason"].clone()), (8, json!("asked")));
+    lease.attach(&queue, 9).unwrap();
+    assert_eq!(come().0, 9, "at once");
+    let told = queue.clone();
+    lease.finish(None, move |outcome| assert!(told.tell(10, outcome))).unwrap();
+    let (tag, outcome) = come();
+    assert_eq!((tag, text(&outcome.unwrap())["state"].clone()), (10, json!("stopped")));
+
+    let id = house.enqueue();
+    assert_eq!(text(&come().1.unwrap()), json!({"work_id": id}));
+    let (lease, _) = worker.next(Some(Duration::ZERO)).unwrap().unwrap();
+    lease.attach(&queue, 11).unwrap();
+    finish(&lease).unwrap();
+    let (tag, news) = come();
+    assert_eq!((tag, news.unwrap_err().status()), (11, Status::Done));
+
+    worker.stop().unwrap();
+    let (tag, end) = come();
+    assert_eq!((tag, end.unwrap_err().status()), (7, Status::Done));
+    worker.attach(&queue, 12).unwrap();
+    assert_eq!(come().0, 12, "whoever comes late is told, too");
+    queue.close();
+    assert_eq!(worker.attach(&queue, 1).unwrap_err().status(), Status::Closed);
+}
+
+#[test]
+fn a_worker_whose_queue_is_freed_serves_who_asks() {
+    let house = House::new(300);
+    let queue = Arc::new(Queue::new().unwrap());
+    let worker = house.worker(json!({}));
+    worker.attach(&queue, 1).unwrap();
+    queue.close();
+    house.enqueue();
+    finish(&next(&worker).0).unwrap();
+    house.enqueue();
+    finish(&next(&worker).0).unwrap();
+}

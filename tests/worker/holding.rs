@@ -1,0 +1,269 @@
+//! Keeping a lease.
+
+use crate::support::*;
+use antenv::Status;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+fn expectations(house: &House) -> Vec<String> {
+    let of = |request: &Value| {
+        let query = request["query"].as_array().unwrap();
+        let pair = query.iter().find(|pair| pair[0] == "expected_last_heartbeat").unwrap();
+        pair[1].as_str().unwrap().to_owned()
+    };
+    house.requests("work.heartbeat").iter().map(of).collect()
+}
+
+fn beats(house: &House) -> usize {
+    house.requests("work.heartbeat").len()
+}
+
+#[test]
+fn each_heartbeat_states_the_one_before_to_the_letter() {
+    let house = House::new(1);
+    let worker = house.worker(json!({}));
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    // Whatever the host does: this thread only looks.
+    until("three heartbeats", || beats(&house) >= 3);
+    assert_eq!(house.state(&id), "active");
+    let stated = expectations(&house);
+    assert_eq!(stated[0], "NO_HEARTBEAT");
+    assert!(stated[1].ends_with("+00:00") && stated[2] > stated[1], "{stated:?}");
+    let target = house.requests("work.heartbeat")[1]["target"].to_string();
+    assert!(target.contains("%2B00%3A00"), "{target}");
+    finish(&lease).unwrap();
+}
+
+#[test]
+fn a_lease_outlives_many_of_its_lifetimes() {
+    let house = House::new(1);
+    let worker = house.worker(json!({}));
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    until("seven heartbeats of a lease of a second", || beats(&house) >= 7);
+    assert_eq!((house.state(&id), text(&lease.state().unwrap())["state"].clone()), ("active".to_owned(), json!("held")));
+    finish(&lease).unwrap();
+    assert_eq!(house.state(&id), "stopped");
+}
+
+#[test]
+fn the_time_to_live_that_is_wanted_is_asked_for() {
+    let house = House::new(300);
+    let worker = house.worker(json!({"desired_ttl_seconds": 77}));
+    house.enqueue();
+    let (lease, _) = next(&worker);
+    assert_eq!(text(&lease.state().unwrap())["ttl_seconds"], 77);
+    finish(&lease).unwrap();
+}
+
+#[test]
+fn the_holder_is_told_when_the_item_is_to_be_stopped() {
+    for force in [false, true] {
+        let house = House::new(1);
+        let worker = house.worker(json!({}));
+        let id = house.enqueue();
+        let (lease, _) = next(&worker);
+        house.stop(&id, force);
+        assert_eq!(gone(&lease), ("stop_requested".to_owned(), "asked".to_owned()));
+        let before = beats(&house);
+        let outcome = finish(&lease).unwrap();
+        assert_eq!(house.state(&id), "stopped");
+        assert_eq!(outcome.is_null(), force, "409: it had stopped already, and nobody is bothered with that");
+        assert_eq!(beats(&house), before, "there is no lease to extend");
+        assert_eq!(stats(&worker)["stop_requested"], 1);
+    }
+    let house = House::new(1);
+    let worker = house.worker(json!({}));
+    house.enqueue();
+    let (lease, _) = next(&worker);
+    let body =
+        json!({"type": "work_heartbeat", "last_heartbeat": "t", "lease_extended": false, "state": "active", "ttl_seconds": 1});
+    house.faults(json!({"operation": "work.heartbeat", "body": body}));
+    assert_eq!(gone(&lease), ("stop_requested".to_owned(), "not_extended".to_owned()));
+    finish(&lease).unwrap();
+    assert_eq!(house.requests("work.stop")[0]["body"], json!({"force": true}));
+}
+
+#[test]
+fn a_lease_that_somebody_else_has_is_lost_and_nothing_is_stopped() {
+    let house = House::new(2);
+    let worker = house.worker(json!({}));
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    house.advance(3);
+    let other = house.worker(json!({}));
+    let (others, item) = next(&other);
+    assert_eq!(item["id"], id.as_str());
+    assert_eq!(gone(&lease), ("lost".to_owned(), "taken".to_owned()));
+    let error = finish(&lease).unwrap_err();
+    assert_eq!(error.status(), Status::LeaseLost);
+    assert!(house.requests("work.stop").is_empty());
+    assert_eq!(text(&others.state().unwrap())["state"], "held");
+    finish(&others).unwrap();
+    assert_eq!((stats(&worker)["lost"].clone(), stats(&worker)["finished"].clone()), (json!(1), json!(0)));
+    // It goes on.
+    house.enqueue();
+    finish(&next(&worker).0).unwrap();
+}
+
+#[test]
+fn a_heartbeat_that_is_refused_for_good_tells_the_holder_and_the_item_is_stopped() {
+    each([401, 403, 404], |status| {
+        let house = House::new(1);
+        let worker = house.worker(json!({}));
+        let id = house.enqueue();
+        let (lease, _) = next(&worker);
+        house.faults(json!({"operation": "work.heartbeat", "status": status}));
+        assert_eq!(gone(&lease), ("stop_requested".to_owned(), "rejected".to_owned()));
+        assert_eq!(beats(&house), 2, "one attempt");
+        finish(&lease).unwrap();
+        assert_eq!(house.state(&id), "stopped");
+    });
+}
+
+#[test]
+fn a_lease_is_lost_in_time_when_no_heartbeat_gets_through() {
+    let slow_down = json!({"status": 429, "headers": {"retry-after": "600"}});
+    let faults =
+        [json!({"status": 503}), json!({"status": 409}), json!({"latency_ms": 60_000}), json!({"drop": true}), slow_down];
+    each(faults, |mut fault| {
+        let house = House::new(2);
+        let worker = house.worker(json!({}));
+        house.enqueue();
+        let (lease, _) = next(&worker);
+        let begun = Instant::now();
+        fault["operation"] = "work.heartbeat".into();
+        fault["count"] = 1000.into();
+        house.faults(fault.clone());
+        assert_eq!(gone(&lease), ("lost".to_owned(), "expired".to_owned()), "{fault}");
+        assert!(begun.elapsed() < Duration::from_millis(2_000), "{fault}: before the lease runs out");
+        assert_eq!(finish(&lease).unwrap_err().status(), Status::LeaseLost);
+        assert!(house.requests("work.stop").is_empty());
+        assert!(beats(&house) >= 3, "{fault}: it was tried again");
+    });
+}
+
+#[test]
+fn a_heartbeat_that_was_recorded_but_not_answered_does_not_lose_the_lease() {
+    let faults =
+        [json!({"drop": true}), json!({"status": 502}), json!({"reset": true}), json!({"cut": 3}), json!({"body": "<html>"})];
+    each(faults, |mut fault| {
+        fault["operation"] = "work.heartbeat".into();
+        fault["when"] = "after".into();
+        // The first heartbeat, and a later one.
+        let house = House::new(2);
+        house.faults(fault.clone());
+        let worker = house.worker(json!({}));
+        let id = house.enqueue();
+        let (lease, _) = next(&worker);
+        house.faults(fault.clone());
+        let before = beats(&house);
+        until(&format!("more heartbeats after {fault}"), || beats(&house) >= before + 4);
+        assert_eq!(text(&lease.state().unwrap())["state"], "held", "{fault}");
+        finish(&lease).unwrap();
+        assert_eq!(house.state(&id), "stopped");
+    });
+}
+
+#[test]
+fn the_first_heartbeat_is_tried_until_it_is_good() {
+    let house = House::new(300);
+    house.faults(json!([
+        {"operation": "work.heartbeat", "status": 503},
+        {"operation": "work.heartbeat", "drop": true},
+        {"operation": "work.heartbeat", "status": 409},
+        {"operation": "work.heartbeat", "body": "not a heartbeat"},
+    ]));
+    let worker = house.worker(json!({}));
+    let id = house.enqueue();
+    let (lease, item) = next(&worker);
+    assert_eq!(item["id"], id.as_str());
+    assert!(expectations(&house).iter().all(|stated| stated == "NO_HEARTBEAT"));
+    finish(&lease).unwrap();
+}
+
+#[test]
+fn an_item_whose_first_heartbeat_is_refused_is_not_handed_out() {
+    let house = House::new(300);
+    let worker = house.worker(json!({}));
+    let state =
+        json!({"state": "active", "last_heartbeat": "2026-01-01T00:00:00+00:00", "lease_extended": false, "ttl_seconds": 300});
+    let taken = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "m",
+        "details": {"error_code": "heartbeat_precondition_failed", "current_state": state}}});
+    house.faults(
+        json!([{"operation": "work.heartbeat", "status": 412, "body": taken}, {"operation": "work.heartbeat", "status": 403}]),
+    );
+    let (others, rejected, good) = (house.enqueue(), house.enqueue(), house.enqueue());
+    let (lease, item) = next(&worker);
+    assert_eq!(item["id"], good.as_str());
+    finish(&lease).unwrap();
+    assert_eq!(house.state(&others), "starting", "somebody else's: nothing is done to it");
+    until("the stop", || house.state(&rejected) == "stopped");
+    assert_eq!(stats(&worker)["claimed"], 1);
+}
+
+#[test]
+fn a_stop_is_tried_again_while_the_lease_is_kept() {
+    let house = House::new(2);
+    let worker = house.worker(json!({}));
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    house.faults(json!({"operation": "work.stop", "status": 500, "count": 3}));
+    finish(&lease).unwrap();
+    assert_eq!((house.state(&id), house.requests("work.stop").len()), ("stopped".to_owned(), 4));
+
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    house.faults(json!({"operation": "work.stop", "status": 403}));
+    assert_eq!(finish(&lease).unwrap_err().status(), Status::PermissionDenied);
+    // It runs out, and comes again.
+    let (lease, item) = next(&worker);
+    assert_eq!(item["id"], id.as_str());
+    finish(&lease).unwrap();
+}
+
+#[test]
+fn a_stop_that_hangs_is_bounded_by_the_caller() {
+    let house = House::new(300);
+    let worker = house.worker(json!({}));
+    house.enqueue();
+    let (lease, _) = next(&worker);
+    house.faults(json!({"operation": "work.stop", "latency_ms": 60_000, "count": 100}));
+    let begun = Instant::now();
+    let outcome = lease.finish_and_wait(Some(r#"{"timeout_ms":300}"#)).unwrap().wait();
+    assert_eq!(outcome.unwrap_err().status(), Status::Timeout);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn finishing_takes_the_parameters_of_a_stop() {
+    let house = House::new(300);
+    let worker = house.worker(json!({}));
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    for (wrong, parameter) in
+        [(r#"{"force":1}"#, "force"), (r#"{"odd":1}"#, "odd"), ("[]", "params_json"), (r#"{"work_id":"w"}"#, "work_id")]
+    {
+        assert_eq!(lease.finish_and_wait(Some(wrong)).err().unwrap().parameter(), Some(parameter));
+    }
+    assert_eq!(text(&lease.state().unwrap())["state"], "held", "and nothing has changed");
+    lease.finish_and_wait(Some(r#"{"force":false,"extra_headers":{"x-test":"1"}}"#)).unwrap().wait().unwrap();
+    assert_eq!(house.state(&id), "stopping");
+    let request = &house.requests("work.stop")[0];
+    assert_eq!((&request["body"], &request["headers"]["x-test"]), (&json!({"force": false}), &json!("1")));
+}
+
+#[test]
+fn an_abandoned_item_comes_again() {
+    let house = House::new(1);
+    let worker = house.worker(json!({}));
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    lease.abandon();
+    let (lease, item) = next(&worker);
+    assert_eq!(item["id"], id.as_str());
+    assert!(house.requests("work.stop").is_empty());
+    finish(&lease).unwrap();
+    assert_eq!(stats(&worker)["abandoned"], 1);
+}

@@ -1,15 +1,17 @@
 //! Acknowledging an item that a poll handed out: a pure state machine.
 //!
 //! ```text
-//!            acknowledged, in time ───────────────────────► Hold
-//!           ╱ acknowledged late, or perhaps ──────────────► Hold { is_late }: the first heartbeat will tell
-//!  polled ──── refused for good ──────────────────────────► Stop
-//!           ╲ failed, certainly not acknowledged, too late ► Leave: the queue hands it out again
-//!            failed, still in time ────────────────────────► Again
+//!            acknowledged in time ──────────────────────────► Hold
+//!           ╱ refused for good ─────────────────────────────► Stop
+//!  polled ──── failed, still in time ───────────────────────► Again
+//!           ╲ too late, and certainly not acknowledged ─────► Leave: the queue hands it out again
+//!            too late, and perhaps acknowledged ────────────► Again, until the server says:
+//!                 it is ───────► Hold { is_late }: the first heartbeat will tell whose it is
+//!                 it is not ───► Leave
 //! ```
 //!
 //! "In time" is before the queue may hand the item to another poller. An item that was acknowledged and gets no heartbeat is in
-//! nobody's reach at the service, and so one that *may* have been acknowledged goes on to the heartbeat all the same.
+//! nobody's reach at the service, and so one that *may* have been acknowledged is not let go of.
 
 use super::lease::Moment;
 use std::time::Duration;
@@ -18,7 +20,10 @@ use std::time::Duration;
 pub const RECLAIM: Duration = Duration::from_millis(5000);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Bounds an attempt to find out whether the item was acknowledged.
+const LATE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What came of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,6 +32,8 @@ pub enum Acknowledged {
     Done,
     /// Refused for good.
     Rejected,
+    /// The item's present state does not allow it.
+    Conflict,
     /// No answer, or one that may be another next time.
     Failed {
         /// Whether the server may have taken it.
@@ -66,27 +73,41 @@ impl Claim {
         Claim { until: polled + window, failures: 0, may_have_arrived: false }
     }
 
+    /// A claim on an item that was acknowledged once, or may have been, and may have been handed to others since.
+    pub fn late() -> Claim {
+        Claim { until: Moment::ZERO, failures: 0, may_have_arrived: true }
+    }
+
     /// How long an attempt may take.
     pub fn timeout(&self, now: Moment) -> Duration {
-        self.until.saturating_sub(now).max(Duration::from_millis(500))
+        let left = self.until.saturating_sub(now);
+        if left < SHORTEST_TIMEOUT { LATE_TIMEOUT } else { left }
     }
 
     /// Takes in what came of an attempt. `jitter` (0 to 1) takes up to a quarter off the pause before the next.
     pub fn next(&mut self, now: Moment, outcome: Acknowledged, jitter: f64) -> Next {
         match outcome {
             Acknowledged::Done => Next::Hold { is_late: now >= self.until },
-            Acknowledged::Rejected => Next::Stop,
+            Acknowledged::Rejected if now < self.until => Next::Stop,
+            // By now it may be another's, who must not lose it to us.
+            Acknowledged::Rejected => Next::Leave,
+            Acknowledged::Conflict if now >= self.until => Next::Leave,
+            Acknowledged::Conflict => self.again(now, None, jitter),
             Acknowledged::Failed { may_have_arrived, retry_after } => {
                 self.may_have_arrived |= may_have_arrived;
-                let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(self.failures)).min(LONGEST_PAUSE);
-                let wait = retry_after.unwrap_or_else(|| doubled.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0)));
-                self.failures += 1;
-                match now.checked_add(wait) {
-                    Some(again) if again < self.until => Next::Again(again),
-                    _ if self.may_have_arrived => Next::Hold { is_late: true },
-                    _ => Next::Leave,
-                }
+                self.again(now, retry_after, jitter)
             }
+        }
+    }
+
+    fn again(&mut self, now: Moment, retry_after: Option<Duration>, jitter: f64) -> Next {
+        let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(self.failures)).min(LONGEST_PAUSE);
+        let wait = retry_after.unwrap_or_else(|| doubled.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0)));
+        self.failures += 1;
+        match now.checked_add(wait) {
+            Some(again) if again < self.until => Next::Again(again),
+            _ if self.may_have_arrived => Next::Again(now + wait.min(LONGEST_PAUSE)),
+            _ => Next::Leave,
         }
     }
 }
@@ -110,9 +131,12 @@ mod tests {
             (at(1_010), Acknowledged::Done, Next::Hold { is_late: false }),
             (at(6_000), Acknowledged::Done, Next::Hold { is_late: true }),
             (at(1_010), Acknowledged::Rejected, Next::Stop),
+            (at(6_000), Acknowledged::Rejected, Next::Leave),
+            (at(1_010), Acknowledged::Conflict, Next::Again(at(1_110))),
+            (at(6_000), Acknowledged::Conflict, Next::Leave),
             (at(1_010), failed(true), Next::Again(at(1_110))),
             (at(5_950), failed(false), Next::Leave),
-            (at(5_950), failed(true), Next::Hold { is_late: true }),
+            (at(5_950), failed(true), Next::Again(at(6_050))),
             (at(1_010), slow, Next::Leave),
         ] {
             assert_eq!(Claim::new(at(1_000), RECLAIM).next(now, outcome, 0.0), next, "{now:?} {outcome:?}");
@@ -124,12 +148,17 @@ mod tests {
         let mut claim = Claim::new(at(0), RECLAIM);
         assert_eq!(claim.next(at(10), failed(true), 0.0), Next::Again(at(110)));
         assert_eq!(claim.next(at(120), failed(false), 1.0), Next::Again(at(270)));
-        assert_eq!(claim.next(at(4_900), failed(false), 0.0), Next::Hold { is_late: true });
+        for now in [4_900, 9_000, 90_000] {
+            assert!(matches!(claim.next(at(now), failed(false), 0.0), Next::Again(_)), "{now}");
+        }
+        let mut other = claim.clone();
+        assert_eq!(claim.next(at(99_000), Acknowledged::Done, 0.0), Next::Hold { is_late: true });
+        assert_eq!(other.next(at(99_000), Acknowledged::Conflict, 0.0), Next::Leave);
     }
 
     #[test]
     fn an_attempt_ends_when_the_queue_may_hand_the_item_to_another() {
         let claim = Claim::new(at(0), RECLAIM);
-        assert_eq!((claim.timeout(at(1_000)), claim.timeout(at(9_000))), (at(4_000), at(500)));
+        assert_eq!((claim.timeout(at(1_000)), claim.timeout(at(9_000))), (at(4_000), LATE_TIMEOUT));
     }
 }

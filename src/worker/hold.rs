@@ -157,7 +157,7 @@ impl Lease {
             (Standing::StopRequested(_) | Standing::Lost(_), _) => Ok(self.describe(&shared)),
             (_, Some(Over::Stopped | Over::NotStopped | Over::Abandoned)) => Err(Error::new(Status::Done, "the lease has ended")),
             (_, Some(Over::Lost)) => Ok(self.describe(&shared)),
-            (_, None) => return,
+            (_, None | Some(Over::Unproven)) => return,
         };
         let watchers = std::mem::take(&mut shared.watchers);
         drop(shared);
@@ -257,7 +257,7 @@ impl Lease {
     fn outcome(&self, over: Over, shared: &mut Shared) -> Result<String> {
         match over {
             Over::Stopped | Over::NotStopped => std::mem::replace(&mut shared.stopped, Ok("null".to_owned())),
-            Over::Lost => {
+            Over::Lost | Over::Unproven => {
                 Err(Error::new(Status::LeaseLost, "the lease was lost: nothing was sent, the item may be somebody else's"))
             }
             Over::Abandoned => Err(Error::new(Status::Closed, "the lease has ended")),
@@ -294,7 +294,8 @@ pub(super) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot:
     let critical = inner.line.runtime().critical();
     let token = item.secret.as_deref().and_then(secret::token);
     let keyed = inner.client.redacting(item.secret.as_deref().into_iter().chain(token.as_ref().map(Secret::expose)));
-    let is_late = match acknowledge(&inner, &keyed, &item.id, polled).await {
+    let claim = Claim::new(polled, inner.config.claim_window());
+    let is_late = match acknowledge(&inner, &keyed, &item.id, claim).await {
         claim::Next::Hold { is_late } => is_late,
         claim::Next::Stop => return stop_at_once(&inner, &keyed, &item.id).await,
         claim::Next::Leave | claim::Next::Again(_) => return,
@@ -331,12 +332,11 @@ pub(super) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot:
         inner: inner.clone(),
     });
     slot.holds(&lease);
-    Holding { lease, slot, arrived, critical: Some(critical), handover: None }.run().await;
+    Holding { lease, slot, keyed, arrived, critical: Some(critical), handover: None }.run().await;
 }
 
 /// Acknowledges an item, again and again if need be.
-async fn acknowledge(inner: &Inner, keyed: &Client, work_id: &str, polled: Moment) -> claim::Next {
-    let mut claim = Claim::new(polled, inner.config.claim_window());
+async fn acknowledge(inner: &Inner, keyed: &Client, work_id: &str, mut claim: Claim) -> claim::Next {
     loop {
         let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
         let outcome = match keyed.prepare_with(&WORK_ACK, &ids, None) {
@@ -345,11 +345,12 @@ async fn acknowledge(inner: &Inner, keyed: &Client, work_id: &str, polled: Momen
             Ok(request) => match call(inner, keyed, request, claim.timeout(clock::now()), Step::Ack, work_id).await {
                 Answer { result: Ok(_), .. } => Acknowledged::Done,
                 Answer { result: Err(error), .. } if is_final(&error) => Acknowledged::Rejected,
+                Answer { result: Err(error), .. } if error.status() == Status::Conflict => Acknowledged::Conflict,
                 Answer { may_have_arrived, retry_after, .. } => Acknowledged::Failed { may_have_arrived, retry_after },
             },
         };
         match claim.next(clock::now(), outcome, fastrand::f64()) {
-            claim::Next::Again(at) => sleep(at.saturating_sub(clock::now())).await,
+            claim::Next::Again(at) if !inner.state.lock().gave_up => sleep(at.saturating_sub(clock::now())).await,
             next => return next,
         }
     }
@@ -410,6 +411,8 @@ fn item_client(keyed: &Client, item: &Item, token: Option<&Secret>) -> Client {
 struct Holding {
     lease: Arc<Lease>,
     slot: Slot,
+    /// With the environment's key.
+    keyed: Client,
     arrived: Moment,
     /// Until the first good heartbeat.
     critical: Option<Critical>,
@@ -443,8 +446,15 @@ impl Holding {
             if let Some(timeout) = todo.stop {
                 stop = Some(Box::pin(send_stop(self.lease.clone(), timeout)));
             }
-            if todo.over.is_some() {
-                return;
+            match todo.over {
+                None => {}
+                Some(Over::Unproven) => {
+                    (beat, stop) = (None, None);
+                    if !self.prove_again().await {
+                        return;
+                    }
+                }
+                Some(_) => return,
             }
             let now = clock::now();
             let wake = [todo.wake, self.handover].into_iter().flatten().min();
@@ -455,6 +465,19 @@ impl Holding {
                 () = self.lease.news.notified() => Event::Woken,
             };
         }
+    }
+
+    /// Acknowledges the item once more, and begins anew with its first heartbeat. False: it is left alone.
+    async fn prove_again(&mut self) -> bool {
+        let next = acknowledge(&self.lease.inner, &self.keyed, &self.lease.work_id, Claim::late()).await;
+        let mut shared = self.lease.shared.lock();
+        shared.machine = lease::Lease::new(clock::now(), Moment::ZERO, true);
+        if !matches!(next, claim::Next::Hold { .. }) {
+            shared.over = Some(Over::Lost);
+        }
+        // The machine has something to do at once.
+        self.lease.news.notify_one();
+        shared.over.is_none()
     }
 
     /// Has the machine take in what happened, and tells those who want to know.
@@ -473,8 +496,8 @@ impl Holding {
         if before != after {
             self.stands(before, after, now);
         }
-        shared.over = todo.over;
-        let finished = todo.over.and_then(|over| {
+        shared.over = todo.over.filter(|over| *over != Over::Unproven);
+        let finished = shared.over.and_then(|over| {
             let finisher = shared.finisher.take()?;
             Some((finisher, lease.outcome(over, &mut shared)))
         });
@@ -500,7 +523,7 @@ impl Holding {
                 lease.put_back();
             }
         }
-        if let Some(over) = todo.over {
+        if let Some(over) = todo.over.filter(|over| *over != Over::Unproven) {
             self.is_over(over);
         }
         todo
@@ -550,7 +573,7 @@ impl Holding {
         match over {
             Over::Stopped => inner.counts.add(Count::Finished),
             Over::Abandoned => inner.counts.add(Count::Abandoned),
-            Over::Lost | Over::NotStopped => {}
+            Over::Lost | Over::NotStopped | Over::Unproven => {}
         }
         log::record(
             Level::Debug,
@@ -569,14 +592,14 @@ impl Drop for Holding {
         if shared.over.is_some() {
             return;
         }
-        let standing = shared.machine.standing();
+        let is_ours_alone = shared.machine.standing() == Standing::Proving && !shared.machine.is_late();
         shared.over = Some(Over::Lost);
         let finisher = shared.finisher.take();
         lease.tell_watchers(shared);
         drop(finisher);
         lease.inner.withdraw(lease);
         // A lease that was held runs out by itself. An item without a first heartbeat has none: while there is a way, it is stopped.
-        if standing == Standing::Proving {
+        if is_ours_alone {
             let lease = lease.clone();
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(async move { stop_at_once(&lease.inner, &lease.client, &lease.work_id).await });

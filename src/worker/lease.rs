@@ -9,7 +9,8 @@
 //!     │                             │ somebody else's heartbeat (412);
 //!     │                             │ no good heartbeat until the lease may have run out      finish, abandon
 //!     │                             └─────────────────────► Lost ──────────────────────────────────────────► over
-//!     └── the same ends, at once and without a holder: nobody was given the item yet
+//!     ├── the same ends, at once and without a holder: nobody was given the item yet
+//!     └── Unproven: nobody can tell whose the item is; it is acknowledged again
 //! ```
 //!
 //! Two rules keep an item from being served twice.
@@ -20,9 +21,18 @@
 //!
 //! **A 412 is our own doing only if it must be.** A heartbeat whose answer did not come may have been recorded all the same; the
 //! next one, which states an older heartbeat, is then refused. While the lease is held, nobody else can have made the one that the
-//! server reports, so it was ours, and the next heartbeat states that. Before the first good heartbeat the same is true for
-//! [`PROOF`] after the poll, because a worker whose acknowledgement came late (another poller may have been handed the item
-//! meanwhile) waits that long with its own first heartbeat, and takes a 412 for a no.
+//! server reports, so it was ours, and the next heartbeat states that.
+//!
+//! Before the first good heartbeat it takes more care, because an item may have been handed to two workers: to one that did not
+//! acknowledge it in time, and then to another.
+//!
+//! - Who acknowledged in time beats at once. A 412 within [`PROOF`] of the poll is its own doing, if a heartbeat may have been recorded.
+//! - Who acknowledged late waits for [`PROOF`] from then, and takes a 412 for a no. So it cannot be the one whom the other takes for
+//!   itself: the other's poll came before the late acknowledgement.
+//! - Either believes a good answer only for as long as no lease can have begun and run out, which would have brought in a third. After
+//!   that nothing is proven, and the item is acknowledged once more, late.
+//!
+//! This holds for leases that last for twice [`PROOF`] or longer; the service's last five minutes. `simulation.rs` looks for holes.
 
 use std::time::Duration;
 
@@ -200,6 +210,8 @@ pub enum Over {
     Lost,
     /// The lease runs out by itself.
     Abandoned,
+    /// It could not be found out whose the item is: it has to be acknowledged again, late.
+    Unproven,
 }
 
 /// A request that is made again and again.
@@ -217,6 +229,8 @@ pub struct Lease {
     ttl: Option<Duration>,
     /// Held: nobody else can have the item before then. Proving: whoever shows up before then is us.
     sure_until: Moment,
+    /// Proving, late: until when a good heartbeat is one.
+    late_until: Option<Moment>,
     /// When the first heartbeat since the last good one was sent that may have arrived unnoticed.
     first_doubt: Option<Moment>,
     failures: u32,
@@ -257,6 +271,7 @@ impl Lease {
             expected: None,
             ttl: None,
             sure_until: if is_late { Moment::ZERO } else { polled + PROOF },
+            late_until: is_late.then(|| now + PROOF * 2),
             first_doubt: None,
             failures: 0,
             beat: Turn::Due(if is_late { now + PROOF } else { now }),
@@ -268,6 +283,11 @@ impl Lease {
     /// How it stands.
     pub fn standing(&self) -> Standing {
         self.standing
+    }
+
+    /// Whether somebody else may have been handed the item before it was acknowledged.
+    pub fn is_late(&self) -> bool {
+        self.late_until.is_some()
     }
 
     /// How long the lease lasts, as far as the server has said.
@@ -293,6 +313,13 @@ impl Lease {
         if self.standing == Standing::Held && now >= self.sure_until {
             self.lose(Reason::Expired);
         }
+        if self.standing == Standing::Proving && self.proof_ends(None).is_some_and(|end| now >= end) {
+            self.end(Over::Unproven);
+        }
+        // A process that stood still may find that the time for stopping the item is over.
+        if self.stopping.as_ref().is_some_and(|stopping| stopping.failures > 0 && now >= stopping.until) {
+            self.end(Over::NotStopped);
+        }
         self.todo(now)
     }
 
@@ -301,6 +328,9 @@ impl Lease {
             return;
         }
         match outcome {
+            _ if self.standing == Standing::Proving && self.proof_ends(Some(sent)).is_some_and(|end| now >= end) => {
+                self.end(Over::Unproven);
+            }
             Beaten::Good { state, .. } if matches!(state.as_str(), "stopping" | "stopped") => {
                 self.request_stop(now, Reason::Asked)
             }
@@ -344,6 +374,11 @@ impl Lease {
         }
     }
 
+    /// Until when a first heartbeat can prove anything; `sent`: when the one was sent that is about to. `None`: nothing was recorded yet.
+    fn proof_ends(&self, sent: Option<Moment>) -> Option<Moment> {
+        self.late_until.or_else(|| Some(self.first_doubt.or(sent)? + PROOF))
+    }
+
     /// The heartbeat that the server reports in a 412, if it must be one of ours whose answer was lost.
     fn own_doing(&self, now: Moment, current: Option<(String, Option<String>)>) -> Option<String> {
         self.first_doubt?;
@@ -354,6 +389,10 @@ impl Lease {
 
     fn request_stop(&mut self, now: Moment, reason: Reason) {
         let is_proving = self.standing == Standing::Proving;
+        if is_proving && self.is_late() {
+            // It may be another's, who is not to lose it to us.
+            return self.lose(reason);
+        }
         self.standing = Standing::StopRequested(reason);
         if is_proving {
             // There is no holder who would finish.
@@ -392,8 +431,7 @@ impl Lease {
 
     fn give_up(&mut self, now: Moment) {
         match self.standing {
-            // Somebody else may have the item once a lease that we do not know of has run out.
-            Standing::Proving if self.first_doubt.is_some_and(|sent| now >= sent + SHORTEST_LEASE) => self.end(Over::Lost),
+            Standing::Proving if self.late_until.is_some() => self.end(Over::Lost),
             Standing::Lost(_) => self.end(Over::Lost),
             Standing::Proving | Standing::Held => self.standing = Standing::StopRequested(Reason::Shutdown),
             Standing::StopRequested(_) => {}
@@ -422,7 +460,10 @@ impl Lease {
                         let left = self.sure_until - now;
                         interval(self.ttl.unwrap_or(SHORTEST_LEASE)).min((left / 2).max(SHORTEST_TIMEOUT)).min(left)
                     }
-                    _ => (PROOF_TIMEOUT * (self.failures + 1)).min(LONGEST_INTERVAL),
+                    _ => {
+                        let left = self.proof_ends(Some(now)).map_or(PROOF, |end| end.saturating_sub(now));
+                        (PROOF_TIMEOUT * (self.failures + 1)).min(left)
+                    }
                 };
                 self.beat = Turn::UnderWay;
                 todo.beat = Some(Beat { expected: self.expected.clone(), timeout, due });
@@ -435,14 +476,20 @@ impl Lease {
         {
             if due <= now {
                 stopping.turn = Turn::UnderWay;
-                todo.stop = Some(STOP_TIMEOUT.min(stopping.until - now));
+                // A request that is still on its way when the lease is not ours any more might stop another's work.
+                let ours = if self.standing == Standing::Held { self.sure_until - now } else { STOP_TIMEOUT };
+                let left = stopping.until.saturating_sub(now).max(SHORTEST_TIMEOUT);
+                todo.stop = Some(STOP_TIMEOUT.min(left).min(ours));
             } else {
                 todo.wake = Some(todo.wake.map_or(due, |wake| wake.min(due)));
             }
         }
-        if self.standing == Standing::Held {
-            todo.wake = Some(todo.wake.map_or(self.sure_until, |wake| wake.min(self.sure_until)));
-        }
+        let end = match self.standing {
+            Standing::Held => Some(self.sure_until),
+            Standing::Proving => self.proof_ends(None),
+            _ => None,
+        };
+        todo.wake = [todo.wake, end].into_iter().flatten().min();
         todo
     }
 }

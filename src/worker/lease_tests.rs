@@ -233,10 +233,43 @@ fn who_acknowledged_late_lets_others_go_first() {
 }
 
 #[test]
+fn what_cannot_be_proven_in_time_is_not_believed() {
+    // A heartbeat that may have been recorded began a lease, which may have run out since; and then somebody else came.
+    let mut lease = proving();
+    lease.next(s(3), beaten(s(0), LOST_REPLY));
+    let mut others = lease.clone();
+    assert_eq!(lease.next(PROOF, Event::Woken).over, Some(Over::Unproven));
+    let again = others.next(s(4), Event::Woken);
+    assert!(again.beat.is_some_and(|beat| s(4) + beat.timeout <= PROOF) && again.wake == Some(PROOF));
+    assert_eq!(others.next(s(11), beaten(s(4), good("t1", 300))).over, Some(Over::Unproven));
+    assert_eq!(others.standing(), Standing::Proving);
+    // Where none can have been recorded there is no hurry.
+    let mut lease = proving();
+    let mut now = s(0);
+    while now < s(100) {
+        now = lease.next(now, beaten(now, NO_CONNECTION)).wake.unwrap();
+        lease.next(now, Event::Woken);
+    }
+    lease.next(now, beaten(now, good("t1", 300)));
+    assert_eq!(lease.standing(), Standing::Held);
+    // Late, there is a time for it.
+    let mut lease = Lease::new(s(7), s(0), true);
+    assert!(lease.next(s(17), Event::Woken).beat.is_some());
+    assert_eq!(lease.next(s(27), Event::Woken).over, Some(Over::Unproven));
+    let mut lease = Lease::new(s(7), s(0), true);
+    lease.next(s(17), Event::Woken);
+    assert_eq!(
+        lease.next(s(18), beaten(s(17), Beaten::Rejected)).over,
+        Some(Over::Lost),
+        "nothing is stopped that may be another's"
+    );
+}
+
+#[test]
 fn finishing_stops_the_item_and_keeps_the_lease_until_that_is_done() {
     let mut lease = held(10);
     let todo = lease.next(s(1), FINISH);
-    assert_eq!((todo.stop, todo.wake), (Some(s(10)), Some(s(5))));
+    assert_eq!((todo.stop, todo.wake), (Some(s(8)), Some(s(5))), "within the lease");
     assert_eq!(lease.next(s(2), FINISH).stop, None, "once is enough");
     let again = lease.next(s(3), stopped(Stopped::Failed)).wake.unwrap();
     assert_eq!(again, ms(3_250));
@@ -264,6 +297,17 @@ fn a_stop_that_fails_for_good_or_for_long_is_given_up() {
     }
     assert_eq!(lease.over, Some(Over::NotStopped));
     assert!((s(50)..=s(61)).contains(&now), "{now:?}");
+}
+
+#[test]
+fn a_process_that_stood_still_while_it_stopped_an_item_tries_once_more_or_gives_up() {
+    let (mut lease, sent) = beating(60);
+    lease.next(sent, beaten(sent, Beaten::Rejected));
+    assert!(lease.next(sent, FINISH).stop.is_some());
+    let again = lease.next(sent + s(1), stopped(Stopped::Failed)).wake.unwrap();
+    let mut late = lease.clone();
+    assert!(lease.next(again + s(10), Event::Woken).stop.is_some());
+    assert_eq!(late.next(again + s(3_600), Event::Woken).over, Some(Over::NotStopped));
 }
 
 #[test]
@@ -307,11 +351,9 @@ fn at_the_end_of_the_worker_every_item_is_stopped_unless_it_may_be_anothers() {
     assert!(proving().next(s(1), Event::GiveUp).stop.is_some());
     let mut lease = proving();
     lease.next(s(3), beaten(s(0), LOST_REPLY));
-    assert!(lease.next(s(20), Event::GiveUp).stop.is_some());
-    // ... unless one may have arrived so long ago that its lease has run out.
-    let mut lease = proving();
-    lease.next(s(3), beaten(s(0), LOST_REPLY));
-    assert_eq!(lease.next(s(30), Event::GiveUp).over, Some(Over::Lost));
+    assert!(lease.next(s(9), Event::GiveUp).stop.is_some());
+    // ... unless another may have been handed the item.
+    assert_eq!(Lease::new(s(7), s(0), true).next(s(20), Event::GiveUp).over, Some(Over::Lost));
     let (mut lease, sent) = beating(60);
     lease.next(sent, beaten(sent, refused("active", Some("other"))));
     assert_eq!(lease.next(sent, Event::GiveUp).over, Some(Over::Lost));

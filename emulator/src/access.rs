@@ -28,10 +28,18 @@ pub enum Caller {
     ApiKey,
     /// A worker of this environment.
     Environment(String),
-    /// Whoever holds this work item.
-    Item(String),
-    /// Anybody, with `Auth::Any`.
-    Anybody,
+    /// Whoever was handed a work item.
+    Item(Delivery),
+    /// Anybody, with `Auth::Any`; perhaps somebody who was handed an item.
+    Anybody(Option<Delivery>),
+}
+
+/// What a sessions token says: which item it came with, and at which time of handing out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Delivery {
+    work_id: String,
+    /// The row in the table `deliveries`.
+    seq: i64,
 }
 
 /// Reads the credential of a request. 401 when there is none, or one that was never issued.
@@ -39,26 +47,41 @@ pub fn identify(headers: &HeaderMap, store: &Store, auth: Auth) -> Result<Caller
     let Some(credential) = credential(headers) else {
         return Err(ApiError::unauthenticated("A credential is required: `authorization: Bearer …` or `x-api-key: …`."));
     };
-    let known = |query, unknown| {
-        let owner = store.read(|connection| {
-            let mut statement = connection.prepare_cached(query)?;
-            statement.query_row([credential], |row| row.get(0)).optional()
-        })?;
-        owner.ok_or_else(|| ApiError::unauthenticated(unknown))
-    };
     if auth == Auth::Any {
-        Ok(Caller::Anybody)
-    } else if credential.starts_with(ids::ENVIRONMENT_KEY_PREFIX) {
-        known(
-            "SELECT environment_id FROM environment_keys WHERE key = ?1",
-            "This environment key was not issued by this emulator (POST /_emulator/environment_keys issues them).",
-        )
-        .map(Caller::Environment)
+        return Ok(Caller::Anybody(delivery(credential, store)?));
+    }
+    if credential.starts_with(ids::ENVIRONMENT_KEY_PREFIX) {
+        let unknown = "This environment key was not issued by this emulator (POST /_emulator/environment_keys issues them).";
+        environment(credential, store)?.map(Caller::Environment).ok_or_else(|| ApiError::unauthenticated(unknown))
     } else if credential.starts_with(ids::SESSIONS_TOKEN_PREFIX) {
-        known("SELECT work_id FROM deliveries WHERE token = ?1", "This sessions token belongs to no work item.").map(Caller::Item)
+        let unknown = "This sessions token belongs to no work item.";
+        delivery(credential, store)?.map(Caller::Item).ok_or_else(|| ApiError::unauthenticated(unknown))
     } else {
         Ok(Caller::ApiKey)
     }
+}
+
+/// The environment that a key was issued for.
+fn environment(key: &str, store: &Store) -> rusqlite::Result<Option<String>> {
+    store.read(|connection| {
+        connection
+            .prepare_cached("SELECT environment_id FROM environment_keys WHERE key = ?1")?
+            .query_row([key], |row| row.get(0))
+            .optional()
+    })
+}
+
+/// The delivery that a credential came with, if it is a sessions token.
+fn delivery(credential: &str, store: &Store) -> rusqlite::Result<Option<Delivery>> {
+    if !credential.starts_with(ids::SESSIONS_TOKEN_PREFIX) {
+        return Ok(None);
+    }
+    store.read(|connection| {
+        connection
+            .prepare_cached("SELECT work_id, seq FROM deliveries WHERE token = ?1")?
+            .query_row([credential], |row| Ok(Delivery { work_id: row.get(0)?, seq: row.get(1)? }))
+            .optional()
+    })
 }
 
 fn credential(headers: &HeaderMap) -> Option<&str> {
@@ -76,7 +99,7 @@ impl Caller {
     /// 403 unless the operation accepts this kind of credential.
     pub fn check_kind(&self, row: &Row) -> Result<(), ApiError> {
         let kind = match self {
-            Caller::Anybody => return Ok(()),
+            Caller::Anybody(_) => return Ok(()),
             Caller::ApiKey => Kind::ApiKey,
             Caller::Environment(_) => Kind::EnvironmentKey,
             Caller::Item(_) => Kind::SessionsToken,
@@ -101,8 +124,26 @@ impl Caller {
     /// 403 for the token of another work item.
     pub fn check_item(&self, work_id: &str) -> Result<(), ApiError> {
         match self {
-            Caller::Item(own) if own != work_id => Err(ApiError::forbidden("This sessions token belongs to another work item.")),
+            Caller::Item(own) if own.work_id != work_id => {
+                Err(ApiError::forbidden("This sessions token belongs to another work item."))
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// The item that the caller's token came with, where only that token counts.
+    pub fn own_item(&self) -> Option<&str> {
+        match self {
+            Caller::Item(own) => Some(&own.work_id),
+            _ => None,
+        }
+    }
+
+    /// The delivery of this item that the caller's token came with.
+    pub fn delivery_of(&self, work_id: &str) -> Option<i64> {
+        match self {
+            Caller::Item(own) | Caller::Anybody(Some(own)) if own.work_id == work_id => Some(own.seq),
+            _ => None,
         }
     }
 }

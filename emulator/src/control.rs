@@ -8,7 +8,7 @@ use serde_json::{json, value::RawValue};
 use crate::{
     App, clock, environments,
     faults::Fault,
-    ids,
+    history, ids,
     json::{self, Object},
     query::Query,
     queue,
@@ -42,6 +42,8 @@ pub fn answer(app: &App, parts: &Parts, body: Option<Bytes>) -> Result<Reply, Ap
         ("faults", "DELETE") => Ok(Reply::of(&json!({"cleared": app.faults.clear()}))),
         ("requests", "GET") => Ok(app.log.reply(query.get("operation"))),
         ("requests", "DELETE") => Ok(Reply::of(&json!({"cleared": app.log.clear()}))),
+        ("history", "GET") => history(app, &query),
+        ("history", "DELETE") => Ok(Reply::of(&json!({"cleared": app.store.write(history::forget)?}))),
         ("clock", "GET") => Ok(clock_now(app)),
         ("clock", "POST") => set_clock(app, &object(&body)?),
         ("connections", "GET") => Ok(Reply::of(&app.connections())),
@@ -57,7 +59,7 @@ fn no_such_endpoint(method: &Method, path: &str, name: &str) -> ApiError {
     let allowed = match name {
         "health" | "connections" => "GET",
         "work" | "environment_keys" | "reset" => "POST",
-        "requests" => "GET, DELETE",
+        "requests" | "history" => "GET, DELETE",
         "faults" => "GET, POST, DELETE",
         "clock" => "GET, POST",
         _ => return ApiError::not_found(format!("There is nothing at {path}.")),
@@ -126,6 +128,12 @@ fn faults(app: &App, body: &[u8]) -> Result<Reply, ApiError> {
     let faults: Vec<Fault> = given.iter().map(|fault| Fault::parse(fault)).collect::<Result<_, _>>()?;
     app.faults.append(faults);
     Ok(Reply::of(&List { data: app.faults.list() }))
+}
+
+fn history(app: &App, query: &Query) -> Result<Reply, ApiError> {
+    let (work_id, environment_id) = (query.get("work_id"), query.get("environment_id"));
+    let events = app.store.read(|connection| history::list(connection, work_id, environment_id))?;
+    Ok(Reply::of(&List { data: events }))
 }
 
 fn clock_now(app: &App) -> Reply {

@@ -8,7 +8,7 @@ use serde_json::{json, value::RawValue};
 use crate::{
     App, clock,
     config_rules::{self, ConfigError},
-    ids,
+    history, ids,
     json::{self, Object},
     page::Page,
     query::Query,
@@ -142,13 +142,14 @@ pub fn archive(app: &App, id: &str) -> Result<Reply, ApiError> {
     })
 }
 
-/// `environments.delete`: its work goes with it.
+/// `environments.delete`: its work goes with it, and what happened to it.
 pub fn delete(app: &App, id: &str) -> Result<Reply, ApiError> {
     app.store.write(|transaction| {
         let deleted = transaction.prepare_cached("DELETE FROM environments WHERE id = ?1")?.execute([id])?;
         if deleted == 0 {
             return Err(ApiError::environment_not_found(id));
         }
+        history::forget_environment(transaction, id)?;
         transaction.prepare_cached("DELETE FROM work WHERE environment_id = ?1")?.execute([id])?;
         Ok(())
     })?;

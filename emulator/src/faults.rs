@@ -46,8 +46,12 @@ pub struct Fault {
     count: u64,
     #[serde(default)]
     when: When,
+    #[serde(default = "certain", skip_serializing_if = "is_certain")]
+    probability: f64,
     #[serde(default, skip_serializing_if = "is_default")]
-    latency_ms: u64,
+    latency_ms: Latency,
+    #[serde(default, skip_serializing_if = "is_default")]
+    detached: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     status: Option<u16>,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -65,6 +69,48 @@ pub struct Fault {
     garbage: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     close_after: bool,
+}
+
+/// How long to wait, in milliseconds: at least and at most. A range of one is shown as a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "Value", into = "Value")]
+struct Latency {
+    least: u64,
+    most: u64,
+}
+
+impl Latency {
+    /// One of the times in the range, each as likely as the others.
+    fn draw(self) -> Duration {
+        Duration::from_millis(fastrand::u64(self.least..=self.most))
+    }
+}
+
+impl TryFrom<Value> for Latency {
+    type Error = String;
+
+    fn try_from(given: Value) -> Result<Latency, String> {
+        let range = match given.as_array().map(Vec::as_slice) {
+            None => given.as_u64().map(|millis| (millis, millis)),
+            Some([least, most]) => least.as_u64().zip(most.as_u64()),
+            Some(_) => None,
+        };
+        match range {
+            Some((least, most)) if least <= most && most <= MAX_LATENCY_MS => Ok(Latency { least, most }),
+            _ => Err(format!(
+                "latency_ms: must be an integer from 0 to {MAX_LATENCY_MS}, or [least, most] with two such, the smaller one first"
+            )),
+        }
+    }
+}
+
+impl From<Latency> for Value {
+    fn from(latency: Latency) -> Value {
+        match latency.least == latency.most {
+            true => latency.least.into(),
+            false => vec![latency.least, latency.most].into(),
+        }
+    }
 }
 
 /// What goes over the wire in the end.
@@ -101,8 +147,8 @@ impl Fault {
         if self.count == 0 {
             return Err("count: must be at least 1".to_owned());
         }
-        if self.latency_ms > MAX_LATENCY_MS {
-            return Err(format!("latency_ms: must be at most {MAX_LATENCY_MS}"));
+        if !(self.probability > 0.0 && self.probability <= 1.0) {
+            return Err("probability: must be more than 0 and at most 1".to_owned());
         }
         if self.status.is_some_and(|status| !(200..=999).contains(&status)) {
             return Err("status: must be from 200 to 999".to_owned());
@@ -112,18 +158,28 @@ impl Fault {
         }
         let line_faults = [self.drop, self.reset, self.garbage, self.cut.is_some(), self.close_after];
         match line_faults.iter().filter(|set| **set).count() {
-            0 if self.latency_ms == 0 && self.canned_status().is_none() && self.headers.is_empty() => {
-                Err("the fault does nothing: give latency_ms, status, headers, body, drop, reset, cut, garbage or close_after"
-                    .to_owned())
-            }
+            0 if self.does_nothing() => Err(
+                "the fault does nothing: give latency_ms, detached, status, headers, body, drop, reset, cut, garbage or close_after"
+                    .to_owned(),
+            ),
             0 | 1 => Ok(()),
             _ => Err("only one of drop, reset, cut, garbage and close_after can happen".to_owned()),
         }
     }
 
+    /// Whether the connection is all that could make it a fault.
+    fn does_nothing(&self) -> bool {
+        self.latency_ms.most == 0 && !self.detached && self.canned_status().is_none() && self.headers.is_empty()
+    }
+
     /// How long to wait at this point.
     pub fn latency(&self, now: When) -> Option<Duration> {
-        (self.when == now && self.latency_ms > 0).then(|| Duration::from_millis(self.latency_ms))
+        (self.when == now && self.latency_ms.most > 0).then(|| self.latency_ms.draw())
+    }
+
+    /// Whether the request is processed to its end even when its client goes away.
+    pub fn is_detached(&self) -> bool {
+        self.detached
     }
 
     /// Whether the request is processed at all.
@@ -243,11 +299,16 @@ fn needs_length(status: StatusCode, headers: &HeaderMap) -> bool {
 pub struct Faults(Mutex<VecDeque<Fault>>);
 
 impl Faults {
-    /// Takes the first fault that fits a request; `None` is a request to no operation.
+    /// Takes the first fault that fits a request and meets it; `None` is a request to no operation.
     pub fn take(&self, operation: Option<&str>) -> Option<Fault> {
+        self.take_by(operation, fastrand::f64)
+    }
+
+    /// `chance` gives a number from 0 up to, but not including, 1.
+    fn take_by(&self, operation: Option<&str>, mut chance: impl FnMut() -> f64) -> Option<Fault> {
         let mut faults = self.lock();
         let fits = |fault: &Fault| fault.operation == "*" || Some(fault.operation.as_str()) == operation;
-        let position = faults.iter().position(fits)?;
+        let position = faults.iter().position(|fault| fits(fault) && chance() < fault.probability)?;
         if faults[position].count > 1 {
             faults[position].count -= 1;
             return Some(faults[position].clone());
@@ -283,10 +344,91 @@ fn once() -> u64 {
     1
 }
 
+fn certain() -> f64 {
+    1.0
+}
+
+fn is_certain(probability: &f64) -> bool {
+    *probability == certain()
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(json: &str) -> Result<Fault, String> {
+        Fault::parse(&RawValue::from_string(json.to_owned()).unwrap()).map_err(|error| format!("{error:?}"))
+    }
+
+    fn faults(json: &[&str]) -> Faults {
+        let faults = Faults::default();
+        faults.append(json.iter().map(|json| fault(json).unwrap()).collect());
+        faults
+    }
+
+    #[test]
+    fn a_request_that_escapes_a_fault_may_meet_the_next_one() {
+        let faults = faults(&[
+            r#"{"status": 501, "probability": 0.25, "count": 2}"#,
+            r#"{"operation": "work.ack", "status": 502}"#,
+            r#"{"status": 503, "probability": 0.75}"#,
+        ]);
+        let met = |chances: &[f64]| {
+            let mut chances = chances.iter();
+            let fault = faults.take_by(Some("work.poll"), || *chances.next().unwrap());
+            assert_eq!(chances.next(), None, "one throw for each fault that fits");
+            fault.and_then(|fault| fault.status)
+        };
+        assert_eq!(met(&[0.9, 0.9]), None);
+        assert_eq!(met(&[0.25, 0.75]), None);
+        assert_eq!(met(&[0.0]), Some(501));
+        assert_eq!(met(&[0.3, 0.7]), Some(503));
+        assert_eq!(met(&[0.9]), None);
+        assert_eq!(met(&[0.24]), Some(501));
+        assert_eq!(met(&[]), None, "only those that were met are counted");
+        assert_eq!(faults.list().len(), 1);
+    }
+
+    #[test]
+    fn a_probability_is_more_than_0_and_at_most_1() {
+        for good in ["1e-9", "0.5", "1", "1.0"] {
+            fault(&format!(r#"{{"status": 500, "probability": {good}}}"#)).unwrap();
+        }
+        for bad in ["0", "-0.0", "-1", "1.0001", "50", "null", "\"1\""] {
+            let refusal = fault(&format!(r#"{{"status": 500, "probability": {bad}}}"#)).unwrap_err();
+            assert!(refusal.contains("probability: must be more than 0") || refusal.contains("f64"), "{bad}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_latency_is_a_number_or_a_range() {
+        for (given, least, most, shown) in
+            [("5", 5, 5, "5"), ("[0,7]", 0, 7, "[0,7]"), ("[3600000, 3600000]", 3_600_000, 3_600_000, "3600000")]
+        {
+            let fault = fault(&format!(r#"{{"latency_ms": {given}}}"#)).unwrap();
+            assert_eq!(fault.latency_ms, Latency { least, most });
+            assert!(json::text(&fault).contains(&format!(r#""latency_ms":{shown}"#)), "{}", json::text(&fault));
+        }
+        for bad in ["-1", "3600001", "1.5", "[]", "[1]", "[1,2,3]", "[2,1]", "[1,3600001]", "[1,\"2\"]", "\"1\"", "null", "{}"] {
+            let refusal = fault(&format!(r#"{{"latency_ms": {bad}}}"#)).unwrap_err();
+            assert!(refusal.contains("latency_ms: must be"), "{bad}: {refusal}");
+        }
+        assert!(fault(r#"{"latency_ms": [0, 0]}"#).unwrap_err().contains("does nothing"));
+    }
+
+    #[test]
+    fn a_latency_is_drawn_from_the_whole_range() {
+        let latency = Latency { least: 3, most: 5 };
+        let drawn: Vec<u128> = (0..1000).map(|_| latency.draw().as_millis()).collect();
+        assert!(drawn.iter().all(|millis| (3..=5).contains(millis)));
+        assert!((3..=5).all(|millis| drawn.contains(&millis)));
+    }
 }

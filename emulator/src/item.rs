@@ -85,6 +85,8 @@ pub struct Item {
     pub lease_expires_at: Option<Micros>,
     pub stop_requested_at: Option<Micros>,
     pub stopped_at: Option<Micros>,
+    /// How often a poll has handed it out.
+    pub handed_out: i64,
 }
 
 /// An item's fields in the order in which the API shows them.
@@ -105,6 +107,56 @@ pub struct Shown<'a> {
     r#type: &'a str,
 }
 
+/// What happened to an item: that it changed, or that a heartbeat was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Queued,
+    /// Handed out by a poll.
+    Claimed,
+    Acknowledged,
+    /// The first heartbeat of whoever holds it now.
+    Started,
+    /// Any later one.
+    Heartbeat,
+    /// Not based on the heartbeat before.
+    HeartbeatRefused,
+    /// The lease ran out.
+    Requeued,
+    StopRequested,
+    /// Somebody ended it.
+    Stopped {
+        force: bool,
+    },
+    /// The lease ran out while it was stopping.
+    Expired,
+}
+
+impl Event {
+    /// The history's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Event::Queued => "queued",
+            Event::Claimed => "claimed",
+            Event::Acknowledged => "acknowledged",
+            Event::Started => "started",
+            Event::Heartbeat => "heartbeat",
+            Event::HeartbeatRefused => "heartbeat_refused",
+            Event::Requeued => "requeued",
+            Event::StopRequested => "stop_requested",
+            Event::Stopped { .. } => "stopped",
+            Event::Expired => "expired",
+        }
+    }
+
+    /// How it was ended, if it was.
+    pub fn force(self) -> Option<bool> {
+        match self {
+            Event::Stopped { force } => Some(force),
+            _ => None,
+        }
+    }
+}
+
 /// What a heartbeat must be based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expectation<'a> {
@@ -119,12 +171,31 @@ pub enum Expectation<'a> {
 /// How a heartbeat went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beat {
+    /// The first lease begins now.
+    Started,
     /// The lease runs from now.
     Extended,
     /// The item is stopping or stopped: the worker is to learn so, and the lease is left alone.
     NotExtended,
     /// Somebody else holds the item, or nobody does.
     PreconditionFailed,
+}
+
+impl Beat {
+    /// Whether the caller has a lease now.
+    pub fn is_extended(self) -> bool {
+        matches!(self, Beat::Started | Beat::Extended)
+    }
+
+    /// What the history tells of it.
+    pub fn event(self) -> Option<Event> {
+        match self {
+            Beat::Started => Some(Event::Started),
+            Beat::Extended => Some(Event::Heartbeat),
+            Beat::NotExtended => None,
+            Beat::PreconditionFailed => Some(Event::HeartbeatRefused),
+        }
+    }
 }
 
 /// The item is in a state that does not allow this.
@@ -149,19 +220,27 @@ impl Item {
             lease_expires_at: None,
             stop_requested_at: None,
             stopped_at: None,
+            handed_out: 0,
         }
     }
 
+    /// A poll hands it out.
+    pub fn claim(&mut self, now: Micros) -> Event {
+        self.claimed_at = Some(now);
+        self.handed_out += 1;
+        Event::Claimed
+    }
+
     /// A worker says that it has the item. Saying so again is fine, for the first reply may have been lost.
-    pub fn acknowledge(&mut self, now: Micros) -> Result<(), Refused> {
+    pub fn acknowledge(&mut self, now: Micros) -> Result<Option<Event>, Refused> {
         match self.state {
             State::Queued => {
                 self.state = State::Starting;
                 self.acknowledged_at = Some(now);
                 self.claimed_at = None;
-                Ok(())
+                Ok(Some(Event::Acknowledged))
             }
-            State::Starting => Ok(()),
+            State::Starting => Ok(None),
             State::Active | State::Stopping | State::Stopped => Err(Refused),
         }
     }
@@ -183,30 +262,37 @@ impl Item {
         }
         // Two beats within one microsecond, or a clock set back, must still be told apart.
         let at = self.latest_heartbeat_at.map_or(now, |last| now.max(last + 1));
+        let beat = if self.latest_heartbeat_at.is_some() { Beat::Extended } else { Beat::Started };
         self.latest_heartbeat_at = Some(at);
         self.started_at.get_or_insert(at);
         self.ttl_seconds = Some(ttl_seconds);
         self.lease_expires_at = Some(at + ttl_seconds * 1_000_000);
         self.state = State::Active;
-        Beat::Extended
+        beat
     }
 
     /// Somebody wants the item stopped: at once with force, otherwise as soon as its worker agrees.
-    pub fn stop(&mut self, now: Micros, force: bool) -> Result<(), Refused> {
-        match self.state {
+    pub fn stop(&mut self, now: Micros, force: bool) -> Result<Option<Event>, Refused> {
+        let event = match self.state {
             State::Stopped => return Err(Refused),
-            State::Stopping if !force => return Ok(()),
-            State::Starting | State::Active if !force => self.state = State::Stopping,
-            State::Queued | State::Starting | State::Active | State::Stopping => self.end(now),
-        }
+            State::Stopping if !force => return Ok(None),
+            State::Starting | State::Active if !force => {
+                self.state = State::Stopping;
+                Event::StopRequested
+            }
+            State::Queued | State::Starting | State::Active | State::Stopping => {
+                self.end(now);
+                Event::Stopped { force }
+            }
+        };
         self.stop_requested_at.get_or_insert(now);
-        Ok(())
+        Ok(Some(event))
     }
 
-    /// The lease ran out. `true` when the item is in the queue again.
-    pub fn expire(&mut self, now: Micros) -> bool {
+    /// Lets the lease run out if its time has come.
+    pub fn expire(&mut self, now: Micros) -> Option<Event> {
         if self.lease_expires_at.is_none_or(|end| end >= now) {
-            return false;
+            return None;
         }
         match self.state {
             State::Active => {
@@ -217,13 +303,13 @@ impl Item {
                 self.latest_heartbeat_at = None;
                 self.ttl_seconds = None;
                 self.lease_expires_at = None;
-                true
+                Some(Event::Requeued)
             }
             State::Stopping => {
                 self.end(now);
-                false
+                Some(Event::Expired)
             }
-            State::Queued | State::Starting | State::Stopped => false,
+            State::Queued | State::Starting | State::Stopped => None,
         }
     }
 
@@ -281,6 +367,7 @@ impl Item {
             lease_expires_at: row.get("lease_expires_at")?,
             stop_requested_at: row.get("stop_requested_at")?,
             stopped_at: row.get("stopped_at")?,
+            handed_out: row.get("handed_out")?,
         })
     }
 }
@@ -302,8 +389,8 @@ mod tests {
         }
         item.heartbeat(3, Expectation::NoHeartbeat, TTL);
         match state {
-            State::Stopping => item.stop(4, false).unwrap(),
-            State::Stopped => item.stop(4, true).unwrap(),
+            State::Stopping => drop(item.stop(4, false).unwrap()),
+            State::Stopped => drop(item.stop(4, true).unwrap()),
             _ => {}
         }
         assert_eq!(item.state, state);
@@ -313,49 +400,59 @@ mod tests {
     #[test]
     fn every_event_in_every_state_leads_where_the_diagram_says() {
         use State::*;
-        type Event = fn(&mut Item) -> &'static str;
-        let ack: Event = |item| item.acknowledge(9).map_or("refused", |()| "ok");
-        let stop: Event = |item| item.stop(9, false).map_or("refused", |()| "ok");
-        let force: Event = |item| item.stop(9, true).map_or("refused", |()| "ok");
-        let beat: Event = |item| match item.heartbeat(9, Expectation::Nothing, TTL) {
-            Beat::Extended => "extended",
-            Beat::NotExtended => "not extended",
-            Beat::PreconditionFailed => "precondition",
-        };
-        let expire: Event = |item| if item.expire(i64::MAX) { "queued again" } else { "" };
+        type Deed = fn(&mut Item) -> Result<Option<Event>, Refused>;
+        let ack: Deed = |item| item.acknowledge(9);
+        let stop: Deed = |item| item.stop(9, false);
+        let force: Deed = |item| item.stop(9, true);
+        let beat: Deed = |item| Ok(item.heartbeat(9, Expectation::Nothing, TTL).event());
+        let expire: Deed = |item| Ok(item.expire(i64::MAX));
+        let (ended, killed) = (Event::Stopped { force: false }, Event::Stopped { force: true });
+        let (refused, nothing) = (Err(Refused), Ok(None));
+        let ok = |event| Ok(Some(event));
         #[rustfmt::skip]
         let table = [
-            ("ack",    ack,    Queued,   "ok",           Starting),
-            ("ack",    ack,    Starting, "ok",           Starting),
-            ("ack",    ack,    Active,   "refused",      Active),
-            ("ack",    ack,    Stopping, "refused",      Stopping),
-            ("ack",    ack,    Stopped,  "refused",      Stopped),
-            ("beat",   beat,   Queued,   "precondition", Queued),
-            ("beat",   beat,   Starting, "extended",     Active),
-            ("beat",   beat,   Active,   "extended",     Active),
-            ("beat",   beat,   Stopping, "not extended", Stopping),
-            ("beat",   beat,   Stopped,  "not extended", Stopped),
-            ("stop",   stop,   Queued,   "ok",           Stopped),
-            ("stop",   stop,   Starting, "ok",           Stopping),
-            ("stop",   stop,   Active,   "ok",           Stopping),
-            ("stop",   stop,   Stopping, "ok",           Stopping),
-            ("stop",   stop,   Stopped,  "refused",      Stopped),
-            ("force",  force,  Queued,   "ok",           Stopped),
-            ("force",  force,  Starting, "ok",           Stopped),
-            ("force",  force,  Active,   "ok",           Stopped),
-            ("force",  force,  Stopping, "ok",           Stopped),
-            ("force",  force,  Stopped,  "refused",      Stopped),
-            ("expire", expire, Queued,   "",             Queued),
-            ("expire", expire, Starting, "",             Starting),
-            ("expire", expire, Active,   "queued again", Queued),
-            ("expire", expire, Stopping, "",             Stopped),
-            ("expire", expire, Stopped,  "",             Stopped),
+            ("ack",    ack,    Queued,   ok(Event::Acknowledged),     Starting),
+            ("ack",    ack,    Starting, nothing,                     Starting),
+            ("ack",    ack,    Active,   refused,                     Active),
+            ("ack",    ack,    Stopping, refused,                     Stopping),
+            ("ack",    ack,    Stopped,  refused,                     Stopped),
+            ("beat",   beat,   Queued,   ok(Event::HeartbeatRefused), Queued),
+            ("beat",   beat,   Starting, ok(Event::Started),          Active),
+            ("beat",   beat,   Active,   ok(Event::Heartbeat),        Active),
+            ("beat",   beat,   Stopping, nothing,                     Stopping),
+            ("beat",   beat,   Stopped,  nothing,                     Stopped),
+            ("stop",   stop,   Queued,   ok(ended),                   Stopped),
+            ("stop",   stop,   Starting, ok(Event::StopRequested),    Stopping),
+            ("stop",   stop,   Active,   ok(Event::StopRequested),    Stopping),
+            ("stop",   stop,   Stopping, nothing,                     Stopping),
+            ("stop",   stop,   Stopped,  refused,                     Stopped),
+            ("force",  force,  Queued,   ok(killed),                  Stopped),
+            ("force",  force,  Starting, ok(killed),                  Stopped),
+            ("force",  force,  Active,   ok(killed),                  Stopped),
+            ("force",  force,  Stopping, ok(killed),                  Stopped),
+            ("force",  force,  Stopped,  refused,                     Stopped),
+            ("expire", expire, Queued,   nothing,                     Queued),
+            ("expire", expire, Starting, nothing,                     Starting),
+            ("expire", expire, Active,   ok(Event::Requeued),         Queued),
+            ("expire", expire, Stopping, ok(Event::Expired),          Stopped),
+            ("expire", expire, Stopped,  nothing,                     Stopped),
         ];
-        for (name, event, from, outcome, to) in table {
+        for (name, deed, from, outcome, to) in table {
             let mut item = item(from);
-            assert_eq!(event(&mut item), outcome, "{name} of {from:?}");
+            assert_eq!(deed(&mut item), outcome, "{name} of {from:?}");
             assert_eq!(item.state, to, "{name} of {from:?}");
             assert_eq!(item.stopped_at.is_some(), to == Stopped, "{name} of {from:?}");
+        }
+    }
+
+    #[test]
+    fn each_holding_has_a_beginning_of_its_own() {
+        let mut item = item(State::Active);
+        let again = |item: &mut Item| (item.claim(20), item.acknowledge(21), item.heartbeat(22, Expectation::NoHeartbeat, TTL));
+        for holding in 1..=2 {
+            assert_eq!(item.expire(i64::MAX), Some(Event::Requeued));
+            assert_eq!(again(&mut item), (Event::Claimed, Ok(Some(Event::Acknowledged)), Beat::Started));
+            assert_eq!(item.handed_out, holding);
         }
     }
 
@@ -376,7 +473,7 @@ mod tests {
         for (state, expected, met) in cases {
             let mut item = item(state);
             let beat = item.heartbeat(9, expected, TTL);
-            assert_eq!(beat == Beat::Extended, met, "{state:?} {expected:?}");
+            assert_eq!(beat.is_extended(), met, "{state:?} {expected:?}");
         }
     }
 
@@ -392,8 +489,8 @@ mod tests {
     fn a_lease_ends_only_after_its_last_microsecond() {
         let mut item = item(State::Active);
         let end = item.lease_expires_at.unwrap();
-        assert!(!item.expire(end));
-        assert!(item.expire(end + 1));
+        assert_eq!(item.expire(end), None);
+        assert_eq!(item.expire(end + 1), Some(Event::Requeued));
         assert_eq!((item.acknowledged_at, item.started_at, item.latest_heartbeat_at), (None, None, None));
     }
 }

@@ -12,7 +12,7 @@
 //! Where to look: a request arrives in `server` over a `line`, and walks through `service`, which finds its row in the
 //! table of `route`, records it in the `request_log`, lets one of the `faults` have it, and checks `access`. The
 //! operations are in `environments` (whose configs follow `config_rules`), `work`, `poll` and `sessions`. The life of
-//! a work item is in `item`, pure; `queue` applies it to the `store`. What clients send passes through as `json` text.
+//! a work item is in `item`, pure; `queue` applies it to the `store` and keeps the `history`. What clients send passes through as `json` text.
 //! `control` is what tests do behind the API's back.
 
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ mod config_rules;
 mod control;
 mod environments;
 mod faults;
+mod history;
 mod ids;
 mod item;
 mod json;

@@ -2,7 +2,7 @@
 //!
 //! A held poll holds nothing: it looks, sleeps and looks again, woken by an arrival, by the moment at which a claim or a lease
 //! falls due, by a move of the clock, or by the end of its time. Looking and claiming are one transaction, so an item goes to
-//! one poll only; and a poll looks only while its client is still there, so a disconnected one takes nothing with it.
+//! one poll only; and a poll looks only while its client is still there, so a disconnected one takes nothing with it. (A fault may detach it from its client.)
 
 use std::{
     pin::pin,
@@ -21,8 +21,14 @@ use crate::{
     reply::{ApiError, Reply},
 };
 
-/// Waits at most `block_ms` for an item.
-pub async fn poll(app: &App, line: &Line, environment_id: &str, query: &Query, headers: &HeaderMap) -> Result<Reply, ApiError> {
+/// Waits at most `block_ms` for an item. Without a line it does not matter whether the client is there.
+pub async fn poll(
+    app: &App,
+    line: Option<&Line>,
+    environment_id: &str,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Result<Reply, ApiError> {
     let block_ms = query.integer("block_ms", 1..=999)?.unwrap_or(0);
     let reclaim_ms = query.integer("reclaim_older_than_ms", 0..=i64::MAX)?.unwrap_or(DEFAULT_RECLAIM_MS);
     let worker_id = headers.get("anthropic-worker-id").map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -36,7 +42,7 @@ pub async fn poll(app: &App, line: &Line, environment_id: &str, query: &Query, h
         // Registered before looking, so that an item that arrives in between is not missed.
         let mut arrival = pin!(arrivals.notified());
         arrival.as_mut().enable();
-        if line.peer_is_gone() {
+        if line.is_some_and(Line::peer_is_gone) {
             return Ok(nothing());
         }
         let due = match queue::claim(app, environment_id, reclaim_ms, worker_id.as_deref())? {

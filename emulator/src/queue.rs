@@ -15,9 +15,10 @@ use tokio::sync::Notify;
 
 use crate::{
     App,
+    access::Caller,
     clock::{self, Micros},
-    environments, ids,
-    item::{Item, State},
+    environments, history, ids,
+    item::{Event, Item, State},
     json::{self, Object},
     reply::ApiError,
 };
@@ -106,26 +107,32 @@ pub fn on_environment<T>(
     environment_id: &str,
     work: impl FnOnce(&Transaction, Micros) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
+    let mut turn = app.store.turn();
+    // Read only now, so that of two operations the later one has the later time.
     let now = app.clock.now();
-    if app.store.read(|connection| has_expired_leases(connection, environment_id, now))? {
+    if turn.read(|connection| has_expired_leases(connection, environment_id, now))? {
         // A transaction of its own: a refusal below must not undo what time has done.
-        let requeued = app.store.write(|transaction| settle_leases(transaction, environment_id, now))?;
+        let requeued = turn.write(|transaction| settle_leases(transaction, environment_id, now))?;
         app.waiting.announce(environment_id, requeued);
     }
-    app.store.write(|transaction| work(transaction, now))
+    turn.write(|transaction| work(transaction, now))
 }
 
-/// Runs a transaction on one item and stores what the closure made of it.
+/// Runs a transaction on one item and stores what the closure made of it. `caller` is who the history says did it.
 pub fn on_item<T>(
     app: &App,
+    caller: &Caller,
     environment_id: &str,
     work_id: &str,
-    work: impl FnOnce(&mut Item, Micros) -> Result<T, ApiError>,
+    work: impl FnOnce(&mut Item, Micros) -> Result<(T, Option<Event>), ApiError>,
 ) -> Result<T, ApiError> {
     on_environment(app, environment_id, |transaction, now| {
         let mut item = find(transaction, environment_id, work_id)?;
-        let result = work(&mut item, now)?;
+        let (result, event) = work(&mut item, now)?;
         save(transaction, &item)?;
+        if let Some(event) = event {
+            history::record(transaction, work_id, event, now, caller.delivery_of(work_id))?;
+        }
         Ok(result)
     })
 }
@@ -152,7 +159,8 @@ pub fn enqueue(
             let (data, metadata) = describe(transaction, now)?;
             let item = Item::new(ids::work(), environment_id.to_owned(), data, metadata, now);
             insert(transaction, &item)?;
-            let secret = deliver(app, transaction, &item.id, None, now)?;
+            history::record(transaction, &item.id, Event::Queued, now, None)?;
+            let (secret, _) = deliver(app, transaction, &item, None, now)?;
             items.push((item, secret));
         }
         Ok(items)
@@ -181,9 +189,10 @@ pub fn claim(app: &App, environment_id: &str, reclaim_ms: i64, worker_id: Option
         let free = params![environment_id, now.saturating_sub(reclaim)];
         match oldest.query_row(free, Item::from_row).optional()? {
             Some(mut item) => {
-                item.claimed_at = Some(now);
+                let event = item.claim(now);
                 save(transaction, &item)?;
-                let secret = deliver(app, transaction, &item.id, worker_id, now)?;
+                let (secret, delivery) = deliver(app, transaction, &item, worker_id, now)?;
+                history::record(transaction, &item.id, event, now, Some(delivery))?;
                 Ok(Claim::Item(Box::new(item), secret))
             }
             None => Ok(Claim::Nothing(next_due(transaction, environment_id, reclaim)?)),
@@ -255,26 +264,30 @@ fn settle_leases(transaction: &Transaction, environment_id: &str, now: Micros) -
         .collect::<Result<_, _>>()?;
     let mut requeued = 0;
     for mut item in expired {
-        requeued += usize::from(item.expire(now));
+        let event = item.expire(now);
+        requeued += usize::from(event == Some(Event::Requeued));
         save(transaction, &item)?;
+        if let Some(event) = event {
+            history::record(transaction, &item.id, event, now, None)?;
+        }
     }
     Ok(requeued)
 }
 
-/// Records that an item was handed out, and makes the secret that goes with it.
+/// Records that an item was handed out, and makes the secret that goes with it. Also returns the row of the delivery.
 fn deliver(
     app: &App,
     transaction: &Transaction,
-    work_id: &str,
+    item: &Item,
     worker_id: Option<&str>,
     now: Micros,
-) -> rusqlite::Result<String> {
+) -> rusqlite::Result<(String, i64)> {
     let token = ids::sessions_token();
-    transaction
-        .prepare_cached("INSERT INTO deliveries (token, work_id, worker_id, at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![token, work_id, worker_id, now])?;
+    let delivery = transaction
+        .prepare_cached("INSERT INTO deliveries (token, work_id, number, worker_id, at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .insert(params![token, item.id, item.handed_out, worker_id, now])?;
     let secret = json!({"sessions_token": token, "api_base_url": app.url});
-    Ok(URL_SAFE_NO_PAD.encode(secret.to_string()))
+    Ok((URL_SAFE_NO_PAD.encode(secret.to_string()), delivery))
 }
 
 fn insert(transaction: &Transaction, item: &Item) -> rusqlite::Result<usize> {
@@ -298,8 +311,8 @@ fn save(transaction: &Transaction, item: &Item) -> rusqlite::Result<usize> {
     transaction
         .prepare_cached(
             "UPDATE work SET metadata = ?2, state = ?3, claimed_at = ?4, acknowledged_at = ?5, started_at = ?6,
-             latest_heartbeat_at = ?7, ttl_seconds = ?8, lease_expires_at = ?9, stop_requested_at = ?10, stopped_at = ?11
-             WHERE id = ?1",
+             latest_heartbeat_at = ?7, ttl_seconds = ?8, lease_expires_at = ?9, stop_requested_at = ?10, stopped_at = ?11,
+             handed_out = ?12 WHERE id = ?1",
         )?
         .execute(params![
             item.id,
@@ -313,6 +326,7 @@ fn save(transaction: &Transaction, item: &Item) -> rusqlite::Result<usize> {
             item.lease_expires_at,
             item.stop_requested_at,
             item.stopped_at,
+            item.handed_out,
         ])
 }
 

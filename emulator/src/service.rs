@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,14 +17,14 @@ use crate::{
     App,
     access::{self, Caller},
     control, environments,
-    faults::{Outcome, When},
+    faults::{Fault, Outcome, When},
     ids,
     json::Object,
     line::{Line, TakenOver},
     poll,
     query::Query,
     reply::{ApiError, Reply},
-    request_log,
+    request_log::{self, Handling},
     route::{self, Ids, Operation, Row},
     sessions, work,
 };
@@ -37,14 +38,18 @@ const MAX_CONTROL_BODY: usize = 256 << 20;
 /// The beta that the whole API belongs to.
 const BETA: &str = "managed-agents-2026-04-01";
 
-/// A request that has arrived whole. The body is missing when it was too large.
+/// A request that has arrived whole.
 struct Call {
     parts: Parts,
+    /// Missing when it was too large.
     body: Option<Bytes>,
+    request_id: String,
+    route: Result<(&'static Row, Ids), ApiError>,
+    handling: Handling,
 }
 
 /// Answers one request, or ends its connection.
-pub async fn serve(app: &App, line: &Line, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, TakenOver> {
+pub async fn serve(app: &Arc<App>, line: &Line, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, TakenOver> {
     let (parts, body) = request.into_parts();
     let request_id = ids::request();
     if parts.uri.path().starts_with("/_emulator/") {
@@ -63,34 +68,47 @@ pub async fn serve(app: &App, line: &Line, request: Request<Incoming>) -> Result
     let route = route::find(&parts.method, parts.uri.path());
     let operation = route.as_ref().ok().map(|(row, _)| row.name);
     let handling = app.log.begin(operation, &parts, body.as_deref().unwrap_or_default(), line.number);
-    let request = Call { parts, body };
+    let mut call = Call { parts, body, request_id, route, handling };
 
     let outcome = match app.faults.take(operation) {
-        None => Outcome::Reply(answer(app, line, &request, route, &request_id).await),
-        Some(fault) => {
-            pause(fault.latency(When::Before)).await;
-            let real = match fault.processes() {
-                true => Some(answer(app, line, &request, route, &request_id).await),
-                false => None,
+        None => Outcome::Reply(answer(app, Some(line), &call).await),
+        Some(fault) if fault.is_detached() => {
+            // A task goes on when hyper drops this future because the client has gone; all that is the call's goes with it.
+            let app = app.clone();
+            let task = tokio::spawn(async move { (suffer(&app, None, &call, &fault).await, call) });
+            let Ok((outcome, back)) = task.await else {
+                return Err(TakenOver);
             };
-            pause(fault.latency(When::After)).await;
-            fault.outcome(real, &request_id)
+            call = back;
+            outcome
         }
+        Some(fault) => suffer(app, Some(line), &call, &fault).await,
     };
     let status = match &outcome {
         Outcome::Reply(reply) => Some(reply.status),
         Outcome::End { status, .. } => *status,
     };
-    handling.finish(status);
+    call.handling.finish(status);
     if app.config.verbose {
-        print_line(&request.parts, operation, status, started.elapsed(), line);
+        print_line(&call.parts, operation, status, started.elapsed(), line);
     }
     match outcome {
         Outcome::Reply(reply) => Ok(response(reply)),
         // Between the frames of HTTP/2 no bytes of ours make sense: there the connection just ends.
-        Outcome::End { ending, .. } if request.parts.version == Version::HTTP_2 => Err(line.take_over(b"", ending).await),
+        Outcome::End { ending, .. } if call.parts.version == Version::HTTP_2 => Err(line.take_over(b"", ending).await),
         Outcome::End { bytes, ending, .. } => Err(line.take_over(&bytes, ending).await),
     }
+}
+
+/// What becomes of a request that met a fault.
+async fn suffer(app: &App, line: Option<&Line>, call: &Call, fault: &Fault) -> Outcome {
+    pause(fault.latency(When::Before)).await;
+    let real = match fault.processes() {
+        true => Some(answer(app, line, call).await),
+        false => None,
+    };
+    pause(fault.latency(When::After)).await;
+    fault.outcome(real, &call.request_id)
 }
 
 fn print_line(parts: &Parts, operation: Option<&str>, status: Option<StatusCode>, elapsed: Duration, line: &Line) {
@@ -145,26 +163,27 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Option<Bytes>, hyper::
     }
 }
 
-async fn answer(app: &App, line: &Line, request: &Call, route: Result<(&'static Row, Ids), ApiError>, request_id: &str) -> Reply {
-    let result = match route {
-        Ok((row, ids)) => perform(app, line, request, row, &ids).await,
-        Err(error) => Err(error),
+/// The real reply. Whoever needs the client to be there looks at the line.
+async fn answer(app: &App, line: Option<&Line>, call: &Call) -> Reply {
+    let reply = match &call.route {
+        Ok((row, ids)) => perform(app, line, call, row, ids).await.unwrap_or_else(|error| error.reply(&call.request_id)),
+        Err(error) => error.reply(&call.request_id),
     };
-    result.unwrap_or_else(|error| error.reply(request_id)).identified(request_id)
+    reply.identified(&call.request_id)
 }
 
-async fn perform(app: &App, line: &Line, request: &Call, row: &'static Row, ids: &Ids) -> Result<Reply, ApiError> {
-    let caller = access::identify(&request.parts.headers, &app.store, app.config.auth)?;
-    check_headers(&request.parts.headers)?;
+async fn perform(app: &App, line: Option<&Line>, call: &Call, row: &'static Row, ids: &Ids) -> Result<Reply, ApiError> {
+    let caller = access::identify(&call.parts.headers, &app.store, app.config.auth)?;
+    check_headers(&call.parts.headers)?;
     caller.check_kind(row)?;
-    let Some(body) = &request.body else {
+    let Some(body) = &call.body else {
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {MAX_BODY} bytes.")));
     };
     if row.name.starts_with("work.") {
         check_reach(app, &caller, ids)?;
     }
     let Ids { environment, work: item, session } = ids;
-    let query = || Query::parse(request.parts.uri.query());
+    let query = || Query::parse(call.parts.uri.query());
     let body = || object(body);
     match row.operation {
         Operation::EnvironmentsCreate => environments::create(app, &body()?),
@@ -174,13 +193,13 @@ async fn perform(app: &App, line: &Line, request: &Call, row: &'static Row, ids:
         Operation::EnvironmentsDelete => environments::delete(app, environment),
         Operation::EnvironmentsArchive => environments::archive(app, environment),
         Operation::WorkList => work::list(app, environment, &query()),
-        Operation::WorkPoll => poll::poll(app, line, environment, &query(), &request.parts.headers).await,
+        Operation::WorkPoll => poll::poll(app, line, environment, &query(), &call.parts.headers).await,
         Operation::WorkStats => work::stats(app, environment),
         Operation::WorkRetrieve => work::retrieve(app, environment, item),
-        Operation::WorkUpdate => work::update(app, environment, item, &body()?),
-        Operation::WorkAck => work::ack(app, environment, item),
-        Operation::WorkHeartbeat => work::heartbeat(app, environment, item, &query()),
-        Operation::WorkStop => work::stop(app, environment, item, &body()?),
+        Operation::WorkUpdate => work::update(app, &caller, environment, item, &body()?),
+        Operation::WorkAck => work::ack(app, &caller, environment, item),
+        Operation::WorkHeartbeat => work::heartbeat(app, &caller, environment, item, &query()),
+        Operation::WorkStop => work::stop(app, &caller, environment, item, &body()?),
         Operation::SessionsCreate => sessions::create(app, &body()?),
         Operation::SessionsRetrieve => sessions::retrieve(app, &caller, session),
     }

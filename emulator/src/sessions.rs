@@ -51,7 +51,7 @@ pub fn create(app: &App, body: &Object) -> Result<Reply, ApiError> {
 pub fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<Reply, ApiError> {
     let (environment_id, object) = app.store.read(|connection| find(connection, id))?;
     caller.check_environment(&environment_id)?;
-    if let Caller::Item(work_id) = caller
+    if let Some(work_id) = caller.own_item()
         && app.store.read(|connection| session_of(connection, work_id))?.as_deref() != Some(id)
     {
         return Err(ApiError::forbidden("This sessions token belongs to the work item of another session."));

@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior, config::DbConfig};
 
 /// Raised whenever the schema changes: an older file is refused rather than misread.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 BEGIN;
@@ -47,21 +47,36 @@ CREATE TABLE work (
     ttl_seconds         INTEGER,
     lease_expires_at    INTEGER,
     stop_requested_at   INTEGER,
-    stopped_at          INTEGER
+    stopped_at          INTEGER,
+    handed_out          INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX work_newest  ON work (environment_id, seq);
 CREATE INDEX work_queued  ON work (environment_id, claimed_at, seq) WHERE state = 'queued';
 CREATE INDEX work_leased  ON work (environment_id, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 CREATE INDEX work_session ON work (session_id);
 -- Who was handed which item when, each time with a token of its own. Never deleted: a token outlives its delivery, because
--- the worker that lost the item is to learn so from the heartbeat's precondition and not from a 401.
+-- the worker that lost the item is to learn so from the heartbeat's precondition and not from a 401. The number counts the
+-- hand-outs of one item; 0 is the token that it was queued with.
 CREATE TABLE deliveries (
-    token     TEXT PRIMARY KEY,
+    seq       INTEGER PRIMARY KEY,
+    token     TEXT NOT NULL UNIQUE,
     work_id   TEXT NOT NULL,
+    number    INTEGER NOT NULL,
     worker_id TEXT,
     at        INTEGER NOT NULL
-) WITHOUT ROWID;
-PRAGMA user_version = 1;
+);
+-- What happened to which item, in the order in which it happened. Numbers refer to the rows of `work` and `deliveries`, for a
+-- heartbeat is to cost little.
+CREATE TABLE history (
+    seq      INTEGER PRIMARY KEY,
+    work     INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    event    TEXT NOT NULL,
+    force    INTEGER,
+    delivery INTEGER
+);
+CREATE INDEX history_work ON history (work);
+PRAGMA user_version = 2;
 COMMIT;
 ";
 
@@ -95,31 +110,50 @@ impl Store {
         Ok(Store { connection: Mutex::new(connection) })
     }
 
+    /// Waits for a turn: until it is dropped, nobody else reads or writes.
+    pub fn turn(&self) -> Turn<'_> {
+        Turn(self.lock())
+    }
+
     /// Runs a query outside any transaction.
     pub fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
-        work(&self.lock())
+        self.turn().read(work)
     }
 
     /// Runs a transaction: committed when the closure succeeds, rolled back when it fails or panics.
     pub fn write<T, E: From<rusqlite::Error>>(&self, work: impl FnOnce(&Transaction) -> Result<T, E>) -> Result<T, E> {
-        let mut connection = self.lock();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let result = work(&transaction)?;
-        transaction.commit()?;
-        Ok(result)
+        self.turn().write(work)
     }
 
     /// Forgets everything.
     pub fn clear(&self) -> Result<(), rusqlite::Error> {
         self.lock().execute_batch(
             "BEGIN IMMEDIATE; DELETE FROM environments; DELETE FROM environment_keys; DELETE FROM sessions;
-             DELETE FROM work; DELETE FROM deliveries; COMMIT;",
+             DELETE FROM work; DELETE FROM deliveries; DELETE FROM history; COMMIT;",
         )
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
         // A panic inside a transaction has rolled it back, so the connection is sound.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The database for as long as several transactions have to follow each other without anything in between.
+pub struct Turn<'a>(MutexGuard<'a, Connection>);
+
+impl Turn<'_> {
+    /// Runs a query outside any transaction.
+    pub fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
+        work(&self.0)
+    }
+
+    /// Runs a transaction: committed when the closure succeeds, rolled back when it fails or panics.
+    pub fn write<T, E: From<rusqlite::Error>>(&mut self, work: impl FnOnce(&Transaction) -> Result<T, E>) -> Result<T, E> {
+        let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let result = work(&transaction)?;
+        transaction.commit()?;
+        Ok(result)
     }
 }
 

@@ -4,7 +4,9 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use crate::{
-    App, clock, environments,
+    App,
+    access::Caller,
+    clock, environments,
     item::{Beat, Expectation, Item, Refused, State},
     json::{self, Object},
     page::Page,
@@ -41,11 +43,11 @@ pub fn retrieve(app: &App, environment_id: &str, work_id: &str) -> Result<Reply,
 }
 
 /// `work.update`
-pub fn update(app: &App, environment_id: &str, work_id: &str, body: &Object) -> Result<Reply, ApiError> {
+pub fn update(app: &App, caller: &Caller, environment_id: &str, work_id: &str, body: &Object) -> Result<Reply, ApiError> {
     let Some(patch) = body.get("metadata").and_then(Object::from_raw) else {
         return Err(ApiError::invalid("metadata: is required and must be an object"));
     };
-    queue::on_item(app, environment_id, work_id, |item, _| {
+    queue::on_item(app, caller, environment_id, work_id, |item, _| {
         for (key, value) in patch.iter() {
             match json::is_null(value) {
                 true => item.metadata.remove(key),
@@ -53,7 +55,7 @@ pub fn update(app: &App, environment_id: &str, work_id: &str, body: &Object) -> 
             }
         }
         check_metadata(&item.metadata)?;
-        Ok(object(item))
+        Ok((object(item), None))
     })
 }
 
@@ -77,27 +79,27 @@ pub fn check_metadata(metadata: &Object) -> Result<(), ApiError> {
 }
 
 /// `work.ack`
-pub fn ack(app: &App, environment_id: &str, work_id: &str) -> Result<Reply, ApiError> {
-    queue::on_item(app, environment_id, work_id, |item, now| {
-        item.acknowledge(now).map_err(|Refused| wrong_state(item))?;
-        Ok(object(item))
+pub fn ack(app: &App, caller: &Caller, environment_id: &str, work_id: &str) -> Result<Reply, ApiError> {
+    queue::on_item(app, caller, environment_id, work_id, |item, now| {
+        let event = item.acknowledge(now).map_err(|Refused| wrong_state(item))?;
+        Ok((object(item), event))
     })
 }
 
 /// `work.stop`
-pub fn stop(app: &App, environment_id: &str, work_id: &str, body: &Object) -> Result<Reply, ApiError> {
+pub fn stop(app: &App, caller: &Caller, environment_id: &str, work_id: &str, body: &Object) -> Result<Reply, ApiError> {
     let force = match body.get("force").filter(|force| !json::is_null(force)) {
         None => false,
         Some(force) => json::boolean(force).ok_or_else(|| ApiError::invalid("force: must be true or false"))?,
     };
-    queue::on_item(app, environment_id, work_id, |item, now| {
-        item.stop(now, force).map_err(|Refused| wrong_state(item))?;
-        Ok(object(item))
+    queue::on_item(app, caller, environment_id, work_id, |item, now| {
+        let event = item.stop(now, force).map_err(|Refused| wrong_state(item))?;
+        Ok((object(item), event))
     })
 }
 
 /// `work.heartbeat`
-pub fn heartbeat(app: &App, environment_id: &str, work_id: &str, query: &Query) -> Result<Reply, ApiError> {
+pub fn heartbeat(app: &App, caller: &Caller, environment_id: &str, work_id: &str, query: &Query) -> Result<Reply, ApiError> {
     let default_ttl = i64::from(app.config.lease_ttl);
     let ttl = match query.integer("desired_ttl_seconds", 0..=3600)? {
         None | Some(0) => default_ttl,
@@ -108,20 +110,22 @@ pub fn heartbeat(app: &App, environment_id: &str, work_id: &str, query: &Query) 
         Some(NO_HEARTBEAT) => Expectation::NoHeartbeat,
         Some(text) => Expectation::Last(text),
     };
-    queue::on_item(app, environment_id, work_id, |item, now| {
+    // A refusal is a result here and no failure: the history keeps it.
+    queue::on_item(app, caller, environment_id, work_id, |item, now| {
         let beat = item.heartbeat(now, expected, ttl);
         let ttl_seconds = item.ttl_seconds.unwrap_or(default_ttl);
-        if beat == Beat::PreconditionFailed {
-            return Err(precondition_failed(item, ttl_seconds));
-        }
-        Ok(Reply::of(&json!({
-            "last_heartbeat": item.last_heartbeat(),
-            "lease_extended": beat == Beat::Extended,
-            "state": item.state.name(),
-            "ttl_seconds": ttl_seconds,
-            "type": "work_heartbeat",
-        })))
-    })
+        let result = match beat {
+            Beat::PreconditionFailed => Err(precondition_failed(item, ttl_seconds)),
+            _ => Ok(Reply::of(&json!({
+                "last_heartbeat": item.last_heartbeat(),
+                "lease_extended": beat.is_extended(),
+                "state": item.state.name(),
+                "ttl_seconds": ttl_seconds,
+                "type": "work_heartbeat",
+            }))),
+        };
+        Ok((result, beat.event()))
+    })?
 }
 
 /// Whether a worker has the session in hand.

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Emulator, held_polls, until};
 
@@ -146,4 +146,5 @@ fn a_reset_forgets_everything() {
     assert_eq!(emulator.get("/_emulator/faults").ok()["data"], json!([]));
     assert_eq!(emulator.get("/_emulator/clock").ok()["offset_ms"], 0);
     assert_eq!(emulator.requests().len(), 3, "only what came after");
+    assert_eq!(emulator.history(""), [] as [Value; 0]);
 }

@@ -5,7 +5,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{BETA, Connection, Emulator, VERSION, until};
+use crate::support::{BETA, Connection, Emulator, VERSION, hold_poll, until};
 
 const HEADERS: [(&str, &str); 3] = [VERSION, BETA, ("authorization", "Bearer k")];
 
@@ -153,6 +153,13 @@ fn a_fault_that_makes_no_sense_is_refused_with_all_that_came_with_it() {
         json!({"cut": -1}),
         json!({"latency_ms": -1}),
         json!({"latency_ms": 3_600_001}),
+        json!({"latency_ms": [2, 1]}),
+        json!({"latency_ms": [0, 0]}),
+        json!({"probability": 0.5}),
+        json!({"probability": 0, "status": 500}),
+        json!({"probability": 1.5, "status": 500}),
+        json!({"detached": false}),
+        json!({"detached": 1}),
         json!({"headers": {"a b": "c"}, "status": 500}),
         json!({"headers": {"a": "b\r\nc"}}),
         json!({"headers": {"a": []}}),
@@ -180,6 +187,34 @@ fn latency_alone_delays_the_real_reply() {
     let start = Instant::now();
     assert_eq!(create(&mut emulator.connect()).unwrap().status, 500);
     assert!(start.elapsed() >= Duration::from_millis(100));
+}
+
+#[test]
+fn latency_may_be_a_range() {
+    let emulator = Emulator::start();
+    emulator.fault(json!({"latency_ms": [50, 150], "count": 3}));
+    assert_eq!(emulator.get("/_emulator/faults").ok()["data"][0]["latency_ms"], json!([50, 150]));
+    for _ in 0..3 {
+        let start = Instant::now();
+        create(&mut emulator.connect()).unwrap().ok();
+        assert!(start.elapsed() >= Duration::from_millis(50));
+    }
+    assert_eq!(environments(&emulator), 3);
+}
+
+#[test]
+fn a_fault_may_be_left_to_chance() {
+    let emulator = Emulator::start();
+    emulator.fault(json!([{"status": 501, "probability": 0.5, "count": 40}, {"status": 502, "count": 1000}]));
+    assert_eq!(emulator.get("/_emulator/faults").ok()["data"][0]["probability"], 0.5);
+    let mut met = [0, 0];
+    // Only those that meet it are counted, so that it is used up some time.
+    until("all have happened", || {
+        met[usize::from(emulator.get("/v1/environments").status - 501)] += 1;
+        met[0] == 40
+    });
+    assert!(met[1] > 0, "forty of forty, by a chance of one in two");
+    assert_eq!(emulator.get("/_emulator/faults").ok()["data"][0]["status"], 502);
 }
 
 #[test]
@@ -323,6 +358,63 @@ fn a_client_that_goes_away_during_a_latency_frees_its_connection() {
     assert_eq!(last(&emulator), (Value::Null, json!(false)));
     drop(connection);
     until("it is over", || last(&emulator) == (Value::Null, json!(true)));
+}
+
+/// Sends a request that makes an environment, and goes away while the emulator waits to process it.
+fn create_and_go_away(emulator: &Emulator) {
+    let mut connection = emulator.connect();
+    connection.send("POST", "/v1/environments", &HEADERS, Some(br#"{"name":"n"}"#)).unwrap();
+    until("the request is there", || emulator.requests().len() == 1);
+    drop(connection);
+}
+
+#[test]
+fn a_client_that_goes_away_during_a_latency_takes_its_request_with_it() {
+    let emulator = Emulator::start();
+    emulator.fault(json!({"latency_ms": 1000}));
+    create_and_go_away(&emulator);
+    until("it is over", || last(&emulator) == (Value::Null, json!(true)));
+    // The next one waits as long, from a later moment on.
+    emulator.fault(json!({"latency_ms": 1000, "status": 500}));
+    assert_eq!(emulator.get("/v1/environments").status, 500);
+    assert_eq!(environments(&emulator), 0);
+}
+
+#[test]
+fn a_detached_request_is_processed_late_whether_or_not_its_client_is_there() {
+    let emulator = Emulator::start();
+    emulator.fault(json!({"operation": "environments.create", "latency_ms": [1000, 1100], "detached": true, "count": 2}));
+    assert_eq!(emulator.get("/_emulator/faults").ok()["data"][0]["detached"], true);
+    create_and_go_away(&emulator);
+    until("the request is over", || last(&emulator) == (Value::Null, json!(true)));
+    assert_eq!(environments(&emulator), 1);
+    create(&mut emulator.connect()).unwrap().ok();
+    assert_eq!(environments(&emulator), 2);
+}
+
+#[test]
+fn a_detached_request_may_lose_its_reply_as_well() {
+    let emulator = Emulator::start();
+    emulator.fault(json!({"detached": true, "when": "after", "drop": true}));
+    assert_eq!(raw_create(&emulator).unwrap(), b"");
+    assert_eq!(environments(&emulator), 1);
+}
+
+#[test]
+fn a_detached_poll_claims_for_a_client_that_has_gone() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    emulator.fault(json!({"operation": "work.poll", "detached": true, "count": 1000}));
+    // Again on a machine so slow that the poll is over before the item arrives.
+    until("an item goes to a poll that nobody waits for", || {
+        drop(hold_poll(&queue));
+        let id = queue.enqueue();
+        until("the poll is over", || emulator.polls_waiting() == 0);
+        let history = emulator.history(&format!("?work_id={id}"));
+        let claimed = history.last().unwrap()["event"] == "claimed";
+        assert_eq!(queue.claim().is_none(), claimed);
+        claimed
+    });
 }
 
 /// Status and done of the last request.

@@ -4,6 +4,7 @@ mod access;
 mod control;
 mod environments;
 mod faults;
+mod history;
 mod pages;
 mod poll;
 mod process;

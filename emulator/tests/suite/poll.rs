@@ -134,6 +134,25 @@ fn a_waiting_poll_wakes_when_a_claim_or_a_lease_falls_due() {
 }
 
 #[test]
+fn a_waiting_poll_wakes_when_the_shortest_lease_ends() {
+    let emulator = Emulator::start_with(&["--lease-ttl", "1"]);
+    let queue = emulator.queue();
+    let id = queue.item_in("active");
+    let lease_began = queue.item(&id).string("latest_heartbeat_at");
+    // Nothing but polls looks at the queue; each waits to the end of its time or of the lease.
+    until("the lease has ended", || queue.poll("?block_ms=999").ok()["id"] == json!(id));
+    let at = |event: &str| {
+        let history = emulator.history("");
+        let found = history.iter().find(|entry| entry["event"] == event).unwrap();
+        found["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap()
+    };
+    let held = Duration::try_from(at("requeued").duration_since(lease_began.parse().unwrap())).unwrap();
+    assert!(held > Duration::from_secs(1), "{held:?}");
+    assert!(held < Duration::from_secs(1) + AT_ONCE, "{held:?}");
+    assert_eq!(at("requeued"), at("claimed"));
+}
+
+#[test]
 fn a_waiting_poll_wakes_when_the_clock_is_moved() {
     let emulator = Emulator::start();
     let queue = emulator.queue();

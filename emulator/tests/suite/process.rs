@@ -137,6 +137,7 @@ fn a_data_file_keeps_everything_across_an_orderly_restart() {
     let items = ["queued", "starting", "active", "stopping", "stopped"].map(|state| queue.item_in(state));
     let before: Vec<_> = items.iter().map(|id| queue.item(id).bytes).collect();
     let environment = emulator.get(&format!("/v1/environments/{}", queue.environment)).ok().bytes;
+    let history = emulator.history("");
     let second = program(&options).output().unwrap();
     let message = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success() && message.contains("another process"), "{message}");
@@ -147,6 +148,7 @@ fn a_data_file_keeps_everything_across_an_orderly_restart() {
     let queue = Queue { api: restarted.clone(), worker: restarted.with(&queue.worker.credential), ..queue };
     let after: Vec<_> = items.iter().map(|id| queue.item(id).bytes).collect();
     assert_eq!(after, before);
+    assert_eq!(restarted.history(""), history);
     assert_eq!(restarted.get(&format!("/v1/environments/{}", queue.environment)).ok().bytes, environment);
     assert_eq!(queue.claim(), Some(items[0].clone()), "the key and the queue are there too");
 }

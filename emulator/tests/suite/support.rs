@@ -258,6 +258,11 @@ impl Client {
         self.get("/_emulator/requests").ok()["data"].as_array().unwrap().clone()
     }
 
+    /// What happened to work items; the query may be empty.
+    pub fn history(&self, query: &str) -> Vec<Value> {
+        self.get(&format!("/_emulator/history{query}")).ok()["data"].as_array().unwrap().clone()
+    }
+
     pub fn polls_waiting(&self) -> u64 {
         self.get("/_emulator/connections").ok()["polls_waiting"].as_u64().unwrap()
     }
@@ -286,6 +291,20 @@ impl Queue {
 
     pub fn poll(&self, query: &str) -> Answer {
         self.worker.get(&format!("{}/poll{query}", self.path))
+    }
+
+    /// Polls without waiting, as a worker with a name.
+    pub fn poll_as(&self, worker_id: &str) -> Answer {
+        let headers = self.worker.headers();
+        let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        headers.push(("Anthropic-Worker-ID", worker_id));
+        self.worker.connect().call("GET", &format!("{}/poll", self.path), &headers, None).unwrap().ok()
+    }
+
+    /// The same queue, worked on with the token of an item.
+    pub fn with_token_of(&self, item: &Answer) -> Queue {
+        let secret = decode(&item.string("secret"));
+        Queue { worker: self.api.with(secret["sessions_token"].as_str().unwrap()), ..self.clone() }
     }
 
     /// Polls without waiting; the id of what came.

@@ -258,6 +258,24 @@ fn an_expired_lease_puts_the_item_back_into_the_queue() {
 }
 
 #[test]
+fn leases_of_any_length_end_in_time() {
+    let emulator = Emulator::start();
+    let queue = emulator.queue();
+    let with_ttl = |seconds: i64| {
+        let id = queue.item_in("starting");
+        queue.beat(&id, &format!("?desired_ttl_seconds={seconds}")).ok();
+        id
+    };
+    let (shortest, longest) = (with_ttl(1), with_ttl(3600));
+    emulator.advance(1_001);
+    assert_eq!(queue.state(&shortest), "queued");
+    emulator.advance(3_580_000);
+    assert_eq!(queue.state(&longest), "active");
+    emulator.advance(20_000);
+    assert_eq!(queue.state(&longest), "queued");
+}
+
+#[test]
 fn a_lease_that_is_renewed_does_not_expire() {
     let emulator = Emulator::start();
     let queue = emulator.queue();
@@ -360,18 +378,12 @@ fn stats_count_what_waits_what_is_claimed_and_who_asks() {
     queue.ack(&first).ok();
     assert_eq!(counts(&queue), (2, 0, true));
 
-    let poll_as = |worker: &str| {
-        let headers = queue.worker.headers();
-        let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        headers.push(("Anthropic-Worker-ID", worker));
-        queue.worker.connect().call("GET", &format!("{}/poll", queue.path), &headers, None).unwrap().ok();
-    };
     for worker in ["a", "b", "a"] {
-        poll_as(worker);
+        queue.poll_as(worker);
     }
     assert_eq!(queue.stats()["workers_polling"], 2);
     emulator.advance(20_000);
-    poll_as("b");
+    queue.poll_as("b");
     emulator.advance(20_000);
     assert_eq!(queue.stats()["workers_polling"], 1);
     assert_eq!(emulator.queue().stats()["workers_polling"], 0);

@@ -38,7 +38,7 @@ fn a_secret_that_holds_no_token_is_no_hindrance() {
         house.faults(json!({"operation": "work.poll", "body": item}));
         let worker = house.worker(json!({}));
         finish(&next(&worker).0).unwrap();
-        assert_eq!(bearers(&house, "work.heartbeat"), [house.key.clone()], "{secret}");
+        assert_eq!(bearers(&house, "work.heartbeat").join(","), house.key, "{secret}");
         assert_eq!(house.state(&id), "stopped");
     }
 }

@@ -9,6 +9,8 @@ emulator, which would hide how they differ, so they meet a server that sends the
 The others meet that server, too. cpp: what the C++ header adds. python: beside the official client, waiting, 64 calls
 under asyncio, importing the package and making a first call. go: beside the official client and net/http.
 
+worker: claiming work, beside the official poller, against the emulator (worker.py).
+
 The server has one core, the client another, so that neither takes the other's time. What counts are the ratios between
 neighbours in one run: absolute figures drift with the machine.
 """
@@ -27,6 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+import worker
 from emulator import ROOT, TARGET, Emulator
 
 LIBRARY = TARGET / "release"
@@ -93,7 +96,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each measurement lasts")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 16], help="numbers of calling threads")
     parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 16, 64, 256], help="numbers of calls in flight")
-    parser.add_argument("--only", choices=["threads", "flight", "cpp", "python", "go"], help="one of the measurements")
+    parser.add_argument(
+        "--only", choices=["threads", "flight", "cpp", "python", "go", "worker"], help="one of the measurements"
+    )
     parser.add_argument("--unpinned", action="store_true", help="let the system place server and client")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
@@ -106,6 +111,10 @@ def main() -> None:
                 rounds[peer].append(measure(program, url, identifier, load, options.seconds))
         report(f"GET an environment, {title}, medians of {options.rounds}", rounds)
 
+    if options.only in (None, "worker"):
+        worker.run(compile_c, max(1, options.rounds // 3))
+    if options.only == "worker":
+        return
     if options.only in (None, "threads"):
         os.sched_setaffinity(0, server_cores)  # the server inherits this
         with Emulator("--auth", "any", "--request-log", "0") as emulator:

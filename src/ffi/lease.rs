@@ -117,9 +117,11 @@ pub extern "C" fn antenv_lease_finish(
     out_json: *mut *mut c_char,
 ) -> Status {
     guard::json(out_json, || {
-        let finishing = get(lease)?.finish_and_wait(guard::optional_text("params_json", params_json)?)?;
+        let held = get(lease)?;
+        let prepared = held.prepare_finish(guard::optional_text("params_json", params_json)?)?;
+        // One thread alone gets it out of the table, and finishes it.
         LEASES.remove(lease)?;
-        finishing.wait()
+        held.finish_and_wait(prepared)
     })
 }
 
@@ -143,12 +145,13 @@ pub extern "C" fn antenv_lease_submit_finish(
     out_error: *mut *mut c_char,
 ) -> Status {
     guard::plain(out_error, || {
-        let queue = QUEUES.get(queue)?;
-        let done = move |outcome| {
+        let (queue, held) = (QUEUES.get(queue)?, get(lease)?);
+        let prepared = held.prepare_finish(guard::optional_text("params_json", params_json)?)?;
+        LEASES.remove(lease)?;
+        held.finish(prepared, move |outcome| {
             queue.tell(tag, outcome);
-        };
-        get(lease)?.finish(guard::optional_text("params_json", params_json)?, done)?;
-        LEASES.remove(lease).map(drop)
+        });
+        Ok(())
     })
 }
 

@@ -44,6 +44,7 @@ static WORKERS: Table<Worker> = Table::new(5, "worker");
 /// | idle_min_ms           | those pauses at least: 0 to 86400000, 1000                                                       |
 /// | idle_max_ms           | and at most: 0 to 86400000, 3000                                                                 |
 /// | grace_ms              | how long items go on when the worker was stopped: 0 to 86400000, 30000                            |
+/// | rescue_after_ms       | items that were acknowledged by somebody and had no heartbeat for this long are put back into the queue, now and then: 0 (never) to 86400000, 60000 |
 ///
 /// `out`: receives the worker; free it with antenv_worker_free. NULL on failure.
 ///
@@ -142,6 +143,7 @@ pub extern "C" fn antenv_worker_stop(worker: *mut antenv_worker) -> Status {
 /// | stop_requested            | leases whose item was to be stopped before its holder was done                             |
 /// | abandoned, undelivered    | leases given up; those among them that nobody came for                                    |
 /// | health_checks             | items without a session, which the worker acknowledges and stops itself                   |
+/// | rescued                   | items that another worker had acknowledged and left, put back into the queue               |
 /// | failures                  | requests that failed, by step ("poll", "ack", "heartbeat", "stop") and name of the status |
 /// | claim_us                  | histogram: from the poll's answer to the first good heartbeat                              |
 /// | heartbeat_us              | histogram: how long heartbeats took                                                       |

@@ -23,6 +23,7 @@ const KEYS: &[&str] = &[
     "idle_max_ms",
     "idle_after_ms",
     "grace_ms",
+    "rescue_after_ms",
 ];
 
 /// The most items that a worker holds at once.
@@ -48,6 +49,8 @@ pub struct Config {
     pub desired_ttl_seconds: Option<i64>,
     /// How long items go on once the worker was stopped.
     pub grace: Duration,
+    /// For how long an item is left without a first heartbeat before it is put back; zero: for ever.
+    pub rescue_after: Duration,
     /// How it polls.
     pub manner: Manner,
 }
@@ -70,6 +73,7 @@ impl Config {
         let idle_max = whole("idle_max_ms", 0, DAY_MS)?.unwrap_or(idle_min.max(3_000));
         let idle_after = whole("idle_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
         let grace = whole("grace_ms", 0, DAY_MS)?.unwrap_or(30_000);
+        let rescue_after = whole("rescue_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
         let drain = object.take("drain").map(|value| value.bool()).transpose()?.unwrap_or(false);
         object.finish(KEYS.iter().copied())?;
         if idle_max < idle_min {
@@ -98,6 +102,7 @@ impl Config {
             reclaim_older_than_ms,
             desired_ttl_seconds,
             grace: ms(grace),
+            rescue_after: ms(rescue_after),
             manner: Manner {
                 block: Duration::from_millis(block_ms),
                 drain,

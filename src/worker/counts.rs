@@ -22,7 +22,7 @@ pub enum Step {
 const STEPS: [(Step, &str); 4] = [(Step::Poll, "poll"), (Step::Ack, "ack"), (Step::Heartbeat, "heartbeat"), (Step::Stop, "stop")];
 
 /// What is counted one by one: its name, and what it is.
-const EVENTS: [(&str, &str); 7] = [
+const EVENTS: [(&str, &str); 8] = [
     ("claimed", "Items claimed and handed to the host, or about to be."),
     ("finished", "Items that were stopped when their holder was done, or at the end of the worker."),
     ("lost", "Leases lost."),
@@ -30,6 +30,7 @@ const EVENTS: [(&str, &str); 7] = [
     ("abandoned", "Leases given up without stopping the item."),
     ("undelivered", "Items that nobody came for; the queue hands them out again."),
     ("health_checks", "Items without a session, which the worker stops itself."),
+    ("rescued", "Items that another worker had acknowledged and left; the queue hands them out again."),
 ];
 
 /// Something that is counted.
@@ -49,6 +50,8 @@ pub enum Count {
     Undelivered,
     /// An item without a session.
     HealthCheck,
+    /// An item that another worker had left.
+    Rescued,
 }
 
 /// The counts.
@@ -178,6 +181,7 @@ mod tests {
             assert_eq!(*step as usize, index);
         }
         assert_eq!(EVENTS[Count::HealthCheck as usize].0, "health_checks");
+        assert_eq!(EVENTS[Count::Rescued as usize].0, "rescued");
         assert_eq!(EVENTS[Count::Undelivered as usize].0, "undelivered");
     }
 

@@ -173,38 +173,40 @@ impl Lease {
         Ok(self.client.clone())
     }
 
-    /// Stops the item, unless the lease is lost, and ends the lease. `done` gets what came of it. An error: the parameters are not
-    /// acceptable, and nothing has changed.
-    pub fn finish(&self, params_json: Option<&str>, done: impl FnOnce(Result<String>) + Send + 'static) -> Result<()> {
+    /// What finishing the lease with these parameters takes. An error: they are not acceptable.
+    pub fn prepare_finish(&self, params_json: Option<&str>) -> Result<Request> {
         self.check()?;
-        let request = self.stop_request(params_json)?;
-        let patience = request.timeout;
-        let mut shared = self.shared.lock();
+        self.stop_request(params_json)
+    }
+
+    /// Stops the item, unless the lease is lost, and ends the lease; `prepared` is what [`prepare_finish`] gave. `done` gets what came
+    /// of it, exactly once.
+    ///
+    /// [`prepare_finish`]: Lease::prepare_finish
+    pub fn finish(&self, prepared: Request, done: impl FnOnce(Result<String>) + Send + 'static) {
+        let patience = prepared.timeout;
         let finisher = Finisher(Some(Box::new(done)));
-        if let Some(over) = shared.over {
-            let outcome = self.outcome(over, &mut shared);
-            drop(shared);
-            finisher.tell(outcome);
-            return Ok(());
-        }
-        if shared.finisher.is_some() {
-            drop(shared);
-            finisher.tell(Err(Error::new(Status::Closed, "the item is being finished already")));
-            return Ok(());
-        }
-        shared.stop = Some(request);
-        shared.finisher = Some(finisher);
-        shared.inbox.push(Event::Finish { patience });
+        let mut shared = self.shared.lock();
+        let outcome = match shared.over {
+            Some(over) => self.outcome(over, &mut shared),
+            None if shared.finisher.is_some() => Err(Error::new(Status::Closed, "the item is being finished already")),
+            None => {
+                shared.stop = Some(prepared);
+                shared.finisher = Some(finisher);
+                shared.inbox.push(Event::Finish { patience });
+                drop(shared);
+                return self.news.notify_one();
+            }
+        };
         drop(shared);
-        self.news.notify_one();
-        Ok(())
+        finisher.tell(outcome);
     }
 
     /// The same, waiting for what comes of it.
-    pub fn finish_and_wait(&self, params_json: Option<&str>) -> Result<Finishing> {
+    pub fn finish_and_wait(&self, prepared: Request) -> Result<String> {
         let (sender, receiver) = oneshot::channel();
-        self.finish(params_json, move |outcome| drop(sender.send(outcome)))?;
-        Ok(Finishing(receiver))
+        self.finish(prepared, move |outcome| drop(sender.send(outcome)));
+        crate::runtime::wait(receiver)
     }
 
     /// Ends the heartbeats without stopping the item: its lease runs out, and the queue hands it out again.
@@ -265,14 +267,10 @@ impl Lease {
     }
 }
 
-/// An item being stopped.
-pub struct Finishing(oneshot::Receiver<Result<String>>);
-
-impl Finishing {
-    /// Waits for what comes of it.
-    pub fn wait(self) -> Result<String> {
-        crate::runtime::wait(self.0)
-    }
+/// The result of a stop that was not needed any more.
+fn nothing(with_response: bool) -> String {
+    let wrapped = r#"{"data":null,"http_status":409,"request_id":null,"headers":{},"attempts":1}"#;
+    if with_response { wrapped } else { "null" }.to_owned()
 }
 
 /// A finish's parameters with those of its own that were not given: `force`, and a bound for the whole of it. What is not an object
@@ -502,6 +500,10 @@ impl Holding {
             Some((finisher, lease.outcome(over, &mut shared)))
         });
         let is_handed_out = shared.json.is_empty();
+        // Counted first: who is told looks at the counts.
+        if let Some(over) = shared.over {
+            self.count(over);
+        }
         lease.tell_watchers(shared);
         if let Some((finisher, outcome)) = finished {
             finisher.tell(outcome);
@@ -523,8 +525,8 @@ impl Holding {
                 lease.put_back();
             }
         }
-        if let Some(over) = todo.over.filter(|over| *over != Over::Unproven) {
-            self.is_over(over);
+        if todo.over.is_some() {
+            lease.inner.withdraw(&lease);
         }
         todo
     }
@@ -567,9 +569,9 @@ impl Holding {
         }
     }
 
-    fn is_over(&mut self, over: Over) {
+    /// The lease is over.
+    fn count(&self, over: Over) {
         let inner = &self.lease.inner;
-        inner.withdraw(&self.lease);
         match over {
             Over::Stopped => inner.counts.add(Count::Finished),
             Over::Abandoned => inner.counts.add(Count::Abandoned),
@@ -668,6 +670,7 @@ fn read_current(details: &str) -> Option<(String, Option<String>)> {
 async fn send_stop(lease: Arc<Lease>, timeout: Duration) -> Event {
     let request = lease.shared.lock().stop.clone();
     let request = request.map_or_else(|| lease.stop_request(None), Ok);
+    let with_response = request.as_ref().is_ok_and(|request| request.with_response);
     let result = match request {
         Ok(request) => call(&lease.inner, &lease.client, request, timeout, Step::Stop, &lease.work_id).await.result,
         Err(error) => Err(error),
@@ -675,7 +678,7 @@ async fn send_stop(lease: Arc<Lease>, timeout: Duration) -> Event {
     let (outcome, result) = match result {
         Ok(json) => (Stopped::Done, Ok(json)),
         // It has stopped already.
-        Err(error) if error.status() == Status::Conflict => (Stopped::Done, Ok("null".to_owned())),
+        Err(error) if error.status() == Status::Conflict => (Stopped::Done, Ok(nothing(with_response))),
         Err(error) if is_final(&error) => (Stopped::Rejected, Err(error)),
         Err(error) => (Stopped::Failed, Err(error)),
     };

@@ -18,6 +18,7 @@ pub mod counts;
 mod hold;
 pub mod lease;
 pub mod poller;
+pub mod rescue;
 pub mod secret;
 #[cfg(test)]
 mod simulation;
@@ -526,6 +527,10 @@ async fn supervise(inner: Arc<Inner>) {
     let (mut polls, mut items) = (JoinSet::<Poll>::new(), JoinSet::<()>::new());
     let mut slept = SleepCheck::new();
     let (mut closes, mut gave_up) = (false, false);
+    let rescue_after = inner.config.rescue_after;
+    let sweeps = !rescue_after.is_zero() && !inner.config.manner.drain;
+    let (mut sweeping, mut sweep_at) = (JoinSet::new(), clock::now() + rescue_after / 4);
+    let mut lookout = Some(rescue::Lookout::default());
     let runtime = inner.line.runtime().clone();
     loop {
         slept.look(&inner);
@@ -538,6 +543,7 @@ async fn supervise(inner: Arc<Inner>) {
         if let Some(since) = stopped {
             // An item that one of these was bringing is handed out again by the queue: it was not acknowledged.
             polls.shutdown().await;
+            sweeping.shutdown().await;
             inner.end(End::Stopped);
             let grace_ends = since + inner.config.grace;
             if now < grace_ends {
@@ -555,6 +561,14 @@ async fn supervise(inner: Arc<Inner>) {
                 Next::Drained if polls.is_empty() => inner.end(End::Drained),
                 Next::Drained => {}
             }
+            if sweeps {
+                if let Some(lookout) = lookout.take_if(|_| now >= sweep_at) {
+                    // Workers that were started together do not look all at once.
+                    sweep_at = now + rescue_after.mul_f64(0.75 + fastrand::f64() / 2.0);
+                    sweeping.spawn(rescue::sweep(inner.clone(), lookout));
+                }
+                wake = Some(wake.map_or(sweep_at, |wake: Moment| wake.min(sweep_at)));
+            }
         }
         if polls.is_empty() {
             inner.conclude();
@@ -569,6 +583,7 @@ async fn supervise(inner: Arc<Inner>) {
                     log::record(Level::Error, LOG, "a fault in the library ended the work on an item", || json!({}));
                 }
             }
+            Some(swept) = sweeping.join_next(), if !sweeping.is_empty() => lookout = Some(swept.unwrap_or_default()),
             () = inner.news.notified() => {}
             () = sleep(wake.unwrap_or_default().saturating_sub(now)), if wake.is_some() => {}
             () = sleep(SLEEP_CHECK), if !items.is_empty() => {}

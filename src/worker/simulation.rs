@@ -8,8 +8,8 @@
 //! - No item is served by two holders at once, but for one whose process is stopped; and that one, when it goes on, is told before
 //!   it does anything else.
 //! - No holder's item is stopped by somebody else.
-//! - Every item is finished in the end. (Two kinds are left out, which the service puts out of reach: an item whose worker was killed
-//!   between acknowledgement and first heartbeat, and one whose owner asked for its stop just then; the owner can force that.)
+//! - Every item is finished in the end, also one whose worker was killed between acknowledgement and first heartbeat. (But for one whose
+//!   owner asked for its stop just then. The owner can force that.)
 //!
 //! What no client can prevent is left out as well: a request to stop an item that travels for longer than the margin of a lease, and
 //! a request to acknowledge one that is done after its sender has given up waiting for it.
@@ -17,6 +17,7 @@
 use super::claim::{self, Acknowledged, Claim, RECLAIM};
 use super::lease::{Beaten, Event as LeaseEvent, Lease, Moment, Over, STOP_PATIENCE, Standing, Stopped};
 use super::poller::{Manner, Next, Polled, Poller};
+use super::rescue::{Left, Lookout};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use std::time::Duration;
@@ -66,7 +67,8 @@ struct Item {
     claimed: Option<Moment>,
     last_heartbeat: Option<u64>,
     expires: Moment,
-    /// A worker was killed when it had or might have acknowledged the item and had no good heartbeat yet.
+    acknowledged: Moment,
+    /// Its owner asked for its stop when it had been acknowledged and had had no heartbeat.
     out_of_reach: bool,
     is_done: bool,
 }
@@ -103,6 +105,7 @@ struct Process {
     polls: usize,
     concurrency: usize,
     jobs: BTreeMap<u64, Job>,
+    lookout: Lookout,
     paused: bool,
     backlog: Vec<Happening>,
 }
@@ -156,6 +159,11 @@ enum Happening {
         process: usize,
         generation: u32,
         job: u64,
+    },
+    /// A worker looks for items that others have left.
+    Sweep {
+        process: usize,
+        generation: u32,
     },
     /// The holder is done.
     Served {
@@ -222,6 +230,7 @@ impl World {
             let fresh = world.process(0);
             world.processes.push(fresh);
             world.after(ms(0), Happening::Timer { process, generation: 0, job: 0 });
+            world.after(ms(0), Happening::Sweep { process, generation: 0 });
             for _ in 0..world.dice.usize(..4) {
                 let at = world.dice.u64(..storm.as_millis() as u64);
                 let what = if world.dice.bool() { Happening::Kill(process) } else { Happening::Pause(process) };
@@ -250,6 +259,7 @@ impl World {
             polls: 0,
             concurrency: self.dice.usize(1..4),
             jobs: BTreeMap::new(),
+            lookout: Lookout::default(),
             paused: false,
             backlog: Vec::new(),
         }
@@ -314,9 +324,9 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         let whose = match &happening {
             Happening::Answered(call, _) => Some((call.process, call.generation)),
-            Happening::Timer { process, generation, .. } | Happening::Served { process, generation, .. } => {
-                Some((*process, *generation))
-            }
+            Happening::Timer { process, generation, .. }
+            | Happening::Served { process, generation, .. }
+            | Happening::Sweep { process, generation } => Some((*process, *generation)),
             _ => None,
         };
         if let Some((process, generation)) = whose {
@@ -342,6 +352,7 @@ impl World {
             Happening::Timer { process, job: 0, .. } => self.poll(process),
             Happening::Timer { process, job, .. } => self.step(process, job, LeaseEvent::Woken),
             Happening::Served { process, job, .. } => self.served(process, job),
+            Happening::Sweep { process, generation } => self.sweep(process, generation),
             Happening::Pause(process) => {
                 if !self.processes[process].paused {
                     let pause = ms(self.dice.u64(100..self.ttl.as_millis() as u64 * 3));
@@ -401,9 +412,7 @@ impl World {
             return self.reply(call, Reply::Failed(true));
         }
         let (now, ttl) = (self.now, self.ttl);
-        let is_dead = self.processes[call.process].generation != call.generation;
         let item = &mut self.items[call.item];
-        item.out_of_reach |= is_dead && matches!(call.ask, Ask::Ack);
         let reply = match &call.ask {
             Ask::Poll => {
                 let found = self.claim();
@@ -415,6 +424,7 @@ impl World {
             Ask::Ack => match item.state {
                 State::Queued => {
                     item.state = State::Starting;
+                    item.acknowledged = now;
                     item.claimed = None;
                     Reply::Fine
                 }
@@ -435,7 +445,6 @@ impl World {
                         item.last_heartbeat = Some(self.beats);
                         item.expires = now + ttl;
                         item.state = State::Active;
-                        item.out_of_reach = false;
                         Beaten::Good { last_heartbeat: self.beats.to_string(), extended: true, state: "active".into(), ttl }
                     }
                     _ => Beaten::Refused { current: Some((item.state.name().into(), known)), in_doubt: false },
@@ -668,6 +677,20 @@ impl World {
         self.poll(process);
     }
 
+    fn sweep(&mut self, process: usize, generation: u32) {
+        let (now, mut left) = (self.local(process), Vec::new());
+        for (number, item) in self.items.iter().enumerate() {
+            if item.state == State::Starting && item.last_heartbeat.is_none() {
+                left.push(Left { id: number.to_string(), acknowledged: format!("{:?}", item.acknowledged) });
+            }
+        }
+        for item in self.processes[process].lookout.look(now, left, s(60)) {
+            self.send(process, u64::MAX, item.id.parse().expect("a number"), Ask::Beat(None), s(10));
+        }
+        let pause = s(60).mul_f64(0.75 + self.dice.f64() / 2.0);
+        self.after(pause, Happening::Sweep { process, generation });
+    }
+
     fn resume(&mut self, process: usize) {
         let of = &mut self.processes[process];
         if !std::mem::replace(&mut of.paused, false) {
@@ -691,13 +714,10 @@ impl World {
 
     fn kill(&mut self, process: usize) {
         self.trace(|| format!("process {process} is killed"));
-        for job in self.processes[process].jobs.values() {
-            let is_unproven = job.lease.as_ref().is_none_or(|lease| lease.standing() == Standing::Proving);
-            self.items[job.item].out_of_reach |= is_unproven;
-        }
         let generation = self.processes[process].generation + 1;
         self.processes[process] = self.process(generation);
         let rest = ms(self.dice.u64(..5_000));
         self.after(rest, Happening::Timer { process, generation, job: 0 });
+        self.after(rest, Happening::Sweep { process, generation });
     }
 }

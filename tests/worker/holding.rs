@@ -231,7 +231,7 @@ fn a_stop_that_hangs_is_bounded_by_the_caller() {
     let (lease, _) = next(&worker);
     house.faults(json!({"operation": "work.stop", "latency_ms": 60_000, "count": 100}));
     let begun = Instant::now();
-    let outcome = lease.finish_and_wait(Some(r#"{"timeout_ms":300}"#)).unwrap().wait();
+    let outcome = lease.finish_and_wait(lease.prepare_finish(Some(r#"{"timeout_ms":300}"#)).unwrap());
     assert_eq!(outcome.unwrap_err().status(), Status::Timeout);
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
@@ -245,10 +245,11 @@ fn finishing_takes_the_parameters_of_a_stop() {
     for (wrong, parameter) in
         [(r#"{"force":1}"#, "force"), (r#"{"odd":1}"#, "odd"), ("[]", "params_json"), (r#"{"work_id":"w"}"#, "work_id")]
     {
-        assert_eq!(lease.finish_and_wait(Some(wrong)).err().unwrap().parameter(), Some(parameter));
+        assert_eq!(lease.prepare_finish(Some(wrong)).err().unwrap().parameter(), Some(parameter));
     }
     assert_eq!(text(&lease.state().unwrap())["state"], "held", "and nothing has changed");
-    lease.finish_and_wait(Some(r#"{"force":false,"extra_headers":{"x-test":"1"}}"#)).unwrap().wait().unwrap();
+    let gently = lease.prepare_finish(Some(r#"{"force":false,"extra_headers":{"x-test":"1"}}"#)).unwrap();
+    lease.finish_and_wait(gently).unwrap();
     assert_eq!(house.state(&id), "stopping");
     let request = &house.requests("work.stop")[0];
     assert_eq!((&request["body"], &request["headers"]["x-test"]), (&json!({"force": false}), &json!("1")));
@@ -266,4 +267,42 @@ fn an_abandoned_item_comes_again() {
     assert!(house.requests("work.stop").is_empty());
     finish(&lease).unwrap();
     assert_eq!(stats(&worker)["abandoned"], 1);
+}
+
+#[test]
+fn a_result_is_wrapped_also_when_the_item_had_stopped_already() {
+    let house = House::new(300);
+    let worker = house.worker(json!({}));
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    house.stop(&id, true);
+    let wrapped = text(&lease.finish_and_wait(lease.prepare_finish(Some(r#"{"with_response":true}"#)).unwrap()).unwrap());
+    assert_eq!((&wrapped["data"], &wrapped["http_status"]), (&Value::Null, &json!(409)));
+    assert_eq!(stats(&worker)["finished"], 1, "counted before anybody is told");
+}
+
+#[test]
+fn an_item_that_its_worker_left_goes_back_to_the_queue() {
+    let house = House::new(300);
+    let id = house.enqueue();
+    // Somebody acknowledges it and dies.
+    let somebody = house.client(json!({"environment_key": house.key}));
+    let ids = json!({"environment_id": house.environment, "work_id": id}).to_string();
+    somebody.call("work.poll", Some(&json!({"environment_id": house.environment}).to_string())).unwrap();
+    somebody.call("work.ack", Some(&ids)).unwrap();
+    (0..150).for_each(|_| drop(house.enqueue_with(json!({"data": {"type": "session", "id": "s"}}))));
+    let worker = house.worker(json!({"rescue_after_ms": 100, "concurrency": 200}));
+    let mut held = Vec::new();
+    until("the rescue", || stats(&worker)["rescued"] == 1);
+    assert_eq!(house.state(&id), "active");
+    house.advance(31);
+    loop {
+        let (lease, item) = next(&worker);
+        held.push(lease);
+        if item["id"] == id.as_str() {
+            assert!(item["secret"].is_string(), "with a token");
+            break;
+        }
+    }
+    assert!(held.iter().all(|lease| text(&lease.state().unwrap())["beats"].as_u64().unwrap() >= 1));
 }

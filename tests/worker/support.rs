@@ -138,7 +138,7 @@ pub fn next(worker: &Worker) -> (Arc<Lease>, Value) {
 
 /// Finishes a lease; what came of it.
 pub fn finish(lease: &Lease) -> Result<Value, Error> {
-    lease.finish_and_wait(None)?.wait().map(|json| text(&json))
+    lease.finish_and_wait(lease.prepare_finish(None)?).map(|json| text(&json))
 }
 
 /// How it stands with a lease once it is no longer simply held: state and reason.

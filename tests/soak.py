@@ -1,0 +1,272 @@
+"""Workers in C, Python and Go on one queue, while everything is done to them that can happen to a fleet.
+
+python tests/soak.py [--items 2000] [--seconds 120] [--seed N]
+
+The programs are the ready ones (examples: on_work), each running a command for every item. Processes are killed (kill -9,
+their commands too) and replaced, stopped and continued (SIGSTOP, SIGCONT: for longer than a lease lasts, now and then);
+requests are lost, refused, late, answered and the answer lost, or done when their sender has long gone. Afterwards the
+emulator's history of each item has to show that it was held by one at a time, and was finished by one who still held it.
+
+Only `kill -9` between an acknowledgement and the first heartbeat puts an item out of reach, as at the service: such items
+are counted, and stopped by force, as their owner would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from emulator import API_HEADERS, ROOT, Emulator
+from native import GO, build_go, compile_c
+
+LEASE = 20
+CONCURRENCY = "8"
+MANY = 1_000_000
+FAULTS = [
+    {"drop": True, "probability": 0.03},
+    {"drop": True, "when": "after", "probability": 0.03},
+    {"reset": True, "probability": 0.01},
+    {"status": 503, "probability": 0.02},
+    {"status": 502, "when": "after", "probability": 0.02},
+    {"status": 429, "probability": 0.02, "headers": {"retry-after-ms": "100"}},
+    {"garbage": True, "probability": 0.01},
+    {"latency_ms": [200, 4000], "detached": True, "probability": 0.01},
+    {"latency_ms": [1, 150], "probability": 0.2},
+]
+# Begins, works for a moment, ends.
+COMMAND = ["sh", "-c", 'sleep "0.$(printf %03d $((($$ * 7919) % 900)))"']
+
+
+def programs() -> dict[str, list[str]]:
+    """The ready worker in each language, and how it is started."""
+    in_c, in_go = compile_c(ROOT / "examples" / "c" / "on_work.c"), build_go(ROOT / "examples" / "go" / "onwork")
+    in_python = [sys.executable, str(ROOT / "examples" / "python" / "on_work.py"), "--concurrency", CONCURRENCY, "--"]
+    return {
+        "C": [str(in_c), "-c", CONCURRENCY],
+        "Python": in_python,
+        "Go": [str(in_go), "-concurrency", CONCURRENCY],
+    }
+
+
+class Worker:
+    """A process, replaced when it is killed."""
+
+    def __init__(self, language: str, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self.language, self._command, self._environment = language, command, environment
+        self._log = log.open("a")
+        self.stopped_until = 0.0
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [*self._command, *COMMAND],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    def _family(self) -> list[int]:
+        family, found = [self._process.pid], [self._process.pid]
+        while found:
+            said = subprocess.run(
+                ["pgrep", "-P", ",".join(map(str, found))], capture_output=True, text=True, check=False
+            )
+            found = [int(pid) for pid in said.stdout.split()]
+            family += found
+        return family
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the process and all its commands."""
+        for pid in self._family():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self._process.wait()
+        self.stopped_until = 0.0
+
+    def check(self) -> None:
+        assert self._process.poll() is None, f"the worker in {self.language} ended with {self._process.returncode}"
+
+    def drain(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(timeout=60) == 0, f"the worker in {self.language} did not end cleanly"
+        self._log.close()
+
+
+def owner(emulator: Emulator, method: str, path: str, body: Any = None) -> Any:
+    """A request with an API key."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {**API_HEADERS, "content-type": "application/json"}
+    request = urllib.request.Request(emulator.url + path, data=data, method=method, headers=headers)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.loads(response.read())
+
+
+def storm(
+    emulator: Emulator, environment: str, workers: list[Worker], items: int, seconds: float, dice: random.Random
+) -> list[float]:
+    """Queues items and does things to workers. Gives when it killed one (seconds since 1970)."""
+    begun, queued, kills = time.monotonic(), 0, []
+    done: Counter[str] = Counter()
+    while (passed := time.monotonic() - begun) < seconds:
+        due = min(items, int(items * passed / (seconds * 0.8)) + 1)
+        if due > queued:
+            emulator.control("POST", "/_emulator/work", {"environment_id": environment, "count": due - queued})
+            queued = due
+        for worker in workers:
+            if worker.stopped_until and passed >= worker.stopped_until:
+                worker.stopped_until = 0.0
+                worker.signal(signal.SIGCONT)
+            worker.check()
+        worker, what = dice.choice(workers), dice.random()
+        if what < 0.06:
+            worker.kill()
+            kills.append(time.time())
+            worker.start()
+            done["killed"] += 1
+        elif what < 0.12 and not worker.stopped_until:
+            worker.signal(signal.SIGSTOP)
+            # Some for longer than a lease lasts, if there is time.
+            worker.stopped_until = passed + dice.choice([0.5, 2, 5, LEASE * 1.3])
+            done["stopped"] += 1
+        time.sleep(dice.uniform(0.1, 0.4))
+    for worker in workers:
+        worker.signal(signal.SIGCONT)
+    emulator.control("POST", "/_emulator/work", {"environment_id": environment, "count": max(1, items - queued)})
+    emulator.control("DELETE", "/_emulator/faults")
+    return kills
+
+
+def when(text: str) -> float:
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+class Account:
+    """What an item's history says."""
+
+    def __init__(self, events: list[dict[str, Any]]) -> None:
+        self.problems: list[str] = []
+        self.end: str | None = None
+        self.acknowledged: float | None = None
+        holder: int | None = None
+        for event in events:
+            kind, delivery = event["event"], event["delivery"]
+            if kind == "acknowledged":
+                self.acknowledged = when(event["at"])
+            elif kind == "started":
+                if holder is not None:
+                    self.problems.append(f"delivery {delivery} began while {holder} held it")
+                holder, self.acknowledged = delivery, None
+            elif kind == "heartbeat" and delivery != holder:
+                self.problems.append(f"delivery {delivery} kept the lease of {holder}")
+            elif kind == "requeued":
+                holder = None
+            elif kind == "stopped":
+                self.end = "by its holder" if holder is not None and delivery == holder else "by somebody else"
+            elif kind in ("expired", "stop_requested"):
+                self.problems.append(f"nobody asked for {kind}")
+
+
+def settle(
+    emulator: Emulator, environment: str, kills: list[float]
+) -> tuple[dict[str, Account], set[str], list[dict[str, Any]]]:
+    """Waits until every item is finished. Items that a kill put out of reach are stopped, and named."""
+    stranded: set[str] = set()
+    deadline = time.monotonic() + 150
+    while True:
+        time.sleep(1)
+        owner(emulator, "GET", f"/v1/environments/{environment}/work/stats")  # settles leases that have run out
+        history = emulator.control("GET", "/_emulator/history")["data"]
+        events: dict[str, list[dict[str, Any]]] = {}
+        for event in history:
+            events.setdefault(event["work_id"], []).append(event)
+        accounts = {work: Account(of) for work, of in events.items()}
+        open_items = [work for work, account in accounts.items() if account.end is None]
+        if not open_items:
+            return accounts, stranded, history
+        for work in open_items:
+            since = accounts[work].acknowledged
+            # Far longer than anybody takes who is alive, and somebody was killed when he had it.
+            if since and time.time() - since > 45 and any(since - 1 < kill < since + 20 for kill in kills):
+                owner(emulator, "POST", f"/v1/environments/{environment}/work/{work}/stop", {"force": True})
+                stranded.add(work)
+        assert time.monotonic() < deadline, {work: events[work] for work in open_items[:3]}
+
+
+def soak(items: int, seconds: float, seed: int) -> dict[str, int]:
+    """Runs it all. Gives the figures of the table; raises when something is not as it has to be."""
+    dice = random.Random(seed)
+    commands = programs()
+    with Emulator("--lease-ttl", str(LEASE), "--request-log", "0") as emulator, tempfile.TemporaryDirectory() as folder:
+        environment = emulator.create_environment("soak", config={"type": "self_hosted"})
+        variables = {
+            **os.environ,
+            **GO,
+            "ANTHROPIC_BASE_URL": emulator.url,
+            "ANTHROPIC_ENVIRONMENT_ID": environment,
+            "ANTHROPIC_ENVIRONMENT_KEY": emulator.environment_key(environment),
+        }
+        emulator.faults(*({**fault, "count": MANY} for fault in FAULTS))
+        workers = [
+            Worker(language, commands[language], variables, Path(folder) / f"{number}.log")
+            for number, language in enumerate(["C", "Python", "Python", "Go", "Go"])
+        ]
+        try:
+            kills = storm(emulator, environment, workers, items, seconds, dice)
+            accounts, stranded, history = settle(emulator, environment, kills)
+            for worker in workers:
+                worker.drain()
+        except BaseException:
+            for worker in workers:
+                worker.signal(signal.SIGKILL)
+            for log in sorted(Path(folder).glob("*.log")):
+                print(f"--- {log.name}\n{log.read_text()[-3000:]}", file=sys.stderr)
+            raise
+    problems = {work: account.problems for work, account in accounts.items() if account.problems}
+    assert not problems, problems
+    ends = Counter(account.end for work, account in accounts.items() if work not in stranded)
+    assert set(ends) == {"by its holder"}, ends
+    events = Counter(event["event"] for event in history)
+    return {
+        "items": len(accounts),
+        "finished once, by a holder that had its lease": ends["by its holder"],
+        "held by two at once": 0,
+        "forgotten": 0,
+        "out of reach, by a kill before the first heartbeat": len(stranded),
+        "handed out": events["claimed"],
+        "held": events["started"],
+        "leases that ran out, and items queued again": events["requeued"],
+        "heartbeats": events["started"] + events["heartbeat"],
+        "heartbeats refused": events["heartbeat_refused"],
+        "workers killed": len(kills),
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    options = parser.parse_args()
+    print(
+        f"seed {options.seed}: {options.items} items, {options.seconds:g} s, five workers: C, Python (2), Go (2)",
+        flush=True,
+    )
+    for name, figure in soak(options.items, options.seconds, options.seed).items():
+        print(f"{name:55}{figure:10}")

@@ -18,7 +18,7 @@ PYTHON := bindings/python
 PYTHON_SOURCES := tests benches examples scripts $(PYTHON)
 C_SOURCES := $(wildcard examples/c/*.c tests/c/*.c benches/*.c)
 CPP_SOURCES := $(wildcard examples/cpp/*.cpp tests/cpp/*.cpp)
-GO_MODULES := bindings/go examples/go/quickstart benches/go
+GO_MODULES := bindings/go examples/go/quickstart examples/go/onwork benches/go
 export PKG_CONFIG_PATH := $(TARGET)/prefix/lib/pkgconfig:$(PKG_CONFIG_PATH)
 PEERS := benches/peers/Cargo.toml
 C_WARNINGS := -Wall -Wextra -Werror -pedantic
@@ -67,6 +67,9 @@ test: sanitized wheel prefix ## run every test, in every language
 bench: wheel prefix ## measure the library beside its peers, in one run
 	@scripts/need.sh cc c++ curl-config go pkg-config
 	$(VENV)/bin/python benches/bench.py
+
+soak: wheel prefix ## two minutes of workers in every language in a bad world (SECONDS, ITEMS)
+	$(VENV)/bin/python tests/soak.py --seconds $(or $(SECONDS),120) --items $(or $(ITEMS),2000)
 
 header: ## generate include/antenv.h from src/ffi
 	$(CARGO) check --profile quick -p antenv
@@ -126,4 +129,4 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build demo sanitized wheel test bench header fmt abi lint install uninstall prefix venv
+.PHONY: help build demo sanitized wheel test bench soak header fmt abi lint install uninstall prefix venv

@@ -50,7 +50,12 @@ func makeClient(options []Option, from func(config []byte) (clientHandle, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := openClient(); err != nil {
+	return clientOf(handle)
+}
+
+// clientOf makes a client of a handle.
+func clientOf(handle clientHandle) (*Client, error) {
+	if err := useQueue(); err != nil {
 		freeClient(handle)
 		return nil, err
 	}
@@ -65,7 +70,7 @@ func (c *core) Close() {
 	c.closed.Do(func() {
 		runtime.SetFinalizer(c, nil)
 		freeClient(c.handle)
-		closeClient()
+		leaveQueue()
 	})
 }
 
@@ -122,7 +127,7 @@ func (s *settings) addMembers(params any) error {
 // call makes a call and returns its result's JSON.
 func (c *core) call(ctx context.Context, what submission, s *settings) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, interrupted(ctx, what)
+		return nil, interrupted(ctx, what.name())
 	}
 	var err error
 	if what.params, err = s.terminated(); err != nil {
@@ -144,22 +149,24 @@ func (c *core) call(ctx context.Context, what submission, s *settings) ([]byte, 
 	} else {
 		<-begun.done
 	}
-	status, text := begun.status, begun.json
-	begun.json = nil
-	idleCalls.Put(begun)
+	status, text := begun.outcome()
 	switch {
 	case status == StatusOK:
 		return s.unwrapped(text)
 	case status == StatusCancelled && ctx.Err() != nil:
-		return nil, interrupted(ctx, what)
+		return nil, interrupted(ctx, what.name())
 	}
 	return nil, errorOf(status, text)
 }
 
-// interrupted is the error of a call whose context is done.
-func interrupted(ctx context.Context, what submission) error {
-	name := strings.TrimRight(string(what.operation)+" "+string(what.path), "\x00 ")
-	name = strings.ReplaceAll(name, "\x00", "")
+// name says what the call is.
+func (s submission) name() string {
+	name := strings.TrimRight(string(s.operation)+" "+string(s.path), "\x00 ")
+	return strings.ReplaceAll(name, "\x00", "")
+}
+
+// interrupted is the error of something that waited when its context is done.
+func interrupted(ctx context.Context, name string) error {
 	if cause := context.Cause(ctx); cause != ctx.Err() {
 		return fmt.Errorf("antenv: %s: %w: %w", name, ctx.Err(), cause)
 	}

@@ -5,6 +5,11 @@
 //	environment, err := client.Environments.Create(ctx, antenv.EnvironmentCreateParams{Name: "tests"})
 //	for environment, err := range client.Environments.List(ctx, antenv.EnvironmentListParams{}) { ... }
 //
+// Client.NewWorker makes a worker, which claims items from such a queue, keeps their leases and has them served:
+//
+//	worker, err := client.NewWorker(antenv.WorkerConfig{Concurrency: 4})
+//	err = worker.Run(ctx, func(ctx context.Context, lease *antenv.Lease) error { return serve(ctx, lease.Work) })
+//
 // It is a thin layer over the native library libantenv, which does the HTTP, the retries and the deadlines. The library is found with
 // pkg-config; with the build tag antenv_static the program has it inside.
 //

@@ -41,7 +41,11 @@ var (
 
 // do makes a call of an operation and decodes its result; nil when that is null.
 func do[T any](ctx context.Context, c *core, operation []byte, s *settings) (*T, error) {
-	text, err := c.call(ctx, submission{operation: operation}, s)
+	return decoded[T](c.call(ctx, submission{operation: operation}, s))
+}
+
+// decoded decodes a call's result, if there is one; nil when that is null.
+func decoded[T any](text []byte, err error) (*T, error) {
 	if err != nil {
 		return nil, err
 	}

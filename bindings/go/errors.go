@@ -1,6 +1,9 @@
 package antenv
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"errors"
+)
 
 // Status is the kind of an outcome: the status numbers of the native library. 1 to 99 are its own, 100 and above the server's answer.
 type Status int32
@@ -9,7 +12,7 @@ type Status int32
 const (
 	StatusOK                 Status = 0   // it worked
 	StatusInvalidArgument    Status = 1   // an argument is not acceptable; Error.Parameter names it
-	StatusInvalidHandle      Status = 2   // the client was closed
+	StatusInvalidHandle      Status = 2   // the client or worker was closed, or the lease ended
 	StatusConfig             Status = 3   // the configuration is not acceptable, or no credential was found
 	StatusConnection         Status = 4   // no connection, or it broke
 	StatusTimeout            Status = 5   // the call's timeout ran out
@@ -50,6 +53,8 @@ const (
 	ErrConnection         = StatusConnection
 	ErrTimeout            = StatusTimeout
 	ErrCancelled          = StatusCancelled
+	ErrDone               = StatusDone      // nothing more is to come from a worker
+	ErrLeaseLost          = StatusLeaseLost // somebody else may have the item
 	ErrResponse           = StatusResponse
 	ErrBadRequest         = StatusBadRequest
 	ErrAuthentication     = StatusAuthentication
@@ -93,6 +98,14 @@ type Error struct {
 }
 
 var errClosed = &Error{Status: StatusInvalidHandle, Message: "the client was closed"}
+
+// instead is another error in place of one that says that a handle is not valid.
+func (e *Error) instead(err error) error {
+	if errors.Is(err, StatusInvalidHandle) {
+		return e
+	}
+	return err
+}
 
 // Error returns the message.
 func (e *Error) Error() string { return "antenv: " + e.Message }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"os"
+	"os/signal"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,6 +70,31 @@ func ExampleWorkQueue_Poll() {
 	item, err := client.Environments.Work.Poll(ctx, environment.ID, antenv.WorkPollParams{BlockMs: antenv.Int(10)})
 	fmt.Println(item == nil, err)
 	// Output: true <nil>
+}
+
+func ExampleWorker_Run() {
+	worker, done := exampleWorker() // yours: client.NewWorker(antenv.WorkerConfig{EnvironmentID: id, EnvironmentKey: key, Concurrency: 4})
+	defer done()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	err := worker.Run(ctx, func(ctx context.Context, lease *antenv.Lease) error {
+		fmt.Println("serving a", lease.Work.Data.Type) // until ctx is done, if that comes first
+		return nil                                     // and the item is stopped
+	})
+	fmt.Println(err)
+	// Output:
+	// serving a session
+	// <nil>
+}
+
+// exampleWorker is a worker that finds one item in its queue, and ends when that is empty.
+func exampleWorker() (*antenv.Worker, func()) {
+	t := &exampleTB{}
+	emulator := antenvtest.Start(t)
+	environment := emulator.Environment().ID
+	emulator.Enqueue(environment, nil)
+	return emulator.Worker(t, antenv.WorkerConfig{EnvironmentID: environment, Drain: true}), t.end
 }
 
 // exampleClient is a client of an emulator of the example's own. Yours is made by antenv.NewClient().

@@ -17,7 +17,8 @@ var logLevels = []struct {
 
 var logging struct {
 	sync.Mutex
-	queue *queue
+	queue  *queue
+	logger *slog.Logger
 }
 
 // SetLogger sends the library's log to a logger, nil to none, which is how it begins. The logger's level is looked at here: call this
@@ -29,6 +30,7 @@ func SetLogger(logger *slog.Logger) error {
 		logging.queue.close() // which ends the subscription
 		logging.queue = nil
 	}
+	logging.logger = logger
 	filter := ""
 	for _, one := range logLevels {
 		if logger != nil && filter == "" && logger.Enabled(context.Background(), one.level) {
@@ -44,6 +46,16 @@ func SetLogger(logger *slog.Logger) error {
 	}
 	logging.queue = q
 	return subscribeLog(q.handle, filter)
+}
+
+// currentLogger is where the log goes; slog's own logger when it goes nowhere.
+func currentLogger() *slog.Logger {
+	logging.Lock()
+	defer logging.Unlock()
+	if logging.logger == nil {
+		return slog.Default()
+	}
+	return logging.logger
 }
 
 func write(logger *slog.Logger, record []byte) {

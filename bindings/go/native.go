@@ -6,7 +6,7 @@ package antenv
 
 // What follows returns structs: out-parameters in Go's memory would have to be allocated for each call.
 
-typedef struct { antenv_status status; void *handle; char *error; } made;
+typedef struct made { antenv_status status; void *handle; char *error; } made; // as in native_worker.go
 
 static made new_client(const char *config) {
 	made it = {0};
@@ -133,8 +133,10 @@ func deriveClient(from clientHandle, config []byte) (clientHandle, error) {
 
 func freeClient(handle clientHandle) { C.antenv_client_free(handle) }
 
-func clientStats(handle clientHandle) ([]byte, error) {
-	it := C.client_stats(handle)
+func clientStats(handle clientHandle) ([]byte, error) { return textOf(C.client_stats(handle)) }
+
+// textOf takes the text that a function made, or its error; both are in the same place.
+func textOf(it C.made) ([]byte, error) {
 	text := take(it.error)
 	if it.status != C.ANTENV_OK {
 		return nil, errorOf(Status(it.status), text)
@@ -152,6 +154,7 @@ func (s submission) submit(client clientHandle, queue queueHandle, tag uint64, c
 	if cancellable {
 		want = 1
 	}
+	defer cross()()
 	var it C.made
 	if s.path == nil {
 		it = C.submit(client, queue, cString(s.operation), cString(s.params), C.uint64_t(tag), want)
@@ -162,8 +165,27 @@ func (s submission) submit(client clientHandle, queue queueHandle, tag uint64, c
 	return ticketHandle(ticket), err
 }
 
-func cancelTicket(ticket ticketHandle) { C.antenv_ticket_cancel(ticket) }
-func freeTicket(ticket ticketHandle)   { C.antenv_ticket_free(ticket) }
+func cancelTicket(ticket ticketHandle) {
+	defer cross()()
+	C.antenv_ticket_cancel(ticket)
+}
+
+func freeTicket(ticket ticketHandle) {
+	defer cross()()
+	C.antenv_ticket_free(ticket)
+}
+
+// crossing holds those that are in the library for a moment. A goroutine there has a thread to itself, and where the machine is busy, moments
+// are long: ten thousand goroutines that submit at once would bring up hundreds of threads, which Go never ends.
+var crossing = make(chan struct{}, 4)
+
+// cross waits until few enough are there; what it returns is called on the way back.
+func cross() func() {
+	crossing <- struct{}{}
+	return crossed
+}
+
+func crossed() { <-crossing }
 
 func newQueueHandle() (queueHandle, error) {
 	handle, err := outcome(C.new_queue())

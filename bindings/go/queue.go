@@ -75,13 +75,15 @@ func (q *queue) close() {
 	freeQueue(q.handle)
 }
 
-// calls are the calls in flight of all clients, on one queue. It is there while a client is open or a call is in flight.
+// calls are what completions are for: the calls in flight of all clients, and what listens to workers and leases, on one queue. It is
+// there while a client, a worker or a lease is open, or something waits.
 var calls struct {
 	sync.Mutex
-	queue   *queue
-	clients int
-	waiting map[uint64]*call
-	lastTag uint64
+	queue     *queue
+	users     int // clients, workers and leases
+	waiting   map[uint64]*call
+	listeners map[uint64]listener
+	lastTag   uint64
 }
 
 // A call is one that was submitted; its outcome comes over the channel.
@@ -91,27 +93,31 @@ type call struct {
 	json   []byte
 }
 
+// A listener takes the completions of a tag that may have several, and tells whether more may come. It runs in the goroutine that drains
+// the queue, and must not hold what the garbage collector is to close.
+type listener func(status Status, json []byte) (more bool)
+
 var idleCalls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
-// openClient counts a client in, and makes the queue for the first.
-func openClient() error {
+// useQueue counts a user in, and makes the queue for the first.
+func useQueue() error {
 	calls.Lock()
 	defer calls.Unlock()
 	if calls.queue == nil {
-		q, err := newQueue(deliverCall)
+		q, err := newQueue(deliver)
 		if err != nil {
 			return err
 		}
-		calls.queue, calls.waiting = q, make(map[uint64]*call)
+		calls.queue, calls.waiting, calls.listeners = q, make(map[uint64]*call), make(map[uint64]listener)
 	}
-	calls.clients++
+	calls.users++
 	return nil
 }
 
-// closeClient counts a client out.
-func closeClient() {
+// leaveQueue counts a user out.
+func leaveQueue() {
 	calls.Lock()
-	calls.clients--
+	calls.users--
 	gone := unusedQueue()
 	calls.Unlock()
 	if gone != nil {
@@ -121,25 +127,32 @@ func closeClient() {
 
 // unusedQueue is the queue if nobody needs it any more. It is for the caller to close, who holds the lock.
 func unusedQueue() (gone *queue) {
-	if calls.clients == 0 && len(calls.waiting) == 0 {
+	if calls.users == 0 && len(calls.waiting) == 0 && len(calls.listeners) == 0 {
 		gone, calls.queue = calls.queue, nil
 	}
 	return gone
 }
 
-// begin counts a call in and submits it.
-func (s submission) begin(client clientHandle, cancellable bool) (*call, ticketHandle, error) {
-	c := idleCalls.Get().(*call)
+// expect counts a call in that is to be submitted to the queue with the tag; nil when there is no queue.
+func expect() (c *call, queue queueHandle, tag uint64) {
+	c = idleCalls.Get().(*call)
 	calls.Lock()
+	defer calls.Unlock()
 	if calls.queue == nil {
-		calls.Unlock()
-		return nil, nil, errClosed
+		return nil, nil, 0
 	}
 	calls.lastTag++
-	tag, handle := calls.lastTag, calls.queue.handle
-	calls.waiting[tag] = c
-	calls.Unlock()
-	ticket, err := s.submit(client, handle, tag, cancellable)
+	calls.waiting[calls.lastTag] = c
+	return c, calls.queue.handle, calls.lastTag
+}
+
+// begin counts a call in and submits it.
+func (s submission) begin(client clientHandle, cancellable bool) (*call, ticketHandle, error) {
+	c, queue, tag := expect()
+	if c == nil {
+		return nil, nil, errClosed
+	}
+	ticket, err := s.submit(client, queue, tag, cancellable)
 	if err != nil {
 		settle(tag)
 		return nil, nil, err
@@ -154,15 +167,62 @@ func settle(tag uint64) *call {
 	delete(calls.waiting, tag)
 	gone := unusedQueue()
 	calls.Unlock()
-	if gone != nil {
-		go gone.close() // which waits for the draining goroutine: that may be this one
-	}
+	closeLater(gone)
 	return c
 }
 
-func deliverCall(tag uint64, status Status, json []byte) {
+// closeLater closes a queue, if it is one, from a goroutine that may be the one that drains it: closing waits for that.
+func closeLater(gone *queue) {
+	if gone != nil {
+		go gone.close()
+	}
+}
+
+// outcome takes what came of a call, which is over with that.
+func (c *call) outcome() (Status, []byte) {
+	status, text := c.status, c.json
+	c.json = nil
+	idleCalls.Put(c)
+	return status, text
+}
+
+// listen has completions for a listener come to the queue, with the tag that `attach` gets.
+func listen(to listener, attach func(queue queueHandle, tag uint64) error) error {
+	calls.Lock()
+	if calls.queue == nil {
+		calls.Unlock()
+		return errClosed
+	}
+	calls.lastTag++
+	tag, queue := calls.lastTag, calls.queue.handle
+	calls.listeners[tag] = to
+	calls.Unlock()
+	err := attach(queue, tag)
+	if err != nil {
+		forget(tag)
+	}
+	return err
+}
+
+// forget ends listening.
+func forget(tag uint64) {
+	calls.Lock()
+	delete(calls.listeners, tag)
+	gone := unusedQueue()
+	calls.Unlock()
+	closeLater(gone)
+}
+
+func deliver(tag uint64, status Status, json []byte) {
 	if c := settle(tag); c != nil {
 		c.status, c.json = status, json
 		c.done <- struct{}{}
+		return
+	}
+	calls.Lock()
+	to := calls.listeners[tag]
+	calls.Unlock()
+	if to != nil && !to(status, json) {
+		forget(tag)
 	}
 }

@@ -2,6 +2,7 @@
 //
 //	emulator := antenvtest.Start(t)
 //	client := emulator.Client(t)
+//	worker := emulator.Worker(t, antenv.WorkerConfig{EnvironmentID: emulator.Environment().ID})
 //
 // The emulator is the program antenv-emulator: the one that the environment variable ANTENV_EMULATOR names, or the first on the PATH.
 // make install installs it, and so does cargo install --path emulator, both in antenv's repository.
@@ -10,6 +11,7 @@ package antenvtest
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +21,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"antenv"
 )
@@ -74,6 +77,39 @@ func (e *Emulator) Client(t testing.TB, options ...antenv.Option) *antenv.Client
 	}
 	t.Cleanup(client.Close)
 	return client
+}
+
+// Worker makes a worker for the emulator, closed when the test ends. It has a key of its environment,
+// unless the configuration gives one.
+func (e *Emulator) Worker(t testing.TB, config antenv.WorkerConfig) *antenv.Worker {
+	t.Helper()
+	if config.EnvironmentKey == "" {
+		config.EnvironmentKey = antenv.Secret(e.EnvironmentKey(config.EnvironmentID))
+	}
+	worker, err := e.Client(t).NewWorker(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(worker.Close)
+	return worker
+}
+
+// Environment creates a self-hosted environment.
+func (e *Emulator) Environment() *antenv.Environment {
+	e.t.Helper()
+	environment, err := e.Client(e.t).Environments.Create(context.Background(), antenv.EnvironmentCreateParams{
+		Name: "tests", Config: antenv.Set(antenv.ConfigParams{Type: antenv.ConfigSelfHosted}),
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return environment
+}
+
+// Advance moves the emulator's clock on, which decides about leases.
+func (e *Emulator) Advance(by time.Duration) {
+	e.t.Helper()
+	e.Control("POST", "clock", map[string]any{"advance_ms": by.Milliseconds()}, nil)
 }
 
 // EnvironmentKey issues a key of an environment.

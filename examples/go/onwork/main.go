@@ -1,0 +1,109 @@
+//go:build unix
+
+// Serves the work queue of a self-hosted environment: runs a command for each item, and stops the item when the command has ended.
+//
+//	onwork [-concurrency N] [-grace DURATION] [-metrics ADDRESS] command [argument...]
+//
+// ANTHROPIC_ENVIRONMENT_ID and ANTHROPIC_ENVIRONMENT_KEY say which queue. The command gets the item's JSON on standard input, and in its
+// environment ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_SESSION_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one,
+// ANTHROPIC_WORK_SECRET. When the item is to be stopped or its lease is lost, the command's process group gets SIGTERM, and SIGKILL after
+// the grace period. SIGTERM and SIGINT have onwork claim no more; commands go on until they are done or the grace period is over.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"antenv"
+)
+
+func main() {
+	concurrency := flag.Int("concurrency", 1, "how many commands run at once")
+	grace := flag.Duration("grace", 30*time.Second, "how long commands go on when onwork or they are to stop")
+	metrics := flag.String("metrics", "", "address to serve /metrics for Prometheus at")
+	flag.Parse()
+	if flag.NArg() == 0 {
+		fmt.Fprintln(os.Stderr, "usage: onwork [options] command [argument...]")
+		flag.PrintDefaults()
+		os.Exit(2)
+	}
+	if err := antenv.SetLogger(slog.Default()); err != nil { // which is told what goes wrong, too
+		log.Fatal(err)
+	}
+	client, err := antenv.NewClient(antenv.WithEnvironmentKey(os.Getenv("ANTHROPIC_ENVIRONMENT_KEY")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	worker, err := client.NewWorker(antenv.WorkerConfig{
+		Concurrency: *concurrency,
+		Grace:       antenv.Set(*grace),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if *metrics != "" {
+		serveMetrics(worker, *metrics)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	err = worker.Run(ctx, func(ctx context.Context, lease *antenv.Lease) error { return serve(ctx, lease.Work, *grace) })
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+// serve runs the command for an item.
+func serve(ctx context.Context, item *antenv.Work, grace time.Duration) error {
+	command := exec.CommandContext(ctx, flag.Arg(0), flag.Args()[1:]...)
+	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(item.RawJSON()), os.Stdout, os.Stderr
+	command.Env = append(os.Environ(), "ANTHROPIC_WORK_ID="+item.ID, "ANTHROPIC_ENVIRONMENT_ID="+item.EnvironmentID,
+		"ANTHROPIC_SESSION_ID="+item.Data.ID)
+	if item.Secret != "" {
+		command.Env = append(command.Env, "ANTHROPIC_WORK_SECRET="+string(item.Secret))
+	}
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its own children are stopped with it
+	var kill *time.Timer
+	command.Cancel = func() error {
+		kill = time.AfterFunc(grace, func() { _ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) })
+		return syscall.Kill(-command.Process.Pid, syscall.SIGTERM)
+	}
+	log.Print(item.ID, ": begun")
+	err := command.Run()
+	if kill != nil && kill.Stop() {
+		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) // what it left behind
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %v", context.Cause(ctx), err)
+	}
+	log.Print(item.ID, ": ended")
+	return err
+}
+
+func serveMetrics(worker *antenv.Worker, address string) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Print("metrics at http://", listener.Addr(), "/metrics")
+	http.HandleFunc("/metrics", func(to http.ResponseWriter, _ *http.Request) {
+		text, err := worker.Metrics()
+		if err != nil {
+			http.Error(to, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		to.Header().Set("content-type", "text/plain; version=0.0.4")
+		fmt.Fprint(to, text)
+	})
+	go func() { log.Fatal(http.Serve(listener, nil)) }()
+}

@@ -32,11 +32,11 @@ pub enum Status {
     Cancelled = 6,
     /// The server reported success, but its answer is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes`.
     Response = 7,
-    /// There is nothing more: the pager has handed out its last item.
+    /// There is nothing more: the pager has handed out its last item, the worker was stopped, or the queue is drained.
     Done = 8,
-    /// What the function works on was closed meanwhile.
+    /// What the function works on was closed meanwhile, or belongs to the parent of this forked process.
     Closed = 9,
-    /// The lease on a work item is lost: somebody else may hold it now.
+    /// The lease on a work item was lost before it was finished: somebody else may hold the item now. Nothing was sent.
     LeaseLost = 10,
     /// A fault in the library itself. Please report it.
     Internal = 11,

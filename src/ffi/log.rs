@@ -27,6 +27,10 @@ use std::ffi::c_char;
 /// | level | target            | message, and fields                                                                          |
 /// |-------|-------------------|----------------------------------------------------------------------------------------------|
 /// | error | antenv::runtime   | "a fault in the library ended a call" (please report it)                                     |
+/// | error, warn | antenv::worker | "a poll failed", "a request failed", "an item could not be stopped": step, work_id, status, why        |
+/// | warn  | antenv::worker    | "a lease is lost": work_id, reason; "nobody came for an item", "an item that its worker had left", "the machine slept", "an item's secret holds no token" |
+/// | info  | antenv::worker    | "claimed an item", "an item is to be stopped", "an item is somebody else's": work_id; "claims no more": why |
+/// | debug | antenv::worker    | "let go of an item": work_id, how                                                            |
 /// | info  | antenv::client    | "retrying": operation, attempt, reason, http_status, why, wait_ms                            |
 /// | debug | antenv::client    | "call done": operation, status, attempts, elapsed_ms                                         |
 /// | debug | antenv::runtime   | "started", "ended" (the library's thread)                                                    |

@@ -30,7 +30,9 @@ def test_ten_thousand_leases_are_kept_in_time_by_one_thread() -> None:
         behind += count
         if behind <= late["count"] * 0.99:
             below = bound
-    print(f"{memory} bytes a lease, {threads} threads, 99 % of heartbeats less than {below / 1e3} ms late, {stats['lost']} lost")
+    print(
+        f"{memory} bytes a lease, {threads} threads, 99 % of heartbeats less than {below / 1e3} ms late, {stats['lost']} lost"
+    )
     assert below < 1e6, "heartbeats are late"
     assert int(memory) < 60_000
     assert int(threads) < 10

@@ -434,6 +434,8 @@ async fn outcome(under_way: &mut Option<UnderWay>) -> Event {
 
 impl Holding {
     async fn run(mut self) {
+        #[cfg(test)]
+        assert!(!self.lease.shared.lock().json.contains("fault!"), "a fault that a test asked for");
         let (mut beat, mut stop): (Option<UnderWay>, Option<UnderWay>) = (None, None);
         let mut event = Event::Woken;
         loop {
@@ -725,6 +727,32 @@ mod tests {
             ("[]", None),
         ] {
             assert_eq!(read_current(details), current, "{details}");
+        }
+    }
+
+    #[test]
+    fn a_fault_after_the_acknowledgement_stops_the_item_and_costs_no_other() {
+        let emulator = antenv_emulator::Emulator::start(antenv_emulator::Config { port: 0, ..Default::default() }).unwrap();
+        let owner = Client::new(Some(&json!({"api_key": "k", "base_url": emulator.url()}).to_string())).unwrap();
+        let ask = |method: &str, path: &str, body: serde_json::Value| -> serde_json::Value {
+            let answer = owner.request(method, path, Some(&json!({"body": body}).to_string())).unwrap();
+            serde_json::from_str(&answer).unwrap()
+        };
+        let made = ask("POST", "/v1/environments", json!({"name": "n", "config": {"type": "self_hosted"}}));
+        let environment = json!({"environment_id": made["id"]});
+        let key = ask("POST", "/_emulator/environment_keys", environment.clone());
+        let faulty = ask("POST", "/_emulator/work", json!({"environment_id": made["id"], "metadata": {"k": "fault!"}}));
+        ask("POST", "/_emulator/work", environment.clone());
+        let config = json!({"environment_id": made["id"], "environment_key": key["environment_key"]});
+        let worker = crate::worker::Worker::new(&owner, Some(&config.to_string())).unwrap();
+        let (lease, item) = worker.next(Some(Duration::from_secs(20))).unwrap().unwrap();
+        assert!(!item.contains("fault!"));
+        lease.finish_and_wait(lease.prepare_finish(None).unwrap()).unwrap();
+        let ids = json!({"environment_id": made["id"], "work_id": faulty["id"]}).to_string();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !owner.call("work.retrieve", Some(&ids)).unwrap().contains("\"stopped\"") {
+            assert!(Instant::now() < deadline, "it was not stopped");
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

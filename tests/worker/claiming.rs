@@ -268,6 +268,22 @@ fn an_item_that_cannot_be_acknowledged_is_left_to_the_queue() {
 }
 
 #[test]
+fn an_acknowledgement_that_hangs_is_cut_and_what_it_may_have_done_is_found_out() {
+    let house = House::new(300);
+    let hangs = json!({"operation": "work.ack", "when": "after", "latency_ms": 60_000});
+    house.faults(hangs);
+    let worker = house.worker(json!({"reclaim_older_than_ms": 300}));
+    let id = house.enqueue();
+    let begun = Instant::now();
+    let (lease, item) = next(&worker);
+    assert_eq!(item["id"], id.as_str());
+    // By then whoever else was handed it would have begun.
+    assert!(begun.elapsed() > Duration::from_secs(9));
+    assert_eq!((house.requests("work.ack").len(), house.requests("work.poll").len()), (2, 1));
+    finish(&lease).unwrap();
+}
+
+#[test]
 fn a_health_check_is_looked_after_by_the_worker_itself() {
     let house = House::new(300);
     let worker = house.worker(json!({}));

@@ -95,15 +95,15 @@ enum antenv_status
      */
     ANTENV_RESPONSE = 7,
     /**
-     * There is nothing more: the pager has handed out its last item.
+     * There is nothing more: the pager has handed out its last item, the worker was stopped, or the queue is drained.
      */
     ANTENV_DONE = 8,
     /**
-     * What the function works on was closed meanwhile.
+     * What the function works on was closed meanwhile, or belongs to the parent of this forked process.
      */
     ANTENV_CLOSED = 9,
     /**
-     * The lease on a work item is lost: somebody else may hold it now.
+     * The lease on a work item was lost before it was finished: somebody else may hold the item now. Nothing was sent.
      */
     ANTENV_LEASE_LOST = 10,
     /**
@@ -1180,6 +1180,10 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
  * | level | target            | message, and fields                                                                          |
  * |-------|-------------------|----------------------------------------------------------------------------------------------|
  * | error | antenv::runtime   | "a fault in the library ended a call" (please report it)                                     |
+ * | error, warn | antenv::worker | "a poll failed", "a request failed", "an item could not be stopped": step, work_id, status, why        |
+ * | warn  | antenv::worker    | "a lease is lost": work_id, reason; "nobody came for an item", "an item that its worker had left", "the machine slept", "an item's secret holds no token" |
+ * | info  | antenv::worker    | "claimed an item", "an item is to be stopped", "an item is somebody else's": work_id; "claims no more": why |
+ * | debug | antenv::worker    | "let go of an item": work_id, how                                                            |
  * | info  | antenv::client    | "retrying": operation, attempt, reason, http_status, why, wait_ms                            |
  * | debug | antenv::client    | "call done": operation, status, attempts, elapsed_ms                                         |
  * | debug | antenv::runtime   | "started", "ended" (the library's thread)                                                    |

@@ -9,7 +9,7 @@ emulator, which would hide how they differ, so they meet a server that sends the
 The others meet that server, too. cpp: what the C++ header adds. python: beside the official client, waiting, 64 calls
 under asyncio, importing the package and making a first call. go: beside the official client and net/http.
 
-worker: claiming work, beside the official poller, against the emulator (worker.py).
+worker: claiming work, beside the official poller, against the emulator (serving.py).
 
 The server has one core, the client another, so that neither takes the other's time. What counts are the ratios between
 neighbours in one run: absolute figures drift with the machine.
@@ -29,7 +29,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-import worker
+import serving
+
 from emulator import ROOT, TARGET, Emulator
 
 LIBRARY = TARGET / "release"
@@ -112,7 +113,7 @@ def main() -> None:
         report(f"GET an environment, {title}, medians of {options.rounds}", rounds)
 
     if options.only in (None, "worker"):
-        worker.run(compile_c, max(1, options.rounds // 3))
+        serving.run(compile_c, max(1, options.rounds // 3))
     if options.only == "worker":
         return
     if options.only in (None, "threads"):

@@ -275,7 +275,7 @@ void antenv_string_free(char *text);
  *
  * | key                | meaning, and what holds without it                                                              |
  * |--------------------|-------------------------------------------------------------------------------------------------|
- * | api_key            | API key; without any credential here: ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN               |
+ * | api_key            | API key; without any credential here: ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN, then ANTHROPIC_ENVIRONMENT_KEY |
  * | auth_token         | bearer token in place of an API key                                                              |
  * | environment_key    | key of a self-hosted environment; with an API key beside it, each operation gets the one it needs |
  * | base_url           | ANTHROPIC_BASE_URL, then https://api.anthropic.com; a path prefix is kept                        |
@@ -303,7 +303,9 @@ void antenv_string_free(char *text);
  *     antenv_client *client; char *error;
  *     if (antenv_client_new("{\"timeout_ms\":30000}", &client, &error)) { puts(error); antenv_string_free(error); }
  */
-antenv_status antenv_client_new(const char *config_json, antenv_client **out, char **out_error);
+antenv_status antenv_client_new(const char *config_json,
+                                antenv_client **out,
+                                char **out_error);
 
 /**
  * Makes a client that shares another's connections, with another credential or other defaults.
@@ -969,15 +971,17 @@ antenv_status antenv_worker_next(antenv_worker *worker,
  * Has items told through a queue, so that an event loop needs no thread: each item that is ready makes one completion with `tag`,
  * and antenv_worker_next with a timeout of 0 then takes it. From now on as many items are claimed as `concurrency` allows.
  *
- * `worker`: the worker. `queue`: where the completions go; another one takes its place when this is called again, and when it is
- * freed the worker claims again what antenv_worker_next asks for.
+ * `worker`: the worker. `queue`: where the completions go; another one takes its place when this is called again. With NULL, and when
+ * the queue is freed, the worker claims again what antenv_worker_next asks for.
  *
  * `tag`: any number; it comes back with each completion. With ANTENV_OK `json` is {"work_id":"work_..."}. A last completion tells
  * that there is nothing more to come: with ANTENV_DONE, or with the error for which the worker gave up.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED (the queue was freed, or the worker is the parent's). Does not block.
  */
-antenv_status antenv_worker_attach(antenv_worker *worker, antenv_queue *queue, uint64_t tag);
+antenv_status antenv_worker_attach(antenv_worker *worker,
+                                   antenv_queue *queue,
+                                   uint64_t tag);
 
 /**
  * Stops a worker: it claims no more. What was claimed is still handed out by antenv_worker_next, and then ANTENV_DONE. Leases go on
@@ -1066,7 +1070,7 @@ antenv_status antenv_lease_state(antenv_lease *lease,
                                  char **out_json);
 
 /**
- * Waits until a lease is no longer simply held: it is lost, its item is to be stopped, or it was finished by another thread.
+ * Waits until a lease is no longer simply held: it is lost, its item is to be stopped, or it was ended by another thread.
  *
  * `lease`: the lease.
  *
@@ -1074,8 +1078,8 @@ antenv_status antenv_lease_state(antenv_lease *lease,
  *
  * `out_json`: receives the state as antenv_lease_state has it, or the error object; free it with antenv_string_free.
  *
- * Returns ANTENV_OK; ANTENV_TIMEOUT while it is still held; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT; ANTENV_CLOSED in a forked
- * child. Blocks, `timeout_ms` at most. An event loop attaches the lease to a queue instead.
+ * Returns ANTENV_OK; ANTENV_DONE when it ended because it was finished or abandoned by another thread; ANTENV_TIMEOUT while it is still
+ * held; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT; ANTENV_CLOSED in a forked child. Blocks, `timeout_ms` at most. An event loop attaches the lease to a queue instead.
  */
 antenv_status antenv_lease_wait(antenv_lease *lease,
                                 int64_t timeout_ms,
@@ -1113,7 +1117,8 @@ antenv_status antenv_lease_client(antenv_lease *lease,
  * Ends a lease: stops the item (POST /v1/environments/{environment_id}/work/{work_id}/stop, Stop Work), keeping the lease until that
  * is done, and frees the handle. When the lease is lost, nothing is sent.
  *
- * `lease`: the lease. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE is returned.
+ * `lease`: the lease. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE is returned (or, in a forked child,
+ * ANTENV_CLOSED).
  *
  * `params_json`: NULL or an object with `force` (boolean; without it true: the item is stopped at once), `timeout_ms` (how long that
  * is tried, 60000) and the other options of a call. Failures that may pass are tried again.

@@ -4,11 +4,12 @@
  *     antenv::client client;                                     // the credential from the environment variables
  *     std::string made = client.environments().create(R"({"name":"tests"})");
  *     for (const std::string &item : client.pager("environments.list")) std::puts(item.c_str());
+ *     for (antenv::lease &lease : client.worker()) serve(lease.item());   // work, each item stopped when it is served
  *
  * Two faces, one implementation
  *
- * antenv::client, pager, queue            throw antenv::error, and are there where exceptions are
- * antenv::nothrow::client, pager, queue   return antenv::result<...> and are noexcept: what there is under -fno-exceptions
+ * antenv::client, pager, queue, worker, lease   throw antenv::error, and are there where exceptions are
+ * antenv::nothrow::client, pager and so on      return antenv::result<...> and are noexcept: what there is under -fno-exceptions
  *
  * JSON goes in as text and comes out as std::string. A value that has `dump()`, such as nlohmann::json, is taken for text as well;
  * nlohmann::json::parse(client.environments().list()) is the way back.
@@ -18,7 +19,7 @@
  * Threads     Every const member function may be called from any thread at once. Assigning to an object, moving from it and
  *             destroying it need it to oneself, as always.
  * Memory      Where memory runs out, what is noexcept ends the program, and what throws throws std::bad_alloc: nothing leaks, but
- *             what was being handed out is gone.
+ *             what was being handed out is gone. (A work item goes back to its queue.)
  */
 
 #ifndef ANTENV_HPP
@@ -392,6 +393,7 @@ struct completion {
 };
 
 template <class Face> class basic_client;
+template <class Face> class basic_worker;
 
 /**
  * The work queue of self-hosted environments: what client.environments().work() gives. Each function blocks until the answer is
@@ -613,6 +615,18 @@ public:
             return antenv_pager_new(handle_.get(), operation.c_str(), params.c_str(), out, error);
         }));
     }
+    /**
+     * A worker, which claims items of a work queue, from the JSON of its configuration; what that leaves out comes from this client
+     * and from the environment variables. It claims nothing before it is asked for an item. Does not block.
+     */
+    of<basic_worker<Face>> worker(const text &config = {}) const noexcept(Face::is_noexcept) {
+        if (auto cut = detail::cut_short({{"config_json", &config}})) {
+            return Face::template give<basic_worker<Face>>(std::move(*cut));
+        }
+        return Face::give(detail::made<basic_worker<Face>, antenv_worker>([&](antenv_worker **out, char **error) {
+            return antenv_worker_new(handle_.get(), config.c_str(), out, error);
+        }));
+    }
     /** What the client did so far, as JSON. Does not block. */
     of<std::string> stats() const noexcept(Face::is_noexcept) {
         return Face::give(detail::json([&](char **out) { return antenv_client_stats(handle_.get(), out); }));
@@ -724,16 +738,227 @@ private:
     detail::owner<antenv_queue, antenv_queue_free> handle_;
 };
 
+namespace detail {
+
+/** Stops a lease's item and ends the lease, whatever comes of it; what is left of the handle goes with it. */
+inline antenv_status finish(antenv_lease *lease) noexcept {
+    if (!lease) return ANTENV_INVALID_HANDLE;
+    char *json = nullptr;
+    antenv_status status = antenv_lease_finish(lease, nullptr, &json);
+    antenv_string_free(json);
+    antenv_lease_abandon(lease); // in a forked child, whose lease it is not, the handle is still there
+    return status;
+}
+
+/** For functions that tell no more than a status. */
+template <class Face> typename Face::template of<void> done(antenv_status status) {
+    if (status != ANTENV_OK) return Face::template give<void>(error(status, {}));
+    return Face::template give<void>({});
+}
+
+} // namespace detail
+
+/**
+ * A lease on a work item: the library keeps it by heartbeats, whatever the program's threads do.
+ *
+ * Destroying it finishes it, if it has not been ended before: the item is stopped, which blocks for a minute at most, and what comes
+ * of it is not told. An item that is to be served again is abandon()ed.
+ */
+template <class Face> class basic_lease {
+public:
+    template <class T> using of = typename Face::template of<T>;
+    /** Takes over a lease of the C interface. `item`: what item() gives. */
+    explicit basic_lease(antenv_lease *handle, std::string item = {}) noexcept : handle_(handle), item_(std::move(item)) {}
+    /** The work item's JSON as the server sent it, its `secret` too. */
+    const std::string &item() const noexcept { return item_; }
+    /** How it stands with the lease, as JSON; antenv_lease_state tells about its members. Does not block. */
+    of<std::string> state() const noexcept(Face::is_noexcept) {
+        return Face::give(detail::json([&](char **out) { return antenv_lease_state(handle_.get(), out); }));
+    }
+    /**
+     * Waits until the lease is no longer simply held, and gives its state: it is lost, its item is to be stopped, or another thread
+     * ended it. Nothing while it is still held. A signal does not end the wait. Blocks, `timeout` at most.
+     */
+    of<std::optional<std::string>> wait(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
+        using outcome = std::optional<std::string>;
+        result<std::string> state =
+            detail::json([&](char **out) { return antenv_lease_wait(handle_.get(), timeout.count(), out); });
+        if (state) return Face::template give<outcome>(outcome(*std::move(state)));
+        if (state.error().status() == ANTENV_TIMEOUT) return Face::template give<outcome>(outcome());
+        return Face::template give<outcome>(state.error());
+    }
+    /** Has one completion with `tag` tell that the lease is no longer simply held; ANTENV_DONE: it was ended. Does not block. */
+    template <class F>
+    of<void> attach(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Face::is_noexcept) {
+        return detail::done<Face>(antenv_lease_attach(handle_.get(), queue.handle(), tag));
+    }
+    /** A client with the item's own token, on the worker's connections. It may outlive the lease. Does not block. */
+    of<basic_client<Face>> client() const noexcept(Face::is_noexcept) {
+        return Face::give(detail::made<basic_client<Face>, antenv_client>(
+            [&](antenv_client **out, char **error) { return antenv_lease_client(handle_.get(), out, error); }));
+    }
+    /**
+     * Stops the item and ends the lease; gives the item, or `null`. The lease has ended also when this fails, unless with
+     * ANTENV_INVALID_ARGUMENT. Ending it again gives ANTENV_INVALID_HANDLE. Blocks, `timeout_ms` among the parameters at most.
+     */
+    of<std::string> finish(const text &params = {}) const noexcept(Face::is_noexcept) {
+        if (auto cut = detail::cut_short({{"params_json", &params}})) return Face::template give<std::string>(std::move(*cut));
+        return Face::give(
+            detail::json([&](char **out) { return antenv_lease_finish(handle_.get(), params.c_str(), out); }));
+    }
+    /** The same without waiting: one completion with `tag` tells what came of it. Does not block. */
+    template <class F>
+    of<void> submit_finish(const basic_queue<F> &queue, std::uint64_t tag, const text &params = {}) const
+        noexcept(Face::is_noexcept) {
+        if (auto cut = detail::cut_short({{"params_json", &params}})) return Face::template give<void>(std::move(*cut));
+        char *text = nullptr;
+        antenv_status status = antenv_lease_submit_finish(handle_.get(), params.c_str(), queue.handle(), tag, &text);
+        if (status != ANTENV_OK) return Face::template give<void>(error(status, detail::take(text)));
+        return Face::template give<void>({});
+    }
+    /** Ends the lease without stopping the item, which the queue then hands out again. As often as one likes; does not block. */
+    antenv_status abandon() const noexcept { return antenv_lease_abandon(handle_.get()); }
+    /** The C interface's handle, still owned by this. */
+    antenv_lease *handle() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<antenv_lease, detail::finish> handle_;
+    std::string item_;
+};
+
+/**
+ * What came of waiting for a work item: its lease, or why there is none.
+ */
+template <class Face> struct basic_claimed {
+    /**
+     * ANTENV_OK: there is one. ANTENV_TIMEOUT: none came in time. ANTENV_INTERRUPTED: a signal handler ran in the thread that waited.
+     * ANTENV_DONE: there is nothing more to come.
+     */
+    antenv_status status;
+    /** The lease, with ANTENV_OK. */
+    std::optional<basic_lease<Face>> lease;
+};
+
+/**
+ * A worker: claims items of a self-hosted environment's work queue, and keeps their leases. Destroying it stops it; leases that it
+ * has handed out go on.
+ *
+ * next() by next(), or in a range-for, which ends when there is nothing more to come. There each lease is finished when the loop's
+ * body is left, unless it was ended or moved away. (In the nothrow face the loop gives results, and an error is the last of them.)
+ * Threads may share a worker, also with a range-for each: an item goes to one.
+ *
+ * When a signal handler runs in the thread that waits, a range-for ends with ANTENV_INTERRUPTED, as an error: what the handler asks
+ * for must not wait for the next item. Another range-for goes on from there. A program that ends by a signal is better off with a
+ * thread in sigwait() that calls stop(): the loops then come to their end.
+ */
+template <class Face> class basic_worker {
+public:
+    template <class T> using of = typename Face::template of<T>;
+    using item = of<basic_lease<Face>>;
+    using claimed = basic_claimed<Face>;
+    /** Takes over a worker of the C interface. */
+    explicit basic_worker(antenv_worker *handle) noexcept : handle_(handle) {}
+    /**
+     * The next item's lease, or, in its place, that none came in time, that a signal handler ran in this thread, or that there is
+     * nothing more to come: the result's `status`. An error: why the worker gave up, from then on for every call. Blocks, `timeout`
+     * at most.
+     */
+    of<claimed> next(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
+        return Face::give(take(timeout));
+    }
+
+    /** What a range-for uses. */
+    class iterator {
+    public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = item;
+        using difference_type = std::ptrdiff_t;
+        using pointer = item *;
+        using reference = item &;
+        iterator() noexcept = default;
+        explicit iterator(const basic_worker *worker) noexcept(Face::is_noexcept) : worker_(worker) { ++*this; }
+        reference operator*() const noexcept { return *item_; }
+        pointer operator->() const noexcept { return &*item_; }
+        iterator &operator++() noexcept(Face::is_noexcept) {
+            item_.reset(); // the item is stopped first: by default a worker holds one at a time
+            if (failed_) worker_ = nullptr;
+            if (!worker_) return *this;
+            result<claimed> taken = worker_->take(forever);
+            if (taken && taken->status != ANTENV_OK && taken->status != ANTENV_DONE) taken = error(taken->status, {});
+            failed_ = !taken;
+            if (!taken) item_.emplace(Face::template give<basic_lease<Face>>(taken.error()));
+            else if (taken->lease) item_.emplace(std::move(*taken->lease));
+            else worker_ = nullptr;
+            return *this;
+        }
+        void operator++(int) noexcept(Face::is_noexcept) { ++*this; }
+        bool operator==(const iterator &other) const noexcept { return worker_ == other.worker_; }
+        bool operator!=(const iterator &other) const noexcept { return worker_ != other.worker_; }
+
+    private:
+        const basic_worker *worker_ = nullptr;
+        mutable std::optional<item> item_;
+        bool failed_ = false;
+    };
+    iterator begin() const noexcept(Face::is_noexcept) { return iterator(this); }
+    iterator end() const noexcept { return iterator(); }
+
+    /**
+     * Has items told through a queue: for each that is ready one completion with `tag`, after which next() without waiting takes it;
+     * at last one with ANTENV_DONE, or with the error for which the worker gave up. From now on as many items are claimed as the
+     * worker may hold. Does not block.
+     */
+    template <class F>
+    of<void> attach(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Face::is_noexcept) {
+        return detail::done<Face>(antenv_worker_attach(handle_.get(), queue.handle(), tag));
+    }
+    /** Claims no more: what was claimed is handed out still, and leases go on for `grace_ms`. Does not block; any thread. */
+    of<void> stop() const noexcept(Face::is_noexcept) { return detail::done<Face>(antenv_worker_stop(handle_.get())); }
+    /** What the worker did so far, as JSON. Does not block. */
+    of<std::string> stats() const noexcept(Face::is_noexcept) {
+        return Face::give(detail::json([&](char **out) { return antenv_worker_stats(handle_.get(), out); }));
+    }
+    /** The same as text for Prometheus. Does not block. */
+    of<std::string> metrics() const noexcept(Face::is_noexcept) {
+        return Face::give(detail::json([&](char **out) { return antenv_worker_metrics(handle_.get(), out); }));
+    }
+    /** The C interface's handle, still owned by this. */
+    antenv_worker *handle() const noexcept { return handle_.get(); }
+
+private:
+    result<claimed> take(std::chrono::milliseconds timeout) const {
+        struct unclaimed {
+            antenv_lease *lease = nullptr;
+            ~unclaimed() { antenv_lease_abandon(lease); }
+        } taken;
+        char *out = nullptr;
+        antenv_status status = antenv_worker_next(handle_.get(), timeout.count(), &taken.lease, &out);
+        std::string json = detail::take(out);
+        if (status == ANTENV_OK) {
+            return claimed{status, basic_lease<Face>(std::exchange(taken.lease, nullptr), std::move(json))};
+        }
+        if (status == ANTENV_TIMEOUT || status == ANTENV_INTERRUPTED || status == ANTENV_DONE) return claimed{status, {}};
+        return error(status, std::move(json));
+    }
+    detail::owner<antenv_worker, antenv_worker_free> handle_;
+};
+
 #ifdef ANTENV_EXCEPTIONS
 using client = basic_client<throwing>;
 using pager = basic_pager<throwing>;
 using queue = basic_queue<throwing>;
+using worker = basic_worker<throwing>;
+using lease = basic_lease<throwing>;
+using claimed = basic_claimed<throwing>;
 #endif
 
 namespace nothrow {
 using client = basic_client<returning>;
 using pager = basic_pager<returning>;
 using queue = basic_queue<returning>;
+using worker = basic_worker<returning>;
+using lease = basic_lease<returning>;
+using claimed = basic_claimed<returning>;
 } // namespace nothrow
 
 /**

@@ -117,7 +117,8 @@ pub fn read(json: &str, environment: Environment) -> Result<(Connection, Default
         return Err(Error::config(
             "api_key",
             "is missing, and so is any other credential: give `api_key`, `auth_token` or `environment_key`, or set the environment \
-             variable ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN (looked at, and unset or empty; ANTHROPIC_CUSTOM_HEADERS has none either)",
+             variable ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN or ANTHROPIC_ENVIRONMENT_KEY (looked at, and unset or empty; \
+             ANTHROPIC_CUSTOM_HEADERS has none either)",
         ));
     }
     Ok((connection, defaults))
@@ -299,6 +300,9 @@ impl Defaults {
             self.set_credential("ANTHROPIC_API_KEY", Secret::new(key), Credentials::set_api_key)
         } else if let Some(token) = environment("ANTHROPIC_AUTH_TOKEN") {
             self.set_credential("ANTHROPIC_AUTH_TOKEN", Secret::new(token), Credentials::set_auth_token)
+        } else if let Some(key) = environment("ANTHROPIC_ENVIRONMENT_KEY") {
+            // A host that serves work has no other credential.
+            self.set_credential("ANTHROPIC_ENVIRONMENT_KEY", Secret::new(key), Credentials::set_environment_key)
         } else {
             Ok(())
         }
@@ -463,6 +467,8 @@ mod tests {
             ("ANTHROPIC_AUTH_TOKEN", "env-token"),
             ("ANTHROPIC_CUSTOM_HEADERS", "x-team: blue\nno colon\nAuthorization: Bearer env-header"),
         ];
+        let of_worker = [("ANTHROPIC_ENVIRONMENT_KEY", "env-environment")];
+        assert_eq!(authorization(&with("{}", &of_worker).unwrap().1), "Bearer env-environment");
         let (_, all) = with("{}", &variables).unwrap();
         assert_eq!(authorization(&all), "Bearer env-header");
         assert_eq!(all.headers.get("x-team").unwrap(), "blue");
@@ -484,9 +490,14 @@ mod tests {
     fn a_missing_credential_names_the_variables_that_were_looked_at() {
         let error = with("{}", &[]).map(drop).unwrap_err();
         assert_eq!(error.status(), Status::Config);
-        for name in
-            ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "api_key", "auth_token", "environment_key"]
-        {
+        for name in [
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_AUTH_TOKEN",
+            "ANTHROPIC_ENVIRONMENT_KEY",
+            "ANTHROPIC_CUSTOM_HEADERS",
+            "api_key",
+            "environment_key",
+        ] {
             assert!(error.to_string().contains(name), "{name}");
         }
     }

@@ -33,7 +33,7 @@ from native import GO, build_go, compile_c
 LEASE = 20
 CONCURRENCY = "8"
 MANY = 1_000_000
-FAULTS = [
+FAULTS: list[dict[str, Any]] = [
     {"drop": True, "probability": 0.03},
     {"drop": True, "when": "after", "probability": 0.03},
     {"reset": True, "probability": 0.01},

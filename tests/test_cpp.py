@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -27,6 +29,11 @@ def compiled(source: Path, way: str, *flags: str) -> list[str]:
 @pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
 def test_the_face_that_throws(way: str, emulator: Emulator) -> None:
     assert run([*compiled(SOURCES / "throwing.cpp", way), emulator.url]) == "throwing: as it should be\n"
+
+
+@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+def test_serving_work(way: str, strict_emulator: Emulator) -> None:
+    assert run([*compiled(SOURCES / "serving.cpp", way), strict_emulator.url]) == "serving: as it should be\n"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +62,7 @@ def test_every_compiler_takes_it(compiler: str, standard: str, flags: tuple[str,
     unit = tmp_path / "alone.cpp"
     unit.write_text("#include <antenv.hpp>\n")  # nothing before it that it may lean on
     command = [compiler, f"-std={standard}", *WARNINGS, "-Wshadow", "-Wconversion", *flags, f"-I{INCLUDE}"]
-    throwing = [] if flags else [SOURCES / "throwing.cpp", *EXAMPLES.glob("*.cpp")]
+    throwing = [] if flags else [SOURCES / "throwing.cpp", SOURCES / "serving.cpp", *EXAMPLES.glob("*.cpp")]
     for source in (unit, SOURCES / "returning.cpp", SOURCES / "driver.cpp", *throwing):
         subprocess.run([*command, "-fsyntax-only", str(source)], check=True)
 
@@ -90,14 +97,41 @@ def test_the_examples_run(way: str, emulator: Emulator) -> None:
     assert looped == "polls: 50, of which failed: 0\n"
 
 
+@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+def test_the_worker_of_the_examples_serves_until_it_is_told_to_end(way: str, strict_emulator: Emulator) -> None:
+    environment = strict_emulator.create_environment("hosts", config={"type": "self_hosted"})
+    variables = {"PATH": "/usr/bin:/bin", "ANTHROPIC_BASE_URL": strict_emulator.url}
+    variables["ANTHROPIC_ENVIRONMENT_ID"] = environment
+    items = {strict_emulator.enqueue(environment)["id"] for _ in range(6)}
+    command = compiled(EXAMPLES / "worker.cpp", way)
+    served: set[str] = set()
+    key = strict_emulator.environment_key(environment)
+    with subprocess.Popen(
+        command, env=variables | {"ANTHROPIC_ENVIRONMENT_KEY": key}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while served != items:
+            what, _, item = process.stdout.readline().partition(": ")
+            assert what == "served"
+            served.add(json.loads(item)["id"])
+        process.send_signal(signal.SIGTERM)
+        what, _, stats = process.stdout.read().partition(": ")
+        assert what == "stats" and json.loads(stats)["finished"] == 6
+    assert process.returncode == 0
+    done = subprocess.run(
+        command, env=variables | {"ANTHROPIC_ENVIRONMENT_KEY": "sk-ant-oat01-wrong"}, capture_output=True, check=False
+    )
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1
+
+
 def test_the_page_shows_what_compiles(tmp_path: Path) -> None:
     quickstart, *parts = re.findall(
         r"^```cpp\n(.*?)^```", (ROOT / "docs" / "cpp.md").read_text(), re.MULTILINE | re.DOTALL
     )
     assert quickstart == (EXAMPLES / "quickstart.cpp").read_text()
-    assert len(parts) == 5
+    assert len(parts) == 7
     page = tmp_path / "page.cpp"
-    prelude = "".join(f"#include <{name}>\n" for name in ("antenv.hpp", "iostream", "nlohmann/json.hpp"))
+    prelude = "".join(f"#include <{name}>\n" for name in ("antenv.hpp", "iostream", "thread", "nlohmann/json.hpp"))
     prelude += "void report(const antenv::error &);\n"
     bodies = (
         f"void part{number}(antenv::client &client) {{ (void)client;\n{part}}}\n" for number, part in enumerate(parts)

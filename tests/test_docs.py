@@ -65,7 +65,7 @@ def go_program(code: str, folder: Path) -> list[str | Path]:
 def test_what_the_readme_shows_of_each_language_runs(
     language: str, program: Callable[[str, Path], list[str | Path]], ends: str, emulator: Emulator, tmp_path: Path
 ) -> None:
-    (code,) = blocks("README.md", language)
+    code, *_ = blocks("README.md", language)
     variables = GO | {"ANTHROPIC_BASE_URL": emulator.url, "ANTHROPIC_API_KEY": "any"}
     command = program(code, tmp_path)
     said = subprocess.run(command, env=os.environ | variables, check=True, capture_output=True, text=True).stdout

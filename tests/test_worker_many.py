@@ -19,7 +19,7 @@ def test_ten_thousand_leases_are_kept_in_time_by_one_thread() -> None:
         emulator.control("POST", "/_emulator/work", {"environment_id": environment, "count": MANY})
         key = emulator.environment_key(environment)
         program = compile_c(ROOT / "tests" / "c" / "leases.c")
-        command = [program, emulator.url, environment, key, str(MANY), str(BEATS)]
+        command = [str(program), emulator.url, environment, key, str(MANY), str(BEATS)]
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     memory, threads, said = done.stdout.split(maxsplit=2)
     stats = json.loads(said)
@@ -30,9 +30,7 @@ def test_ten_thousand_leases_are_kept_in_time_by_one_thread() -> None:
         behind += count
         if behind <= late["count"] * 0.99:
             below = bound
-    print(
-        f"{memory} bytes a lease, {threads} threads, 99 % of heartbeats less than {below / 1e3} ms late, {stats['lost']} lost"
-    )
+    print(f"{memory} bytes a lease, {threads} threads, 99 % of heartbeats less than {below / 1e3} ms late")
     assert below < 1e6, "heartbeats are late"
     assert int(memory) < 60_000
     assert int(threads) < 10

@@ -27,7 +27,8 @@ func setting(key string, value any) Option { return func(s *settings) { s.add(ke
 // WithConfig sets any key of a client's configuration, or any parameter or option of a call, by its name in the native library.
 func WithConfig(key string, value any) Option { return setting(key, value) }
 
-// WithAPIKey sets a client's API key. Without any credential, ANTHROPIC_API_KEY and then ANTHROPIC_AUTH_TOKEN are used.
+// WithAPIKey sets a client's API key. Without any credential, ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN, then
+// ANTHROPIC_ENVIRONMENT_KEY is used.
 func WithAPIKey(key string) Option { return setting("api_key", key) }
 
 // WithAuthToken sets a client's bearer token, in place of an API key.

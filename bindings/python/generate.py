@@ -14,7 +14,8 @@ SOURCE = Path(__file__).parent / "src" / "antenv" / "_async_resources.py"
 RESULT = SOURCE.with_name("_resources.py")
 RULES = (
     (r"\A.*\n", '"""The operations. Made from `_async_resources.py` by `generate.py`; change that one."""\n'),
-    (r"from collections\.abc import Awaitable\n", ""),
+    (r"from collections\.abc import Awaitable, ", "from collections.abc import "),
+    (r"_async_worker", "_worker"),
     (r"import AsyncPage, AsyncPages", "import Page"),
     (r"return AsyncPages\(lambda: page\(\{\}\)\)", "return page({})"),
     (r"AsyncPages\[", "Page["),

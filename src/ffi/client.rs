@@ -22,7 +22,7 @@ pub static CLIENTS: Table<Client> = Table::new(1, "client");
 ///
 /// | key                | meaning, and what holds without it                                                              |
 /// |--------------------|-------------------------------------------------------------------------------------------------|
-/// | api_key            | API key; without any credential here: ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN               |
+/// | api_key            | API key; without any credential here: ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN, then ANTHROPIC_ENVIRONMENT_KEY |
 /// | auth_token         | bearer token in place of an API key                                                              |
 /// | environment_key    | key of a self-hosted environment; with an API key beside it, each operation gets the one it needs |
 /// | base_url           | ANTHROPIC_BASE_URL, then https://api.anthropic.com; a path prefix is kept                        |

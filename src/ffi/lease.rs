@@ -50,7 +50,7 @@ pub extern "C" fn antenv_lease_state(lease: *mut antenv_lease, out_json: *mut *m
     guard::json(out_json, || get(lease)?.state())
 }
 
-/// Waits until a lease is no longer simply held: it is lost, its item is to be stopped, or it was finished by another thread.
+/// Waits until a lease is no longer simply held: it is lost, its item is to be stopped, or it was ended by another thread.
 ///
 /// `lease`: the lease.
 ///
@@ -58,8 +58,8 @@ pub extern "C" fn antenv_lease_state(lease: *mut antenv_lease, out_json: *mut *m
 ///
 /// `out_json`: receives the state as antenv_lease_state has it, or the error object; free it with antenv_string_free.
 ///
-/// Returns ANTENV_OK; ANTENV_TIMEOUT while it is still held; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT; ANTENV_CLOSED in a forked
-/// child. Blocks, `timeout_ms` at most. An event loop attaches the lease to a queue instead.
+/// Returns ANTENV_OK; ANTENV_DONE when it ended because it was finished or abandoned by another thread; ANTENV_TIMEOUT while it is still
+/// held; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT; ANTENV_CLOSED in a forked child. Blocks, `timeout_ms` at most. An event loop attaches the lease to a queue instead.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_lease_wait(lease: *mut antenv_lease, timeout_ms: i64, out_json: *mut *mut c_char) -> Status {
     guard::json(out_json, || get(lease)?.wait(guard::patience("timeout_ms", timeout_ms)?))
@@ -100,7 +100,8 @@ pub extern "C" fn antenv_lease_client(
 /// Ends a lease: stops the item (POST /v1/environments/{environment_id}/work/{work_id}/stop, Stop Work), keeping the lease until that
 /// is done, and frees the handle. When the lease is lost, nothing is sent.
 ///
-/// `lease`: the lease. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE is returned.
+/// `lease`: the lease. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE is returned (or, in a forked child,
+/// ANTENV_CLOSED).
 ///
 /// `params_json`: NULL or an object with `force` (boolean; without it true: the item is stopped at once), `timeout_ms` (how long that
 /// is tried, 60000) and the other options of a call. Failures that may pass are tried again.

@@ -102,8 +102,8 @@ pub extern "C" fn antenv_worker_next(
 /// Has items told through a queue, so that an event loop needs no thread: each item that is ready makes one completion with `tag`,
 /// and antenv_worker_next with a timeout of 0 then takes it. From now on as many items are claimed as `concurrency` allows.
 ///
-/// `worker`: the worker. `queue`: where the completions go; another one takes its place when this is called again, and when it is
-/// freed the worker claims again what antenv_worker_next asks for.
+/// `worker`: the worker. `queue`: where the completions go; another one takes its place when this is called again. With NULL, and when
+/// the queue is freed, the worker claims again what antenv_worker_next asks for.
 ///
 /// `tag`: any number; it comes back with each completion. With ANTENV_OK `json` is {"work_id":"work_..."}. A last completion tells
 /// that there is nothing more to come: with ANTENV_DONE, or with the error for which the worker gave up.
@@ -111,7 +111,10 @@ pub extern "C" fn antenv_worker_next(
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED (the queue was freed, or the worker is the parent's). Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_worker_attach(worker: *mut antenv_worker, queue: *mut antenv_queue, tag: u64) -> Status {
-    guard::status(|| WORKERS.get(worker)?.attach(&QUEUES.get(queue)?, tag))
+    guard::status(|| {
+        let queue = (!queue.is_null()).then(|| QUEUES.get(queue)).transpose()?;
+        WORKERS.get(worker)?.attach(queue.as_ref(), tag)
+    })
 }
 
 /// Stops a worker: it claims no more. What was claimed is still handed out by antenv_worker_next, and then ANTENV_DONE. Leases go on

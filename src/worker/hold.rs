@@ -123,7 +123,8 @@ impl Lease {
     fn describe(&self, shared: &Shared) -> String {
         let (state, reason) = match (shared.machine.standing(), shared.over) {
             // The task is gone, and with it the heartbeats.
-            (Standing::Held | Standing::Proving, Some(_)) => ("lost", Some(Reason::Shutdown)),
+            (Standing::Held | Standing::Proving, Some(Over::Lost | Over::Unproven)) => ("lost", Some(Reason::Shutdown)),
+            (Standing::Held | Standing::Proving, Some(_)) => ("ended", None),
             (Standing::Held | Standing::Proving, None) => ("held", None),
             (Standing::StopRequested(reason), _) => ("stop_requested", Some(reason)),
             (Standing::Lost(reason), _) => ("lost", Some(reason)),
@@ -134,10 +135,25 @@ impl Lease {
         .to_string()
     }
 
-    /// Waits until the lease is no longer simply held; `None`: it still is.
+    /// Waits until the lease is no longer simply held. Errors: `TIMEOUT` while it is, `DONE` when it ended as its holder wanted.
     pub fn wait(&self, patience: Option<Duration>) -> Result<String> {
         self.check()?;
-        if self.gone.wait(patience) { self.state() } else { Err(Error::new(Status::Timeout, "the lease is still held")) }
+        if !self.gone.wait(patience) {
+            return Err(Error::new(Status::Timeout, "the lease is still held"));
+        }
+        self.news(&self.shared.lock()).unwrap_or_else(|| self.state())
+    }
+
+    /// What there is to tell of a lease that is no longer simply held.
+    fn news(&self, shared: &Shared) -> Option<Result<String>> {
+        match (shared.machine.standing(), shared.over) {
+            (Standing::StopRequested(_) | Standing::Lost(_), _) => Some(Ok(self.describe(shared))),
+            (_, Some(Over::Stopped | Over::NotStopped | Over::Abandoned)) => {
+                Some(Err(Error::new(Status::Done, "the lease has ended")))
+            }
+            (_, Some(Over::Lost)) => Some(Ok(self.describe(shared))),
+            (_, None | Some(Over::Unproven)) => None,
+        }
     }
 
     /// Has a completion with this tag tell, once, that the lease is no longer simply held: with its state, or with `DONE` when it
@@ -153,12 +169,7 @@ impl Lease {
 
     /// Tells the watchers, if there is something to tell.
     fn tell_watchers(&self, mut shared: fork::Guard<'_, Shared>) {
-        let news = match (shared.machine.standing(), shared.over) {
-            (Standing::StopRequested(_) | Standing::Lost(_), _) => Ok(self.describe(&shared)),
-            (_, Some(Over::Stopped | Over::NotStopped | Over::Abandoned)) => Err(Error::new(Status::Done, "the lease has ended")),
-            (_, Some(Over::Lost)) => Ok(self.describe(&shared)),
-            (_, None | Some(Over::Unproven)) => return,
-        };
+        let Some(news) = self.news(&shared) else { return };
         let watchers = std::mem::take(&mut shared.watchers);
         drop(shared);
         self.gone.open();
@@ -511,8 +522,8 @@ impl Holding {
             finisher.tell(outcome);
         }
         if before == Standing::Proving && after == Standing::Held {
-            lease.inner.offer(&lease);
             self.slot.ready();
+            lease.inner.offer(&lease);
         } else if matches!(after, Standing::StopRequested(_) | Standing::Lost(_)) && before == Standing::Held && !is_handed_out {
             // Nobody has it yet, and now nobody shall.
             if lease.inner.withdraw(&lease) {

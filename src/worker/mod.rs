@@ -41,6 +41,7 @@ use lease::Moment;
 use poller::{Next, Polled, Poller};
 use serde_json::json;
 use slab::Slab;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -68,8 +69,6 @@ struct Inner {
     line: Line,
     poll: Request,
     state: Lock<State>,
-    /// Set while `next` has something to say.
-    event: Event,
     /// Wakes the supervisor.
     news: Notify,
     counts: Counts,
@@ -96,6 +95,8 @@ struct State {
     is_closed: bool,
     /// Threads in `next`.
     waiting: usize,
+    /// Those among them that sleep, longest first. Each is woken for itself: one item wakes one thread.
+    sleepers: VecDeque<Arc<Event>>,
     /// Until when the host is taken to want work, although no thread waits.
     lingering: Moment,
     attached: Option<(Arc<Queue>, u64)>,
@@ -176,7 +177,6 @@ impl Worker {
         let inner = Arc::new(Inner {
             poll: poll_request(&client, &config)?,
             state: Lock::default(),
-            event: Event::new()?,
             news: Notify::new(),
             counts: Counts::default(),
             config,
@@ -207,41 +207,56 @@ impl Worker {
         let inner = self.inner()?;
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         let wanted = Wanted::new(inner);
+        let bell = bell()?;
         loop {
-            if let Some(lease) = inner.take_ready() {
+            let mut state = inner.state.lock();
+            if let Some(lease) = state.ready.pop_front() {
+                drop(state);
                 let json = lease.hand_out();
                 return Ok(Some((lease, json)));
             }
-            match inner.state.lock().end.clone() {
+            match state.end.clone() {
                 None => {}
                 Some(End::Failed(error)) => return Err(error),
                 Some(_) => return Ok(None),
             }
             let timeout = || Error::new(Status::Timeout, "no work came in time");
             if patience.is_some_and(|patience| patience.is_zero()) {
+                drop(state);
                 wanted.linger();
                 return Err(timeout());
             }
-            match inner.event.wait(until) {
-                Woken::BySet => {}
-                Woken::ByTime => {
-                    wanted.linger();
-                    return Err(timeout());
-                }
-                Woken::BySignal => {
-                    wanted.linger();
-                    return Err(Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"));
-                }
+            state.sleepers.push_back(bell.clone());
+            drop(state);
+            let woken = bell.wait(until);
+            let mut state = inner.state.lock();
+            let at = state.sleepers.iter().position(|other| Arc::ptr_eq(other, &bell));
+            at.map(|at| state.sleepers.remove(at));
+            drop(state);
+            if at.is_none() {
+                // It was rung, be it at the last moment: there is something to look at.
+                bell.clear();
+                continue;
             }
+            wanted.linger();
+            return Err(match woken {
+                Woken::BySignal => Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"),
+                Woken::ByTime | Woken::BySet => timeout(),
+            });
         }
     }
 
     /// Has each item's arrival told by a completion with this tag, and as many items claimed as the worker may hold. [`next`]
     /// without waiting takes them. A last completion tells that there is nothing more to come: `DONE`, or why the worker failed.
+    /// `None` in place of a queue ends that.
     ///
     /// [`next`]: Worker::next
-    pub fn attach(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
+    pub fn attach(&self, queue: Option<&Arc<Queue>>, tag: u64) -> Result<()> {
         let inner = self.inner()?;
+        let Some(queue) = queue else {
+            inner.state.lock().attached = None;
+            return Ok(());
+        };
         queue.fd()?;
         let mut state = inner.state.lock();
         state.attached = Some((queue.clone(), tag));
@@ -324,60 +339,56 @@ impl Drop for Wanted<'_> {
     }
 }
 
-impl State {
-    /// Whether `next` has something to say.
-    fn has_news(&self) -> bool {
-        !self.ready.is_empty() || self.end.is_some()
-    }
+thread_local! {
+    /// What wakes this thread when it waits for an item.
+    static BELL: RefCell<Option<Owned<Arc<Event>>>> = const { RefCell::new(None) };
+}
+
+/// The bell of this thread, in this process.
+fn bell() -> Result<Arc<Event>> {
+    BELL.with_borrow_mut(|bell| match bell.as_ref().and_then(Owned::get) {
+        Some(known) => Ok(known.clone()),
+        None => {
+            let fresh = Arc::new(Event::new()?);
+            *bell = Some(Owned::new(fresh.clone()));
+            Ok(fresh)
+        }
+    })
 }
 
 impl Inner {
-    /// Changes the state, and sets the event if there is something to say now that was not before.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state.lock();
-        let before = state.has_news();
-        let result = change(&mut state);
-        let after = state.has_news();
-        if before && !after {
-            self.event.clear();
-        }
-        drop(state);
-        if after && !before {
-            self.event.set();
-        }
-        result
-    }
-
     fn take_ready(&self) -> Option<Arc<Lease>> {
-        self.change(|state| state.ready.pop_front())
+        self.state.lock().ready.pop_front()
     }
 
     /// A lease is to be handed out.
     fn offer(&self, lease: &Arc<Lease>) {
-        let (attached, is_closed) = self.change(|state| {
-            state.ready.push_back(lease.clone());
-            (state.attached.clone(), state.is_closed)
-        });
+        let mut state = self.state.lock();
+        state.ready.push_back(lease.clone());
+        let (attached, is_closed, sleeper) = (state.attached.clone(), state.is_closed, state.sleepers.pop_front());
+        drop(state);
         if is_closed {
             return self.put_back_ready();
+        }
+        if let Some(sleeper) = sleeper {
+            sleeper.set();
         }
         self.tell(attached, || Ok(lease.notice()));
     }
 
     /// A lease is not to be handed out any more. False: it has been.
     fn withdraw(&self, lease: &Arc<Lease>) -> bool {
-        self.change(|state| {
-            let at = state.ready.iter().position(|ready| Arc::ptr_eq(ready, lease));
-            at.map(|at| state.ready.remove(at)).is_some()
-        })
+        let mut state = self.state.lock();
+        let at = state.ready.iter().position(|ready| Arc::ptr_eq(ready, lease));
+        at.map(|at| state.ready.remove(at)).is_some()
     }
 
     fn tell(&self, attached: Option<(Arc<Queue>, u64)>, news: impl FnOnce() -> Result<String>) {
         if let Some((queue, tag)) = attached
             && !queue.tell(tag, news())
         {
-            // The queue was freed: from now on the host is served when it asks.
-            self.state.lock().attached = None;
+            // The queue was freed: from now on the host is served when it asks. (Unless it has attached another queue just now.)
+            self.state.lock().attached.take_if(|(attached, _)| Arc::ptr_eq(attached, &queue));
         }
     }
 
@@ -403,13 +414,14 @@ impl Inner {
 
     /// If all that was claimed is ready or gone, that is what `next` may say.
     fn conclude(&self) {
-        let (attached, end) = self.change(|state| {
-            if state.end.is_none() && state.unready == 0 {
-                state.end = state.ending.clone();
-                return (state.attached.clone(), state.end.clone());
-            }
-            (None, None)
-        });
+        let mut state = self.state.lock();
+        if state.end.is_some() || state.unready > 0 || state.ending.is_none() {
+            return;
+        }
+        state.end = state.ending.clone();
+        let (attached, end, sleepers) = (state.attached.clone(), state.end.clone(), std::mem::take(&mut state.sleepers));
+        drop(state);
+        sleepers.iter().for_each(|sleeper| sleeper.set());
         if let Some(end) = end {
             self.tell(attached, || Err(end.error()));
         }

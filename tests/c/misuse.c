@@ -37,6 +37,55 @@ static void handles(antenv_client *client) {
     CHECK(antenv_pager_free(pager) == ANTENV_INVALID_HANDLE);
 }
 
+static void workers(antenv_client *client) {
+    const char *config = "{\"environment_id\":\"env_1\",\"environment_key\":\"k\"}";
+    antenv_worker *freed = NULL, *live = NULL, *none = (antenv_worker *)client;
+    antenv_queue *queue = NULL;
+    int local = 0;
+
+    EXPECT(antenv_queue_new(&queue, &json), ANTENV_OK, NULL);
+    EXPECT(antenv_worker_new(client, config, &live, &json), ANTENV_OK, NULL);
+    EXPECT(antenv_worker_new(client, config, &freed, &json), ANTENV_OK, NULL);
+    CHECK(antenv_worker_free(freed) == ANTENV_OK);
+    EXPECT(antenv_worker_new((antenv_client *)live, config, &none, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"client\"");
+    CHECK(none == NULL);
+    CHECK(antenv_worker_new(client, config, NULL, NULL) == ANTENV_INVALID_ARGUMENT);
+    EXPECT(antenv_worker_new(client, config, NULL, &json), ANTENV_INVALID_ARGUMENT, "`out` is NULL");
+    CHECK(antenv_worker_new(client, "{", &none, NULL) == ANTENV_CONFIG && none == NULL);
+    EXPECT(antenv_worker_new(client, "{\"environment_id\":\"\xff\"}", &none, &json), ANTENV_INVALID_ARGUMENT, "`config_json` is not valid UTF-8");
+    EXPECT(antenv_worker_new(client, "[]", &none, &json), ANTENV_CONFIG, "\"parameter\":\"config_json\"");
+    EXPECT(antenv_worker_new(client, "{\"concurency\":2}", &none, &json), ANTENV_CONFIG, "\"parameter\":\"concurency\"");
+    EXPECT(antenv_worker_new(client, "{\"concurrency\":0}", &none, &json), ANTENV_CONFIG, "\"parameter\":\"concurrency\"");
+    EXPECT(antenv_worker_new(client, NULL, &none, &json), ANTENV_CONFIG, "ANTHROPIC_ENVIRONMENT_ID");
+    EXPECT(antenv_worker_new(client, "{\"environment_id\":\"env_1\"}", &none, &json), ANTENV_CONFIG, "ANTHROPIC_ENVIRONMENT_KEY");
+
+    void *wrong[] = {NULL, freed, client, queue, live, &local, (void *)~(uintptr_t)0, (void *)(uintptr_t)1};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        antenv_lease *lease = wrong[i], *out = (antenv_lease *)&local;
+        antenv_client *own = client;
+        EXPECT(antenv_lease_state(lease, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"lease\"");
+        EXPECT(antenv_lease_wait(lease, -1, &json), ANTENV_INVALID_HANDLE, "lease");
+        EXPECT(antenv_lease_client(lease, &own, &json), ANTENV_INVALID_HANDLE, "lease");
+        CHECK(own == NULL);
+        EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_INVALID_HANDLE, "lease");
+        EXPECT(antenv_lease_submit_finish(lease, NULL, queue, 1, &json), ANTENV_INVALID_HANDLE, "lease");
+        CHECK(antenv_lease_attach(lease, queue, 1) == ANTENV_INVALID_HANDLE);
+        CHECK(antenv_lease_abandon(lease) == ANTENV_INVALID_HANDLE);
+        if (wrong[i] == live) continue;
+        EXPECT(antenv_worker_next(wrong[i], -1, &out, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"worker\"");
+        CHECK(out == NULL);
+        EXPECT(antenv_worker_stats(wrong[i], &json), ANTENV_INVALID_HANDLE, "worker");
+        EXPECT(antenv_worker_metrics(wrong[i], &json), ANTENV_INVALID_HANDLE, "worker");
+        CHECK(antenv_worker_stop(wrong[i]) == ANTENV_INVALID_HANDLE);
+        CHECK(antenv_worker_attach(wrong[i], queue, 1) == ANTENV_INVALID_HANDLE);
+        CHECK(antenv_worker_free(wrong[i]) == ANTENV_INVALID_HANDLE);
+        if (wrong[i] != queue) CHECK(antenv_worker_attach(live, wrong[i], 1) == ANTENV_INVALID_HANDLE);
+    }
+    CHECK(antenv_worker_stats(live, NULL) == ANTENV_INVALID_ARGUMENT && antenv_worker_metrics(live, NULL) == ANTENV_INVALID_ARGUMENT);
+    CHECK(antenv_worker_free(live) == ANTENV_OK && antenv_worker_free(live) == ANTENV_INVALID_HANDLE);
+    CHECK(antenv_queue_free(queue) == ANTENV_OK);
+}
+
 static void pointers(antenv_client *client) {
     antenv_client *none = client;
     antenv_pager *pager = NULL;
@@ -112,6 +161,7 @@ int main(int argc, char **argv) {
     CHECK(argc == 2);
     antenv_client *client = connect_to(argv[1], "");
     handles(client);
+    workers(client);
     pointers(client);
     text(client);
     size(client);

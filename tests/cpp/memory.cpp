@@ -17,6 +17,8 @@ void *operator new(std::size_t size) {
 void operator delete(void *memory) noexcept { std::free(memory); }
 void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
 
+static std::string work; // an item to be queued, and the configuration of a worker
+
 static void use_everything(const std::string &config) {
     antenv::client client(config);
     client.derive().stats();
@@ -40,11 +42,22 @@ static void use_everything(const std::string &config) {
     for (std::uint64_t tag = 0; tag < 4; tag++) queue.submit(client, "environments.list", {}, tag, &ticket);
     std::size_t came = queue.next().has_value();
     while (came < 4) came += queue.next_many().size();
+    client.request("POST", "/_emulator/work", "{\"body\":" + work + "}");
+    antenv::worker worker = client.worker(work);
+    antenv::claimed claimed = worker.next();
+    CHECK(claimed.lease->item().front() == '{' && !claimed.lease->wait(std::chrono::seconds(0)));
+    CHECK(claimed.lease->state() != worker.stats() && claimed.lease->client().handle());
+    CHECK(claimed.lease->finish().front() == '{');
+    worker.stop();
+    for (antenv::lease &lease : worker) CHECK(lease.item() == "there is none");
 }
 
 int main(int, char **argv) {
     std::string config = std::string(R"({"api_key":"k","base_url":")") + argv[1] + "\"}";
     for (int number = 0; number < 2; number++) antenv::client(config).environments().create(R"({"name":"n"})");
+    std::string made_now = antenv::client(config).environments().create(R"({"name":"w","config":{"type":"self_hosted"}})");
+    work = "{\"environment_id\":" + std::string(antenv::detail::member(made_now, "id")) + "}";
+    setenv("ANTHROPIC_ENVIRONMENT_KEY", "k", 1);
     bool is_through = false;
     for (long works = 0; !is_through; works++) {
         left = works;

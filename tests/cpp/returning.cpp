@@ -11,7 +11,55 @@ namespace face = antenv::nothrow;
 static_assert(noexcept(face::client::make()) && noexcept(std::declval<face::client>().environments().create("{}")));
 static_assert(noexcept(std::declval<face::client>().environments().work().poll("e")));
 static_assert(noexcept(std::declval<face::client>().stats()) && noexcept(std::declval<face::queue>().next()));
+static_assert(noexcept(std::declval<face::worker>().next()) && noexcept(std::declval<face::lease>().finish()));
+static_assert(noexcept(std::declval<face::client>().worker()) && noexcept(++std::declval<face::worker::iterator &>()));
 static_assert(noexcept(std::declval<face::pager>().next()) && noexcept(++std::declval<face::pager::iterator &>()));
+
+static std::string member(const std::string &json, const char *name) {
+    return antenv::detail::string_of(antenv::detail::member(json, name)).value_or("");
+}
+
+static void serve(const face::client &client) {
+    std::string id = member(*client.environments().create(R"({"name":"w","config":{"type":"self_hosted"}})"), "id");
+    std::string config = "{\"environment_key\":\"k\",\"concurrency\":2,\"environment_id\":\"" + id + "\"}";
+    CHECK(client.worker(R"({"concurrency":0})").error().parameter() == "concurrency");
+    CHECK(client.worker(std::string(1, '\0')).error().parameter() == "config_json");
+    antenv::result<face::worker> worker = client.worker(config);
+    CHECK(worker && worker->stats() && worker->metrics());
+    antenv::result<face::claimed> nothing = worker->next(std::chrono::seconds(0));
+    CHECK(nothing && nothing->status == ANTENV_TIMEOUT && !nothing->lease);
+    CHECK(client.request("POST", "/_emulator/work", "{\"body\":{\"count\":4,\"environment_id\":\"" + id + "\"}}"));
+    int served = 0;
+    for (antenv::result<face::lease> &lease : *worker) {
+        CHECK(lease && !lease->item().empty() && lease->state() && lease->client());
+        antenv::result<std::optional<std::string>> state = lease->wait(std::chrono::seconds(0));
+        CHECK(state && !*state);
+        if (++served == 1) CHECK(member(*lease->finish(), "state") == "stopped" && !lease->finish());
+        if (served == 2) CHECK(lease->finish("[]").error().parameter() == "params_json"); // finished by the loop then
+        if (served == 3) {
+            auto queue = face::queue::make();
+            CHECK(lease->attach(*queue, 1) && lease->submit_finish(*queue, 2) && !lease->submit_finish(*queue, 2));
+            CHECK(*queue->next() && *queue->next() && worker->attach(*queue, 3));
+            break;
+        }
+    }
+    CHECK(served == 3 && worker->stats()->find("\"finished\":3") != std::string::npos);
+    antenv::result<face::claimed> last = worker->next();
+    CHECK(last && last->lease && last->lease->abandon() == ANTENV_OK && last->lease->abandon() == ANTENV_INVALID_HANDLE);
+    CHECK(worker->stop() && worker->next()->status == ANTENV_DONE);
+    for (antenv::result<face::lease> &lease : *worker) CHECK(!lease);
+
+    CHECK(client.request("POST", "/_emulator/faults", R"({"body":{"operation":"work.poll","status":403,"count":1}})"));
+    worker = client.worker(config);
+    served = 0;
+    for (antenv::result<face::lease> &lease : *worker) {
+        CHECK(!lease && lease.error().status() == ANTENV_PERMISSION_DENIED);
+        served++;
+    }
+    CHECK(served == 1 && worker->next().error().status() == ANTENV_PERMISSION_DENIED);
+    face::worker moved = *std::move(worker);
+    CHECK(worker->next().error().status() == ANTENV_INVALID_HANDLE && !worker->stop());
+}
 
 int main(int, char **argv) {
     antenv::result<face::client> none = face::client::make(R"({"base_url":3})");
@@ -54,5 +102,6 @@ int main(int, char **argv) {
     face::queue moved = std::move(*queue);
     CHECK(queue->next().error().status() == ANTENV_INVALID_HANDLE);
     CHECK(queue->next_many().error().status() == ANTENV_INVALID_HANDLE);
+    serve(client);
     std::puts("returning: as it should be");
 }

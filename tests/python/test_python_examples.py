@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,25 @@ def test_many_polls_at_once(emulator: Emulator) -> None:
         "work: 0, none: 299",
         "cancelled: 1",
     ]
+
+
+def test_the_worker_of_the_documentation(strict_emulator: Emulator) -> None:
+    page = (ROOT / "docs" / "python.md").read_text().split("## Serving work")[1]
+    (program,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import antenv" in code)
+    environment = strict_emulator.create_environment("hosts", config={"type": "self_hosted"})
+    variables = {
+        "ANTHROPIC_BASE_URL": strict_emulator.url,
+        "ANTHROPIC_ENVIRONMENT_ID": environment,
+        "ANTHROPIC_ENVIRONMENT_KEY": strict_emulator.environment_key(environment),
+        "PYTHONUNBUFFERED": "1",
+    }
+    items = [strict_emulator.enqueue(environment) for _ in range(2)]
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | variables) as process:
+        assert process.stdout is not None
+        for item in items:
+            assert process.stdout.readline() == f"{item['id']} {item['data']['id']}\n"
+        process.kill()
 
 
 USERS_TESTS = """

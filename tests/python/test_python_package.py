@@ -46,7 +46,7 @@ C_TYPES: dict[str, Any] = {
 def c_type(text: str) -> Any:
     """What a type of the header is to ctypes; handles are pointers that nobody looks behind."""
     text = " ".join(text.replace("*", " * ").split()).replace("* *", "**")
-    if re.fullmatch(r"antenv_(client|queue|ticket) (\*\*?)", text):
+    if re.fullmatch(r"antenv_(client|queue|ticket|worker|lease) (\*\*?)", text):
         return POINTER(c_void_p) if text.endswith("**") else c_void_p
     return C_TYPES[text]
 
@@ -87,11 +87,10 @@ def test_every_status_of_the_header_has_an_exception() -> None:
     never_raised = {
         "OK",
         "DONE",
-        "LEASE_LOST",
         "INTERRUPTED",
-    }  # the last is waited out; the others are for pagers and workers
+    }  # the last is waited out; "done" ends a loop
     assert {number for number, name in statuses.items() if name not in never_raised} == set(_errors.BY_CODE)
-    for name in ("OK", "TIMEOUT", "CLOSED", "INTERRUPTED"):
+    for name in ("OK", "INVALID_HANDLE", "TIMEOUT", "DONE", "CLOSED", "INTERRUPTED"):
         assert statuses[getattr(_native, name)] == name
     assert int(re.findall(r"interface: (\d+)\.", HEADER)[0]) == _native.ABI_VERSION
 
@@ -130,7 +129,9 @@ def test_the_operations_and_their_parameters_are_those_of_the_table() -> None:
         own = arguments | set(typed.__annotations__) - set(types.CallOptions.__annotations__)
         assert known(client.call, operation, odd=0, **{k: v for k, v in needed.items() if k in own}) == own | options
     for resource, one in (("environments", environments), ("work", environments.work)):
-        public = {name for name, _ in inspect.getmembers(one, inspect.ismethod) if not name.startswith("_")}
+        public = {name for name, _ in inspect.getmembers(one, inspect.ismethod) if not name.startswith("_")} - {
+            "worker"
+        }
         assert {name for found, name in methods if found == resource} == public
     request = set(types.RequestParams.__annotations__) - {"timeout"} | {"timeout_ms", "with_response"}
     assert known(client.request, "GET", "/", odd=0) == request
@@ -204,11 +205,22 @@ with antenv.Client(api_key="k", base_url=sys.argv[1]) as client:
         raise SystemExit("no error")
     except antenv.NotFoundError as error:
         assert error.error_code == "environment_not_found"
+    hosts = client.environments.create(name="h", config={"type": "self_hosted"}).id
+    served = []
+    def enqueue():
+        client.request("POST", "/_emulator/work", body={"environment_id": hosts, "count": 4})
+    enqueue()
+    client.environments.worker(hosts, environment_key="k", drain=True, concurrency=2).run(served.append)
+    enqueue()
+async def serve(lease):
+    served.append(lease)
 async def main():
     async with antenv.AsyncClient(api_key="k", base_url=sys.argv[1]) as client:
         results = await asyncio.gather(*(client.environments.retrieve(made.id) for _ in range(100)))
         assert all(result == made for result in results)
         assert made in [one async for one in client.environments.list()]
+        await client.environments.worker(hosts, environment_key="k", drain=True, concurrency=2).run(serve)
+        assert len({lease.id for lease in served}) == 8
 asyncio.run(main())
 print("as it should be")
 """

@@ -9,8 +9,10 @@ from antenv.types import (
     Environment,
     EnvironmentCreateParams,
     EnvironmentDeleted,
+    LeaseState,
     SelfHostedConfig,
     Work,
+    WorkerParams,
     WorkHeartbeat,
     WorkQueueStats,
 )
@@ -46,6 +48,28 @@ def waits(client: antenv.Client) -> None:
         assert_type(error.error_code, str | None)
 
 
+def serves(client: antenv.Client) -> None:
+    params: WorkerParams = {"concurrency": 4, "drain": True, "grace": 0.5, "environment_key": None}
+    with client.environments.worker("env_1", **params) as worker:
+        for lease in worker:
+            with lease as entered:
+                assert_type(entered, antenv.Lease)
+        assert_type(worker.next(1.5), antenv.Lease | None)
+        worker.run(handled, threads=2)
+        worker.run(lambda lease: lease.finish(force=False, timeout=1))
+    lease = next(client.environments.work.worker())
+    assert_type(lease.work, Work)
+    assert_type(lease.secret, str | None)
+    assert_type(lease.state(), LeaseState)
+    assert_type(lease.cancelled.wait(1), bool)
+    assert_type(lease.client(), antenv.Client)
+    assert_type(lease.finish(), Work | None)
+
+
+def handled(lease: antenv.Lease) -> None:
+    print(lease.session_id)
+
+
 async def awaits(client: antenv.AsyncClient) -> None:
     assert_type(await client.environments.create(name="n"), Environment)
     async for one in client.environments.list():
@@ -55,6 +79,18 @@ async def awaits(client: antenv.AsyncClient) -> None:
     response = await client.environments.with_raw_response.list()
     assert_type(response, antenv.Response[antenv.AsyncPage[Environment]])
     assert_type(client.with_options(timeout=3), antenv.AsyncClient)
+    async with client.environments.worker(environment_id="env_1", idle_max=2) as worker:
+        async for lease in worker:
+            async with lease:
+                assert_type(lease, antenv.AsyncLease)
+                assert_type(await lease.cancelled.wait(), bool)
+        await worker.run(handles)
+        assert_type(await worker.next(), antenv.AsyncLease | None)
+
+
+async def handles(lease: antenv.AsyncLease) -> None:
+    assert_type(await lease.finish(force=True), Work | None)
+    assert_type(lease.client(), antenv.AsyncClient)
 
 
 def mistakes(client: antenv.Client) -> None:
@@ -65,4 +101,6 @@ def mistakes(client: antenv.Client) -> None:
     client.environments.create(name="n", config={"type": "moon"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.environments.work.ack("work_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.environments.work.update("w", environment_id="e")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.environments.worker(concurency=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.environments.worker().run(handles)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     print(client.environments.retrieve("env_1").nothing)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]

@@ -70,7 +70,7 @@ fn an_item_that_nobody_comes_for_goes_back() {
     let house = House::new(1);
     let queue = Arc::new(Queue::new().unwrap());
     let worker = house.worker(json!({"concurrency": 2}));
-    worker.attach(&queue, 1).unwrap();
+    worker.attach(Some(&queue), 1).unwrap();
     let ids = [house.enqueue(), house.enqueue()];
     until("both", || stats(&worker)["leases_held"] == 2);
     drop(worker);
@@ -87,7 +87,7 @@ fn what_was_claimed_before_the_stop_is_still_handed_out() {
     let house = House::new(300);
     let queue = Arc::new(Queue::new().unwrap());
     let worker = house.worker(json!({"concurrency": 2}));
-    worker.attach(&queue, 1).unwrap();
+    worker.attach(Some(&queue), 1).unwrap();
     house.enqueue();
     house.enqueue();
     until("both", || stats(&worker)["leases_held"] == 2);
@@ -109,7 +109,7 @@ fn a_queue_tells_of_items_changes_finishes_and_the_end() {
         (came.tag, came.result)
     };
     let worker = house.worker(json!({"concurrency": 2}));
-    worker.attach(&queue, 7).unwrap();
+    worker.attach(Some(&queue), 7).unwrap();
     let id = house.enqueue();
     let (tag, news) = come();
     assert_eq!((tag, text(&news.unwrap())), (7, json!({"work_id": id})));
@@ -136,10 +136,42 @@ fn a_queue_tells_of_items_changes_finishes_and_the_end() {
     worker.stop().unwrap();
     let (tag, end) = come();
     assert_eq!((tag, end.unwrap_err().status()), (7, Status::Done));
-    worker.attach(&queue, 12).unwrap();
+    worker.attach(Some(&queue), 12).unwrap();
     assert_eq!(come().0, 12, "whoever comes late is told, too");
     queue.close();
-    assert_eq!(worker.attach(&queue, 1).unwrap_err().status(), Status::Closed);
+    assert_eq!(worker.attach(Some(&queue), 1).unwrap_err().status(), Status::Closed);
+}
+
+#[test]
+fn a_worker_that_is_detached_claims_what_is_asked_for() {
+    let house = House::new(300);
+    let queue = Arc::new(Queue::new().unwrap());
+    let worker = house.worker(json!({"concurrency": 4}));
+    worker.attach(Some(&queue), 1).unwrap();
+    worker.attach(None, 0).unwrap();
+    (0..3).for_each(|_| drop(house.enqueue()));
+    // A poll that was under way may still bring one.
+    finish(&next(&worker).0).unwrap();
+    until("nothing in flight", || house.control("GET", "connections", Value::Null)["polls_waiting"] == 0);
+    assert!(stats(&worker)["claimed"].as_u64().unwrap() <= 2);
+    queue.close();
+}
+
+#[test]
+fn who_waits_for_a_lease_is_told_how_it_ended() {
+    let house = House::new(300);
+    let worker = house.worker(json!({"concurrency": 2}));
+    for ends in [|lease: &antenv::Lease| drop(finish(lease).unwrap()), |lease: &antenv::Lease| lease.abandon()] {
+        house.enqueue();
+        let (lease, _) = next(&worker);
+        assert_eq!(stats(&worker)["leases_held"], 1);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| lease.wait(Some(PATIENCE)).unwrap_err().status());
+            ends(&lease);
+            assert_eq!(waiting.join().unwrap(), Status::Done);
+        });
+        until("the end", || stats(&worker)["leases_held"] == 0);
+    }
 }
 
 #[test]
@@ -147,7 +179,7 @@ fn a_worker_whose_queue_is_freed_serves_who_asks() {
     let house = House::new(300);
     let queue = Arc::new(Queue::new().unwrap());
     let worker = house.worker(json!({}));
-    worker.attach(&queue, 1).unwrap();
+    worker.attach(Some(&queue), 1).unwrap();
     queue.close();
     house.enqueue();
     finish(&next(&worker).0).unwrap();

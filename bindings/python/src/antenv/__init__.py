@@ -7,6 +7,11 @@
         for environment in client.environments.list():
             print(environment.id, environment.name)
 
+    with client.environments.worker() as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
+        for lease in worker:
+            with lease:
+                print(lease.session_id)
+
 `Client` waits, `AsyncClient` is awaited. `antenv.types` has the types of results and parameters. Errors are `AntenvError`s. The log
 goes to `logging.getLogger("antenv")`. `antenv.testing` runs an emulator of the API.
 """
@@ -37,6 +42,7 @@ from ._errors import (
     InternalError,
     InternalServerError,
     InvalidArgumentError,
+    LeaseLostError,
     NotFoundError,
     OverloadedError,
     PaymentRequiredError,
@@ -51,9 +57,11 @@ from ._errors import (
 )
 from ._pages import AsyncPage, AsyncPages, Page
 from ._response import Response
+from ._worker import Lease, LeaseEvent, Worker
 
 if TYPE_CHECKING:
     from ._async_client import AsyncClient
+    from ._async_worker import AsyncLease, AsyncLeaseEvent, AsyncWorker
 
 __all__ = [
     "APIConnectionError",
@@ -63,8 +71,11 @@ __all__ = [
     "APITimeoutError",
     "AntenvError",
     "AsyncClient",
+    "AsyncLease",
+    "AsyncLeaseEvent",
     "AsyncPage",
     "AsyncPages",
+    "AsyncWorker",
     "AuthenticationError",
     "BadRequestError",
     "CancelledError",
@@ -79,6 +90,9 @@ __all__ = [
     "InternalError",
     "InternalServerError",
     "InvalidArgumentError",
+    "Lease",
+    "LeaseEvent",
+    "LeaseLostError",
     "NotFoundError",
     "OverloadedError",
     "Page",
@@ -91,6 +105,7 @@ __all__ = [
     "Response",
     "ServiceUnavailableError",
     "UnprocessableEntityError",
+    "Worker",
     "shutdown",
     "types",
 ]
@@ -117,4 +132,8 @@ def __getattr__(name: str) -> Any:
         from ._async_client import AsyncClient
 
         return AsyncClient
+    if name in ("AsyncLease", "AsyncLeaseEvent", "AsyncWorker"):
+        from . import _async_worker
+
+        return getattr(_async_worker, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import math
 import threading
+import time
 from collections.abc import Mapping
 from ctypes import byref, c_void_p
-from typing import Any
+from typing import Any, Callable
 
 from . import _native
 from ._errors import InvalidArgumentError, error_of
 
 #: How long the main thread waits at a time: the signal may have been taken by another thread, which does not end the wait.
 _TURN_MS = 40
+#: How long other threads do: for ever, in days.
+_LONG_MS = 2**31
 
 _decode = json.JSONDecoder().raw_decode
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -51,6 +54,26 @@ def c_string(name: str, text: str) -> bytes:
     return text.encode()
 
 
+def told(function: Any, handle: Any) -> bytes:
+    """What one of the library's functions that do not wait tells of something; raises its error."""
+    status, text = _native.told(function, handle)
+    if status:
+        raise error_of(status, text)
+    return text
+
+
+def waited(wait: Callable[[int], int], timeout: float | None) -> int:
+    """Waits with a function of the library's that takes milliseconds, `timeout` seconds at most; returns its last status."""
+    until = math.inf if timeout is None else time.monotonic() + timeout
+    longest = _TURN_MS if threading.current_thread() is threading.main_thread() else _LONG_MS
+    while True:
+        turn = min(max(0.0, (until - time.monotonic()) * 1000), longest)
+        status = wait(math.ceil(turn))
+        # Between two turns the interpreter runs the handlers of signals, and raises what they raise.
+        if status != _native.INTERRUPTED and (status != _native.TIMEOUT or turn < longest):
+            return status
+
+
 class _Waiter:
     """A completion queue and the places that calls write to: used by one call at a time."""
 
@@ -63,8 +86,8 @@ class _Waiter:
         self._done, self._error = _native.Completion(), c_void_p()
         self._text = _native.CompletionText.from_buffer(self._done)
 
-    def call(self, submit: Any, client: int, *what: bytes) -> tuple[int, bytes]:
-        status: int = submit(client, self._queue, *what, 0, None, byref(self._error))
+    def call(self, submit: Any, handle: Any, *what: bytes) -> tuple[int, bytes]:
+        status: int = submit(handle, self._queue, *what, 0, None, byref(self._error))
         if status:
             return status, _native.take(self._error.value)
         done = self._done
@@ -88,17 +111,17 @@ class _Waiter:
 _idle: list[_Waiter] = []
 
 
-def call(submit: Any, client: int, *what: bytes) -> bytes:
+def call(submit: Any, handle: Any, *what: bytes) -> bytes:
     """Makes a call and waits for it; returns its JSON, or raises its error.
 
-    `submit` is one of the two functions that submit, `what` their arguments after the queue.
+    `submit` is one of the functions that submit, `handle` what it is about, `what` its arguments after the queue.
     """
     try:
         waiter = _idle.pop()
     except IndexError:
         waiter = _Waiter()
     try:
-        status, text = waiter.call(submit, client, *what)
+        status, text = waiter.call(submit, handle, *what)
     except BaseException:
         waiter.close()
         raise

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ctypes import byref, c_void_p
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _log, _native
-from ._calls import c_string, call, decoded, encoded, milliseconds
+from ._calls import c_string, call, decoded, encoded, milliseconds, told
 from ._errors import error_of
 from ._resources import Environments
+from ._worker import Worker
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -49,7 +49,8 @@ class BaseClient:
         """Makes a client. Nothing is sent yet. None stands for what the library does without the argument.
 
         Args:
-            api_key: API key. Without any credential here: ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN, of the environment.
+            api_key: API key. Without any credential here: ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN, then
+                ANTHROPIC_ENVIRONMENT_KEY, of the environment.
             auth_token: Bearer token in place of an API key.
             environment_key: Key of a self-hosted environment. With an API key beside it, each operation gets the one it needs.
             base_url: Where the API is. Without it: ANTHROPIC_BASE_URL, then https://api.anthropic.com.
@@ -107,12 +108,7 @@ class BaseClient:
     def stats(self) -> dict[str, Any]:
         """What this client, and those that share its connections, did so far in this process: counts of calls, attempts, retries,
         failures, connections and bytes, and latencies. docs/concurrency.md and antenv.h list them. Does not block."""
-        text = c_void_p()
-        status: int = _native.client_stats(self._handle, byref(text))
-        answer = _native.take(text.value)
-        if status:
-            raise error_of(status, answer)
-        stats: dict[str, Any] = decoded(answer)
+        stats: dict[str, Any] = decoded(told(_native.client_stats, self._handle))
         return stats
 
     def __del__(self) -> None:
@@ -147,7 +143,7 @@ class Client(BaseClient):
     @cached_property
     def environments(self) -> Environments:
         """The operations on environments, and on the work queue of self-hosted ones."""
-        return Environments(self._call)
+        return Environments(self._call, self._worker)
 
     def call(self, operation: str, /, **params: Any) -> Any:
         """Calls an operation by its name, such as "environments.create", identifiers among the parameters; gives decoded JSON.
@@ -166,6 +162,9 @@ class Client(BaseClient):
 
     def _call(self, operation: bytes, params: Mapping[str, Any], make: Callable[[Any], T], /) -> T:
         return make(decoded(call(_native.submit, self._handle, operation, encoded(params))))
+
+    def _worker(self, params: Mapping[str, Any]) -> Worker:
+        return Worker(self._handle, params)
 
     def close(self) -> None:
         """Frees the client. Calls that other threads are making through it go on to their end; later ones raise ClosedError."""

@@ -2,8 +2,9 @@
 
 AntenvError
   ConfigError, InvalidArgumentError        a client's or a call's arguments; nothing was sent
-  ClosedError                              the client was closed, or the library is being shut down
+  ClosedError                              what was used is closed, or the library is being shut down
   CancelledError                           the call was cancelled by `shutdown`
+  LeaseLostError                           the lease on a work item is lost
   InternalError                            a fault in the library
   APIError
     APIConnectionError                     no connection, or it broke
@@ -57,11 +58,15 @@ class InvalidArgumentError(AntenvError, ValueError):
 
 
 class ClosedError(AntenvError):
-    """The client was closed, or the library is being shut down."""
+    """The client, the worker or the lease was closed or is the parent process's, or the library is being shut down."""
 
 
 class CancelledError(AntenvError):
     """The call was cancelled by `antenv.shutdown` in another thread."""
+
+
+class LeaseLostError(AntenvError):
+    """The lease on a work item is lost: somebody else may have the item now. Nothing was sent."""
 
 
 class InternalError(AntenvError):
@@ -197,6 +202,7 @@ BY_CODE: dict[int, type[AntenvError]] = {
     6: CancelledError,
     7: APIResponseValidationError,
     9: ClosedError,
+    10: LeaseLostError,
     11: InternalError,
     100: BadRequestError,
     101: AuthenticationError,

@@ -26,7 +26,7 @@ from ctypes import (
 from typing import Any
 
 ABI_VERSION = 1
-OK, TIMEOUT, CLOSED, INTERRUPTED = 0, 5, 9, 12
+OK, INVALID_HANDLE, TIMEOUT, DONE, CLOSED, INTERRUPTED = 0, 2, 5, 8, 9, 12
 
 
 class Completion(Structure):
@@ -63,6 +63,19 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "antenv_submit_request": (c_int32, [c_void_p, c_void_p, c_char_p, c_char_p, c_char_p, c_uint64, _OUT, _OUT]),
     "antenv_ticket_cancel": (c_int32, [c_void_p]),
     "antenv_ticket_free": (c_int32, [c_void_p]),
+    "antenv_worker_new": (c_int32, [c_void_p, c_char_p, _OUT, _OUT]),
+    "antenv_worker_next": (c_int32, [c_void_p, c_int64, _OUT, _OUT]),
+    "antenv_worker_attach": (c_int32, [c_void_p, c_void_p, c_uint64]),
+    "antenv_worker_stop": (c_int32, [c_void_p]),
+    "antenv_worker_stats": (c_int32, [c_void_p, _OUT]),
+    "antenv_worker_metrics": (c_int32, [c_void_p, _OUT]),
+    "antenv_worker_free": (c_int32, [c_void_p]),
+    "antenv_lease_state": (c_int32, [c_void_p, _OUT]),
+    "antenv_lease_wait": (c_int32, [c_void_p, c_int64, _OUT]),
+    "antenv_lease_attach": (c_int32, [c_void_p, c_void_p, c_uint64]),
+    "antenv_lease_client": (c_int32, [c_void_p, _OUT, _OUT]),
+    "antenv_lease_submit_finish": (c_int32, [c_void_p, c_char_p, c_void_p, c_uint64, _OUT]),
+    "antenv_lease_abandon": (c_int32, [c_void_p]),
     "antenv_log_subscribe": (c_int32, [c_void_p, c_char_p, c_uint64, _OUT]),
     "antenv_shutdown": (c_int32, [c_int64]),
 }
@@ -97,6 +110,8 @@ def _function(library: CDLL, name: str) -> Any:
 client_new = _function(_waiting, "antenv_client_new")
 queue_next = _function(_waiting, "antenv_queue_next")
 queue_next_many = _function(_waiting, "antenv_queue_next_many")
+worker_next = _function(_waiting, "antenv_worker_next")
+lease_wait = _function(_waiting, "antenv_lease_wait")
 shutdown = _function(_waiting, "antenv_shutdown")
 # These take microseconds. Giving the lock away would cost more than that, and milliseconds while another thread computes.
 client_derive = _function(_at_once, "antenv_client_derive")
@@ -110,6 +125,19 @@ submit = _function(_at_once, "antenv_submit")
 submit_request = _function(_at_once, "antenv_submit_request")
 ticket_cancel = _function(_at_once, "antenv_ticket_cancel")
 ticket_free = _function(_at_once, "antenv_ticket_free")
+worker_new = _function(_at_once, "antenv_worker_new")
+worker_take = _function(_at_once, "antenv_worker_next")  # with a timeout of 0
+worker_attach = _function(_at_once, "antenv_worker_attach")
+worker_stop = _function(_at_once, "antenv_worker_stop")
+worker_stats = _function(_at_once, "antenv_worker_stats")
+worker_metrics = _function(_at_once, "antenv_worker_metrics")
+worker_free = _function(_at_once, "antenv_worker_free")
+lease_state = _function(_at_once, "antenv_lease_state")
+lease_look = _function(_at_once, "antenv_lease_wait")  # with a timeout of 0
+lease_attach = _function(_at_once, "antenv_lease_attach")
+lease_client = _function(_at_once, "antenv_lease_client")
+lease_submit_finish = _function(_at_once, "antenv_lease_submit_finish")
+lease_abandon = _function(_at_once, "antenv_lease_abandon")
 log_subscribe = _function(_at_once, "antenv_log_subscribe")
 string_free = _function(_at_once, "antenv_string_free")
 status_name = _function(_at_once, "antenv_status_name")
@@ -125,6 +153,13 @@ def take(address: int | None) -> bytes:
     text = string_at(address)
     string_free(address)
     return text
+
+
+def told(function: Any, *arguments: Any) -> tuple[int, bytes]:
+    """Calls one of the functions that tell something; returns the status, and the text or the error."""
+    text = c_void_p()
+    status: int = function(*arguments, byref(text))
+    return status, take(text.value)
 
 
 def made(function: Any, *arguments: Any) -> tuple[int, int, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar, cast
 
 from ._pages import Page
@@ -11,11 +12,13 @@ from .types import Environment, EnvironmentDeleted, Work, WorkHeartbeat, WorkQue
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec, Unpack
 
+    from ._worker import Worker
     from .types import (
         CallOptions,
         EnvironmentCreateParams,
         EnvironmentListParams,
         EnvironmentUpdateParams,
+        WorkerParams,
         WorkHeartbeatParams,
         WorkListParams,
         WorkPollParams,
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
 
 T = TypeVar("T")
+#: Makes a worker of its configuration.
+MakeWorker = Callable[[Mapping[str, Any]], "Worker"]
 
 
 class Call(Protocol):
@@ -52,15 +57,15 @@ class Environments:
     Each takes the options of `antenv.types.CallOptions` beside its parameters, and raises the errors of `antenv.AntenvError`.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, worker: MakeWorker) -> None:
         self._call = call
         #: The work queue of self-hosted environments.
-        self.work = WorkQueue(call)
+        self.work = WorkQueue(call, worker)
 
     @property
     def with_raw_response(self) -> EnvironmentsWithRawResponse:
         """The same operations, each giving an `antenv.Response`: status, headers and request id beside the result."""
-        return EnvironmentsWithRawResponse(self._call)
+        return EnvironmentsWithRawResponse(self._call, self.work._worker)
 
     def create(self, **params: Unpack[EnvironmentCreateParams]) -> Environment:
         """Creates an environment (POST /v1/environments, Create Environment).
@@ -95,6 +100,10 @@ class Environments:
         """Archives an environment (POST /v1/environments/{environment_id}/archive, Archive Environment): no new sessions."""
         return self._call(b"environments.archive", {"environment_id": environment_id, **options}, Environment._of)
 
+    def worker(self, environment_id: str | None = None, **params: Unpack[WorkerParams]) -> Worker:
+        """The same as `work.worker`: a worker that claims items from the environment's work queue, and keeps their leases."""
+        return self.work.worker(environment_id, **params)
+
 
 class WorkQueue:
     """`client.environments.work`: the work queue of a self-hosted environment.
@@ -103,13 +112,14 @@ class WorkQueue:
     Each takes the options of `antenv.types.CallOptions` beside its parameters, and raises the errors of `antenv.AntenvError`.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, worker: MakeWorker) -> None:
         self._call = call
+        self._worker = worker
 
     @property
     def with_raw_response(self) -> WorkQueueWithRawResponse:
         """The same operations, each giving an `antenv.Response`: status, headers and request id beside the result."""
-        return WorkQueueWithRawResponse(self._call)
+        return WorkQueueWithRawResponse(self._call, self._worker)
 
     def list(self, environment_id: str, **params: Unpack[WorkListParams]) -> Page[Work]:
         """Lists work items (GET /v1/environments/{environment_id}/work, List Work Items), all pages one after the other.
@@ -163,6 +173,16 @@ class WorkQueue:
         """
         return self._call(b"work.stop", {"environment_id": environment_id, "work_id": work_id, **params}, Work._of)
 
+    def worker(self, environment_id: str | None = None, **params: Unpack[WorkerParams]) -> Worker:
+        """A worker that claims items from the environment's queue, and keeps their leases. Nothing is sent yet.
+
+        `environment_id` (without it: ANTHROPIC_ENVIRONMENT_ID), `environment_key`, `worker_id`, `concurrency`, `block_ms`,
+        `reclaim_older_than_ms`, `drain`, `desired_ttl_seconds`, `idle_after`, `idle_min`, `idle_max`, `grace`, `rescue_after`: see
+        `antenv.types.WorkerParams`. Raises ConfigError when one of them is not acceptable, or the environment or its key is not
+        known.
+        """
+        return self._worker({"environment_id": environment_id, **params})
+
 
 def _raw(method: Callable[P, T]) -> Callable[P, Response[T]]:
     """A method whose call was made to give responses, with the type to match."""
@@ -181,9 +201,9 @@ def _with_response(call: Call) -> Call:
 class EnvironmentsWithRawResponse:
     """`client.environments.with_raw_response`: as `client.environments`, each operation giving an `antenv.Response`."""
 
-    def __init__(self, call: Call) -> None:
-        environments = Environments(_with_response(call))
-        self.work = WorkQueueWithRawResponse(call)
+    def __init__(self, call: Call, worker: MakeWorker) -> None:
+        environments = Environments(_with_response(call), worker)
+        self.work = WorkQueueWithRawResponse(call, worker)
         self.create = _raw(environments.create)
         self.list = _raw(environments.list)
         self.retrieve = _raw(environments.retrieve)
@@ -195,8 +215,8 @@ class EnvironmentsWithRawResponse:
 class WorkQueueWithRawResponse:
     """`client.environments.work.with_raw_response`: as `client.environments.work`, each operation giving an `antenv.Response`."""
 
-    def __init__(self, call: Call) -> None:
-        work = WorkQueue(_with_response(call))
+    def __init__(self, call: Call, worker: MakeWorker) -> None:
+        work = WorkQueue(_with_response(call), worker)
         self.list = _raw(work.list)
         self.poll = _raw(work.poll)
         self.stats = _raw(work.stats)

@@ -24,6 +24,7 @@ __all__ = [
     "EnvironmentDeleted",
     "EnvironmentListParams",
     "EnvironmentUpdateParams",
+    "LeaseState",
     "LimitedNetwork",
     "LimitedNetworkParams",
     "Model",
@@ -47,6 +48,7 @@ __all__ = [
     "WorkQueueStats",
     "WorkStopParams",
     "WorkUpdateParams",
+    "WorkerParams",
 ]
 
 #: Who sees an environment: all accounts of the organization, or the owner's alone.
@@ -221,6 +223,26 @@ class WorkQueueStats(Model):
     workers_polling: int | None = None
 
 
+class LeaseState(Model):
+    """How it stands with a worker's lease on an item.
+
+    "stop_requested": end the work and finish. "lost": stop working at once, somebody else may be at it.
+    """
+
+    state: Literal["held", "stop_requested", "lost"]
+    #: Why it is no longer simply held: "asked", "not_extended", "rejected", "shutdown" (the worker was stopped, and its grace
+    #: period is over); "taken", "expired", "shutdown" (the library was shut down).
+    reason: str | None
+    #: The item's identifier.
+    work_id: str
+    #: How many seconds a heartbeat extends the lease for.
+    ttl_seconds: int | None
+    #: The last heartbeat's time, as the server wrote it.
+    last_heartbeat: str | None
+    #: How many heartbeats were good.
+    beats: int
+
+
 class CallOptions(TypedDict, total=False):
     """What every call takes beside its parameters."""
 
@@ -391,3 +413,33 @@ class WorkStopParams(CallOptions, total=False):
 
     #: Whether to stop at once instead of asking the worker to.
     force: bool | None
+
+
+class WorkerParams(TypedDict, total=False):
+    """What `worker` takes. None is the same as leaving something out. Times are in seconds."""
+
+    #: The environment's key. Without it: the client's environment key, then ANTHROPIC_ENVIRONMENT_KEY.
+    environment_key: str | None
+    #: Who polls, one name per worker, for the queue's numbers. Without it: the host's name and twelve hex digits.
+    worker_id: str | None
+    #: How many items are held at once: 1 to 100000. Without it: 1.
+    concurrency: int | None
+    #: How many milliseconds a poll waits at the server: 0 (not at all) to 999. Without it: 999; with `drain` 0.
+    block_ms: int | None
+    #: Polls also take items that were polled and not acknowledged for longer than this many milliseconds. Without it: 5000.
+    reclaim_older_than_ms: int | None
+    #: Whether to end when the queue is empty. Without it: no.
+    drain: bool | None
+    #: How many seconds a heartbeat is to extend a lease for: 1 to 86400. Without it: as the server likes.
+    desired_ttl_seconds: int | None
+    #: After how long without an item the worker pauses between polls. Without it: 60.
+    idle_after: float | None
+    #: Those pauses at least. Without it: 1.
+    idle_min: float | None
+    #: And at most. Without it: 3.
+    idle_max: float | None
+    #: How long items go on when the worker was stopped. Without it: 30.
+    grace: float | None
+    #: After how long items that somebody acknowledged and never sent a heartbeat for are put back into the queue; 0: never.
+    #: Without it: 60.
+    rescue_after: float | None

@@ -1,0 +1,380 @@
+"""The worker: claims items from a work queue, and keeps their leases while they are served. All of that is the library's doing.
+
+What it has in common with the asynchronous one stands here, too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from ctypes import byref, c_void_p
+from typing import TYPE_CHECKING, Any, Callable
+
+from . import _native
+from ._calls import call, decoded, encoded, milliseconds, told, waited
+from ._errors import AntenvError, LeaseLostError, error_of
+from .types import LeaseState, Work
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+    from ._client import Client
+    from .types import CallOptions
+
+#: How often a thread that waits for others looks around, in seconds.
+_TURN = 0.04
+
+
+class BaseLease:
+    """What both kinds of leases are: a handle to a lease of the library, and the item that it is on."""
+
+    #: The work item as the queue handed it out.
+    work: Work
+
+    def __init__(self, worker: BaseWorker) -> None:
+        # The library writes the handle right into it, so that a lease which a signal handler interrupts is let go of all the same.
+        self._handle = c_void_p()
+        self._worker = worker  # which would be stopped if nobody had it
+        self._lost = False
+
+    @property
+    def id(self) -> str:
+        """The item's identifier (`work_...`)."""
+        return self.work.id
+
+    @property
+    def session_id(self) -> str:
+        """The identifier of the session that is to be served."""
+        return self.work.data.id
+
+    @property
+    def secret(self) -> str | None:
+        """The credential for carrying the item out, as the queue handed it out; None when there was none."""
+        return self.work.secret
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease is lost: stop working, somebody else may be at it."""
+        status, text = _native.told(_native.lease_state, self._handle)
+        return self._lost or (status == _native.OK and decoded(text)["state"] == "lost")
+
+    def state(self) -> LeaseState:
+        """How it stands with the lease. Does not block. Raises ClosedError when it has ended."""
+        return LeaseState._of(decoded(told(_native.lease_state, self._handle)))
+
+    def abandon(self) -> None:
+        """Ends the lease without stopping the item: the lease runs out, and the queue hands the item out again. Does not block."""
+        self._abandon()
+
+    def _is_over(self) -> bool:
+        """Whether the lease is no longer simply held."""
+        status, text = _native.told(_native.lease_look, self._handle, 0)
+        return _is_over(status, text)
+
+    def _submit_finish(self, handle: c_void_p, queue: int, params: bytes, tag: int, _ticket: Any, error: Any) -> int:
+        """Finishes in the manner of the functions that submit a call. From then on there is no handle."""
+        status: int = _native.lease_submit_finish(handle, params, queue, tag, error)
+        if status == _native.OK:
+            handle.value = None
+        return status
+
+    def _log_unfinished(self, error: AntenvError) -> None:
+        """Says that leaving the `with` block did not stop the item. Raising it would end a loop that has other items to serve."""
+        _logger().warning("an item was not finished: work_id=%s %s", self.id, error)
+
+    def __del__(self) -> None:
+        self._abandon()
+
+    def _abandon(self, abandon: Any = _native.lease_abandon) -> None:  # as a default it is there to the end of the interpreter
+        if self._handle:
+            abandon(self._handle)
+            self._handle.value = None
+
+    def __repr__(self) -> str:
+        return f"<antenv.{type(self).__name__} {self.id}{'' if self._handle else ', ended'}>"
+
+
+class BaseWorker:
+    """What both kinds of workers are: a handle to a worker of the library."""
+
+    _handle = 0
+
+    def __init__(self, client: int, params: Mapping[str, Any]) -> None:
+        status, self._handle, error = _native.made(_native.worker_new, client, _config(params))
+        if status:
+            raise error_of(status, error)
+
+    def stop(self) -> None:
+        """Has the worker claim no more. What was claimed is still handed out, and then there is nothing more to come.
+
+        Leases go on until they are finished; when `grace` is over, those who still hold one are told, and its item is stopped. Does
+        not block. Stopping twice changes nothing.
+        """
+        status = _native.worker_stop(self._handle)
+        if status not in (_native.OK, _native.INVALID_HANDLE):  # a closed one is stopped
+            raise error_of(status, b"")
+
+    def stats(self) -> dict[str, Any]:
+        """What the worker did so far: its state, counts of items, leases and failures, and latencies. antenv.h lists them. Does not
+        block."""
+        stats: dict[str, Any] = decoded(told(_native.worker_stats, self._handle))
+        return stats
+
+    def metrics(self) -> str:
+        """The same as text for Prometheus. Does not block."""
+        return told(_native.worker_metrics, self._handle).decode()
+
+    def __del__(self) -> None:
+        self._free()
+
+    def _free(self, free: Any = _native.worker_free) -> None:  # as a default it is there to the end of the interpreter
+        handle, self._handle = self._handle, 0
+        if handle:
+            free(handle)
+
+    def __repr__(self) -> str:
+        return f"<antenv.{type(self).__name__}{'' if self._handle else ', closed'}>"
+
+
+def _config(params: Mapping[str, Any]) -> bytes:
+    """The configuration as the library takes it: JSON, seconds turned into milliseconds."""
+    config = dict(params)
+    for name in ("idle_after", "idle_min", "idle_max", "grace", "rescue_after"):
+        if name in config:
+            config[f"{name}_ms"] = milliseconds(config.pop(name))
+    return encoded(config)
+
+
+def finish_params(force: bool | None, options: Mapping[str, Any]) -> bytes:
+    """The parameters of a finish, `force` only if it is given."""
+    return encoded(options if force is None else {**options, "force": force})
+
+
+def log_failure(lease: BaseLease) -> None:
+    """Logs what a handler raised. There is nobody who could do something about it, and other items are to be served."""
+    _logger().exception("a handler failed: work_id=%s", lease.id)
+
+
+def _logger() -> Any:
+    import logging  # takes longer than a call, and is rarely needed
+
+    return logging.getLogger("antenv.worker")
+
+
+def _is_over(status: int, text: bytes) -> bool:
+    """What a look at a lease says of it. Its handle is freed when it has ended."""
+    if status in (_native.OK, _native.DONE, _native.INVALID_HANDLE):
+        return True
+    if status == _native.TIMEOUT:
+        return False
+    raise error_of(status, text)
+
+
+class LeaseEvent:
+    """`lease.cancelled`: set when the lease is no longer simply held: it is lost, its item is to be stopped, or it has ended.
+
+    As a `threading.Event` that the library sets. It takes no thread, and any number of threads may wait.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def is_set(self) -> bool:
+        """Whether it is set. Does not block."""
+        return self._lease._is_over()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it is set, `timeout` seconds at most (None: for ever); returns whether it is."""
+        text = b""
+
+        def wait(turn: int) -> int:
+            nonlocal text
+            status, text = _native.told(_native.lease_wait, self._lease._handle, turn)
+            return status
+
+        return _is_over(waited(wait, timeout), text)
+
+
+class Lease(BaseLease):
+    """A lease on a work item. The library keeps it by heartbeats until it is finished, whatever the program's threads do.
+
+        for lease in worker:
+            with lease:
+                ...  # serve lease.session_id
+
+    Leaving the block finishes it, which stops the item; what goes wrong then is logged and not raised, so that the loop goes on. A
+    lease that nobody has any more is abandoned. It may be used by any number of threads.
+    """
+
+    @property
+    def cancelled(self) -> LeaseEvent:
+        """Set when the lease is no longer simply held: end the work. `state()` tells why."""
+        return LeaseEvent(self)
+
+    def client(self) -> Client:
+        """A client with the item's own token, on the worker's connections: for the calls that serving the item takes.
+
+        If the item's secret holds no token, it has the environment's key. It may outlive the lease.
+        """
+        from ._client import Client
+
+        client = Client.__new__(Client)
+        client._take(*_native.made(_native.lease_client, self._handle))
+        return client
+
+    def finish(self, force: bool | None = None, **options: Unpack[CallOptions]) -> Work | None:
+        """Stops the item (Stop Work), keeping the lease until that is done, and ends the lease. None when it had stopped already.
+
+        `force`: False asks for the item to be stopped, instead of stopping it at once. `timeout`: how many seconds that is tried;
+        without it 60. Waits. Raises LeaseLostError when the lease is lost, and the errors of a call when the item could not be
+        stopped; the lease has ended then, too, unless an argument was refused. An interrupted one goes on by itself.
+        """
+        try:
+            return Work._of(decoded(call(self._submit_finish, self._handle, finish_params(force, options))))
+        except LeaseLostError:
+            self._lost = True
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle:
+            try:
+                self.finish()
+            except AntenvError as error:
+                self._log_unfinished(error)
+
+
+class Worker(BaseWorker):
+    """Serves the work queue of a self-hosted environment; `client.environments.worker(...)` makes one.
+
+        with client.environments.worker() as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
+            for lease in worker:
+                with lease:
+                    print(lease.session_id)
+
+    It claims an item when a thread waits for one. Iterating ends when the worker was stopped or the queue is drained, and raises
+    the error for which the worker gave up. Any number of threads may use it at once. Leaving its `with` block stops and frees it.
+    """
+
+    def next(self, timeout: float | None = None) -> Lease | None:
+        """The next item's lease, waiting for one; None when there is nothing more to come.
+
+        `timeout`: raises the builtin TimeoutError when none came in so many seconds. Raises the error for which the worker gave up,
+        such as AuthenticationError, from then on every time.
+        """
+        lease, text = Lease(self), c_void_p()
+
+        def wait(turn: int) -> int:
+            status: int = _native.worker_next(self._handle, turn, byref(lease._handle), byref(text))
+            return status
+
+        status = waited(wait, timeout)
+        answer = _native.take(text.value)
+        if status == _native.OK:
+            lease.work = Work._of(decoded(answer))
+            return lease
+        if status in (_native.DONE, _native.INVALID_HANDLE):  # stopped, drained, or closed by another thread
+            return None
+        if status == _native.TIMEOUT:
+            raise TimeoutError("no work came in time")
+        raise error_of(status, answer)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Lease:
+        lease = self.next()
+        if lease is None:
+            raise StopIteration
+        return lease
+
+    def run(self, handler: Callable[[Lease], object], *, threads: int | None = None) -> None:
+        """Serves items with a handler, each in a thread of its own, until there is nothing more to come and all handlers returned.
+
+        Each item is finished when its handler returns. What a handler raises is logged (with the logger "antenv.worker"), and the
+        others go on. `threads`: how many there are; None: as many as the worker's `concurrency`.
+
+        Raises, in the end, the error for which the worker gave up. When it is interrupted, as by Ctrl-C, it stops the worker and
+        waits for the handlers, for as long as the worker's `grace` lasts.
+        """
+        service = _Service(self, handler)
+        try:
+            service.start(self.stats()["concurrency"] if threads is None else threads)
+            service.join(lambda: False)
+        except BaseException:
+            self.stop()
+            service.join(service.is_given_up)
+            raise
+        if service.failure:
+            raise service.failure
+
+    def close(self) -> None:
+        """Stops and frees the worker. Leases that were handed out go on until they are finished or `grace` is over."""
+        self._free()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Service:
+    """The threads of a worker's `run`."""
+
+    def __init__(self, worker: Worker, handler: Callable[[Lease], object]) -> None:
+        self._worker = worker
+        self._handler = handler
+        self._threads: set[threading.Thread] = set()
+        self._ended = threading.Event()
+        self._handled: set[Lease] = set()
+        #: The error for which the worker gave up.
+        self.failure: AntenvError | None = None
+
+    def start(self, threads: int) -> None:
+        for number in range(threads):
+            # They end before `run` does, but for one whose handler does not mind the end of the grace period: it holds up nobody.
+            thread = threading.Thread(target=self._run, name=f"antenv-worker-{number}", daemon=True)
+            self._threads.add(thread)
+            try:
+                thread.start()
+            except BaseException:
+                if not thread.is_alive():  # as it may be when waiting for its start was interrupted
+                    self._threads.discard(thread)
+                raise
+
+    def join(self, is_enough: Callable[[], bool]) -> None:
+        """Waits until all have ended, or it is enough. (After `Thread.join` was interrupted, a thread is taken to have ended.)"""
+        while self._threads and not is_enough():
+            self._ended.wait(_TURN)
+            self._ended.clear()
+
+    def is_given_up(self) -> bool:
+        """Whether nothing is left but handlers that go on although the worker has let go of their items."""
+        handled = list(self._handled)
+        if not handled or not all(lease._is_over() for lease in handled):
+            return False
+        return not self._worker._handle or self._worker.stats()["leases_held"] == 0
+
+    def _run(self) -> None:
+        self._threads.add(threading.current_thread())
+        try:
+            for lease in self._worker:
+                with lease:
+                    self._handle(lease)
+        except AntenvError as error:
+            self.failure = error
+        finally:
+            self._threads.discard(threading.current_thread())
+            self._ended.set()
+
+    def _handle(self, lease: Lease) -> None:
+        self._handled.add(lease)
+        try:
+            self._handler(lease)
+        except BaseException:  # SystemExit, too: it would end one thread of many
+            log_failure(lease)
+        finally:
+            self._handled.discard(lease)

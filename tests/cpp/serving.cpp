@@ -1,0 +1,260 @@
+// Serving work, through the face that throws: serving URL
+#include "check.hpp"
+#include <antenv.hpp>
+#include <csignal>
+#include <pthread.h>
+#include <set>
+#include <thread>
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+static_assert(!std::is_copy_constructible_v<antenv::worker> && std::is_nothrow_move_constructible_v<antenv::worker>);
+static_assert(!std::is_copy_constructible_v<antenv::lease> && std::is_nothrow_move_assignable_v<antenv::lease>);
+#if __cplusplus >= 202002L
+static_assert(std::input_iterator<antenv::worker::iterator> && std::input_iterator<antenv::nothrow::worker::iterator>);
+#endif
+
+// Only a failing test waits for that long.
+static constexpr seconds patience(20);
+
+template <class Function> static antenv::error thrown(const Function &function) {
+    try {
+        function();
+    } catch (const antenv::error &error) {
+        return error;
+    }
+    std::fputs("nothing was thrown\n", stderr);
+    std::exit(1);
+}
+
+static std::string member(const std::string &json, const char *name) {
+    return antenv::detail::string_of(antenv::detail::member(json, name)).value_or("");
+}
+
+// An environment, and what happens to it behind the workers' backs.
+struct house {
+    explicit house(const char *url) : owner(std::string(R"({"api_key":"k","base_url":")") + url + "\"}") {
+        environment = member(owner.environments().create(R"({"name":"hosts","config":{"type":"self_hosted"}})"), "id");
+        key = member(control("environment_keys", "{}"), "environment_key");
+    }
+    std::string control(const std::string &path, std::string body) const {
+        if (body.front() == '{') body.insert(1, "\"environment_id\":\"" + environment + (body == "{}" ? "\"" : "\","));
+        return owner.request("POST", "/_emulator/" + path, "{\"body\":" + body + "}");
+    }
+    std::string enqueue() const { return member(control("work", "{}"), "id"); }
+    std::string state_of(const std::string &id) const {
+        return member(owner.environments().work().retrieve(environment, id), "state");
+    }
+    antenv::worker worker(const std::string &more = "") const {
+        return owner.worker("{\"environment_id\":\"" + environment + "\",\"environment_key\":\"" + key + "\"" + more + "}");
+    }
+    antenv::client owner;
+    std::string environment, key;
+};
+
+static antenv::lease taken(const antenv::worker &worker) {
+    antenv::claimed next = worker.next(patience);
+    CHECK(next.status == ANTENV_OK && next.lease);
+    return *std::move(next.lease);
+}
+
+static void items_are_served_in_a_loop_and_each_is_stopped(const house &house) {
+    std::set<std::string> wanted, served;
+    for (int number = 0; number < 4; number++) wanted.insert(house.enqueue());
+    antenv::worker worker = house.worker();
+    std::vector<std::thread> threads;
+    for (antenv::lease &lease : worker) {
+        std::string id = member(lease.item(), "id");
+        CHECK(served.insert(id).second && house.state_of(id) == "active" && member(lease.item(), "secret") != "");
+        if (served.size() == 1) CHECK(member(lease.finish(), "state") == "stopped");
+        if (served.size() == 2) threads.emplace_back([lease = std::move(lease)] { CHECK(member(lease.state(), "state") == "held"); });
+        if (served.size() == 4) worker.stop(); // the loop comes to its end
+    }
+    for (std::thread &thread : threads) thread.join();
+    CHECK(served == wanted);
+    for (const std::string &id : wanted) CHECK(house.state_of(id) == "stopped");
+    CHECK(worker.next().status == ANTENV_DONE && !worker.next(seconds(0)).lease);
+    CHECK(worker.stats().find("\"finished\":4") != std::string::npos);
+    CHECK(worker.metrics().find("antenv_worker_claimed_total") != std::string::npos);
+    for (antenv::lease &lease : worker) CHECK(lease.item() == "there is none");
+}
+
+static void however_a_lease_is_left_its_item_is_stopped(const house &house) {
+    antenv::worker worker = house.worker();
+    std::string broken_out_of = house.enqueue();
+    for (antenv::lease &lease : worker) {
+        CHECK(member(lease.item(), "id") == broken_out_of);
+        break;
+    }
+    CHECK(house.state_of(broken_out_of) == "stopped");
+    std::string thrown_out_of = house.enqueue();
+    try {
+        for (antenv::lease &lease : worker) throw lease.item();
+    } catch (const std::string &item) {
+        CHECK(member(item, "id") == thrown_out_of && house.state_of(thrown_out_of) == "stopped");
+    }
+    std::string assigned_over = house.enqueue();
+    antenv::lease lease = taken(worker);
+    lease = antenv::lease(nullptr);
+    CHECK(house.state_of(assigned_over) == "stopped" && lease.item().empty());
+    CHECK(thrown([&] { lease.finish(); }).status() == ANTENV_INVALID_HANDLE && lease.abandon() == ANTENV_INVALID_HANDLE);
+    std::string abandoned = house.enqueue();
+    taken(worker).abandon();
+    CHECK(house.state_of(abandoned) == "active"); // its lease has to run out first
+    std::string outlived = house.enqueue();
+    lease = taken(worker);
+    { antenv::worker gone(std::move(worker)); }
+    CHECK(thrown([&] { worker.next(seconds(0)); }).status() == ANTENV_INVALID_HANDLE);
+    CHECK(member(lease.state(), "state") == "held" && member(lease.finish(), "id") == outlived);
+    CHECK(thrown([&] { lease.finish(); }).status() == ANTENV_INVALID_HANDLE);
+}
+
+static void nothing_is_handed_out_before_its_time(const house &house) {
+    antenv::worker worker = house.worker();
+    CHECK(worker.next(seconds(0)).status == ANTENV_TIMEOUT && worker.next(milliseconds(20)).status == ANTENV_TIMEOUT);
+    std::string id = house.enqueue();
+    antenv::lease lease = taken(worker);
+    CHECK(!lease.wait(seconds(0)) && !lease.wait(milliseconds(20)));
+    CHECK(thrown([&] { lease.wait(milliseconds(-7)); }).parameter() == "timeout_ms");
+    CHECK(thrown([&] { worker.next(milliseconds(-7)); }).parameter() == "timeout_ms");
+    CHECK(thrown([&] { lease.finish(R"({"forced":true})"); }).parameter() == "forced");
+    CHECK(thrown([&] { lease.finish(std::string("{}\0", 3)); }).parameter() == "params_json");
+    CHECK(thrown([&] { house.owner.worker(std::string("{}\0", 3)); }).parameter() == "config_json");
+    CHECK(thrown([&] { house.worker(R"(,"concurrency":0)"); }).parameter() == "concurrency");
+    antenv::client own = lease.client(); // with the token of the item, which reads the item's session and no other
+    CHECK(thrown([&] { own.environments().list(); }).status() == ANTENV_PERMISSION_DENIED);
+    std::thread other([&] {
+        try {
+            CHECK(lease.wait(patience));
+        } catch (const antenv::error &error) {
+            CHECK(error.status() == ANTENV_INVALID_HANDLE); // it was finished before the wait began
+        }
+    });
+    CHECK(member(lease.finish(R"({"force":false})"), "state") == "stopping");
+    other.join();
+    CHECK(house.state_of(id) == "stopping");
+}
+
+// Sends a signal to this thread until it is told that the wait ended: one that comes before the wait does not end it.
+template <class Function> static void interrupted(const Function &wait) {
+    std::signal(SIGUSR1, [](int) {});
+    std::thread other([waiting = pthread_self()] {
+        std::this_thread::sleep_for(milliseconds(100));
+        pthread_kill(waiting, SIGUSR1);
+    });
+    wait();
+    other.join();
+}
+
+static void a_signal_ends_the_wait_and_nothing_is_lost(const house &house) {
+    antenv::worker worker = house.worker();
+    interrupted([&] { CHECK(worker.next(patience).status == ANTENV_INTERRUPTED); });
+    interrupted([&] {
+        antenv::error error = thrown([&] {
+            for (antenv::lease &lease : worker) CHECK(lease.item() == "there is none");
+        });
+        CHECK(error.status() == ANTENV_INTERRUPTED && error.message() == "interrupted");
+    });
+    std::string id = house.enqueue();
+    for (antenv::lease &lease : worker) {
+        CHECK(member(lease.item(), "id") == id);
+        break;
+    }
+}
+
+static void a_lost_lease_tells_so_and_stops_nothing(const house &house) {
+    antenv::worker worker = house.worker(R"(,"desired_ttl_seconds":2)");
+    antenv::queue queue;
+    house.enqueue();
+    antenv::lease lease = taken(worker);
+    lease.attach(queue, 7);
+    house.control("clock", R"({"advance_ms":3000})");
+    antenv::worker others = house.worker();
+    antenv::lease taken_over = taken(others);
+    CHECK(member(taken_over.item(), "id") == member(lease.item(), "id"));
+    std::optional<std::string> state = lease.wait(patience);
+    CHECK(state && member(*state, "state") == "lost" && member(*state, "reason") == "taken");
+    std::optional<antenv::completion> told = queue.next(patience);
+    CHECK(told && told->tag == 7 && member(*told->result, "state") == "lost" && !queue.next(seconds(0)));
+    CHECK(thrown([&] { lease.finish(); }).status() == ANTENV_LEASE_LOST);
+    CHECK(member(taken_over.state(), "state") == "held");
+}
+
+static void an_event_loop_needs_no_thread(const house &house) {
+    antenv::worker worker = house.worker(R"(,"concurrency":3)");
+    antenv::queue queue;
+    worker.attach(queue, 1);
+    std::set<std::string> wanted;
+    for (int number = 0; number < 9; number++) wanted.insert(house.enqueue());
+    std::vector<antenv::lease> held;
+    std::size_t finished = 0, ended = 0;
+    bool is_done = false;
+    while (!is_done || finished < 9 || ended < 9) {
+        std::optional<antenv::completion> done = queue.next(patience);
+        CHECK(done);
+        if (done->tag == 1 && !done->result) {
+            CHECK(done->result.error().status() == ANTENV_DONE);
+            is_done = true;
+        } else if (done->tag == 1) {
+            held.push_back(*std::move(worker.next(seconds(0)).lease));
+            CHECK(member(held.back().item(), "id") == member(*done->result, "work_id"));
+            held.back().attach(queue, 2);
+            held.back().submit_finish(queue, 3);
+        } else if (done->tag == 2) {
+            CHECK(done->result.error().status() == ANTENV_DONE);
+            ended++;
+        } else {
+            CHECK(wanted.erase(member(*done->result, "id")) == 1);
+            if (++finished == 9) worker.stop();
+        }
+    }
+    CHECK(wanted.empty());
+    CHECK(thrown([&] { held[0].submit_finish(queue, 3); }).status() == ANTENV_INVALID_HANDLE);
+    CHECK(thrown([&] { held[0].attach(queue, 3); }).status() == ANTENV_INVALID_HANDLE);
+    house.enqueue();
+    antenv::worker other = house.worker();
+    antenv::lease lease = taken(other);
+    CHECK(thrown([&] { lease.submit_finish(queue, 3, "[]"); }).parameter() == "params_json");
+    CHECK(thrown([&] { lease.submit_finish(queue, 3, std::string_view("{}\0", 3)); }).parameter() == "params_json");
+}
+
+static void a_key_that_is_refused_ends_the_worker(const house &house) {
+    antenv::worker worker =
+        house.owner.worker("{\"environment_id\":\"" + house.environment + "\",\"environment_key\":\"sk-ant-oat01-wrong\"}");
+    CHECK(thrown([&] { worker.next(patience); }).status() == ANTENV_AUTHENTICATION);
+    antenv::error error = thrown([&] {
+        for (antenv::lease &lease : worker) CHECK(lease.item() == "there is none");
+    });
+    CHECK(error.status() == ANTENV_AUTHENTICATION && error.http_status() == 401);
+    antenv::queue queue;
+    worker.attach(queue, 5);
+    CHECK(queue.next(patience)->result.error().status() == ANTENV_AUTHENTICATION);
+}
+
+static void leases_are_lost_when_the_library_shuts_down(const house &house) {
+    antenv::worker worker = house.worker();
+    house.enqueue();
+    antenv::lease lease = taken(worker);
+    CHECK(!antenv::shutdown(seconds(0))); // it does not wait for leases
+    CHECK(member(*lease.wait(patience), "reason") == "shutdown");
+    CHECK(thrown([&] { lease.finish(); }).status() == ANTENV_LEASE_LOST);
+    CHECK(worker.next(patience).status == ANTENV_DONE);
+    antenv::worker another = house.worker();
+    std::string id = house.enqueue();
+    CHECK(member(taken(another).item(), "id") == id);
+    CHECK(house.state_of(id) == "stopped");
+}
+
+int main(int, char **argv) {
+    house house(argv[1]);
+    items_are_served_in_a_loop_and_each_is_stopped(house);
+    however_a_lease_is_left_its_item_is_stopped(house);
+    nothing_is_handed_out_before_its_time(house);
+    a_signal_ends_the_wait_and_nothing_is_lost(house);
+    a_lost_lease_tells_so_and_stops_nothing(house);
+    an_event_loop_needs_no_thread(house);
+    a_key_that_is_refused_ends_the_worker(house);
+    leases_are_lost_when_the_library_shuts_down(house);
+    std::puts("serving: as it should be");
+}

@@ -1,0 +1,200 @@
+"""The example that runs a command for each item, with real commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from emulator import ROOT, Emulator
+from python.house import PATIENCE, House, house, until
+
+PROGRAM = ROOT / "examples" / "python" / "on_work.py"
+#: Says where it is, and what its child is, and then does not mind SIGTERM.
+STUBBORN = "trap '' TERM; sleep 60 & echo $$ $! >{file}.new; mv {file}.new {file}; wait; sleep 60"
+
+
+@pytest.fixture
+def lasting(strict_emulator: Emulator) -> House:
+    """One whose leases last."""
+    return House(strict_emulator)
+
+
+class OnWork:
+    """The program, running."""
+
+    def __init__(self, house: House, folder: Path, options: tuple[str, ...], command: tuple[str, ...]) -> None:
+        variables = {
+            "ANTHROPIC_ENVIRONMENT_ID": house.environment,
+            "ANTHROPIC_ENVIRONMENT_KEY": house.key,
+            "ANTHROPIC_BASE_URL": house.emulator.url,
+            "ANTHROPIC_WORK_SECRET": "another's",
+        }
+        self._log = folder / "log"
+        self._output = self._log.open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), *options, "--", *command],
+            stderr=self._output,
+            cwd=folder,
+            env=os.environ | variables,
+        )
+
+    def said(self) -> str:
+        """What it wrote to its log."""
+        return self._log.read_text()
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Asks it to end; gives its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=PATIENCE)
+
+    def close(self) -> None:
+        """Ends it, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        self._output.close()
+
+
+@contextmanager
+def on_work(house: House, folder: Path, *options: str, command: tuple[str, ...]) -> Iterator[OnWork]:
+    program = OnWork(house, folder, options, command)
+    try:
+        yield program
+    finally:
+        program.close()
+
+
+def processes(file: Path) -> list[int]:
+    """The processes that a command wrote down."""
+    until(file.exists)
+    return [int(number) for number in file.read_text().split()]
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is such a process, and it is not a zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_command_has_the_item_and_its_environment(lasting: House, tmp_path: Path) -> None:
+    command = ("sh", "-c", "cat >$ANTHROPIC_WORK_ID.json; env >$ANTHROPIC_WORK_ID.env; echo done; exit 3")
+    with on_work(lasting, tmp_path, "--concurrency", "2", command=command) as program:
+        items = [lasting.emulator.enqueue(lasting.environment) for _ in range(3)]
+        until(lambda: all(lasting.state(item["id"]) == "stopped" for item in items))
+        assert program.end() == 0
+        log = program.said()
+    for item in items:
+        given = json.loads((tmp_path / f"{item['id']}.json").read_text())
+        assert given["id"] == item["id"] and given["data"] == item["data"] and given["secret"]
+        lines = (tmp_path / f"{item['id']}.env").read_text().splitlines()
+        assert {
+            f"ANTHROPIC_WORK_ID={item['id']}",
+            f"ANTHROPIC_ENVIRONMENT_ID={lasting.environment}",
+            f"ANTHROPIC_SESSION_ID={item['data']['id']}",
+            f"ANTHROPIC_ENVIRONMENT_KEY={lasting.key}",
+            f"ANTHROPIC_WORK_SECRET={given['secret']}",
+            f"ANTHROPIC_BASE_URL={lasting.emulator.url}",
+        } <= set(lines)
+        assert f"{item['id']}: the command ended with 3" in log and given["secret"] not in log
+
+
+def test_what_is_left_of_a_command_is_ended_with_it(lasting: House, tmp_path: Path) -> None:
+    file = tmp_path / "processes"
+    with on_work(lasting, tmp_path, command=("sh", "-c", f"sleep 60 & echo $! >{file}.new; mv {file}.new {file}")):
+        item = lasting.enqueue()
+        until(lambda: lasting.state(item) == "stopped")
+        (left,) = processes(file)
+        until(lambda: not is_alive(left))
+
+
+def test_a_command_that_does_not_mind_is_killed_when_its_item_is_to_be_stopped(tmp_path: Path) -> None:
+    file = tmp_path / "processes"
+    command = ("sh", "-c", STUBBORN.format(file=file))
+    with house("--lease-ttl", "1") as brief, on_work(brief, tmp_path, "--grace", "0.3", command=command) as program:
+        item = brief.enqueue()
+        started = processes(file)
+        brief.stop(item)
+        until(lambda: not any(map(is_alive, started)))
+        until(lambda: brief.state(item) == "stopped")
+        assert f"{item}: stop_requested, asked" in program.said()
+        assert program.end() == 0
+
+
+def test_a_command_whose_lease_is_lost_gets_a_signal(tmp_path: Path) -> None:
+    file = tmp_path / "told"
+    script = (
+        f"trap 'echo told >{file}; exit 0' TERM; echo $$ >{file}.pid.new; mv {file}.pid.new {file}.pid; sleep 60 & wait"
+    )
+    with house("--lease-ttl", "2") as brief, on_work(brief, tmp_path, command=("sh", "-c", script)) as program:
+        item = brief.enqueue()
+        (started,) = processes(tmp_path / "told.pid")
+        brief.advance(3)
+        other = brief.worker().next(PATIENCE)
+        assert other is not None and other.id == item
+        until(lambda: not is_alive(started))
+        assert file.read_text() == "told\n" and f"{item}: lost, taken" in program.said()
+        until(lambda: "was not finished" in program.said())
+        assert brief.requests("work.stop") == []
+        other.finish()
+        assert program.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_when_it_is_ended_commands_have_their_time(lasting: House, tmp_path: Path, number: signal.Signals) -> None:
+    script = "touch begun; while ! [ -e go ]; do sleep 0.01; done; touch $ANTHROPIC_WORK_ID"
+    with on_work(lasting, tmp_path, command=("sh", "-c", script)) as program:
+        item = lasting.enqueue()
+        until((tmp_path / "begun").exists)
+        later = lasting.enqueue()
+        program.process.send_signal(number)
+        until(lambda: "claims no more" in program.said())
+        (tmp_path / "go").touch()
+        assert program.process.wait(timeout=PATIENCE) == 0
+        assert (tmp_path / item).exists() and lasting.state(item) == "stopped"
+        assert lasting.state(later) == "queued"
+
+
+def test_when_the_grace_is_over_commands_are_killed(lasting: House, tmp_path: Path) -> None:
+    file = tmp_path / "processes"
+    command = ("sh", "-c", STUBBORN.format(file=file))
+    with on_work(lasting, tmp_path, "--grace", "0.2", command=command) as program:
+        item = lasting.enqueue()
+        started = processes(file)
+        assert program.end() == 0
+        assert not any(map(is_alive, started)) and lasting.state(item) == "stopped"
+        assert f"{item}: stop_requested, shutdown" in program.said()
+
+
+def test_it_serves_metrics(lasting: House, tmp_path: Path) -> None:
+    with on_work(lasting, tmp_path, "--metrics", "0", command=("true",)) as program:
+        lasting.emulator.faults({"operation": "work.poll", "latency_ms": 60_000, "count": 100})
+        until(lambda: "metrics at port" in program.said())
+        port = re.findall(r"metrics at port (\d+)", program.said())[0]
+        lasting.enqueue()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as response:
+            text = response.read().decode()
+        assert "\nantenv_queue_depth 1\n" in text and "\nantenv_queue_workers_polling " in text
+        assert "# TYPE antenv_queue_pending gauge" in text and "antenv_worker_claimed_total" in text
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/other", timeout=PATIENCE)
+        assert program.end() == 0
+
+
+def test_what_is_wrong_is_said(lasting: House, tmp_path: Path) -> None:
+    with on_work(lasting, tmp_path, command=("/nowhere/command",)) as program:
+        assert program.process.wait(timeout=PATIENCE) == 2 and "a command is needed" in program.said()
+    lasting.key = "sk-ant-oat01-wrong"
+    with on_work(lasting, tmp_path, command=("true",)) as program:
+        assert program.process.wait(timeout=PATIENCE) == 1
+        assert any(line.startswith("on_work: ") for line in program.said().splitlines())

@@ -776,8 +776,8 @@ public:
         return Face::give(detail::json([&](char **out) { return antenv_lease_state(handle_.get(), out); }));
     }
     /**
-     * Waits until the lease is no longer simply held, and gives its state: it is lost, its item is to be stopped, or another thread
-     * ended it. Nothing while it is still held. A signal does not end the wait. Blocks, `timeout` at most.
+     * Waits until the lease is no longer simply held, and gives its state: it is lost, or its item is to be stopped. Nothing while it is
+     * still held. That another thread ended it is an error, ANTENV_DONE. A signal does not end the wait. Blocks, `timeout` at most.
      */
     of<std::optional<std::string>> wait(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
         using outcome = std::optional<std::string>;

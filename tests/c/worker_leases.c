@@ -340,9 +340,9 @@ static void a_lease_ends_once(void) {
 static void *wait_for_the_lease(void *lease) {
     char *mine = NULL;
     antenv_status status = antenv_lease_wait(lease, -1, &mine);
-    CHECK(mine && (status == ANTENV_OK ? strstr(mine, "\"state\":") != NULL : status == ANTENV_INVALID_HANDLE));
+    CHECK(mine && (status == ANTENV_OK ? strstr(mine, "\"lost\"") != NULL : status == ANTENV_DONE || status == ANTENV_INVALID_HANDLE));
     antenv_string_free(mine);
-    return status == ANTENV_OK ? lease : NULL;
+    return status == ANTENV_INVALID_HANDLE ? NULL : lease; /* which would be: it came too late to wait */
 }
 
 static void one_thread_waits_while_another_finishes(void) {

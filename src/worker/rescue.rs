@@ -7,8 +7,9 @@
 //! finds that its first heartbeat is refused.
 
 use super::counts::{Count, Step};
+use super::inner::Inner;
 use super::lease::Moment;
-use super::{Inner, LOG, clock};
+use super::{LOG, clock};
 use crate::error::Status;
 use crate::json::Object;
 use crate::log::{self, Level};

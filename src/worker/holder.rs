@@ -1,0 +1,297 @@
+//! A lease as its holder sees it: how it stands, waiting for a change, finishing, giving up.
+
+use super::counts::Count;
+use super::inner::Inner;
+use super::lease::{self, Event, Over, Reason, Standing};
+use super::{LOG, elsewhere};
+use crate::client::Client;
+use crate::error::{Error, Result, Status};
+use crate::fork::{self, Lock};
+use crate::log::{self, Level};
+use crate::operation::WORK_STOP;
+use crate::queue::Queue;
+use crate::request::Request;
+use serde_json::{json, value::RawValue};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
+
+/// A lease on a work item.
+pub struct Lease {
+    pub(super) inner: Arc<Inner>,
+    pub(super) epoch: u32,
+    pub(super) work_id: String,
+    /// With the item's own token.
+    pub(super) client: Client,
+    pub(super) shared: Lock<Shared>,
+    /// Wakes the lease's task.
+    pub(super) news: Notify,
+    /// Opened when the lease is no longer simply held.
+    pub(super) gone: Latch,
+}
+
+/// What the lease's task and the host's threads share.
+pub(super) struct Shared {
+    pub(super) machine: lease::Lease,
+    /// What happened and the task has yet to take in.
+    pub(super) inbox: Vec<Event>,
+    /// The item as the server sent it, until it is handed out.
+    pub(super) json: String,
+    pub(super) beats: u64,
+    /// Who wants to be told, once, that the lease is no longer simply held.
+    pub(super) watchers: Vec<(Arc<Queue>, u64)>,
+    /// Who wants to know what came of finishing.
+    pub(super) finisher: Option<Finisher>,
+    pub(super) stop: Option<Request>,
+    /// What came of stopping the item.
+    pub(super) stopped: Result<String>,
+    pub(super) over: Option<Over>,
+}
+
+/// Something that waits to be opened, once.
+#[derive(Default)]
+pub(super) struct Latch {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Latch {
+    fn open(&self) {
+        *self.is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.notify_all();
+    }
+
+    /// Whether it was opened in time.
+    fn wait(&self, patience: Option<Duration>) -> bool {
+        let is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        match until {
+            None => *self.opened.wait_while(is_open, |is_open| !*is_open).unwrap_or_else(PoisonError::into_inner),
+            Some(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                *self.opened.wait_timeout_while(is_open, left, |is_open| !*is_open).unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+}
+
+/// Told of the end exactly once, also when nobody gets to the end.
+pub(super) struct Finisher(Option<Box<dyn FnOnce(Result<String>) + Send>>);
+
+impl Finisher {
+    pub(super) fn tell(mut self, outcome: Result<String>) {
+        if let Some(tell) = self.0.take() {
+            tell(outcome);
+        }
+    }
+}
+
+impl Drop for Finisher {
+    fn drop(&mut self) {
+        if let Some(tell) = self.0.take() {
+            tell(Err(Error::new(Status::Cancelled, "the library was shut down before the item was stopped; its lease runs out")));
+        }
+    }
+}
+
+impl Lease {
+    /// Fails in a process that did not get the lease.
+    fn check(&self) -> Result<()> {
+        if self.epoch == fork::epoch() { Ok(()) } else { Err(elsewhere()) }
+    }
+
+    /// How it stands with the lease: a JSON object.
+    pub fn state(&self) -> Result<String> {
+        self.check()?;
+        Ok(self.describe(&self.shared.lock()))
+    }
+
+    fn describe(&self, shared: &Shared) -> String {
+        let (state, reason) = match (shared.machine.standing(), shared.over) {
+            // The task is gone, and with it the heartbeats.
+            (Standing::Held | Standing::Proving, Some(Over::Lost | Over::Unproven)) => ("lost", Some(Reason::Shutdown)),
+            (Standing::Held | Standing::Proving, Some(_)) => ("ended", None),
+            (Standing::Held | Standing::Proving, None) => ("held", None),
+            (Standing::StopRequested(reason), _) => ("stop_requested", Some(reason)),
+            (Standing::Lost(reason), _) => ("lost", Some(reason)),
+        };
+        let ttl = shared.machine.ttl().map(|ttl| ttl.as_secs());
+        json!({"state": state, "reason": reason.map(Reason::name), "work_id": self.work_id, "ttl_seconds": ttl,
+               "last_heartbeat": shared.machine.last_heartbeat(), "beats": shared.beats})
+        .to_string()
+    }
+
+    /// Waits until the lease is no longer simply held. Errors: `TIMEOUT` while it is, `DONE` when it ended as its holder wanted.
+    pub fn wait(&self, patience: Option<Duration>) -> Result<String> {
+        self.check()?;
+        if !self.gone.wait(patience) {
+            return Err(Error::new(Status::Timeout, "the lease is still held"));
+        }
+        self.news(&self.shared.lock()).unwrap_or_else(|| self.state())
+    }
+
+    /// What there is to tell of a lease that is no longer simply held.
+    fn news(&self, shared: &Shared) -> Option<Result<String>> {
+        match (shared.machine.standing(), shared.over) {
+            (Standing::StopRequested(_) | Standing::Lost(_), _) => Some(Ok(self.describe(shared))),
+            (_, Some(Over::Stopped | Over::NotStopped | Over::Abandoned)) => {
+                Some(Err(Error::new(Status::Done, "the lease has ended")))
+            }
+            (_, Some(Over::Lost)) => Some(Ok(self.describe(shared))),
+            (_, None | Some(Over::Unproven)) => None,
+        }
+    }
+
+    /// Has a completion with this tag tell, once, that the lease is no longer simply held: with its state, or with `DONE` when it
+    /// ended as the holder wanted.
+    pub fn attach(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
+        self.check()?;
+        queue.fd()?;
+        let mut shared = self.shared.lock();
+        shared.watchers.push((queue.clone(), tag));
+        self.tell_watchers(shared);
+        Ok(())
+    }
+
+    /// Tells the watchers, if there is something to tell.
+    pub(super) fn tell_watchers(&self, mut shared: fork::Guard<'_, Shared>) {
+        let Some(news) = self.news(&shared) else { return };
+        let watchers = std::mem::take(&mut shared.watchers);
+        drop(shared);
+        self.gone.open();
+        for (queue, tag) in watchers {
+            queue.tell(tag, news.clone());
+        }
+    }
+
+    /// A client with the item's own token, on the worker's connections.
+    pub fn client(&self) -> Result<Client> {
+        self.check()?;
+        Ok(self.client.clone())
+    }
+
+    /// What finishing the lease with these parameters takes. An error: they are not acceptable.
+    pub fn prepare_finish(&self, params_json: Option<&str>) -> Result<Request> {
+        self.check()?;
+        self.stop_request(params_json)
+    }
+
+    /// Stops the item, unless the lease is lost, and ends the lease; `prepared` is what [`prepare_finish`] gave. `done` gets what came
+    /// of it, exactly once.
+    ///
+    /// [`prepare_finish`]: Lease::prepare_finish
+    pub fn finish(&self, prepared: Request, done: impl FnOnce(Result<String>) + Send + 'static) {
+        let patience = prepared.timeout;
+        let finisher = Finisher(Some(Box::new(done)));
+        let mut shared = self.shared.lock();
+        let outcome = match shared.over {
+            Some(over) => self.outcome(over, &mut shared),
+            None if shared.finisher.is_some() => Err(Error::new(Status::Closed, "the item is being finished already")),
+            None => {
+                shared.stop = Some(prepared);
+                shared.finisher = Some(finisher);
+                shared.inbox.push(Event::Finish { patience });
+                drop(shared);
+                return self.news.notify_one();
+            }
+        };
+        drop(shared);
+        finisher.tell(outcome);
+    }
+
+    /// The same, waiting for what comes of it.
+    pub fn finish_and_wait(&self, prepared: Request) -> Result<String> {
+        let (sender, receiver) = oneshot::channel();
+        self.finish(prepared, move |outcome| drop(sender.send(outcome)));
+        crate::runtime::wait(receiver)
+    }
+
+    /// Ends the heartbeats without stopping the item: its lease runs out, and the queue hands it out again.
+    pub fn abandon(&self) {
+        if self.check().is_ok() {
+            self.push(Event::Abandon);
+        }
+    }
+
+    /// The item is to be stopped, whoever holds it.
+    pub(super) fn give_up(&self) {
+        self.push(Event::GiveUp);
+    }
+
+    /// Has the task look at the clock.
+    pub(super) fn look(&self) {
+        self.news.notify_one();
+    }
+
+    /// Nobody came for the item.
+    pub(super) fn put_back(&self) {
+        self.inner.counts.add(Count::Undelivered);
+        log::record(Level::Warn, LOG, "nobody came for an item: it goes back to the queue", || json!({"work_id": self.work_id}));
+        self.push(Event::Abandon);
+    }
+
+    pub(super) fn push(&self, event: Event) {
+        self.shared.lock().inbox.push(event);
+        self.news.notify_one();
+    }
+
+    /// What a completion says of the item.
+    pub(super) fn notice(&self) -> String {
+        json!({"work_id": self.work_id}).to_string()
+    }
+
+    /// The item's JSON, for whoever serves it.
+    pub(super) fn hand_out(&self) -> String {
+        std::mem::take(&mut self.shared.lock().json)
+    }
+
+    pub(super) fn stop_request(&self, params_json: Option<&str>) -> Result<Request> {
+        let params = with_defaults(params_json.unwrap_or("{}"));
+        let ids = [("environment_id", self.inner.config.environment_id.as_str()), ("work_id", self.work_id.as_str())];
+        let mut request = self.client.prepare_with(&WORK_STOP, &ids, Some(&params))?;
+        request.max_retries = 0;
+        Ok(request)
+    }
+
+    pub(super) fn outcome(&self, over: Over, shared: &mut Shared) -> Result<String> {
+        match over {
+            Over::Stopped | Over::NotStopped => std::mem::replace(&mut shared.stopped, Ok("null".to_owned())),
+            Over::Lost | Over::Unproven => {
+                Err(Error::new(Status::LeaseLost, "the lease was lost: nothing was sent, the item may be somebody else's"))
+            }
+            Over::Abandoned => Err(Error::new(Status::Closed, "the lease has ended")),
+        }
+    }
+}
+
+/// The result of a stop that was not needed any more.
+pub(super) fn nothing(with_response: bool) -> String {
+    let wrapped = r#"{"data":null,"http_status":409,"request_id":null,"headers":{},"attempts":1}"#;
+    if with_response { wrapped } else { "null" }.to_owned()
+}
+
+/// A finish's parameters with those of its own that were not given: `force`, and a bound for the whole of it. What is not an object
+/// is left for the request to refuse.
+fn with_defaults(params_json: &str) -> String {
+    let Ok(given) = serde_json::from_str::<BTreeMap<String, &RawValue>>(params_json) else { return params_json.to_owned() };
+    let own = json!({"force": true, "timeout_ms": lease::STOP_PATIENCE.as_millis() as u64});
+    let missing = own.as_object().into_iter().flatten().filter(|(name, _)| !given.contains_key(*name));
+    let missing: Vec<_> = missing.map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let rest = params_json.trim_start().strip_prefix('{').unwrap_or_default();
+    let comma = if given.is_empty() || missing.is_empty() { "" } else { "," };
+    format!("{{{}{comma}{rest}", missing.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finishing_forces_unless_it_is_told_otherwise() {
+        assert_eq!(with_defaults("{}"), r#"{"force":true,"timeout_ms":60000}"#);
+        assert_eq!(with_defaults(r#" {"force": false}"#), r#"{"timeout_ms":60000,"force": false}"#);
+        assert_eq!(with_defaults(r#"{"force":null,"timeout_ms":5}"#), r#"{"force":null,"timeout_ms":5}"#);
+        assert_eq!(with_defaults("[1]"), "[1]");
+    }
+}

@@ -22,6 +22,7 @@ use crate::transport::{Failure, Http, Tls};
 use http::Uri;
 use serde_json::json;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
@@ -195,10 +196,12 @@ impl Client {
 
     /// Makes a call from a task.
     pub async fn call_over(&self, line: &Line, request: Request) -> Answer {
-        let exchanged = match self.exchange(&line.0, request) {
-            Ok(exchange) => exchange.await,
+        // Behind a pointer: a task that makes one call after another is small while it waits, and the code is there once.
+        let exchange: Pin<Box<dyn Future<Output = Exchanged> + Send>> = match self.exchange(&line.0, request) {
+            Ok(exchange) => Box::pin(exchange),
             Err(error) => return Answer { result: Err(error), may_have_arrived: false, retry_after: None },
         };
+        let exchanged = exchange.await;
         let retry_after =
             exchanged.settled.outcome.as_ref().ok().and_then(|response| retry::asked_for(&response.headers, SystemTime::now()));
         Answer { may_have_arrived: exchanged.settled.may_have_arrived, retry_after, result: self.judge(Ok(exchanged)) }

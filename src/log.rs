@@ -98,9 +98,16 @@ pub fn is_wanted(level: Level) -> bool {
 
 /// Makes a record for those who want it. `fields` is only called when somebody does. Neither may hold a secret.
 pub fn record(level: Level, target: &str, message: &str, fields: impl FnOnce() -> Value) {
-    if !is_wanted(level) {
-        return;
+    if is_wanted(level) {
+        let mut fields = Some(fields);
+        deliver(level, target, message, &mut || fields.take().map_or(Value::Null, |fields| fields()));
     }
+}
+
+/// Apart from the above, which is in the code of everything that is logged.
+#[cold]
+#[inline(never)]
+fn deliver(level: Level, target: &str, message: &str, fields: &mut dyn FnMut() -> Value) {
     let matches = |subscription: &&Subscription| subscription.filter.passes(level, target);
     let sinks: Vec<_> = SUBSCRIPTIONS.lock().iter().filter(matches).map(|subscription| subscription.sink.clone()).collect();
     if sinks.is_empty() {

@@ -16,7 +16,7 @@ const char *__tsan_default_options(void) {
  * another thread holds, takes it where it does not look: src/fork.rs takes our mutexes another way for this tool, tokio's own
  * (around the tasks that other threads wake) is left. */
 const char *__tsan_default_suppressions(void) {
-    return "race:drop_slow\nrace:sync::Weak\nrace:condvar::Condvar\nrace:scheduler::inject::\n";
+    return "race:drop_slow\nrace:sync::Weak\nrace:condvar::Condvar\nrace:condvar.rs\nrace:scheduler::inject::\n";
 }
 
 #ifdef __cplusplus

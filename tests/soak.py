@@ -185,7 +185,7 @@ class Account:
 
 def settle(emulator: Emulator, environment: str) -> tuple[dict[str, Account], list[dict[str, Any]]]:
     """Waits until every item is finished: leases run out, and workers put back what others have left."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 480
     while True:
         time.sleep(1)
         owner(emulator, "GET", f"/v1/environments/{environment}/work/stats")  # settles leases that have run out

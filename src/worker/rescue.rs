@@ -22,9 +22,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many pages of the queue are looked through, newest items first.
+/// How many pages of the queue are looked through at a time, newest items first; the next look goes on from there. So a look costs
+/// the same however many items there are, and those of a large queue take several looks.
 const MOST_PAGES: usize = 10;
 const PAGE: usize = 100;
+/// How long an item is remembered that was not seen again: it has gone on.
+const MEMORY: Duration = Duration::from_secs(86_400);
 /// How long the lease lasts that is to run out. Not shorter than others': lease.rs counts on that.
 const LEASE_SECONDS: u64 = 30;
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,25 +41,24 @@ pub struct Left {
     pub acknowledged: String,
 }
 
-/// What was seen before.
+/// What was seen before, and how far the last look went.
 #[derive(Debug, Default)]
-pub struct Lookout(HashMap<Left, Moment>);
+pub struct Lookout {
+    seen: HashMap<Left, Moment>,
+    cursor: Option<String>,
+}
 
 impl Lookout {
-    /// Takes in what is there now, and says which have been there for `patience`.
+    /// Takes in what is in the part of the queue that is looked at, and says what has been there for `patience`.
     pub fn look(&mut self, now: Moment, left: Vec<Left>, patience: Duration) -> Vec<Left> {
-        let before = std::mem::take(&mut self.0);
-        self.0 =
-            left.into_iter().map(|item| (before.get(&item).copied().unwrap_or(now), item)).map(|(at, item)| (item, at)).collect();
-        let mut old: Vec<_> = self.0.iter().filter(|(_, since)| now.saturating_sub(**since) >= patience).collect();
-        old.sort_by_key(|(item, _)| &item.id);
-        old.into_iter().map(|(item, _)| item.clone()).collect()
+        self.seen.retain(|_, since| now.saturating_sub(*since) < MEMORY);
+        left.into_iter().filter(|item| now.saturating_sub(*self.seen.entry(item.clone()).or_insert(now)) >= patience).collect()
     }
 }
 
 /// Looks through the queue, and begins a lease for what was left.
 pub(super) async fn sweep(inner: Arc<Inner>, mut lookout: Lookout) -> Lookout {
-    let Some(left) = list(&inner).await else { return lookout };
+    let Some(left) = list(&inner, &mut lookout.cursor).await else { return lookout };
     for item in lookout.look(clock::now(), left, inner.config.rescue_after) {
         let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", item.id.as_str())];
         let params = json!({"expected_last_heartbeat": "NO_HEARTBEAT", "desired_ttl_seconds": LEASE_SECONDS}).to_string();
@@ -74,15 +76,20 @@ pub(super) async fn sweep(inner: Arc<Inner>, mut lookout: Lookout) -> Lookout {
     lookout
 }
 
-async fn list(inner: &Inner) -> Option<Vec<Left>> {
+/// Looks at some pages of the queue, from the cursor on, and moves that; at the end it begins anew, as after a failure.
+async fn list(inner: &Inner, cursor: &mut Option<String>) -> Option<Vec<Left>> {
     let params = json!({"environment_id": inner.config.environment_id, "limit": PAGE}).to_string();
     let mut request = inner.client.prepare(&WORK_LIST, Some(&params)).ok()?;
     let mut left = Vec::new();
     for _ in 0..MOST_PAGES {
+        if let Some(cursor) = cursor.take() {
+            request.set_query("page", cursor);
+        }
         let page = ask(inner, request.clone(), Step::Poll).await?;
-        let next = read(&page, &mut left)?;
-        let Some(cursor) = next.filter(|cursor| !cursor.is_empty()) else { break };
-        request.set_query("page", cursor);
+        *cursor = read(&page, &mut left)?.filter(|cursor| !cursor.is_empty());
+        if cursor.is_none() {
+            break;
+        }
     }
     Some(left)
 }
@@ -138,8 +145,11 @@ mod tests {
         let now = vec![left("c", "9"), left("a", "1"), left("b", "2")];
         assert_eq!(lookout.look(s(60), now.clone(), s(60)), [left("a", "1")]);
         assert_eq!(lookout.look(s(120), now, s(60)).len(), 3);
+        // Another part of the queue was looked at, and then the first again.
         assert_eq!(lookout.look(s(121), vec![], s(60)), []);
-        assert!(lookout.0.is_empty());
+        assert_eq!(lookout.look(s(180), vec![left("a", "1")], s(60)), [left("a", "1")]);
+        assert_eq!(lookout.look(s(200_000), vec![left("a", "1")], s(60)), [], "a day later it is another story");
+        assert_eq!(lookout.seen.len(), 1);
     }
 
     #[test]

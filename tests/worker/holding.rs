@@ -290,9 +290,12 @@ fn an_item_that_its_worker_left_goes_back_to_the_queue() {
     let ids = json!({"environment_id": house.environment, "work_id": id}).to_string();
     somebody.call("work.poll", Some(&json!({"environment_id": house.environment}).to_string())).unwrap();
     somebody.call("work.ack", Some(&ids)).unwrap();
-    (0..150).for_each(|_| drop(house.enqueue_with(json!({"data": {"type": "session", "id": "s"}}))));
+    // More than one look takes in.
+    let many = json!({"environment_id": house.environment, "count": 1500, "data": {"type": "session", "id": "s"}});
+    house.control("POST", "work", many);
     let worker = house.worker(json!({"rescue_after_ms": 100, "concurrency": 200}));
     let mut held = Vec::new();
+    let _ = worker.next(Some(Duration::from_millis(1)));
     until("the rescue", || stats(&worker)["rescued"] == 1);
     assert_eq!(house.state(&id), "active");
     house.advance(31);

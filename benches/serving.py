@@ -76,7 +76,7 @@ def latency(house: House, program: Command, items: int, dice: random.Random) -> 
     with Subject(program, house, 4) as subject:
         taken = []
         for number in range(items + 1):
-            time.sleep(dice.uniform(0.2, 1.5))
+            time.sleep(dice.uniform(1.5, 5.0))
             before = time.monotonic_ns()
             item = house.enqueue()
             identifier, begun = subject.begun.get(timeout=60)
@@ -145,7 +145,10 @@ def run(compile_c: Callable[[str, str], Command], rounds: int) -> None:
             print(f"{'  / official worker':28}" + "".join(f"{ratio:18.4f}" for ratio in ratios), flush=True)
 
     dice = random.Random(7)
-    compare("a worker waits, items come one by one", lambda house, _, program: latency(house, program, 40, dice))
+    compare(
+        "a worker waits, items come one by one, seconds apart",
+        lambda house, _, program: latency(house, program, 25, dice),
+    )
     compare(
         "many items wait",
         lambda house, peer, program: throughput(house, program, 300 if "official" in peer else 3000),

@@ -611,7 +611,7 @@ mod tests {
             (r#"{"api_key":"k","max_retries":101}"#, "max_retries"),
             (r#"{"api_key":"k","http2":"yes"}"#, "http2"),
             (r#"{"api_key":"k","auth_header":"cookie"}"#, "auth_header"),
-            (r#"{"api_key":"k","proxy":"nonsense:"}"#, "proxy"),
+            (r#"{"api_key":"k","proxy":"http://"}"#, "proxy"),
             (r#"{"api_key":"k","proxy":"ftp://proxy"}"#, "proxy"),
             (r#"{"api_key":"k","roots":"none"}"#, "roots"),
             (r#"{"api_key":"k","roots":"only_ca_file"}"#, "roots"),

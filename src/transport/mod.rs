@@ -20,7 +20,7 @@ use crate::config::{Connection, Http2};
 use crate::error::{Error, Result, Status};
 use crate::operation::Traffic;
 use crate::request::Request;
-use crate::response::Response;
+use crate::response::{MAX_ERROR_BODY, Response};
 use crate::stats::Stats;
 use connector::{ConnectError, Target, causes, chain, host};
 use lanes::{Lanes, Progress};
@@ -35,9 +35,6 @@ pub use tls::Tls;
 
 /// How much memory is set aside for an answer before it comes.
 const MAX_RESERVED: u64 = 1 << 20;
-/// How much of an error's body is kept. It is enough to tell what is wrong.
-const MAX_ERROR_BODY: usize = 1 << 20;
-
 /// A client's connections.
 pub struct Http {
     calls: Lanes,

@@ -83,7 +83,7 @@ def test_the_completion_lies_in_memory_as_the_compiler_lays_it(tmp_path: Path) -
 
 
 def test_every_status_of_the_header_has_an_exception() -> None:
-    statuses = {int(number): name for name, number in re.findall(r"^ +ANTENV_(\w+) = (\d+),", HEADER, re.MULTILINE)}
+    statuses = {int(number): name for name, number in re.findall(r"^ +ANTENV_(\w+) = (\d+)", HEADER, re.MULTILINE)}
     never_raised = {
         "OK",
         "DONE",

@@ -74,7 +74,7 @@ def test_the_static_library_links_into_a_program(tmp_path: Path) -> None:
     source = tmp_path / "static.c"
     source.write_text("#include <antenv.h>\n#include <stdio.h>\nint main(void) { puts(antenv_version()); return 0; }\n")
     program = tmp_path / "static"
-    libraries = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]
+    libraries = ["-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]
     subprocess.run(
         ["cc", f"-I{HEADER.parent}", str(source), str(LIBRARY / "libantenv.a"), *libraries, "-o", str(program)],
         check=True,

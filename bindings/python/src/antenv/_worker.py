@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from . import _native
 from ._calls import call, decoded, encoded, milliseconds, told, waited
 from ._errors import AntenvError, LeaseLostError, error_of
+from ._uncopyable import Uncopyable
 from .types import LeaseState, Work
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 _TURN = 0.04
 
 
-class BaseLease:
+class BaseLease(Uncopyable):
     """What both kinds of leases are: a handle to a lease of the library, and the item that it is on."""
 
+    _instead = "the process that claimed the item keeps its lease; pass on lease.work, which is data"
     #: The work item as the queue handed it out.
     work: Work
 
@@ -94,9 +96,10 @@ class BaseLease:
         return f"<antenv.{type(self).__name__} {self.id}{'' if self._handle else ', ended'}>"
 
 
-class BaseWorker:
+class BaseWorker(Uncopyable):
     """What both kinds of workers are: a handle to a worker of the library."""
 
+    _instead = "make one in each process that serves items"
     _handle = 0
 
     def __init__(self, client: int, params: Mapping[str, Any]) -> None:

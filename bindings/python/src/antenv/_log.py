@@ -1,16 +1,21 @@
 """The library's log, in the `logging` module: the logger "antenv", and below it one for each part ("antenv.client").
 
-Records come to a queue, and a thread takes them from there. It is made with the first client for which the logger "antenv" is enabled for
-ERROR or less, as it is by default, in a program that has imported `logging`: nobody else listens. Set levels first.
+Records come to a queue, and a thread takes them from there. It is made with the first client for which the logger "antenv" is
+enabled for ERROR or less, as it is by default, in a program that has imported `logging`: nobody else listens. Set levels first.
+
+Under gevent or eventlet it is a greenlet, which looks for records now and then and never waits inside the library. A true thread
+would not do: handlers' locks and sockets are made for greenlets there, and eventlet's fail in another thread.
 """
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import json
 import os
 import sys
 import threading
+import time
 from ctypes import byref
 from typing import Any
 
@@ -20,10 +25,16 @@ from . import _native, _threads
 LEVELS = {"error": 40, "warn": 30, "info": 20, "debug": 10, "trace": 5}
 #: How long the end of the interpreter waits for a handler, in seconds.
 _LAST_SECONDS = 5.0
+#: How often a greenlet looks for records, in seconds.
+_GREEN_SECONDS = 0.1
+
+#: What a queue says before its end.
+_ALIVE = (_native.OK, _native.TIMEOUT, _native.INTERRUPTED)
 
 _queue = 0
 _following = "off"
 _is_over = False
+_is_green = False
 #: Held by the thread as long as it runs.
 _running: Any = None
 
@@ -43,14 +54,14 @@ def follow() -> None:
 
 
 def _begin() -> bool:
-    """Makes the queue and the thread, for the rest of the process. Where that cannot be, there is no log: a client works without."""
-    global _queue
+    """Makes the queue and the thread, for good. Where that cannot be there is no log, and clients work without."""
+    global _queue, _is_green
     if not _threads.are_allowed():
         return False
     status, queue, _ = _native.made(_native.queue_new)
     if status:  # no descriptor left: there are worse troubles than a missing log
         return False
-    _queue = queue
+    _queue, _is_green = queue, _threads.are_green()
     if not _start():
         _queue = 0
         _native.queue_free(queue)
@@ -61,12 +72,12 @@ def _begin() -> bool:
 
 
 def _start() -> bool:
-    """Starts the thread: one of the system's, for it waits inside the library. False: the interpreter or the system makes no more."""
+    """Starts the thread. False: the interpreter or the system makes no more."""
     global _running
-    running = _threads.genuine("allocate_lock")()
+    running = _thread.allocate_lock()
     running.acquire()
     try:
-        _threads.genuine("start_new_thread")(_forward, (running,))
+        _thread.start_new_thread(_forward, (running,))
     except RuntimeError:
         return False
     _running = running
@@ -75,8 +86,10 @@ def _start() -> bool:
 
 def _start_in_child() -> None:
     global _running
-    _running = None
-    if _start() and (processes := sys.modules.get("multiprocessing.util")):
+    if not _is_green:  # a greenlet goes on in the child
+        _running = None
+        _start()
+    if processes := sys.modules.get("multiprocessing.util"):
         # If the child is one of multiprocessing's, it leaves by a way of its own.
         processes.register_after_fork(_end, lambda end: processes.Finalize(None, end, exitpriority=0))
 
@@ -99,9 +112,12 @@ def _end() -> None:
 def _forward(running: Any) -> None:
     threading.current_thread().name = "antenv-log"
     record = _native.Completion()
-    while (status := _native.queue_next(_queue, -1, byref(record))) in (_native.OK, _native.INTERRUPTED):
+    wait = 0 if _is_green else -1
+    while (status := _native.queue_next(_queue, wait, byref(record))) in _ALIVE:
         if status == _native.OK:
             _hand_on(record)
+        elif _is_green:
+            time.sleep(_GREEN_SECONDS)
     running.release()
 
 

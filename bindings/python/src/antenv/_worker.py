@@ -305,7 +305,9 @@ class Worker(BaseWorker):
         service = _Service(self, handler)
         try:
             service.start(self.stats()["concurrency"] if threads is None else threads)
-            service.join(lambda: False)
+            service.join(lambda: service.interrupt is not None)
+            if service.interrupt:
+                raise service.interrupt
         except BaseException:
             self.stop()
             service.join(service.is_given_up)
@@ -335,6 +337,8 @@ class _Service:
         self._handled: set[Lease] = set()
         #: The error for which the worker gave up.
         self.failure: AntenvError | None = None
+        #: A Ctrl-C that came to one of the threads, as it does when they are greenlets.
+        self.interrupt: KeyboardInterrupt | None = None
 
     def start(self, threads: int) -> None:
         for number in range(threads):
@@ -369,6 +373,8 @@ class _Service:
                     self._handle(lease)
         except AntenvError as error:
             self.failure = error
+        except KeyboardInterrupt as interrupt:
+            self.interrupt = interrupt
         finally:
             self._threads.discard(threading.current_thread())
             self._ended.set()
@@ -377,6 +383,8 @@ class _Service:
         self._handled.add(lease)
         try:
             self._handler(lease)
+        except KeyboardInterrupt:
+            raise
         except BaseException:  # SystemExit, too: it would end one thread of many
             log_failure(lease)
         finally:

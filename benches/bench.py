@@ -31,11 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import serving
 
-from emulator import ROOT, TARGET, Emulator
+from emulator import BUILT, ROOT, TARGET, Emulator
 
-LIBRARY = TARGET / "release"
+LIBRARY = BUILT / "release"
 BENCHES = ROOT / "benches"
-PEERS = TARGET / "peers" / "release"
+PEERS = TARGET / "peers" / BUILT.relative_to(TARGET) / "release"
 FIGURES = {
     **{"rps": "requests/s", "cpu_us": "CPU µs/request", "p50_us": "p50 µs", "p99_us": "p99 µs", "rss_kb": "RSS KB"},
     **{"first_ms": "ms to first answer", "first_kb": "KB to first answer"},

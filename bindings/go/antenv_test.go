@@ -560,7 +560,7 @@ func header(t *testing.T) string {
 func TestTheStatusesAreThoseOfTheHeader(t *testing.T) {
 	source := string(must(os.ReadFile("errors.go"))(t))
 	declared := map[string]string{}
-	for _, found := range regexp.MustCompile(`(?m)^ +ANTENV_(\w+) = (\d+),`).FindAllStringSubmatch(header(t), -1) {
+	for _, found := range regexp.MustCompile(`(?m)^ +ANTENV_(\w+) = (\d+)`).FindAllStringSubmatch(header(t), -1) {
 		declared[strings.ReplaceAll(strings.ToLower(found[1]), "_", "")] = found[2]
 	}
 	here := map[string]string{}

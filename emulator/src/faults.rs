@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use h2::Reason;
 use hyper::{
     HeaderMap, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TRANSFER_ENCODING},
@@ -69,6 +70,50 @@ pub struct Fault {
     garbage: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     close_after: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    silent: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    reset_stream: Option<ErrorCode>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    goaway: bool,
+}
+
+/// The names of HTTP/2's error codes (RFC 9113, section 7), in their order from 0.
+const ERROR_CODES: [&str; 14] = [
+    "NO_ERROR",
+    "PROTOCOL_ERROR",
+    "INTERNAL_ERROR",
+    "FLOW_CONTROL_ERROR",
+    "SETTINGS_TIMEOUT",
+    "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR",
+    "REFUSED_STREAM",
+    "CANCEL",
+    "COMPRESSION_ERROR",
+    "CONNECT_ERROR",
+    "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY",
+    "HTTP_1_1_REQUIRED",
+];
+
+/// One of `ERROR_CODES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "&'static str")]
+struct ErrorCode(usize);
+
+impl TryFrom<String> for ErrorCode {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<ErrorCode, String> {
+        let code = ERROR_CODES.iter().position(|known| *known == name);
+        code.map(ErrorCode).ok_or_else(|| format!("reset_stream: must be one of {}", ERROR_CODES.join(", ")))
+    }
+}
+
+impl From<ErrorCode> for &'static str {
+    fn from(code: ErrorCode) -> &'static str {
+        ERROR_CODES[code.0]
+    }
 }
 
 /// How long to wait, in milliseconds: at least and at most. A range of one is shown as a number.
@@ -127,6 +172,29 @@ pub enum Outcome {
         /// The status, if one is sent.
         status: Option<StatusCode>,
     },
+    /// The end of an HTTP/2 stream.
+    ResetStream(Reason),
+    /// The connection takes no more requests, and ends when those under way are done.
+    GoAway {
+        /// The reply, if one is sent.
+        reply: Option<Reply>,
+        /// Whether the request was processed.
+        is_processed: bool,
+        /// Whether the connection ends at once.
+        closes: bool,
+    },
+}
+
+impl Outcome {
+    /// The status, if one is sent.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Outcome::Reply(reply) => Some(reply.status),
+            Outcome::End { status, .. } => *status,
+            Outcome::ResetStream(_) => None,
+            Outcome::GoAway { reply, .. } => reply.as_ref().map(|reply| reply.status),
+        }
+    }
 }
 
 impl Fault {
@@ -156,14 +224,25 @@ impl Fault {
         for (name, value) in &self.headers {
             header(name, value)?;
         }
-        let line_faults = [self.drop, self.reset, self.garbage, self.cut.is_some(), self.close_after];
+        let line_faults = [
+            // Beside `goaway` it says when.
+            self.drop && !self.goaway,
+            self.reset,
+            self.garbage,
+            self.cut.is_some(),
+            self.close_after,
+            self.silent,
+            self.reset_stream.is_some(),
+            self.goaway,
+        ];
         match line_faults.iter().filter(|set| **set).count() {
             0 if self.does_nothing() => Err(
-                "the fault does nothing: give latency_ms, detached, status, headers, body, drop, reset, cut, garbage or close_after"
+                "the fault does nothing: give latency_ms, detached, status, headers, body, drop, reset, cut, garbage, close_after, \
+                 silent, reset_stream or goaway"
                     .to_owned(),
             ),
             0 | 1 => Ok(()),
-            _ => Err("only one of drop, reset, cut, garbage and close_after can happen".to_owned()),
+            _ => Err("only one of drop, reset, cut, garbage, close_after, silent, reset_stream and goaway can happen (drop beside goaway too)".to_owned()),
         }
     }
 
@@ -184,13 +263,24 @@ impl Fault {
 
     /// Whether the request is processed at all.
     pub fn processes(&self) -> bool {
-        let replies = !(self.drop || self.reset || self.garbage);
+        let replies = !(self.drop || self.reset || self.garbage || self.silent || self.reset_stream.is_some() || self.goaway);
         self.when == When::After || (replies && self.canned_status().is_none())
     }
 
     /// What is sent. `real` is the reply of a request that was processed.
     pub fn outcome(&self, real: Option<Reply>, request_id: &str) -> Outcome {
         let lost = |bytes: &[u8], ending| Outcome::End { bytes: bytes.to_vec(), ending, status: None };
+        if self.goaway {
+            let is_processed = self.when == When::After;
+            let reply = (is_processed && !self.drop).then(|| self.reply(real, request_id));
+            return Outcome::GoAway { reply, is_processed, closes: self.drop };
+        }
+        if let Some(ErrorCode(code)) = self.reset_stream {
+            return Outcome::ResetStream(Reason::from(code as u32));
+        }
+        if self.silent {
+            return lost(b"", Ending::Silence);
+        }
         if self.drop {
             return lost(b"", Ending::Close);
         }
@@ -200,21 +290,11 @@ impl Fault {
         if self.garbage {
             return lost(GARBAGE, Ending::Close);
         }
-        let mut reply = match (self.canned_status(), real) {
-            (None, Some(real)) => real,
-            (status, _) => self.canned(status.unwrap_or(StatusCode::OK), request_id),
-        };
-        let mut own_framing = false;
-        for (name, value) in &self.headers {
-            let Ok((name, value)) = header(name, value) else {
-                continue;
-            };
-            own_framing |= name == CONTENT_LENGTH || name == TRANSFER_ENCODING;
-            match value {
-                Some(value) => drop(reply.headers.insert(name, value)),
-                None => drop(reply.headers.remove(name)),
-            }
-        }
+        let reply = self.reply(real, request_id);
+        let own_framing = self
+            .headers
+            .keys()
+            .any(|name| [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|framing| name.eq_ignore_ascii_case(framing.as_str())));
         // hyper would rightly refuse to send framing that lies.
         if self.cut.is_none() && !self.close_after && !own_framing {
             return Outcome::Reply(reply);
@@ -224,6 +304,23 @@ impl Fault {
             ending: Ending::Close,
             status: Some(reply.status),
         }
+    }
+
+    /// The real reply or the canned one, with the headers that were asked for.
+    fn reply(&self, real: Option<Reply>, request_id: &str) -> Reply {
+        let mut reply = match (self.canned_status(), real) {
+            (None, Some(real)) => real,
+            (status, _) => self.canned(status.unwrap_or(StatusCode::OK), request_id),
+        };
+        for (name, value) in &self.headers {
+            match header(name, value) {
+                Ok((name, Some(value))) => drop(reply.headers.insert(name, value)),
+                Ok((name, None)) => drop(reply.headers.remove(name)),
+                // Checked when the fault was posted.
+                Err(_) => {}
+            }
+        }
+        reply
     }
 
     fn canned_status(&self) -> Option<StatusCode> {
@@ -287,7 +384,8 @@ fn written_out(reply: &Reply, limit: usize) -> Vec<u8> {
     bytes
 }
 
-fn needs_length(status: StatusCode, headers: &HeaderMap) -> bool {
+/// Whether the length of a reply is not known otherwise.
+pub fn needs_length(status: StatusCode, headers: &HeaderMap) -> bool {
     status != StatusCode::NO_CONTENT
         && status != StatusCode::NOT_MODIFIED
         && !headers.contains_key(CONTENT_LENGTH)

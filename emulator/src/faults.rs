@@ -8,7 +8,7 @@ use std::{
 
 use h2::Reason;
 use hyper::{
-    HeaderMap, StatusCode,
+    StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
 use serde::{Deserialize, Deserializer, Serialize};
@@ -163,14 +163,19 @@ impl From<Latency> for Value {
 pub enum Outcome {
     /// A reply in good order.
     Reply(Reply),
-    /// These bytes as they are, and then the end of the connection. The status is there when its line was among the bytes.
+    /// A reply that is sent as it stands, though its framing may lie, and then the end of the connection.
+    LastReply {
+        /// The reply.
+        reply: Reply,
+        /// How much of its body is sent.
+        limit: usize,
+    },
+    /// These bytes as they are, and then the end of the connection.
     End {
         /// What is written.
-        bytes: Vec<u8>,
+        bytes: &'static [u8],
         /// How the connection ends.
         ending: Ending,
-        /// The status, if one is sent.
-        status: Option<StatusCode>,
     },
     /// The end of an HTTP/2 stream.
     ResetStream(Reason),
@@ -189,9 +194,8 @@ impl Outcome {
     /// The status, if one is sent.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
-            Outcome::Reply(reply) => Some(reply.status),
-            Outcome::End { status, .. } => *status,
-            Outcome::ResetStream(_) => None,
+            Outcome::Reply(reply) | Outcome::LastReply { reply, .. } => Some(reply.status),
+            Outcome::End { .. } | Outcome::ResetStream(_) => None,
             Outcome::GoAway { reply, .. } => reply.as_ref().map(|reply| reply.status),
         }
     }
@@ -269,7 +273,7 @@ impl Fault {
 
     /// What is sent. `real` is the reply of a request that was processed.
     pub fn outcome(&self, real: Option<Reply>, request_id: &str) -> Outcome {
-        let lost = |bytes: &[u8], ending| Outcome::End { bytes: bytes.to_vec(), ending, status: None };
+        let lost = |bytes, ending| Outcome::End { bytes, ending };
         if self.goaway {
             let is_processed = self.when == When::After;
             let reply = (is_processed && !self.drop).then(|| self.reply(real, request_id));
@@ -295,15 +299,10 @@ impl Fault {
             .headers
             .keys()
             .any(|name| [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|framing| name.eq_ignore_ascii_case(framing.as_str())));
-        // hyper would rightly refuse to send framing that lies.
         if self.cut.is_none() && !self.close_after && !own_framing {
             return Outcome::Reply(reply);
         }
-        Outcome::End {
-            bytes: written_out(&reply, self.cut.unwrap_or(usize::MAX)),
-            ending: Ending::Close,
-            status: Some(reply.status),
-        }
+        Outcome::LastReply { reply, limit: self.cut.unwrap_or(usize::MAX) }
     }
 
     /// The real reply or the canned one, with the headers that were asked for.
@@ -361,35 +360,6 @@ fn header(name: &str, value: &Value) -> Result<(HeaderName, Option<HeaderValue>)
         Ok(value) => Ok((parsed, Some(value))),
         Err(_) => Err(format!("headers: the value of {name:?} cannot stand in a header")),
     }
-}
-
-/// The reply as HTTP/1.1, with at most `limit` bytes of its body.
-fn written_out(reply: &Reply, limit: usize) -> Vec<u8> {
-    let reason = reply.status.canonical_reason().unwrap_or("Unknown");
-    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", reply.status.as_u16()).into_bytes();
-    let mut line = |name: &HeaderName, value: &[u8]| {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value);
-        bytes.extend_from_slice(b"\r\n");
-    };
-    for (name, value) in &reply.headers {
-        line(name, value.as_bytes());
-    }
-    if needs_length(reply.status, &reply.headers) {
-        line(&CONTENT_LENGTH, reply.body.len().to_string().as_bytes());
-    }
-    bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(&reply.body[..limit.min(reply.body.len())]);
-    bytes
-}
-
-/// Whether the length of a reply is not known otherwise.
-pub fn needs_length(status: StatusCode, headers: &HeaderMap) -> bool {
-    status != StatusCode::NO_CONTENT
-        && status != StatusCode::NOT_MODIFIED
-        && !headers.contains_key(CONTENT_LENGTH)
-        && !headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// The faults that are still to happen, in the order they were posted.

@@ -6,7 +6,7 @@ use http_body_util::Full;
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
-    header::{CONNECTION, HeaderValue},
+    header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -54,7 +54,9 @@ async fn answer(app: &Arc<App>, line: &Line, request: Request<Incoming>) -> Resu
             reply.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(response(reply));
         }
-        Outcome::End { bytes, ending, .. } => (bytes, ending),
+        // hyper would rightly refuse to send framing that lies.
+        Outcome::LastReply { reply, limit } => (written_out(&reply, limit), Ending::Close),
+        Outcome::End { bytes, ending } => (bytes.to_vec(), ending),
         Outcome::ResetStream(_) | Outcome::GoAway { reply: None, .. } => (Vec::new(), Ending::Close),
     };
     line.end(bytes, ending);
@@ -66,6 +68,27 @@ fn response(reply: Reply) -> Response<Full<Bytes>> {
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers;
     response
+}
+
+/// A reply as HTTP/1.1, with at most `limit` bytes of its body.
+fn written_out(reply: &Reply, limit: usize) -> Vec<u8> {
+    let reason = reply.status.canonical_reason().unwrap_or("Unknown");
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", reply.status.as_u16()).into_bytes();
+    let mut line = |name: &HeaderName, value: &[u8]| {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(b"\r\n");
+    };
+    for (name, value) in &reply.headers {
+        line(name, value.as_bytes());
+    }
+    if reply.needs_length() {
+        line(&CONTENT_LENGTH, reply.body.len().to_string().as_bytes());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(&reply.body[..limit.min(reply.body.len())]);
+    bytes
 }
 
 /// A request that did not arrive whole is none, and its connection good for no other.

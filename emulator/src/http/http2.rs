@@ -27,7 +27,7 @@ use tokio::{
 use super::frames::{Frames, Inserted, goaway};
 use crate::{
     App,
-    faults::{Outcome, needs_length},
+    faults::Outcome,
     line::{Ending, Line},
     reply::Reply,
     service,
@@ -39,7 +39,7 @@ const WINDOW: u32 = 1 << 20;
 /// How long a connection is kept after GOAWAY and the end of its last stream; the client is to close it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a GOAWAY may take to be written when the connection is to end at once.
+/// How long what was sent last may take to be written when the connection is to end at once.
 const MOMENT: Duration = Duration::from_millis(20);
 
 /// Serves a connection; how it is to end.
@@ -70,10 +70,12 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(app: &Arc<App>, line: &Ar
                 _ => return Ending::Close,
             },
             Some(answered) = streams.join_next() => {
-                if let Ok(Some(GoingAway { mut respond, is_processed, closes })) = answered {
+                if let Ok(Some(Last { mut respond, goes_away, is_processed, closes })) = answered {
                     let stream = respond.stream_id().as_u32();
                     last = if !is_processed && stream == newest { previous } else { newest };
-                    inserted.push(&goaway(last));
+                    if goes_away {
+                        inserted.push(&goaway(last));
+                    }
                     if !is_processed && stream < last {
                         // Later streams have been served, so the frame cannot say that this one was not.
                         respond.send_reset(Reason::REFUSED_STREAM);
@@ -86,7 +88,13 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(app: &Arc<App>, line: &Ar
                     end = end.or_else(|| Some(Instant::now() + PATIENCE));
                 }
             }
-            (_, ending) = line.end_wanted() => return ending,
+            (bytes, ending) = line.end_wanted() => {
+                if bytes.is_empty() {
+                    return ending;
+                }
+                inserted.push(&bytes);
+                end = Some(Instant::now() + MOMENT);
+            }
             () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => return Ending::Close,
             () = app.stopped(), if !is_stopping => {
                 is_stopping = true;
@@ -99,19 +107,15 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(app: &Arc<App>, line: &Ar
     }
 }
 
-/// A stream that ended with the wish that its connection takes no more.
-struct GoingAway {
+/// A stream after which its connection takes no more.
+struct Last {
     respond: SendResponse<Bytes>,
+    goes_away: bool,
     is_processed: bool,
     closes: bool,
 }
 
-async fn answer(
-    app: Arc<App>,
-    line: Arc<Line>,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-) -> Option<GoingAway> {
+async fn answer(app: Arc<App>, line: Arc<Line>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Option<Last> {
     let (parts, body) = request.into_parts();
     let outcome = tokio::select! {
         outcome = service::serve(&app, &line, parts, Incoming(body)) => outcome?,
@@ -119,31 +123,34 @@ async fn answer(
         _ = poll_fn(|context| respond.poll_reset(context)) => return None,
     };
     match outcome {
-        Outcome::Reply(reply) => send(&mut respond, reply),
+        Outcome::Reply(reply) => send(&mut respond, reply, usize::MAX),
+        Outcome::LastReply { reply, limit } => {
+            send(&mut respond, reply, limit);
+            return Some(Last { respond, goes_away: false, is_processed: true, closes: true });
+        }
         Outcome::ResetStream(reason) => respond.send_reset(reason),
         Outcome::GoAway { reply, is_processed, closes } => {
             if let Some(reply) = reply {
-                send(&mut respond, reply);
+                send(&mut respond, reply, usize::MAX);
             }
-            return Some(GoingAway { respond, is_processed, closes });
+            return Some(Last { respond, goes_away: true, is_processed, closes });
         }
-        // Between frames no bytes of ours make sense: the connection just ends.
-        Outcome::End { ending, .. } => {
-            line.end(Vec::new(), ending);
+        Outcome::End { bytes, ending } => {
+            line.end(bytes.to_vec(), ending);
             pending().await
         }
     }
     None
 }
 
-/// Sends a reply. The client may be gone: nobody cares then.
-fn send(respond: &mut SendResponse<Bytes>, mut reply: Reply) {
+/// Sends a reply with so much of its body. The client may be gone: nobody cares then.
+fn send(respond: &mut SendResponse<Bytes>, mut reply: Reply, limit: usize) {
     // What HTTP/2 does not have.
     let names = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
     for name in names.into_iter().chain(["keep-alive", "proxy-connection"].map(HeaderName::from_static)) {
         reply.headers.remove(name);
     }
-    if needs_length(reply.status, &reply.headers) {
+    if reply.needs_length() {
         reply.headers.insert(CONTENT_LENGTH, reply.body.len().into());
     }
     let mut response = Response::new(());
@@ -152,7 +159,7 @@ fn send(respond: &mut SendResponse<Bytes>, mut reply: Reply) {
     if let Ok(mut stream) = respond.send_response(response, reply.body.is_empty())
         && !reply.body.is_empty()
     {
-        let _ = stream.send_data(reply.body, true);
+        let _ = stream.send_data(reply.body.slice(..limit.min(reply.body.len())), limit >= reply.body.len());
     }
 }
 

@@ -15,6 +15,8 @@ import pytest
 from emulator import Emulator
 from native import Driver
 
+pytestmark = pytest.mark.transports
+
 OK, INVALID_ARGUMENT, CONFIG, CONNECTION, TIMEOUT, RESPONSE, DONE = 0, 1, 3, 4, 5, 7, 8
 AUTHENTICATION, PERMISSION_DENIED, NOT_FOUND, RATE_LIMITED, SERVER_ERROR, HTTP_STATUS = 101, 103, 104, 110, 111, 113
 

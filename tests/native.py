@@ -148,6 +148,14 @@ class Driver:
         outcome = self.submit(operation, params)
         return self.run("collect") if outcome.status == 0 else outcome
 
+    def worker(self, **config: Any) -> Outcome:
+        """Makes a worker; `take` gives its items."""
+        return self.run("worker", json.dumps(config))
+
+    def take(self, timeout_ms: int) -> Outcome:
+        """Waits for an item; `run("lease")` gives the state of its lease, `run("finish")` finishes it."""
+        return self.run("take", str(timeout_ms))
+
     def stats(self) -> Any:
         """What the client counted."""
         return self.run("stats").json

@@ -137,6 +137,7 @@ impl Lanes {
     where
         F: Future<Output = Result<T, AttemptError>>,
     {
+        let begun = Instant::now();
         loop {
             let lane = self.pick().map_err(AttemptError::Connect)?;
             let progress = Progress::new(self.target.clone(), lane.clone());
@@ -154,7 +155,8 @@ impl Lanes {
                     if was_sent {
                         progress.retire_lane();
                     }
-                    return Err(AttemptError::TimedOut { host: self.target.host().to_owned(), was_sent });
+                    let host = self.target.host().to_owned();
+                    return Err(AttemptError::TimedOut { host, after: begun.elapsed(), was_sent });
                 }
                 if let Some(outcome) = self.look_for_room(&progress, exchange.as_mut()).await {
                     return outcome;

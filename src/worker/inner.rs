@@ -29,6 +29,8 @@ pub(super) const MOST_REFUSED: usize = 3;
 /// How many heartbeats, and how many stops, are in flight at once; more where more is held than they could keep in time.
 const MOST_IN_FLIGHT: usize = 128;
 const LEASES_EACH: usize = 64;
+/// After how long an item that is being claimed says nothing any more about whether items are refused.
+const UNDECIDED: Duration = Duration::from_secs(15);
 
 /// What a worker's tasks and the host's threads share.
 pub(super) struct Inner {
@@ -60,8 +62,8 @@ pub(super) struct State {
     pub(super) end: Option<End>,
     /// Leases to be handed out.
     pub(super) ready: VecDeque<Arc<Lease>>,
-    /// Items that are being claimed.
-    pub(super) unready: usize,
+    /// Items that are being claimed: since when.
+    pub(super) unready: Slab<Moment>,
     /// Items altogether, those that were handed out among them.
     pub(super) busy: usize,
     pub(super) leases: Slab<Weak<Lease>>,
@@ -254,7 +256,7 @@ impl Inner {
     /// If all that was claimed is ready or gone (or nobody gets it any more), that is what `next` may say.
     pub(super) fn conclude(&self) {
         let mut state = self.state.lock();
-        if state.end.is_some() || (state.unready > 0 && !state.is_closed) || state.ending.is_none() {
+        if state.end.is_some() || (!state.unready.is_empty() && !state.is_closed) || state.ending.is_none() {
             return;
         }
         state.end = state.ending.clone();
@@ -272,13 +274,14 @@ impl Inner {
         let mut room = self.config.concurrency.saturating_sub(state.busy + polls);
         if state.refused > 0 || !state.has_claimed {
             // If all are going to be refused, that is found out with few.
-            room = room.min(MOST_REFUSED.saturating_sub(state.refused + state.unready + polls));
+            let undecided = state.unready.iter().filter(|(_, since)| now.saturating_sub(**since) < UNDECIDED).count();
+            room = room.min(MOST_REFUSED.saturating_sub(state.refused + undecided + polls));
         }
         if state.attached.is_some() {
             return room;
         }
         let demand = state.waiting.max(usize::from(now < state.lingering));
-        room.min(demand.saturating_sub(state.unready + state.ready.len() + polls))
+        room.min(demand.saturating_sub(state.unready.len() + state.ready.len() + polls))
     }
 
     pub(super) fn leases(&self) -> Vec<Arc<Lease>> {
@@ -309,7 +312,7 @@ impl Inner {
             environment_id: &self.config.environment_id,
             worker_id: &self.config.worker_id,
             state: doing,
-            held: state.busy - state.unready.min(state.busy),
+            held: state.busy - state.unready.len().min(state.busy),
             concurrency: self.config.concurrency,
         }
     }
@@ -357,7 +360,8 @@ pub(super) fn bell() -> Result<Arc<Event>> {
 /// A place among the items that a worker may hold.
 pub(super) struct Slot {
     pub(super) inner: Arc<Inner>,
-    pub(super) is_ready: bool,
+    /// Where it stands among those that are being claimed, while it is.
+    pub(super) unready: Option<usize>,
     /// Where the lease stands in the list of all.
     pub(super) key: Option<usize>,
 }
@@ -366,9 +370,9 @@ impl Slot {
     pub(super) fn take(inner: &Arc<Inner>) -> Slot {
         let mut state = inner.state.lock();
         state.busy += 1;
-        state.unready += 1;
+        let unready = Some(state.unready.insert(clock::now()));
         drop(state);
-        Slot { inner: inner.clone(), is_ready: false, key: None }
+        Slot { inner: inner.clone(), unready, key: None }
     }
 
     /// The item has a lease, to be known to the worker.
@@ -384,10 +388,8 @@ impl Slot {
 
     /// The item is claimed.
     pub(super) fn ready(&mut self) {
-        if !std::mem::replace(&mut self.is_ready, true) {
-            let mut state = self.inner.state.lock();
-            state.unready = state.unready.saturating_sub(1);
-            drop(state);
+        if let Some(unready) = self.unready.take() {
+            self.inner.state.lock().unready.try_remove(unready);
             self.inner.news.notify_one();
         }
     }

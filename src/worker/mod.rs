@@ -72,7 +72,7 @@ impl Worker {
                 Status::Cancelled => End::Stopped,
                 _ => End::Failed(error),
             });
-            supervised.state.lock().unready = 0;
+            supervised.state.lock().unready.clear();
             supervised.end(end);
             supervised.conclude();
         });

@@ -92,6 +92,13 @@ pub(super) async fn send(
         inner.break_off(step.name());
         client.call_over(&inner.line, request).await
     };
+    if timeout.is_zero() {
+        // It has waited for its turn for too long.
+        let error = Error::new(Status::Timeout, "no time was left to send the request");
+        inner.counts.failure(step, error.status());
+        let failure = Failure { verdict: Verdict::Passing, error };
+        return Reply { result: Err(failure), may_have_arrived: false, retry_after: None };
+    }
     let answer = before(clock::now() + timeout + SLACK, guarded(call)).await;
     let Answer { result, mut may_have_arrived, retry_after } = match answer {
         Some(Some(answer)) => answer,

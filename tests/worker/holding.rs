@@ -308,6 +308,23 @@ fn finishing_takes_the_parameters_of_a_stop() {
 }
 
 #[test]
+fn heartbeats_that_are_due_at_once_leave_the_host_its_descriptors() {
+    let house = House::new(20);
+    let worker = house.worker(json!({"concurrency": 300}));
+    house.control("POST", "work", json!({"environment_id": house.environment, "count": 300}));
+    let leases: Vec<_> = (0..300).map(|_| next(&worker).0).collect();
+    house.faults(json!({"operation": "work.heartbeat", "latency_ms": 2_500, "count": 300}));
+    let most = std::cell::Cell::new(0);
+    until("the second heartbeat of each", || {
+        let in_flight = house.requests("work.heartbeat").iter().filter(|request| request["done"] == false).count();
+        most.set(in_flight.max(most.get()));
+        leases.iter().all(|lease| text(&lease.state().unwrap())["beats"].as_u64().unwrap() >= 2)
+    });
+    assert!(most.get() <= 128, "{} heartbeats were in flight at once", most.get());
+    assert!(leases.iter().all(|lease| text(&lease.state().unwrap())["state"] == "held"));
+}
+
+#[test]
 fn an_abandoned_item_comes_again() {
     let house = House::new(1);
     let worker = house.worker(json!({}));

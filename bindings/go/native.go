@@ -54,9 +54,8 @@ enum { MANY = 64 };
 
 typedef struct { antenv_completion done[MANY]; size_t length[MANY]; size_t count; } batch;
 
-// Fills a batch; the strings of the one before it are freed first.
+// Fills a batch.
 static antenv_status next_batch(antenv_queue *queue, int64_t timeout_ms, batch *into) {
-	for (size_t i = 0; i < into->count; i++) antenv_string_free(into->done[i].json);
 	into->count = 0;
 	antenv_status status = antenv_queue_next_many(queue, timeout_ms, into->done, MANY, &into->count);
 	for (size_t i = 0; i < into->count; i++) into->length[i] = into->done[i].json ? strlen(into->done[i].json) : 0;
@@ -212,6 +211,8 @@ func (b *batch) next(queue queueHandle, timeoutMs int64, deliver func(tag uint64
 	for i := range int(b.c.count) {
 		done := &b.c.done[i]
 		text := C.GoBytes(unsafe.Pointer(done.json), C.int(b.c.length[i]))
+		C.antenv_string_free(done.json) // at once: 64 answers may be a gigabyte
+		done.json = nil
 		deliver(uint64(done.tag), Status(done.status), text)
 	}
 	return b.c.count > 0, status == C.ANTENV_OK || status == C.ANTENV_TIMEOUT || status == C.ANTENV_INTERRUPTED

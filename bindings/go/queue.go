@@ -58,7 +58,6 @@ func (q *queue) drain(deliver func(uint64, Status, []byte)) {
 			}
 		}
 	})
-	b.next(nil, 0, deliver) // frees the last strings
 }
 
 func (q *queue) drainBlocking(deliver func(uint64, Status, []byte)) {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,6 +166,21 @@ class Driver:
     def records(self) -> list[Any]:
         """The log records that have come since the last time; `run("log", filter)` subscribes."""
         return list(iter(lambda: self.run("record").json, None))
+
+
+@contextmanager
+def one_descriptor_left(pid: int) -> Iterator[None]:
+    """Leaves a process one descriptor, enough for a connection but not for a pipe, until the `with` block is left."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")}
+    free = (fd for fd in itertools.count() if fd not in used)
+    next(free)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (next(free), before[1]))
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
 def build_go(package: Path, *flags: str) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from emulator import API_HEADERS, ROOT, Emulator
-from native import GO, build_go
+from native import GO, build_go, one_descriptor_left
 
 MODULE = ROOT / "bindings" / "go"
 QUICKSTART = ROOT / "examples" / "go" / "quickstart"
@@ -104,7 +104,9 @@ class OnWork:
     It is ended when the `with` block is left.
     """
 
-    def __init__(self, emulator: Emulator, there: Path, script: str, *options: str) -> None:
+    def __init__(
+        self, emulator: Emulator, there: Path, script: str, *options: str, command: tuple[str, ...] = ()
+    ) -> None:
         self._emulator, self._there = emulator, there
         self.environment = emulator.create_environment("hosts", config={"type": "self_hosted"})
         self.variables = {
@@ -114,7 +116,7 @@ class OnWork:
         }
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
         self.process = subprocess.Popen(
-            [build_go(ONWORK), *options, "sh", "-c", script],
+            [build_go(ONWORK), *options, *(command or ("sh", "-c", script))],
             env=clean | GO | self.variables | {"there": str(there)},
             stderr=(there / "log").open("w"),
         )
@@ -278,6 +280,34 @@ def test_onwork_ends_commands_when_the_grace_period_is_over(strict_emulator: Emu
         onwork.file("asked")
         assert not any(map(alive, processes)) and onwork.state(item) == "stopped"
         assert f"{item} is to be stopped (shutdown): signal: killed" in onwork.log()
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_onwork_tries_again_when_there_is_no_room_for_a_command(
+    in_time: bool, strict_emulator: Emulator, tmp_path: Path
+) -> None:
+    with OnWork(strict_emulator, tmp_path, 'touch "$there/served"') as onwork:
+        until(lambda: strict_emulator.control("GET", "/_emulator/connections")["polls_waiting"] > 0)
+        with one_descriptor_left(onwork.process.pid):
+            item = onwork.enqueue()
+            until(lambda: f"{item}: not begun yet: " in onwork.log())
+            if not in_time:
+                assert onwork.end() == 0
+        if in_time:
+            until(lambda: onwork.state(item) == "stopped")
+            assert onwork.end() == 0
+        assert onwork.state(item) == ("stopped" if in_time else "active")
+        assert (tmp_path / "served").exists() == in_time
+
+
+def test_onwork_ends_when_its_command_is_no_program(strict_emulator: Emulator, tmp_path: Path) -> None:
+    command = tmp_path / "command"
+    command.write_text("no program\n")
+    command.chmod(0o755)
+    with OnWork(strict_emulator, tmp_path, "", command=(str(command),)) as onwork:
+        item = onwork.enqueue()
+        assert onwork.process.wait(timeout=30) == 1
+        assert "exec format error" in onwork.log() and onwork.state(item) == "active"
 
 
 def test_onwork_says_what_is_wrong(strict_emulator: Emulator, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from emulator import Emulator
+from emulator import Emulator, trusted
+
+pytestmark = [pytest.mark.transports, pytest.mark.deep]
 
 FOLDER = Path(__file__).resolve().parent / "typescript"
 TESTS = FOLDER / "interop.test.mjs"
@@ -50,6 +52,8 @@ def test_the_typescript_client_and_the_emulator_agree(strict_emulator: Emulator)
     install()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
     environment["ANTENV_EMULATOR_URL"] = strict_emulator.url
+    if strict_emulator.url.startswith("https"):
+        environment["NODE_EXTRA_CA_CERTS"] = trusted()["SSL_CERT_FILE"]
     output = run(["node", "--test", "--test-reporter=tap", TESTS.name], environment, 60)
     written = len(re.findall(r"^test\(", TESTS.read_text(encoding="utf-8"), re.MULTILINE))
     passed = re.search(r"^# pass (\d+)$", output, re.MULTILINE)

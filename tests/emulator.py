@@ -12,9 +12,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+# Where cargo puts what it builds: in a folder of its own when a target is named (which may be a file).
+BUILT = TARGET / Path(os.environ.get("CARGO_BUILD_TARGET", "")).name.removesuffix(".json")
+BINARY = Path(os.environ.get("ANTENV_EMULATOR", BUILT / "quick" / "antenv-emulator"))
 # Of every emulator: over what it serves. conftest.py decides.
 OPTIONS: tuple[str, ...] = ()
-BINARY = Path(os.environ.get("ANTENV_EMULATOR", TARGET / "quick" / "antenv-emulator"))
 API_HEADERS = {
     "authorization": "Bearer an-api-key",
     "anthropic-version": "2026-10-21",

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emulator import BINARY, ROOT, TARGET
+from emulator import BINARY, BUILT, ROOT, TARGET
 
-LIBRARY = TARGET / "release"
+LIBRARY = BUILT / "release"
 # What Go programs need to find the library, which `make prefix` installs there, and the emulator.
 GO = {
     "PKG_CONFIG_PATH": str(TARGET / "prefix" / "lib" / "pkgconfig"),
@@ -147,6 +147,14 @@ class Driver:
         """Makes a call through the queue."""
         outcome = self.submit(operation, params)
         return self.run("collect") if outcome.status == 0 else outcome
+
+    def worker(self, **config: Any) -> Outcome:
+        """Makes a worker; `take` gives its items."""
+        return self.run("worker", json.dumps(config))
+
+    def take(self, timeout_ms: int) -> Outcome:
+        """Waits for an item; `run("lease")` gives the state of its lease, `run("finish")` finishes it."""
+        return self.run("take", str(timeout_ms))
 
     def stats(self) -> Any:
         """What the client counted."""

@@ -191,6 +191,6 @@ def test_a_secure_call_goes_through_the_tunnel_of_a_proxy(
 
 
 def test_a_proxy_of_another_kind_is_refused(driver: Driver) -> None:
-    for proxy in ("socks5://127.0.0.1:1080", "ftp://127.0.0.1"):
+    for proxy in ("socks6://127.0.0.1:1080", "ftp://127.0.0.1", "http://"):
         outcome = driver.client(api_key="k", proxy=proxy)
         assert (outcome.status, outcome.json["parameter"]) == (CONFIG, "proxy"), outcome

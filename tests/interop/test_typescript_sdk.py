@@ -5,6 +5,7 @@ The tests themselves are in `typescript/interop.test.mjs`; here they get the cli
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -41,11 +42,13 @@ def run(command: list[str], environment: dict[str, str], timeout: float) -> str:
 
 
 def install() -> None:
-    """Installs what the lock file says, unless that has been done."""
+    """Installs what the lock file says, unless that has been done: by one test at a time."""
     lock = FOLDER / "package-lock.json"
     installed = FOLDER / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        run(["npm", "ci", "--no-audit", "--no-fund"], dict(os.environ), 300)
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            run(["npm", "ci", "--no-audit", "--no-fund"], dict(os.environ), 300)
 
 
 def test_the_typescript_client_and_the_emulator_agree(strict_emulator: Emulator) -> None:

@@ -162,7 +162,11 @@ def test_the_system_bounds_how_long_sent_bytes_may_stay_unacknowledged(
     with Driver(driver_program, environment=resolver.variables) as driver:
         driver.client(api_key="k", base_url=emulator.url)
         assert driver.call("environments.list").status == OK
-    bounds = [value for level, name, value in resolver.socket_options() if (level, name) == (socket.IPPROTO_TCP, TCP_USER_TIMEOUT)]
+    bounds = [
+        value
+        for level, name, value in resolver.socket_options()
+        if (level, name) == (socket.IPPROTO_TCP, TCP_USER_TIMEOUT)
+    ]
     assert len(bounds) == 1 and 5_000 <= bounds[0] <= 60_000, bounds
 
 

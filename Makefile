@@ -10,8 +10,10 @@ DOCDIR ?= $(PREFIX)/share/doc/antenv
 CARGO ?= cargo
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-RELEASE := $(TARGET)/release
-EMULATOR := $(TARGET)/quick/antenv-emulator
+# Where cargo puts what it builds: in a folder of its own when a target is named.
+BUILT := $(TARGET)$(addprefix /,$(patsubst %.json,%,$(notdir $(CARGO_BUILD_TARGET))))
+RELEASE := $(BUILT)/release
+EMULATOR := $(BUILT)/quick/antenv-emulator
 VENV := $(TARGET)/venv
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 PYTHON := bindings/python
@@ -37,7 +39,7 @@ build: ## build the library (shared and static), its header and the emulator
 	$(CARGO) build --profile quick -p antenv-emulator
 
 demo: build ## run the C examples against an emulator of the API on this machine
-	@TARGET=$(TARGET) scripts/demo.sh
+	@TARGET=$(TARGET) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) scripts/demo.sh
 
 # The stable compiler takes the option when it is told to. `asan` and `tsan` are known to the code as settings.
 sanitized: ## build the library with AddressSanitizer and with ThreadSanitizer, for the C tests
@@ -49,7 +51,7 @@ sanitized: ## build the library with AddressSanitizer and with ThreadSanitizer, 
 	done
 
 wheel: build venv $(TARGET)/wheel/.stamp ## build the Python package's wheel (in target/wheel), and install it for the tests
-$(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(wildcard $(PYTHON)/*.py $(PYTHON)/pyproject.toml $(PYTHON)/README.md $(PYTHON)/src/antenv/*) $(VENV)/.stamp
+$(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(wildcard $(PYTHON)/*.py $(PYTHON)/pyproject.toml $(PYTHON)/README.md $(PYTHON)/src/antenv/*.* $(PYTHON)/src/antenv/*/*.py) $(VENV)/.stamp
 	@echo "== building the Python package"
 	@rm -rf $(@D) && mkdir -p $(@D)
 	$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(@D) ./$(PYTHON)

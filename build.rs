@@ -29,10 +29,23 @@ fn header() {
     // cbindgen puts the type's name before each constant (ANTENV_STATUS_OK); the ABI's constants have the library's (ANTENV_OK).
     let text = String::from_utf8(text).expect("UTF-8").replace("ANTENV_STATUS_", "ANTENV_");
     // Examples stand between fences for rustdoc, and are indented for those who read the header.
-    let text: String = text.split_inclusive('\n').filter(|line| !line.contains("```")).collect();
+    let lines: Vec<String> = text.lines().filter(|line| !line.contains("```")).map(in_strict_c89).collect();
+    let text = lines.join("\n").replace(",\n}", "\n}") + "\n"; // no comma behind the last constant of an enumeration
     let path = std::path::Path::new(&root).join("include/antenv.h");
     if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
         let _ = std::fs::create_dir_all(path.with_file_name(""));
         let _ = std::fs::write(&path, text);
     }
+}
+
+/// A line without what strict C89 and C++98 refuse: comments that begin with `//`, and enumerations whose size is given. `-Wundef` finds
+/// nothing either.
+fn in_strict_c89(line: &str) -> String {
+    if line.starts_with(['#', '}'])
+        && let Some((code, _)) = line.split_once("//")
+    {
+        return code.trim_end().to_owned();
+    }
+    line.replace("__STDC_VERSION__ >=", "defined(__STDC_VERSION__) && __STDC_VERSION__ >=")
+        .replace("defined(__cplusplus) ||", "defined(__cplusplus) && __cplusplus >= 201103L ||")
 }

@@ -58,9 +58,9 @@
  * unknown one as a failure); none is ever given another meaning.
  */
 enum antenv_status
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+#if defined(__cplusplus) && __cplusplus >= 201103L || defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L
   : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+#endif
  {
     /**
      * It worked.
@@ -169,15 +169,15 @@ enum antenv_status
     /**
      * Any other HTTP status that is not a success; `http_status` tells which.
      */
-    ANTENV_HTTP_STATUS = 113,
+    ANTENV_HTTP_STATUS = 113
 };
 #ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
+#if defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L
 typedef enum antenv_status antenv_status;
 #else
 typedef int32_t antenv_status;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
+#endif
+#endif
 
 /**
  * A client: credentials, defaults, and a pool of connections. Make one per credential and keep it; every thread may use it at once.
@@ -229,7 +229,7 @@ typedef struct {
 
 #ifdef __cplusplus
 extern "C" {
-#endif // __cplusplus
+#endif
 
 /**
  * ---- Version and status -------------------------------------------------------------------------------------------------
@@ -1221,7 +1221,7 @@ antenv_status antenv_log_subscribe(antenv_queue *queue,
 antenv_status antenv_shutdown(int64_t timeout_ms);
 
 #ifdef __cplusplus
-}  // extern "C"
-#endif  // __cplusplus
+}
+#endif
 
 #endif  /* ANTENV_H */

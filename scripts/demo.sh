@@ -7,11 +7,11 @@ mkdir -p "$TARGET/examples"
 for example in quickstart tour cancel many; do
     echo "== cc examples/c/$example.c -lantenv -pthread"
     cc -std=c11 -Wall -Wextra -Iinclude "examples/c/$example.c" -o "$TARGET/examples/$example" \
-        -L"$TARGET/release" -lantenv -Wl,-rpath,"$TARGET/release" -pthread
+        -L"$RELEASE" -lantenv -Wl,-rpath,"$RELEASE" -pthread
 done
 
 echo "== starting the emulator"
-exec {urls}< <(exec "$TARGET/quick/antenv-emulator" --port 0)
+exec {urls}< <(exec "$EMULATOR" --port 0)
 emulator=$!
 trap 'kill $emulator 2>/dev/null || :' EXIT
 read -r -u "$urls" ANTHROPIC_BASE_URL

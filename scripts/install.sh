@@ -7,7 +7,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 abi=0                                                             # the number in the shared library's name: docs/abi-policy.md
-private="-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc"              # what rustc names for static linking; a test compares
+# What rustc names for static linking (a test compares), but for the unwinder: the compiler that links adds that by itself, -lgcc_s or, with
+# -static, -lgcc_eh.
+private="-lutil -lrt -lpthread -lm -ldl -lc"
 
 # Mode, source, destination. A source that ends in .in is filled in.
 files() {

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emulator import BINARY, ROOT, TARGET
+from emulator import BINARY, BUILT, ROOT, TARGET
 
-LIBRARY = TARGET / "release"
+LIBRARY = BUILT / "release"
 # What Go programs need to find the library, which `make prefix` installs there, and the emulator.
 GO = {
     "PKG_CONFIG_PATH": str(TARGET / "prefix" / "lib" / "pkgconfig"),

@@ -6,14 +6,18 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import tomllib
 
-from emulator import ROOT, Emulator
+from emulator import ROOT, TARGET, Emulator
 
 EXAMPLES = ROOT / "examples"
+# The library's speed does not matter here; how long it takes to build does.
+UNOPTIMISED = {"LTO": "off", "OPT_LEVEL": "0", "CODEGEN_UNITS": "64", "DEBUG": "false"}
 VERSION = re.findall(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[0]
 
 
@@ -79,42 +83,49 @@ def test_the_man_pages_can_be_read(prefix: Path) -> None:
         assert word in re.sub(".\b", "", done.stdout).replace("‐", "-") and done.stderr == ""
 
 
-@pytest.mark.parametrize("package", ["antenv", "antenv-static"])
+# What a program asks of pkg-config, and how it links.
+WAYS = {
+    "shared": (["antenv"], []),
+    "static": (["antenv-static"], []),
+    "fully static": (["--static", "antenv-static"], ["-static"]),
+    "fully static, at any address": (["--static", "antenv-static"], ["-static-pie"]),
+    "fully static, by the other name": (["--static", "antenv"], ["-static"]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("compiler", "source"), [("cc", "c/quickstart.c"), ("c++", "cpp/quickstart.cpp")])
 def test_a_program_builds_with_pkg_config(
-    package: str, compiler: str, source: str, prefix: Path, emulator: Emulator, tmp_path: Path
+    way: str, compiler: str, source: str, prefix: Path, emulator: Emulator, tmp_path: Path
 ) -> None:
     program = tmp_path / "program"
-    flags = pkg_config(prefix, "--cflags", "--libs", package)
+    asked, linked = WAYS[way]
+    flags = [*linked, *pkg_config(prefix, "--cflags", "--libs", *asked)]
     subprocess.run([compiler, str(EXAMPLES / source), *flags, "-o", str(program)], check=True)
-    said = run([program], emulator, prefix / "lib" if package == "antenv" else None)
+    said = run([program], emulator, prefix / "lib" if way == "shared" else None)
     assert '"name":"quick start"' in said and "not_found" in said
+    assert needs_nothing(program) == bool(linked)
 
 
-def test_the_libraries_for_static_linking_are_those_that_the_compiler_names(prefix: Path, tmp_path: Path) -> None:
+def needs_nothing(program: Path) -> bool:
+    """Whether a program finds everything in itself."""
+    dynamic = subprocess.run(["readelf", "-d", str(program)], check=True, capture_output=True, text=True).stdout
+    return "NEEDED" not in dynamic
+
+
+@pytest.mark.parametrize("code", [[], ["-C", "target-feature=+crt-static"]], ids=["dynamic libc", "static libc"])
+def test_the_libraries_for_static_linking_are_those_that_the_compiler_names(
+    code: list[str], prefix: Path, tmp_path: Path
+) -> None:
     source = tmp_path / "empty.rs"
     source.write_text("")
-    command = [
-        "rustc",
-        "--crate-type",
-        "staticlib",
-        "--print",
-        "native-static-libs",
-        "-o",
-        str(tmp_path / "a"),
-        str(source),
-    ]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
-    named = re.findall(r"native-static-libs: (.*)", said)[0].split()
-    private = [flag for flag in pkg_config(prefix, "--static", "--libs", "antenv") if flag.startswith("-l")]
-    assert set(named) <= set(private) and set(private) - set(named) <= {
-        "-lantenv",
-        "-lrt",
-        "-lm",
-        "-ldl",
-        "-lutil",
-        "-lpthread",
-    }
+    options = ["--crate-type", "staticlib", "--print", "native-static-libs", *code, "-o", str(tmp_path / "a")]
+    said = subprocess.run(["rustc", *options, str(source)], check=True, capture_output=True, text=True).stderr
+    named = set(re.findall(r"native-static-libs: (.*)", said)[0].split())
+    by_the_compiler_that_links = {"-lgcc_s", "-lgcc_eh", "-lgcc"}  # which knows when to take which
+    private = {flag for flag in pkg_config(prefix, "--static", "--libs", "antenv") if flag.startswith("-l")}
+    assert named - private <= by_the_compiler_that_links and not private & by_the_compiler_that_links
+    assert private - named <= {"-lantenv", "-lrt", "-lm", "-ldl", "-lutil", "-lpthread"}
 
 
 def test_the_metadata_for_cargo_c_fits_what_is_built() -> None:
@@ -144,16 +155,14 @@ def test_cmake_projects_find_it_in_c_and_cpp_shared_and_static(
     ]
     subprocess.run(configure, check=True, capture_output=True)
     subprocess.run(["cmake", "--build", str(build)], check=True, capture_output=True)
-    for name in (
-        "c_antenv",
-        "c_static",
-        "cpp_antenv",
-        "cpp_static",
-    ):  # CMake puts the way to a shared library into a program
-        said = run([build / name], emulator, None)
-        assert '"name":"quick start"' in said and "not_found" in said
-        needs = subprocess.run(["readelf", "-d", str(build / name)], check=True, capture_output=True, text=True).stdout
-        assert ("libantenv.so.0" in needs) == name.endswith("antenv")
+    for language in ("c", "cpp"):
+        for kind in ("antenv", "static", "fully_static"):  # CMake puts the way to a shared library into a program
+            program = build / f"{language}_{kind}"
+            said = run([program], emulator, None)
+            assert '"name":"quick start"' in said and "not_found" in said
+            needs = subprocess.run(["readelf", "-d", str(program)], check=True, capture_output=True, text=True).stdout
+            assert ("libantenv.so.0" in needs) == (kind == "antenv")
+            assert ("NEEDED" not in needs) == (kind == "fully_static")
 
 
 @pytest.mark.parametrize("wanted", ["0.2", "1.0"])
@@ -166,7 +175,11 @@ def test_cmake_refuses_another_version(wanted: str, prefix: Path, tmp_path: Path
     assert done.returncode != 0 and f"version: {VERSION}" in done.stderr
 
 
-@pytest.mark.parametrize("tags", [[], ["-tags", "antenv_static"]], ids=["shared", "static"])
+STATIC = ["-tags", "antenv_static"]
+FULLY_STATIC = [*STATIC, "-ldflags", '-extldflags "-static"']
+
+
+@pytest.mark.parametrize("tags", [[], STATIC, FULLY_STATIC], ids=["shared", "static", "fully static"])
 def test_a_go_program_builds_with_pkg_config(tags: list[str], prefix: Path, emulator: Emulator, tmp_path: Path) -> None:
     plain = tmp_path / "prefix"  # Go does not take paths with blanks from pkg-config
     plain.symlink_to(prefix)
@@ -176,6 +189,7 @@ def test_a_go_program_builds_with_pkg_config(tags: list[str], prefix: Path, emul
     subprocess.run(["go", "build", *tags, "-o", str(program), "."], check=True, cwd=source, env=environment)
     said = run([program], emulator, None if tags else prefix / "lib")
     assert "created: env_" in said and "not found: environment_not_found" in said
+    assert needs_nothing(program) == (tags == FULLY_STATIC)
 
 
 def test_a_packagers_folders_are_respected(emulator: Emulator, tmp_path: Path) -> None:
@@ -198,3 +212,31 @@ def test_uninstalling_leaves_what_others_put_there(tmp_path: Path) -> None:
         (tmp_path / path).write_text("")
     make("uninstall", "PREFIX=/p", f"DESTDIR={tmp_path}")
     assert files_below(tmp_path) == foreign
+
+
+def test_the_target_that_cargo_is_told_to_build_for_is_the_one_that_is_installed(tmp_path: Path) -> None:
+    """By make and by pip. It is this machine's own here, for which cargo has another folder all the same."""
+    version = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout
+    host = re.findall(r"^host: (.*)", version, re.MULTILINE)[0]
+    target = TARGET / "other"  # kept, for it takes minutes to build
+    quick = {
+        f"CARGO_PROFILE_{profile}_{key}": value
+        for profile in ("RELEASE", "QUICK")
+        for key, value in UNOPTIMISED.items()
+    }
+    environment = os.environ | quick | {"CARGO_BUILD_TARGET": host, "CARGO_TARGET_DIR": str(target)}
+    environment.pop("MAKEFLAGS", None)
+
+    def do(*command: str) -> None:
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    do("make", "--no-print-directory", "install", "PREFIX=/p", f"DESTDIR={tmp_path}")
+    assert not (target / "release" / "libantenv.so").exists()
+    installed = tmp_path / "p" / "lib" / f"libantenv.so.{VERSION}"
+    built = target / host / "release" / "libantenv.so"
+    assert installed.read_bytes() == built.read_bytes() and (tmp_path / "p" / "bin" / "antenv-emulator").exists()
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    do(*pip, "-w", str(tmp_path), str(ROOT / "bindings" / "python"))
+    (wheel,) = tmp_path.glob("*.whl")
+    assert zipfile.ZipFile(wheel).read("antenv/libantenv.so") == built.read_bytes()

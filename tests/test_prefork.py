@@ -15,6 +15,8 @@ import pytest
 
 from emulator import ROOT, Emulator
 
+pytestmark = pytest.mark.transports
+
 APPLICATION = ROOT / "tests" / "prefork_app.py"
 WORKERS = 3
 

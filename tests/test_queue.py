@@ -18,6 +18,8 @@ from emulator import Emulator
 from native import LIBRARY, compile_c
 from test_c import SANITIZERS, SOURCES, VALGRIND, Runner, run, run_c
 
+pytestmark = pytest.mark.transports
+
 __all__ = ["run_c"]
 
 HELD = 10_000

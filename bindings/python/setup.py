@@ -26,16 +26,19 @@ if not MANIFEST.exists():
 
 def cargo(*arguments: str) -> str:
     try:
-        return subprocess.run(["cargo", *arguments], cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True).stdout
+        command = [os.environ.get("CARGO", "cargo"), *arguments]
+        return subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True).stdout
     except FileNotFoundError:
         raise SystemExit("building antenv takes a Rust toolchain, and there is no cargo on the PATH") from None
 
 
 def build_library() -> Path:
     """The library, built as `make build` does it: other crate types, or a plain `cargo build`, leave link-time optimisation out."""
-    cargo("rustc", "--release", "--locked", "-p", "antenv", "--lib", "--crate-type", "cdylib,staticlib")
-    metadata = json.loads(cargo("metadata", "--format-version=1", "--no-deps", "--locked"))
-    return Path(metadata["target_directory"]) / "release" / NAME
+    built = ("-p", "antenv", "--lib", "--crate-type", "cdylib,staticlib", "--message-format", "json-render-diagnostics")
+    messages = map(json.loads, cargo("rustc", "--release", "--locked", *built).splitlines())
+    # Where it is depends on CARGO_TARGET_DIR, CARGO_BUILD_TARGET and cargo's configuration; cargo says it.
+    files = (Path(file) for message in messages for file in message.get("filenames", ()))
+    return next(file for file in files if file.name == NAME)
 
 
 class BuildWithLibrary(build_py):

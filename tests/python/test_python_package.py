@@ -83,7 +83,7 @@ def test_the_completion_lies_in_memory_as_the_compiler_lays_it(tmp_path: Path) -
 
 
 def test_every_status_of_the_header_has_an_exception() -> None:
-    statuses = {int(number): name for name, number in re.findall(r"^ +ANTENV_(\w+) = (\d+),", HEADER, re.MULTILINE)}
+    statuses = {int(number): name for name, number in re.findall(r"^ +ANTENV_(\w+) = (\d+)", HEADER, re.MULTILINE)}
     never_raised = {
         "OK",
         "DONE",
@@ -157,8 +157,8 @@ def test_the_wheel_holds_the_library_and_the_types_and_suits_every_python() -> N
     assert re.fullmatch(rf"antenv-{re.escape(VERSION)}-py3-none-(linux|macosx|win)_\w+\.whl", wheel.name)
     names = zipfile.ZipFile(wheel).namelist()
     assert {"antenv/py.typed", "antenv/__init__.py", f"antenv/{Path(_native.PATH).name}"} <= set(names)
-    sources = {path.name for path in (PACKAGE / "src" / "antenv").glob("*.py")}
-    assert {name.split("/")[1] for name in names if name.endswith(".py")} == sources
+    sources = {str(path.relative_to(PACKAGE / "src")) for path in (PACKAGE / "src" / "antenv").rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == sources
     assert wheel.stat().st_size < 2_000_000
     metadata = zipfile.ZipFile(wheel).read(f"antenv-{VERSION}.dist-info/METADATA").decode()
     assert "Requires-Dist" not in metadata and "Requires-Python: >=3.9" in metadata

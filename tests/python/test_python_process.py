@@ -238,10 +238,11 @@ def test_a_child_logs_too(emulator: Emulator) -> None:
 
 def test_nobody_who_does_not_listen_gets_a_thread_or_a_word(emulator: Emulator) -> None:
     program = """
-import logging, sys, threading, antenv
+import sys, threading, antenv
+assert "logging" not in sys.modules
 client = antenv.Client(api_key="k", base_url=sys.argv[1])
 client.environments.list()
-assert threading.active_count() == 1
+assert threading.active_count() == 1 and not antenv._log._queue
 """
     done = subprocess.run(
         [sys.executable, "-c", program, emulator.url], timeout=20, capture_output=True, text=True, check=True

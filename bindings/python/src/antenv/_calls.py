@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from ctypes import byref, c_void_p
 from typing import Any, Callable
 
-from . import _native
+from . import _native, _threads
 from ._errors import InvalidArgumentError, error_of
 
 #: How long the main thread waits at a time: the signal may have been taken by another thread, which does not end the wait.
 _TURN_MS = 40
+#: How long a greenlet does, which then lets others have their turn.
+_GREEN_TURN_MS = 10
 #: How long other threads do: for ever, in days.
 _LONG_MS = 2**31
 
@@ -62,16 +64,29 @@ def told(function: Any, handle: Any) -> bytes:
     return text
 
 
+def _longest_turn() -> int:
+    """How long the present thread may wait inside the library at a time, in milliseconds."""
+    if _threads.are_green():
+        return _GREEN_TURN_MS
+    return _TURN_MS if threading.current_thread() is threading.main_thread() else _LONG_MS
+
+
+def _between_turns(turn: int) -> None:
+    """The interpreter runs the handlers of signals here, and raises what they raise. Greenlets take turns."""
+    if turn == _GREEN_TURN_MS:
+        time.sleep(0.001)  # not 0, which gevent takes for those alone that are ready at once
+
+
 def waited(wait: Callable[[int], int], timeout: float | None) -> int:
     """Waits with a function of the library's that takes milliseconds, `timeout` seconds at most; returns its last status."""
     until = math.inf if timeout is None else time.monotonic() + timeout
-    longest = _TURN_MS if threading.current_thread() is threading.main_thread() else _LONG_MS
+    longest = _longest_turn()
     while True:
         turn = min(max(0.0, (until - time.monotonic()) * 1000), longest)
         status = wait(math.ceil(turn))
-        # Between two turns the interpreter runs the handlers of signals, and raises what they raise.
         if status != _native.INTERRUPTED and (status != _native.TIMEOUT or turn < longest):
             return status
+        _between_turns(longest)
 
 
 class _Waiter:
@@ -91,11 +106,11 @@ class _Waiter:
         if status:
             return status, _native.take(self._error.value)
         done = self._done
-        turn = _TURN_MS if threading.current_thread() is threading.main_thread() else -1
-        # Between two turns the interpreter runs the handlers of signals, and raises what they raise.
+        turn = _longest_turn()
         while status := _native.queue_next(self._queue, turn, byref(done)):
             if status not in (_native.TIMEOUT, _native.INTERRUPTED):
                 return status, b""
+            _between_turns(turn)
         text, address = self._text.json, done.json
         done.json = None
         _native.string_free(address)
@@ -109,6 +124,8 @@ class _Waiter:
 
 #: Those that no call uses at the moment. A signal handler may make a call while the call it interrupted waits: it takes another.
 _idle: list[_Waiter] = []
+#: How many are kept. Each has a descriptor, of which a thousand threads that called once would otherwise keep a thousand.
+_MOST_IDLE = 8
 
 
 def call(submit: Any, handle: Any, *what: bytes) -> bytes:
@@ -125,7 +142,10 @@ def call(submit: Any, handle: Any, *what: bytes) -> bytes:
     except BaseException:
         waiter.close()
         raise
-    _idle.append(waiter)
+    if len(_idle) < _MOST_IDLE:
+        _idle.append(waiter)
+    else:
+        waiter.close()
     if status:
         raise error_of(status, text)
     return text

@@ -10,6 +10,7 @@ from . import _log, _native
 from ._calls import c_string, call, decoded, encoded, milliseconds, told
 from ._errors import error_of
 from ._resources import Environments
+from ._uncopyable import Uncopyable
 from ._worker import Worker
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class BaseClient:
+class BaseClient(Uncopyable):
     """What both clients are: a handle to a client of the library, made, derived and freed."""
 
+    _instead = "make one in each process that needs one (a forked child may use its parent's), or derive one by with_options()"
     _handle = 0
 
     def __init__(

@@ -1,59 +1,134 @@
 """The library's log, in the `logging` module: the logger "antenv", and below it one for each part ("antenv.client").
 
-Records come to a queue, and a thread takes them from there. There is no such thread while nobody listens: it is made with the first
-client for which the logger "antenv" is enabled for INFO or less, which is where the library's records begin. Set levels first.
+Records come to a queue, and a thread takes them from there. It is made with the first client for which the logger "antenv" is
+enabled for ERROR or less, as it is by default, in a program that has imported `logging`: nobody else listens. Set levels first.
+
+Under gevent or eventlet it is a greenlet, which looks for records now and then and never waits inside the library. A true thread
+would not do: handlers' locks and sockets are made for greenlets there, and eventlet's fail in another thread.
 """
 
 from __future__ import annotations
 
+import _thread
+import atexit
 import json
 import os
 import sys
 import threading
+import time
 from ctypes import byref
+from typing import Any
 
-from . import _native
+from . import _native, _threads
 
 #: What the library calls the levels of `logging`; "trace" comes below DEBUG.
 LEVELS = {"error": 40, "warn": 30, "info": 20, "debug": 10, "trace": 5}
+#: How long the end of the interpreter waits for a handler, in seconds.
+_LAST_SECONDS = 5.0
+#: How often a greenlet looks for records, in seconds.
+_GREEN_SECONDS = 0.1
+
+#: What a queue says before its end.
+_ALIVE = (_native.OK, _native.TIMEOUT, _native.INTERRUPTED)
 
 _queue = 0
 _following = "off"
+_is_over = False
+_is_green = False
+#: Held by the thread as long as it runs.
+_running: Any = None
 
 
 def follow() -> None:
     """Has the library log what the logger "antenv" wants to have now."""
-    global _queue, _following
+    global _following
     logging = sys.modules.get("logging")
-    if logging is None:  # nobody can listen
+    if logging is None or _is_over:  # nobody can listen
         return
     logger = logging.getLogger("antenv")
-    wanted = [name for name, level in LEVELS.items() if level <= 20 and logger.isEnabledFor(level)]
+    wanted = [name for name, level in LEVELS.items() if logger.isEnabledFor(level)]
     filter = wanted[-1] if wanted else "off"
-    if filter == _following:
-        return
-    if not _queue:
-        status, _queue, _ = _native.made(_native.queue_new)
-        if status:  # no descriptor left: there are worse troubles than a missing log
-            return
+    if filter != _following and (_queue or _begin()):
+        _following = filter
+        _native.log_subscribe(_queue, filter.encode(), 0, None)
+
+
+def _begin() -> bool:
+    """Makes the queue and the thread, for good. Where that cannot be there is no log, and clients work without."""
+    global _queue, _is_green
+    if not _threads.are_allowed():
+        return False
+    status, queue, _ = _native.made(_native.queue_new)
+    if status:  # no descriptor left: there are worse troubles than a missing log
+        return False
+    _queue, _is_green = queue, _threads.are_green()
+    if not _start():
+        _queue = 0
+        _native.queue_free(queue)
+        return False
+    atexit.register(_end)
+    os.register_at_fork(after_in_child=_start_in_child) if hasattr(os, "register_at_fork") else None
+    return True
+
+
+def _start() -> bool:
+    """Starts the thread. False: the interpreter or the system makes no more."""
+    global _running
+    running = _thread.allocate_lock()
+    running.acquire()
+    try:
+        _thread.start_new_thread(_forward, (running,))
+    except RuntimeError:
+        return False
+    _running = running
+    return True
+
+
+def _start_in_child() -> None:
+    global _running
+    if not _is_green:  # a greenlet goes on in the child
+        _running = None
         _start()
-        os.register_at_fork(after_in_child=_start) if hasattr(os, "register_at_fork") else None
-    _following = filter
-    _native.log_subscribe(_queue, filter.encode(), 0, None)
+    if processes := sys.modules.get("multiprocessing.util"):
+        # If the child is one of multiprocessing's, it leaves by a way of its own.
+        processes.register_after_fork(_end, lambda end: processes.Finalize(None, end, exitpriority=0))
 
 
-def _start() -> None:
-    threading.Thread(target=_forward, name="antenv-log", daemon=True).start()
+def _end() -> None:
+    """Hands on what has come when the interpreter ends."""
+    global _is_over
+    if _is_over:
+        return
+    _is_over = True
+    _native.log_subscribe(_queue, b"off", 0, None)
+    record = _native.Completion()
+    while _native.queue_next(_queue, 0, byref(record)) == _native.OK:
+        _hand_on(record)
+    _native.queue_free(_queue)  # which ends the thread, when it has handed on what it has in hand
+    if _running:
+        _running.acquire(timeout=_LAST_SECONDS)
 
 
-def _forward() -> None:
+def _forward(running: Any) -> None:
+    threading.current_thread().name = "antenv-log"
+    record = _native.Completion()
+    wait = 0 if _is_green else -1
+    while (status := _native.queue_next(_queue, wait, byref(record))) in _ALIVE:
+        if status == _native.OK:
+            _hand_on(record)
+        elif _is_green:
+            time.sleep(_GREEN_SECONDS)
+    running.release()
+
+
+def _hand_on(record: _native.Completion) -> None:
     import logging
 
-    record = _native.Completion()
-    while (status := _native.queue_next(_queue, -1, byref(record))) in (_native.OK, _native.INTERRUPTED):
-        if status == _native.OK:
-            said = json.loads(_native.take(record.json))
-            logger = logging.getLogger(said["target"].replace("::", "."))
-            fields = said.get("fields") or {}
-            text = " ".join([said["message"], *(f"{name}={value}" for name, value in fields.items())])
-            logger.log(LEVELS[said["level"]], "%s", text, extra={"fields": fields})
+    said = json.loads(_native.take(record.json))
+    logger = logging.getLogger(said["target"].replace("::", "."))
+    fields = said.get("fields") or {}
+    text = " ".join([said["message"], *(f"{name}={value}" for name, value in fields.items())])
+    try:
+        logger.log(LEVELS[said["level"]], "%s", text, extra={"fields": fields})
+    except Exception:  # of a filter, or of a handler that does not handle its own
+        sys.excepthook(*sys.exc_info())

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
 from typing import Any, Callable, Generic, TypeVar
 
+from ._uncopyable import Uncopyable
+
 T = TypeVar("T")
 
 
-class _Page(Generic[T]):
+class _Page(Uncopyable, Generic[T]):
+    _instead = "it fetches the pages that follow; pass on its data and next_page"
     #: The items of this page alone.
     data: list[T]
     #: The cursor of the next page; None when this is the last.
@@ -87,8 +90,10 @@ class AsyncPage(_Page[T]):
     iter_pages = pages
 
 
-class AsyncPages(Generic[T]):
+class AsyncPages(Uncopyable, Generic[T]):
     """A list that was asked for: `await` it for its first page, or `async for` over it for every item of all pages."""
+
+    _instead = "await it, and pass on the data and next_page of what comes"
 
     def __init__(self, first: Callable[[], Awaitable[AsyncPage[T]]]) -> None:
         self._first = first

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from . import _native
 from ._calls import call, decoded, encoded, milliseconds, told, waited
 from ._errors import AntenvError, LeaseLostError, error_of
+from ._uncopyable import Uncopyable
 from .types import LeaseState, Work
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 _TURN = 0.04
 
 
-class BaseLease:
+class BaseLease(Uncopyable):
     """What both kinds of leases are: a handle to a lease of the library, and the item that it is on."""
 
+    _instead = "the process that claimed the item keeps its lease; pass on lease.work, which is data"
     #: The work item as the queue handed it out.
     work: Work
 
@@ -94,9 +96,10 @@ class BaseLease:
         return f"<antenv.{type(self).__name__} {self.id}{'' if self._handle else ', ended'}>"
 
 
-class BaseWorker:
+class BaseWorker(Uncopyable):
     """What both kinds of workers are: a handle to a worker of the library."""
 
+    _instead = "make one in each process that serves items"
     _handle = 0
 
     def __init__(self, client: int, params: Mapping[str, Any]) -> None:
@@ -302,7 +305,9 @@ class Worker(BaseWorker):
         service = _Service(self, handler)
         try:
             service.start(self.stats()["concurrency"] if threads is None else threads)
-            service.join(lambda: False)
+            service.join(lambda: service.interrupt is not None)
+            if service.interrupt:
+                raise service.interrupt
         except BaseException:
             self.stop()
             service.join(service.is_given_up)
@@ -332,6 +337,8 @@ class _Service:
         self._handled: set[Lease] = set()
         #: The error for which the worker gave up.
         self.failure: AntenvError | None = None
+        #: A Ctrl-C that came to one of the threads, as it does when they are greenlets.
+        self.interrupt: KeyboardInterrupt | None = None
 
     def start(self, threads: int) -> None:
         for number in range(threads):
@@ -366,6 +373,8 @@ class _Service:
                     self._handle(lease)
         except AntenvError as error:
             self.failure = error
+        except KeyboardInterrupt as interrupt:
+            self.interrupt = interrupt
         finally:
             self._threads.discard(threading.current_thread())
             self._ended.set()
@@ -374,6 +383,8 @@ class _Service:
         self._handled.add(lease)
         try:
             self._handler(lease)
+        except KeyboardInterrupt:
+            raise
         except BaseException:  # SystemExit, too: it would end one thread of many
             log_failure(lease)
         finally:

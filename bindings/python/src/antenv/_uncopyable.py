@@ -1,0 +1,15 @@
+"""What stands for something in the library, of which a copy would be a second owner."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class Uncopyable:
+    """Refuses to be copied and pickled, which both ask for this."""
+
+    #: What to do instead.
+    _instead: ClassVar[str]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(f"cannot pickle or copy an antenv.{type(self).__name__}: {self._instead}")

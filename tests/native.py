@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import resource
+import select
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ GO = {
     "LD_LIBRARY_PATH": str(TARGET / "prefix" / "lib"),
     "ANTENV_EMULATOR": str(BINARY),
 }
+# How long a driver may take over one line, in seconds: what takes longer hangs.
+PATIENCE = 150
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 
 
@@ -110,7 +113,7 @@ class Driver:
     def __enter__(self) -> Driver:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         code = self._process.wait(timeout=30)
@@ -118,7 +121,7 @@ class Driver:
         self._errors.seek(0)
         said = self._errors.read()
         self._errors.close()
-        assert (code, said) == (0, b""), f"the driver ended with {code} and said {said!r}"
+        assert kind or (code, said) == (0, b""), f"the driver ended with {code} and said {said!r}"
 
     @property
     def pid(self) -> int:
@@ -130,6 +133,9 @@ class Driver:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write("\t".join("\x01" if field is None else field for field in fields).encode() + b"\n")
         self._process.stdin.flush()
+        if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
+            self._process.kill()
+            raise TimeoutError(f"{fields[:2]} hangs")
         status, length = map(int, self._process.stdout.readline().split())
         text = self._process.stdout.read(max(length, 0) + 1)[:-1].decode()
         return Outcome(status, None if length < 0 else text)

@@ -121,12 +121,12 @@ impl Http {
         let target = Arc::new(Target {
             url: connection.base_url.clone(),
             proxy: connection.proxy.clone(),
+            tls: tls.fresh(connection.http2),
             connect_timeout: connection.connect_timeout,
             is_http1: AtomicBool::new(is_http1),
             stats: stats.clone(),
         });
-        let tls = tls.fresh(connection.http2);
-        let lanes = || Lanes::new(target.clone(), tls.clone(), connection.http2 == Http2::Always);
+        let lanes = || Lanes::new(target.clone(), connection.http2 == Http2::Always);
         let wrong = |e| Error::config("config_json", format_args!("does not make a client: {e}"));
         Ok(Http { calls: lanes().map_err(wrong)?, heartbeats: lanes().map_err(wrong)?, stats })
     }

@@ -12,10 +12,6 @@ from support.certificates import Authority
 from support.resolver import Resolver
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "deep: takes long, because what it waits for is fixed in the library")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def many_descriptors() -> None:
     """Lets the servers here hold some thousands of connections."""

@@ -44,6 +44,7 @@ def test_the_bound_of_an_attempt_can_be_given_with_the_call(emulator: Emulator, 
     for wrong in (0, -1, "1", 1.5):
         outcome = driver.call("environments.list", {"attempt_timeout_ms": wrong})
         assert outcome.json["parameter"] == "attempt_timeout_ms"
+    for wrong in (0, -1, "1", 1.5):
         assert driver.client(api_key="k", attempt_timeout_ms=wrong).json["parameter"] == "attempt_timeout_ms"
 
 
@@ -55,7 +56,7 @@ def test_a_request_that_nothing_answers_is_sent_once_without_retries(
         driver.client(api_key="k", base_url=relay.url, http2=http2, attempt_timeout_ms=500, max_retries=0)
         outcome = driver.call("environments.create", {"name": "n"})
         assert outcome.status in (CONNECTION, TIMEOUT) and outcome.json["attempts"] == 1, outcome
-        assert "500 ms" in outcome.json["message"], outcome
+        assert "attempt_timeout_ms" in outcome.json["message"], outcome
         # Three attempts, each on a connection of its own.
         outcome = driver.call("environments.list", {"max_retries": 2})
         assert outcome.status in (CONNECTION, TIMEOUT) and outcome.json["attempts"] == 3, outcome
@@ -162,7 +163,11 @@ def test_the_system_bounds_how_long_sent_bytes_may_stay_unacknowledged(
     with Driver(driver_program, environment=resolver.variables) as driver:
         driver.client(api_key="k", base_url=emulator.url)
         assert driver.call("environments.list").status == OK
-    bounds = [value for level, name, value in resolver.socket_options() if (level, name) == (socket.IPPROTO_TCP, TCP_USER_TIMEOUT)]
+    bounds = [
+        value
+        for level, name, value in resolver.socket_options()
+        if (level, name) == (socket.IPPROTO_TCP, TCP_USER_TIMEOUT)
+    ]
     assert len(bounds) == 1 and 5_000 <= bounds[0] <= 60_000, bounds
 
 

@@ -59,7 +59,14 @@ def response(body: bytes = PAGE, status: str = "200 OK", **headers: str) -> byte
 class Http1Server(Server):
     """Gives each request to `answer`, and keeps it in `requests`."""
 
-    def __init__(self, answer: Answer = lambda _: response(), *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        answer: Answer = lambda _: response(),
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         super().__init__(host=host, port=port, tls=tls)
         self.answer = answer
         self.requests: list[Request] = []

@@ -29,6 +29,8 @@ class Connection:
         self.transport = transport
         self.number = number
         self.streams = 0
+        #: Whether the client has acknowledged all SETTINGS that were sent.
+        self.is_acknowledged = False
         self.open_streams: set[int] = set()
         self._lock = threading.Lock()
 
@@ -40,6 +42,7 @@ class Connection:
 
     def settings(self, **values: int) -> None:
         """Sends SETTINGS; the one that is known here is `max_streams`."""
+        self.is_acknowledged = False
         pairs = {"max_streams": MAX_CONCURRENT_STREAMS}
         self.send(SETTINGS, 0, 0, b"".join(struct.pack(">HI", pairs[name], value) for name, value in values.items()))
 
@@ -71,7 +74,9 @@ class Stream:
     def path(self) -> str:
         return self.headers[":path"]
 
-    def answer(self, body: bytes = PAGE, status: int = 200, announced: int | None = None, is_whole: bool = True) -> None:
+    def answer(
+        self, body: bytes = PAGE, status: int = 200, announced: int | None = None, is_whole: bool = True
+    ) -> None:
         """Answers it: with a body that is shorter than it was announced to be, or does not end, if asked to."""
         fields = [(":status", str(status)), ("content-type", "application/json")]
         fields.append(("content-length", str(len(body) if announced is None else announced)))
@@ -90,10 +95,17 @@ class Stream:
 
 
 class Http2Server(Server):
-    """Gives each whole request to `act`, which answers it now, later (from any thread) or never; keeps it in `requests`."""
+    """Gives each whole request to `act`, which answers it now, later (from any thread) or never.
+
+    A stream beyond `max_streams` is refused, as servers do.
+    """
 
     def __init__(
-        self, act: Callable[[Stream], None] = Stream.answer, *, max_streams: int | None = None, tls: ssl.SSLContext | None = None
+        self,
+        act: Callable[[Stream], None] = Stream.answer,
+        *,
+        max_streams: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(tls=tls)
         if tls:
@@ -102,8 +114,6 @@ class Http2Server(Server):
         self.max_streams = max_streams
         self.requests: list[Stream] = []
         self.connections: list[Connection] = []
-        #: How many streams came beyond what the server had allowed.
-        self.excess = 0
 
     def count(self, method: str) -> int:
         """How many requests with that method came."""
@@ -128,6 +138,8 @@ class Http2Server(Server):
                 payload = exactly(int.from_bytes(head[:3], "big"))
                 if kind in (SETTINGS, PING) and not flags & ACK:
                     connection.send(kind, ACK, 0, payload if kind == PING else b"")
+                elif kind == SETTINGS:
+                    connection.is_acknowledged = True
                 elif kind == RST_STREAM:
                     connection.open_streams.discard(stream_id)
                 elif kind == HEADERS:
@@ -137,13 +149,14 @@ class Http2Server(Server):
                     fields = {str(name): str(value) for name, value in decoder.decode(block)}
                     connection.streams += 1
                     connection.open_streams.add(stream_id)
-                    self.excess += self.max_streams is not None and len(connection.open_streams) > self.max_streams
                     streams[stream_id] = Stream(connection, stream_id, connection.streams, fields)
+                    if self.max_streams is not None and len(connection.open_streams) > self.max_streams:
+                        streams.pop(stream_id).reset(REFUSED_STREAM)
                 elif kind == DATA:
-                    streams[stream_id].body += payload
+                    if stream_id in streams:
+                        streams[stream_id].body += payload
                     if payload:
                         connection.send(WINDOW_UPDATE, 0, 0, struct.pack(">I", len(payload)))
-                if kind in (HEADERS, DATA) and flags & END_STREAM:
-                    whole = streams.pop(stream_id)
+                if kind in (HEADERS, DATA) and flags & END_STREAM and (whole := streams.pop(stream_id, None)):
                     self.requests.append(whole)
                     self.act(whole)

@@ -60,13 +60,18 @@ class ConnectProxy(Server):
 
 
 class SocksProxy(Server):
-    """A SOCKS5 proxy (RFC 1928). `login` is what it wants to hear ("user:password"), `reply` the code that it answers with.
+    """A SOCKS5 proxy (RFC 1928). It wants to hear `login` ("user:password"), and answers with the code `reply`.
 
-    `broken` is sent in place of the answer to the greeting (0) or to the request (1), and then the connection is closed.
+    `broken` is sent in place of the answer to the greeting (0) or to the request (1); then the connection is closed.
     """
 
     def __init__(
-        self, *, target: int | None = None, login: str | None = None, reply: int = 0, broken: tuple[int, bytes] | None = None
+        self,
+        *,
+        target: int | None = None,
+        login: str | None = None,
+        reply: int = 0,
+        broken: tuple[int, bytes] | None = None,
     ) -> None:
         super().__init__()
         self.target = target

@@ -1,4 +1,4 @@
-"""Decides in a program of the tests how names resolve, whether threads can be made, and counts look-ups (resolver.c)."""
+"""Decides how names resolve in a program, and whether threads can be made; counts look-ups (resolver.c)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ class Resolver:
         if not library.exists() or library.stat().st_mtime < source.stat().st_mtime:
             library.parent.mkdir(parents=True, exist_ok=True)
             fresh = folder / "resolver.so"
-            subprocess.run(["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", fresh, source, "-ldl"], check=True)
+            subprocess.run(
+                ["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", fresh, source, "-ldl"],
+                check=True,
+            )
             library.write_bytes(fresh.read_bytes())
         #: The environment variables that a program takes its orders with.
         self.variables = {"LD_PRELOAD": str(library), "ANTENV_TEST_RESOLVER": str(folder)}

@@ -39,7 +39,9 @@ class Server:
         self.spawn(self._accept)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._is_closing = True
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)

@@ -29,7 +29,12 @@ fn first_that_goes<C: Copy>([best, other]: [C; 2], read: impl Fn(C) -> nix::Resu
     read(best).unwrap_or_else(|problem| {
         if !WARNED.swap(true, Relaxed) {
             let problem = problem.to_string();
-            log::record(Level::Warn, LOG, "the clock that goes on while the machine sleeps cannot be read", || json!({"why": problem}));
+            log::record(
+                Level::Warn,
+                LOG,
+                "the clock that goes on while the machine sleeps cannot be read",
+                || json!({"why": problem}),
+            );
         }
         // A moment made up would lose or keep leases that it should not. Every timer of the process goes by this clock, too.
         read(other).expect("the monotonic clock can be read")

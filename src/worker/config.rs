@@ -203,7 +203,8 @@ mod tests {
     #[test]
     fn a_refusal_of_the_time_to_live_is_told_from_others() {
         use crate::error::ServerSaid;
-        let said = |status, message: &str| Error::http(status, ServerSaid { message: Some(message.into()), ..Default::default() });
+        let said =
+            |status, message: &str| Error::http(status, ServerSaid { message: Some(message.into()), ..Default::default() });
         let with = read(r#"{"environment_id":"e","desired_ttl_seconds":7200}"#, KEYED, &[]).unwrap();
         let without = read(r#"{"environment_id":"e"}"#, KEYED, &[]).unwrap();
         let error = said(400, "desired_ttl_seconds: must be an integer from 0 to 3600");

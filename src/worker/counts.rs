@@ -21,13 +21,8 @@ pub enum Step {
     Rescue,
 }
 
-const STEPS: [(Step, &str); 5] = [
-    (Step::Poll, "poll"),
-    (Step::Ack, "ack"),
-    (Step::Heartbeat, "heartbeat"),
-    (Step::Stop, "stop"),
-    (Step::Rescue, "rescue"),
-];
+const STEPS: [(Step, &str); 5] =
+    [(Step::Poll, "poll"), (Step::Ack, "ack"), (Step::Heartbeat, "heartbeat"), (Step::Stop, "stop"), (Step::Rescue, "rescue")];
 
 impl Step {
     /// Its name in the counts and in the log.

@@ -361,7 +361,11 @@ fn an_item_whose_stop_is_requested_is_not_beaten_for_any_more() {
     let stopping = Beaten::Good { last_heartbeat: "t1".into(), extended: false, state: "stopping".into(), ttl: s(60) };
     let ends = s(55);
     assert_eq!(lease.next(sent, beaten(sent, stopping)), Todo { wake: Some(ends), ..Todo::default() });
-    assert_eq!(lease.next(ends - ms(1), Event::Woken), Todo { wake: Some(ends), ..Todo::default() }, "the holder may take its time");
+    assert_eq!(
+        lease.next(ends - ms(1), Event::Woken),
+        Todo { wake: Some(ends), ..Todo::default() },
+        "the holder may take its time"
+    );
     assert!(lease.next(ends - ms(1), FINISH).stop.is_some());
 }
 

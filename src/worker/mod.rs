@@ -16,6 +16,8 @@ pub mod claim;
 pub mod clock;
 pub mod config;
 pub mod counts;
+#[cfg(test)]
+mod fault_tests;
 mod hold;
 mod holder;
 mod inner;
@@ -25,8 +27,6 @@ pub mod poller;
 mod request;
 pub mod rescue;
 pub mod secret;
-#[cfg(test)]
-mod fault_tests;
 #[cfg(test)]
 mod simulation;
 mod supervise;

@@ -150,9 +150,11 @@ fn record(inner: &Inner, Failure { verdict, error }: &Failure, step: Step, work_
 /// machine that slept, does not go on with what is too late by now. `None`: that was so.
 async fn before<F: Future>(until: Moment, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
-    std::future::poll_fn(|context| {
-        if clock::now() >= until { Poll::Ready(None) } else { future.as_mut().poll(context).map(Some) }
-    })
+    std::future::poll_fn(
+        |context| {
+            if clock::now() >= until { Poll::Ready(None) } else { future.as_mut().poll(context).map(Some) }
+        },
+    )
     .await
 }
 

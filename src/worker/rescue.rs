@@ -73,12 +73,7 @@ pub(super) async fn put_back(inner: &Inner, work_id: &str) {
     let Ok(request) = inner.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params)) else { return };
     if ask(inner, request, work_id).await.is_some() {
         inner.counts.add(Count::Rescued);
-        log::record(
-            Level::Warn,
-            LOG,
-            "an item that its worker had left goes back to the queue",
-            || json!({"work_id": work_id}),
-        );
+        log::record(Level::Warn, LOG, "an item that its worker had left goes back to the queue", || json!({"work_id": work_id}));
     }
 }
 

@@ -225,7 +225,13 @@ impl Supervisor {
 
     /// What a task of the supervisor's gave; `None`: it broke off by a fault, or was ended.
     fn ended<T>(&self, ended: Result<T, JoinError>, what: &'static str) -> Option<T> {
-        ended.inspect_err(|error| if error.is_panic() { self.inner.fault(what) }).ok()
+        ended
+            .inspect_err(|error| {
+                if error.is_panic() {
+                    self.inner.fault(what)
+                }
+            })
+            .ok()
     }
 
     /// Takes a poll's outcome in; an item begins its life here.

@@ -86,9 +86,7 @@ fn a_worker_is_over_five_seconds_after_its_grace_whatever_hangs() {
             let begun = scope.spawn(|| worker.next(None).map(|next| next.is_none()));
             match what {
                 "work.stop" => assert!(!begun.join().unwrap().unwrap()),
-                _ => until("the request that hangs", || {
-                    house.requests(what).len() + house.requests("work.stop").len() > 0
-                }),
+                _ => until("the request that hangs", || house.requests(what).len() + house.requests("work.stop").len() > 0),
             }
             worker.stop().unwrap();
             let stopped = Instant::now();

@@ -1,8 +1,8 @@
 """The library's log, in the `logging` module: the logger "antenv", and below it one for each part ("antenv.client").
 
 Records come to a queue, and a thread takes them from there. It is made with the first client or worker for which the logger
-"antenv" is enabled for ERROR or less, as it is by default, in a program that has imported `logging`: nobody else listens. Set levels
-first.
+"antenv" is enabled for ERROR or less, as it is by default, in a program that has imported `logging`: nobody else listens. Levels
+are to be set before.
 
 Under gevent or eventlet it is a greenlet, which looks for records now and then and never waits inside the library. A true thread
 would not do: handlers' locks and sockets are made for greenlets there, and eventlet's fail in another thread.

@@ -1,13 +1,16 @@
 """Measures the library beside its peers: same machine, same server, same headers, in turn, medians over the rounds.
 
-threads: GETs from many threads, each waiting for its own, beside libcurl's easy interface, against the emulator.
+threads: GETs from many threads, each waiting for its own, beside libcurl's easy interface.
 
-flight: many GETs in flight from one thread, through the completion queue, beside libcurl's multi interface, reqwest,
-hyper-util's pooled client, and hyper alone (the floor: no pool, no retries, no deadlines). These are faster than the
-emulator, which would hide how they differ, so they meet a server that sends the same answer each time (benches/peers).
+flight: many GETs in flight from one thread, through the completion queue, beside libcurl's multi interface, reqwest by
+itself, and hyper-util's pooled client, which reqwest is made of.
 
-The others meet that server, too. cpp: what the C++ header adds. python: beside the official client, waiting, 64 calls
-under asyncio, importing the package and making a first call. go: beside the official client and net/http.
+cpp: what the C++ header adds. python: beside the official client, waiting, 64 calls under asyncio, importing the
+package and making a first call. go: beside the official client and net/http.
+
+All of these meet a server that sends the same answer each time (benches/peers): it is faster than they are, so that it
+does not hide how they differ. They meet it over HTTPS, where each speaks what it does by default (HTTP/2, but for the
+official Python client), over HTTPS with a server that knows HTTP/1.1 alone, and over plain HTTP.
 
 worker: claiming work, beside the official poller, against the emulator (serving.py).
 
@@ -18,6 +21,7 @@ neighbours in one run: absolute figures drift with the machine.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -31,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import serving
 
-from emulator import BUILT, ROOT, TARGET, Emulator
+from emulator import BUILT, ROOT, TARGET
 
 LIBRARY = BUILT / "release"
 BENCHES = ROOT / "benches"
@@ -40,6 +44,7 @@ FIGURES = {
     **{"rps": "requests/s", "cpu_us": "CPU µs/request", "p50_us": "p50 µs", "p99_us": "p99 µs", "rss_kb": "RSS KB"},
     **{"first_ms": "ms to first answer", "first_kb": "KB to first answer"},
 }
+WAYS = ("HTTPS", "HTTPS with HTTP/1.1", "plain HTTP")
 Command = list[str | Path]
 
 
@@ -59,7 +64,7 @@ def build_peers() -> dict[str, Command]:
     manifest = str(BENCHES / "peers" / "Cargo.toml")
     command = [os.environ.get("CARGO", "cargo"), "build", "--release", "--locked", "--manifest-path", manifest]
     subprocess.run([*command, "--target-dir", str(TARGET / "peers")], check=True)
-    return {"reqwest": [PEERS / "reqwest"], "hyper-util": [PEERS / "pooled"], "hyper": [PEERS / "hyper"]}
+    return {"reqwest": [PEERS / "reqwest"], "hyper-util": [PEERS / "pooled"]}
 
 
 def in_go() -> dict[str, Command]:
@@ -76,17 +81,19 @@ def in_python(how: str) -> dict[str, Command]:
 
 
 @contextmanager
-def canned_server() -> Iterator[str]:
-    with subprocess.Popen([str(PEERS / "server")], stdout=subprocess.PIPE, text=True) as process:
+def canned_server() -> Iterator[dict[str, str]]:
+    """The server's URLs. SSL_CERT_FILE, which every peer looks at, names its CA."""
+    os.environ["SSL_CERT_FILE"] = authority = str(PEERS / "ca.pem")
+    with subprocess.Popen([str(PEERS / "server"), authority], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            yield {way: process.stdout.readline().strip() for way in WAYS}
         finally:
             process.terminate()
 
 
-def measure(program: Command, url: str, identifier: str, load: int, seconds: float) -> dict[str, float]:
-    command = [*program, url, identifier, str(load), str(seconds)]
+def measure(program: Command, url: str, load: int, seconds: float) -> dict[str, float]:
+    command = [*program, url, "env_bench", str(load), str(seconds)]
     figures: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return figures
 
@@ -100,55 +107,45 @@ def main() -> None:
     parser.add_argument(
         "--only", choices=["threads", "flight", "cpp", "python", "go", "worker"], help="one of the measurements"
     )
+    parser.add_argument("--over", choices=WAYS, nargs="*", default=WAYS, help="how the server is reached")
     parser.add_argument("--unpinned", action="store_true", help="let the system place server and client")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     server_cores, client_cores = (cores, cores) if options.unpinned else (cores[-1:], cores[:1])
 
-    def compare(programs: dict[str, Command], url: str, identifier: str, load: int, title: str) -> None:
-        rounds: dict[str, list[dict[str, float]]] = {peer: [] for peer in programs}
-        for _ in range(options.rounds):
-            for peer, program in programs.items():
-                rounds[peer].append(measure(program, url, identifier, load, options.seconds))
-        report(f"GET an environment, {title}, medians of {options.rounds}", rounds)
+    def wanted(part: str) -> bool:
+        return options.only in (None, part)
 
-    if options.only in (None, "worker"):
+    if wanted("worker"):
         serving.run(compile_c, max(1, options.rounds // 3))
-    if options.only == "worker":
-        return
-    if options.only in (None, "threads"):
-        os.sched_setaffinity(0, server_cores)  # the server inherits this
-        with Emulator("--auth", "any", "--request-log", "0") as emulator:
-            os.sched_setaffinity(0, client_cores)
-            identifier = emulator.create_environment("bench")
-            programs = {peer: compile_c("get", peer) for peer in ("antenv", "libcurl")}
-            for threads in options.threads:
-                compare(programs, emulator.url, identifier, threads, f"calling threads: {threads}")
-    os.sched_setaffinity(0, cores)
     peers = build_peers()
-    os.sched_setaffinity(0, server_cores)
-    with canned_server() as url:
+    # What is compared, how many calls or threads there are, and what that is called.
+    comparisons: list[tuple[dict[str, Command], list[int], str]] = []
+    if wanted("threads"):
+        programs = {"antenv": compile_c("get", "antenv"), "libcurl": compile_c("get", "libcurl")}
+        comparisons.append((programs, options.threads, "calling threads"))
+    if wanted("flight"):
+        programs = {"antenv": compile_c("flight", "antenv"), "libcurl multi": compile_c("flight", "libcurl"), **peers}
+        comparisons.append((programs, options.in_flight, "in flight from one thread"))
+    if wanted("cpp"):
+        programs = {"antenv.hpp": compile_c("flight", "antenv.hpp"), "antenv.h": compile_c("flight", "antenv")}
+        comparisons.append((programs, [1, 64], "from C++ and C, in flight"))
+    if wanted("python"):
+        comparisons.append((in_python("sync"), [1], "from Python, threads"))
+        comparisons.append((in_python("async"), [64], "from Python, asyncio, in flight"))
+        comparisons.append((in_python("first"), [1], "from Python, import and first call"))
+    if wanted("go"):
+        comparisons.append((in_go(), [1, 64, 1000], "from Go, goroutines"))
+    os.sched_setaffinity(0, server_cores)  # the server inherits this
+    with canned_server() as urls:
         os.sched_setaffinity(0, client_cores)
-        if options.only in (None, "flight"):
-            programs = {
-                "antenv": compile_c("flight", "antenv"),
-                "libcurl multi": compile_c("flight", "libcurl"),
-                **peers,
-            }
-            for in_flight in options.in_flight:
-                compare(programs, url, "env_bench", in_flight, f"in flight from one thread: {in_flight}")
-        if options.only in (None, "cpp"):
-            programs = {"antenv.hpp": compile_c("flight", "antenv.hpp"), "antenv.h": compile_c("flight", "antenv")}
-            for in_flight in (1, 64):
-                compare(programs, url, "env_bench", in_flight, f"from C++ and C, in flight: {in_flight}")
-        if options.only in (None, "python"):
-            compare(in_python("sync"), url, "env_bench", 1, "from Python, waiting")
-            compare(in_python("async"), url, "env_bench", 64, "from Python, asyncio, 64 in flight")
-            compare(in_python("first"), url, "env_bench", 1, "from Python, import and first call")
-        if options.only in (None, "go"):
-            programs = in_go()
-            for goroutines in (1, 64, 1000):
-                compare(programs, url, "env_bench", goroutines, f"from Go, goroutines: {goroutines}")
+        for programs, loads, title in comparisons:
+            for way, load in itertools.product(options.over, loads):
+                rounds: dict[str, list[dict[str, float]]] = {peer: [] for peer in programs}
+                for _ in range(options.rounds):
+                    for peer, program in programs.items():
+                        rounds[peer].append(measure(program, urls[way], load, options.seconds))
+                report(f"GET an environment over {way}, {title}: {load}, medians of {options.rounds}", rounds)
 
 
 def report(title: str, rounds: dict[str, list[dict[str, float]]]) -> None:

@@ -1,5 +1,6 @@
 /* What get.c and flight.c share: the request, how its answer is taken, and the figures. With -DUSE_CURL the request is libcurl's,
- * else antenv's; both send the same headers and end up with the whole body in memory of its own, NUL-terminated. */
+ * else antenv's; both send the same headers and end up with the whole body in memory of its own, NUL-terminated. The server's CA is in
+ * the file that SSL_CERT_FILE names; antenv looks there by itself. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -97,6 +98,8 @@ static CURL *new_easy(void) {
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    curl_easy_setopt(easy, CURLOPT_CAINFO, getenv("SSL_CERT_FILE"));
+    curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L); /* HTTP/2: one connection for many, from the first on */
     return easy;
 }
 

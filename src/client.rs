@@ -12,24 +12,26 @@ use crate::credential::{Redactor, Secret};
 use crate::error::{Error, Result, Status};
 use crate::fork::{Lock, Owned};
 use crate::log::{self, Level};
-use crate::operation::{self, OPERATIONS, Operation};
+use crate::operation::{self, OPERATIONS, Operation, Traffic};
 use crate::request::{self, Request};
 use crate::response::Response;
 use crate::retry;
 use crate::runtime::{self, Cancel, Runtime};
 use crate::stats::{CallUnderWay, Retry, Stats};
-use crate::transport::{Failure, Http, Tls};
-use http::Uri;
+use crate::transport::{AttemptError, Http, Tls};
 use serde_json::json;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
+use url::Url;
 
-/// How many kept connections in a row may turn out to be closed before that counts as a failure like any other.
-const MOST_STALE: u32 = 8;
+/// How often a request that the server certainly did not process is sent again before that counts as a failure like any other.
+const MAX_UNPROCESSED: u32 = 8;
+/// How long the second such time waits; it doubles. The first time is at once.
+const UNPROCESSED_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the records here are filed under.
 const LOG: &str = "antenv::client";
@@ -170,11 +172,11 @@ impl Client {
 
     /// The exchange of a call, to be run on the runtime.
     fn exchange(&self, live: &Arc<Live>, request: Request) -> Result<impl Future<Output = Exchanged> + Send + use<>> {
-        let uri = request.uri(&self.pool.connection.base_url)?;
+        let url = request.url(&self.pool.connection.base_url)?;
         let call = live.stats.begin(request.operation);
         let (live, defaults) = (live.clone(), self.defaults.clone());
         Ok(async move {
-            let settled = settle(&live.http, &request, &uri, &call, &defaults).await;
+            let settled = settle(&live.http, &request, &url, &call, &defaults).await;
             let status = match &settled.outcome {
                 Ok(response) if response.is_success() => Status::Ok,
                 Ok(response) => Status::from_http(response.status),
@@ -284,47 +286,54 @@ fn redactor(defaults: &Defaults, request: &Request) -> Redactor {
 }
 
 /// Makes attempts until one settles the call, the retries are used up, or the time is.
-async fn settle(http: &Http, request: &Request, uri: &Uri, call: &CallUnderWay, defaults: &Defaults) -> Settled {
+async fn settle(http: &Http, request: &Request, url: &Url, call: &CallUnderWay, defaults: &Defaults) -> Settled {
     let deadline = Instant::now() + request.timeout;
-    let (mut attempts, mut stale) = (0, 0);
+    // Attempts are the requests that went out, and those that found no connection to go out by.
+    let (mut attempts, mut retries, mut unprocessed) = (0, 0, 0);
     let mut may_have_arrived = false;
-    let mut before: Option<Result<Response, Failure>> = None;
+    let mut before: Option<Result<Response, AttemptError>> = None;
     loop {
-        call.stats().attempt(request.body.as_ref().map_or(0, |body| body.len()));
-        let Ok(outcome) = timeout_at(deadline, http.attempt(request, uri)).await else {
-            return Settled { attempts: attempts + 1, may_have_arrived: true, outcome: Err(timed_out(request, before)) };
-        };
-        // A request that was answered as the client's fault (too many, in conflict) was seen, but nothing came of it.
-        may_have_arrived |= match &outcome {
-            Err(Failure::Connect(_)) => false,
-            Ok(response) => !(400..500).contains(&response.status),
-            Err(_) => true,
-        };
-        // A kept connection that broke before any answer: almost always the server had just closed it, and the request is simply
-        // sent on another one. (A server that died in the middle of the request looks the same.)
-        if stale < MOST_STALE && matches!(outcome, Err(Failure::Stale(_))) {
-            stale += 1;
-            call.stats().retry(Retry::Stale);
-            log::record(Level::Trace, LOG, "a kept connection was closed", || json!({"operation": call.operation_name()}));
-            continue;
+        let until = deadline.min(Instant::now() + request.attempt_timeout);
+        let outcome = http.attempt(request, url, until).await;
+        if !matches!(outcome, Err(AttemptError::NotSent(_))) {
+            attempts += 1;
+            call.stats().attempt(request.body.as_ref().map_or(0, |body| body.len()));
         }
-        attempts += 1;
-        let settled = |outcome: Result<Response, Failure>| Settled {
+        // A request that was answered as the client's fault (too many, in conflict) was seen, but nothing came of it.
+        let this_may_have_arrived = match &outcome {
+            Ok(response) => !(400..500).contains(&response.status),
+            Err(error) => error.may_have_arrived(),
+        };
+        may_have_arrived |= this_may_have_arrived;
+        let settled = |outcome: Result<Response, AttemptError>| Settled {
             attempts,
             may_have_arrived,
-            outcome: outcome.map_err(Failure::into_error),
+            outcome: outcome.map_err(AttemptError::into_error),
         };
+        if matches!(outcome, Err(AttemptError::TimedOut { .. })) && Instant::now() >= deadline {
+            return Settled { attempts, may_have_arrived, outcome: Err(timed_out(request, before)) };
+        }
+        let is_free = unprocessed < MAX_UNPROCESSED && outcome.as_ref().is_err_and(AttemptError::is_unprocessed);
         let (reason, headers) = match &outcome {
             Ok(response) if retry::wanted(response.status, &response.headers) => {
                 (Retry::from_http(response.status), Some(&response.headers))
             }
-            Err(Failure::Connect(_)) => (Retry::Connect, None),
-            Err(Failure::Unanswered(_) | Failure::Stale(_)) => (Retry::Unanswered, None),
-            Err(Failure::CutShort(..)) => (Retry::CutShort, None),
-            Ok(_) | Err(Failure::TooLarge(..)) => return settled(outcome),
+            Err(AttemptError::Connect(_)) => (Retry::Connect, None),
+            Err(AttemptError::NotSent(_) | AttemptError::NotProcessed(_)) => (Retry::NotProcessed, None),
+            Err(AttemptError::NoResponse(_)) => (Retry::Unanswered, None),
+            Err(AttemptError::TimedOut { .. }) => (Retry::Timeout, None),
+            Err(AttemptError::IncompleteBody(..)) => (Retry::CutShort, None),
+            Ok(_) | Err(AttemptError::TooLarge(..) | AttemptError::OutOfMemory(..)) => return settled(outcome),
         };
-        let wait = retry::delay(attempts - 1, headers, SystemTime::now(), fastrand::f64());
-        if attempts > request.max_retries || wait >= deadline.saturating_duration_since(Instant::now()) {
+        let wait = if is_free {
+            unprocessed += 1;
+            UNPROCESSED_PAUSE * ((1 << (unprocessed - 1)) - 1)
+        } else {
+            retries += 1;
+            retry::delay(retries - 1, headers, SystemTime::now(), fastrand::f64())
+        };
+        let is_used_up = retries > request.max_retries || this_may_have_arrived && is_lost(request, &outcome);
+        if is_used_up || wait >= deadline.saturating_duration_since(Instant::now()) {
             return settled(outcome);
         }
         call.stats().retry(reason);
@@ -335,12 +344,21 @@ async fn settle(http: &Http, request: &Request, uri: &Uri, call: &CallUnderWay, 
                    "http_status": outcome.as_ref().ok().map(|response| response.status), "wait_ms": wait.as_secs_f64() * 1e3})
         });
         before = Some(outcome);
-        sleep(wait).await;
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
     }
 }
 
+/// Whether a heartbeat's answer was lost, here or behind a gateway. It is not sent again: the server may have recorded it, and then
+/// refuses the next one for stating what this one has replaced.
+fn is_lost(request: &Request, outcome: &Result<Response, AttemptError>) -> bool {
+    let is_heartbeat = request.operation.is_some_and(|operation| operation.traffic == Traffic::Heartbeat);
+    is_heartbeat && outcome.as_ref().map_or(true, |response| matches!(response.status, 502 | 504))
+}
+
 /// The call's time ran out: what the last attempt before it met is the best clue to why.
-fn timed_out(request: &Request, before: Option<Result<Response, Failure>>) -> Error {
+fn timed_out(request: &Request, before: Option<Result<Response, AttemptError>>) -> Error {
     let clue = match before {
         None => String::new(),
         Some(Ok(response)) => format!("; the attempt before was answered with HTTP {}", response.status),

@@ -6,14 +6,18 @@
 use crate::credential::{Credentials, Redactor, Secret, X_API_KEY, is_credential};
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
-use http::Uri;
-use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use crate::proxy::Proxy;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
 /// How long a wait may be: past this (24 days) a number of milliseconds is surely a mistake.
 pub const LONGEST_MS: i64 = i32::MAX as i64;
+/// Bounds one attempt, if nothing else is said: so a connection that has silently died costs an attempt, not the call.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same for a poll, on top of the time that it waits at the server.
+pub const POLL_MARGIN: Duration = Duration::from_secs(10);
 /// How often a call may be retried at most.
 pub const MOST_RETRIES: i64 = 100;
 /// The beta that every operation needs.
@@ -22,12 +26,23 @@ pub const REQUIRED_BETA: &str = "managed-agents-2026-04-01";
 pub const BETA_HEADER: HeaderName = HeaderName::from_static("anthropic-beta");
 const VERSION_HEADER: HeaderName = HeaderName::from_static("anthropic-version");
 
-const CONNECTION_KEYS: &[&str] = &["base_url", "allow_insecure_http", "connect_timeout_ms", "ca_file", "proxy", "http2"];
+const CONNECTION_KEYS: &[&str] = &[
+    "base_url",
+    "allow_insecure_http",
+    "connect_timeout_ms",
+    "ca_file",
+    "roots",
+    "client_cert_file",
+    "client_key_file",
+    "proxy",
+    "http2",
+];
 const DEFAULTS_KEYS: &[&str] = &[
     "api_key",
     "auth_token",
     "environment_key",
     "timeout_ms",
+    "attempt_timeout_ms",
     "max_retries",
     "default_headers",
     "betas",
@@ -48,19 +63,34 @@ pub enum Http2 {
     Always,
 }
 
+/// Which certificate authorities are trusted, besides those in `ca_file`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roots {
+    /// Those inside the library, and those that SSL_CERT_FILE and SSL_CERT_DIR name.
+    Bundled,
+    /// Those of the system.
+    System,
+    /// None.
+    OnlyCaFile,
+}
+
 /// What a connection pool is made from.
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// Scheme, host, port and path prefix.
-    pub base_url: Uri,
-    /// Whether the host is this machine; then the environment's proxies are left aside.
-    pub loopback: bool,
+    pub base_url: Url,
     /// Bounds one attempt to connect.
     pub connect_timeout: Duration,
     /// A PEM file of further roots to trust.
     pub ca_file: Option<PathBuf>,
-    /// A proxy's URL; empty: none, not even the environment's; `None`: the environment's.
-    pub proxy: Option<Secret>,
+    /// Which other roots are trusted.
+    pub roots: Roots,
+    /// A PEM file with the certificate that the client shows, and its chain.
+    pub client_cert_file: Option<PathBuf>,
+    /// A PEM file with that certificate's key.
+    pub client_key_file: Option<PathBuf>,
+    /// The proxy on the way to the server, if there is one.
+    pub proxy: Option<Proxy>,
     /// Which version of HTTP is spoken.
     pub http2: Http2,
 }
@@ -70,6 +100,8 @@ pub struct Connection {
 pub struct Defaults {
     /// Bounds a whole call.
     pub timeout: Duration,
+    /// Bounds one attempt; `None`: [`ATTEMPT_TIMEOUT`].
+    pub attempt_timeout: Option<Duration>,
     /// How often a call is retried.
     pub max_retries: u32,
     /// What every call sends, as far as it is the same for all: a call's headers start as a copy of these.
@@ -87,9 +119,10 @@ pub struct Defaults {
 /// A source of environment variables: the process's, or a test's.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The process's environment; an empty variable counts as unset.
+/// The process's environment; an empty variable counts as unset. What is not Unicode comes with replacement characters, so that it is
+/// found wrong where it is used rather than passed over.
 pub fn process_environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
 }
 
 /// Reads a configuration.
@@ -97,9 +130,12 @@ pub fn read(json: &str, environment: Environment) -> Result<(Connection, Default
     let mut object = Object::parse(json, "config_json", Status::Config)?;
     let mut defaults = Defaults {
         timeout: Duration::from_secs(600),
+        attempt_timeout: None,
         max_retries: 2,
         headers: HeaderMap::from_iter([
             (ACCEPT, HeaderValue::from_static("application/json")),
+            // Without it a server may pick a coding, and nothing here would undo that.
+            (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
             (USER_AGENT, HeaderValue::from_static(concat!("antenv/", env!("CARGO_PKG_VERSION")))),
             (VERSION_HEADER, HeaderValue::from_static("2026-10-21")),
         ]),
@@ -161,25 +197,43 @@ impl Connection {
         let insecure = object.take("allow_insecure_http").map(|value| value.bool()).transpose()?.unwrap_or(false);
         let url = check_base_url(&base_url, insecure)?;
         let proxy = match object.take("proxy") {
-            Some(value) => {
-                let text = value.string()?;
-                if let Ok(url) = Url::parse(&text) {
-                    url.password().inspect(|password| redactor.add(password));
-                } else if !text.is_empty() {
-                    return Err(value.error("must be a URL such as http://proxy:3128, or empty for none"));
-                }
-                Some(Secret::new(text))
-            }
-            None => None,
+            Some(value) => match value.string()?.as_str() {
+                "" => None,
+                text => Some(Proxy::parse("proxy", text)?),
+            },
+            // A credential sent in plain text to this machine must not take a way over another.
+            None if is_loopback(&url) => None,
+            None => Proxy::from_variables(&url, environment)?,
+        };
+        for secret in proxy.iter().flat_map(|proxy| [&proxy.password, &proxy.authorization]).flatten() {
+            redactor.add(secret.expose().trim_start_matches("Basic "));
+        }
+        let mut path = |key| object.take(key).map(|value| value.non_empty_string().map(PathBuf::from)).transpose();
+        let (ca_file, client_cert_file, client_key_file) =
+            (path("ca_file")?, path("client_cert_file")?, path("client_key_file")?);
+        if client_key_file.is_some() && client_cert_file.is_none() {
+            return Err(Error::config("client_key_file", "is given without `client_cert_file`, the certificate that it is for"));
+        }
+        let roots = match object.take("roots") {
+            None => Roots::Bundled,
+            Some(value) => match value.string()?.as_str() {
+                "bundled" => Roots::Bundled,
+                "system" => Roots::System,
+                "only_ca_file" if ca_file.is_some() => Roots::OnlyCaFile,
+                "only_ca_file" => return Err(value.error("is \"only_ca_file\", but `ca_file` is not given")),
+                _ => return Err(value.error("must be \"bundled\", \"system\" or \"only_ca_file\"")),
+            },
         };
         Ok(Connection {
-            loopback: is_loopback(&url),
-            base_url: url.as_str().parse().map_err(|_| Error::config("base_url", "is not a URL that HTTP can use"))?,
+            base_url: url,
             connect_timeout: match object.take("connect_timeout_ms") {
                 Some(value) => milliseconds(&value)?,
                 None => Duration::from_secs(5),
             },
-            ca_file: object.take("ca_file").map(|value| value.non_empty_string()).transpose()?.map(PathBuf::from),
+            ca_file,
+            roots,
+            client_cert_file,
+            client_key_file,
             proxy,
             http2: match object.take("http2") {
                 None => Http2::Auto,
@@ -228,6 +282,7 @@ struct Overrides {
     environment_key: Option<Secret>,
     plain_api_key: Option<bool>,
     timeout: Option<Duration>,
+    attempt_timeout: Option<Duration>,
     max_retries: Option<u32>,
     headers: Vec<(HeaderName, Option<HeaderValue>)>,
     betas: Option<Vec<String>>,
@@ -257,6 +312,7 @@ impl Overrides {
                 },
             },
             timeout: object.take("timeout_ms").map(|value| milliseconds(&value)).transpose()?,
+            attempt_timeout: object.take("attempt_timeout_ms").map(|value| milliseconds(&value)).transpose()?,
             max_retries: object.take("max_retries").map(|value| retries(&value)).transpose()?,
             headers: object.take("default_headers").map(|value| headers(&value)).transpose()?.unwrap_or_default(),
             betas: object.take("betas").map(|value| betas(&value)).transpose()?,
@@ -288,6 +344,10 @@ impl Defaults {
                 let error =
                     |what| Error::config("ANTHROPIC_CUSTOM_HEADERS", format_args!("has a line whose {what} is not valid"));
                 let name: HeaderName = name.trim().parse().map_err(|_| error("header name"))?;
+                if is_framing(&name) {
+                    let problem = format_args!("has the header `{name}`, which is set by the library alone: remove that line");
+                    return Err(Error::config("ANTHROPIC_CUSTOM_HEADERS", problem));
+                }
                 let value = HeaderValue::from_bytes(value.trim().as_bytes()).map_err(|_| error("value"))?;
                 self.set_header(name, Some(value));
             }
@@ -335,6 +395,7 @@ impl Defaults {
             }
         }
         self.timeout = own.timeout.unwrap_or(self.timeout);
+        self.attempt_timeout = own.attempt_timeout.or(self.attempt_timeout);
         self.max_retries = own.max_retries.unwrap_or(self.max_retries);
         self.max_response_bytes = own.max_response_bytes.unwrap_or(self.max_response_bytes);
         self.headers.insert(BETA_HEADER, join_betas(&self.betas));
@@ -418,8 +479,8 @@ pub fn header_value(source: &Value, text: &str) -> Result<HeaderValue> {
         .map_err(|_| source.error("has control characters, which cannot stand in an HTTP header"))
 }
 
-/// An object of headers; `null` removes one. Those that frame the message are the transport's own.
-pub fn headers(value: &Value) -> Result<Vec<(HeaderName, Option<HeaderValue>)>> {
+/// Whether a header frames the message: such are the transport's own.
+fn is_framing(name: &HeaderName) -> bool {
     const FRAMING: &[&str] = &[
         "connection",
         "content-length",
@@ -431,12 +492,17 @@ pub fn headers(value: &Value) -> Result<Vec<(HeaderName, Option<HeaderValue>)>> 
         "transfer-encoding",
         "upgrade",
     ];
+    FRAMING.contains(&name.as_str())
+}
+
+/// An object of headers; `null` removes one.
+pub fn headers(value: &Value) -> Result<Vec<(HeaderName, Option<HeaderValue>)>> {
     value
         .object()?
         .into_values()
         .map(|member| {
             let name: HeaderName = member.name().parse().map_err(|_| member.error("is not a valid header name"))?;
-            if FRAMING.contains(&name.as_str()) {
+            if is_framing(&name) {
                 return Err(member.error("is set by the library alone"));
             }
             let text = if member.is_null() { None } else { Some(header_value(&member, &member.string()?)?) };
@@ -529,7 +595,7 @@ mod tests {
         }
         assert!(with(r#"{"api_key":"k","base_url":"http://example.com","allow_insecure_http":true}"#, &[]).is_ok());
         let (connection, _) = with(r#"{"api_key":"k"}"#, &[("ANTHROPIC_BASE_URL", "http://127.0.0.1:1/pfx/")]).unwrap();
-        assert_eq!(connection.base_url, "http://127.0.0.1:1/pfx/");
+        assert_eq!(connection.base_url.as_str(), "http://127.0.0.1:1/pfx/");
     }
 
     #[test]
@@ -545,7 +611,12 @@ mod tests {
             (r#"{"api_key":"k","max_retries":101}"#, "max_retries"),
             (r#"{"api_key":"k","http2":"yes"}"#, "http2"),
             (r#"{"api_key":"k","auth_header":"cookie"}"#, "auth_header"),
-            (r#"{"api_key":"k","proxy":"nonsense"}"#, "proxy"),
+            (r#"{"api_key":"k","proxy":"http://"}"#, "proxy"),
+            (r#"{"api_key":"k","proxy":"ftp://proxy"}"#, "proxy"),
+            (r#"{"api_key":"k","roots":"none"}"#, "roots"),
+            (r#"{"api_key":"k","roots":"only_ca_file"}"#, "roots"),
+            (r#"{"api_key":"k","client_key_file":"k.pem"}"#, "client_key_file"),
+            (r#"{"api_key":"k","attempt_timeout_ms":0}"#, "attempt_timeout_ms"),
             (r#"{"api_key":"k","default_headers":{"Host":"x"}}"#, "Host"),
             (r#"{"api_key":"k","max_response_bytes":0}"#, "max_response_bytes"),
             ("[]", "config_json"),

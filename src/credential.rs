@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use serde_json::value::RawValue;
 use std::fmt;
+use std::ops::Range;
 use zeroize::Zeroizing;
 
 /// A secret text: wiped when freed, shown as `***`.
@@ -112,7 +113,8 @@ impl Credentials {
     }
 }
 
-/// Removes known secrets from text that comes from outside.
+/// Removes known secrets from text that comes from outside, however each of their characters is spelled: as it is, percent-encoded, or
+/// with one of JSON's escapes.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor(Vec<Secret>);
 
@@ -120,17 +122,10 @@ impl Redactor {
     /// Secrets shorter than this are not looked for: replacing them would garble ordinary words.
     const SHORTEST: usize = 8;
 
-    /// Adds a secret to look for, in the forms it may be repeated in.
+    /// Adds a secret to look for.
     pub fn add(&mut self, secret: &str) {
-        if secret.len() < Self::SHORTEST {
-            return;
-        }
-        let escaped = serde_json::to_string(secret).unwrap_or_default();
-        let escaped = escaped.trim_matches('"');
-        for form in [escaped, secret] {
-            if !self.0.iter().any(|known| known.expose() == form) {
-                self.0.push(Secret::new(form.to_owned()));
-            }
+        if secret.len() >= Self::SHORTEST && !self.0.iter().any(|known| known.expose() == secret) {
+            self.0.push(Secret::new(secret.to_owned()));
         }
     }
 
@@ -145,20 +140,84 @@ impl Redactor {
     /// Replaces every secret in the text with `***`.
     pub fn text(&self, text: &mut String) {
         for secret in &self.0 {
-            if text.contains(secret.expose()) {
-                *text = text.replace(secret.expose(), "***");
+            let found = occurrences(text, secret.expose());
+            if !found.is_empty() {
+                let mut clean = String::with_capacity(text.len());
+                let mut rest = 0;
+                for found in found {
+                    clean.push_str(&text[rest..found.start]);
+                    clean.push_str("***");
+                    rest = found.end;
+                }
+                clean.push_str(&text[rest..]);
+                *text = clean;
             }
         }
     }
 
     /// The same inside JSON, which stays JSON: a document that would not is replaced as a whole.
     pub fn json(&self, json: &mut Box<RawValue>) {
-        let mut text = json.get().to_owned();
-        self.text(&mut text);
-        if text != json.get() {
+        let is_clean = self.0.iter().all(|secret| occurrences(json.get(), secret.expose()).is_empty());
+        if !is_clean {
+            let mut text = json.get().to_owned();
+            self.text(&mut text);
             let clean = RawValue::from_string(text).or_else(|_| RawValue::from_string("\"***\"".to_owned()));
             *json = clean.unwrap_or_default();
         }
+    }
+}
+
+/// Where a secret stands in a text, in any spelling.
+fn occurrences(text: &str, secret: &str) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    let bytes = text.as_bytes();
+    for start in 0..bytes.len() {
+        let is_candidate = bytes[start] == secret.as_bytes()[0] || matches!(bytes[start], b'%' | b'\\');
+        if is_candidate
+            && found.last().is_none_or(|last| last.end <= start)
+            && let Some(length) = spelled(&bytes[start..], secret.as_bytes())
+        {
+            found.push(start..start + length);
+        }
+    }
+    found
+}
+
+/// How many bytes of the text spell the secret, if its beginning does.
+fn spelled(text: &[u8], mut secret: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while !secret.is_empty() {
+        let rest = text.get(at..)?;
+        // What is spelled may be a part of what is escaped: a percent sign itself stands for one, too.
+        let (unit, length) = match unescaped(rest) {
+            Some((unit, length)) if secret.starts_with(unit.as_slice()) => (unit.len(), length),
+            _ if rest.first() == secret.first() => (1, 1),
+            _ => return None,
+        };
+        secret = &secret[unit..];
+        at += length;
+    }
+    Some(at)
+}
+
+/// What an escape at the beginning of the text stands for, and how long the escape is.
+fn unescaped(text: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let hex = |digits: &[u8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+    match text {
+        [b'%', rest @ ..] => Some((vec![u8::try_from(hex(rest.get(..2)?)?).ok()?], 3)),
+        [b'\\', b'u', rest @ ..] => {
+            let first = hex(rest.get(..4)?)?;
+            let (number, length) = match (first, rest.get(4..6), rest.get(6..10).and_then(hex)) {
+                (0xD800..=0xDBFF, Some(b"\\u"), Some(second @ 0xDC00..=0xDFFF)) => {
+                    (0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00), 12)
+                }
+                _ => (first, 6),
+            };
+            Some((char::from_u32(number)?.to_string().into_bytes(), length))
+        }
+        [b'\\', escaped @ (b'"' | b'\\' | b'/'), ..] => Some((vec![*escaped], 2)),
+        [b'\\', b't', ..] => Some((vec![b'\t'], 2)),
+        _ => None,
     }
 }
 
@@ -207,5 +266,25 @@ mod tests {
         let mut json = RawValue::from_string(r#"{"message":"bad key sk-\"quoted\"-key"}"#.into()).unwrap();
         redactor.json(&mut json);
         assert_eq!(json.get(), r#"{"message":"bad key ***"}"#);
+    }
+
+    #[test]
+    fn secrets_are_found_in_every_spelling() {
+        let mut redactor = Redactor::default();
+        redactor.add("sk/ant+k%ey-\"\u{e9}\u{1f511}");
+        for spelling in [
+            "sk/ant+k%ey-\"\u{e9}\u{1f511}",
+            "sk%2Fant%2Bk%25ey-%22%C3%A9%F0%9F%94%91",
+            "sk%2fant%2bk%ey-%22%c3%a9%f0%9f%94%91",
+            r#"sk\/ant+k%ey-\"\u00e9\ud83d\udd11"#,
+            r#"\u0073\u006B/ant\u002bk\u0025ey-\u0022\u00E9\uD83D\uDD11"#,
+        ] {
+            let mut text = format!("a%zz {spelling} b {spelling}");
+            redactor.text(&mut text);
+            assert_eq!(text, "a%zz *** b ***", "{spelling}");
+        }
+        let mut other = "sk/ant+k%ey-\"e %s %2".to_owned();
+        redactor.text(&mut other);
+        assert_eq!(other, "sk/ant+k%ey-\"e %s %2");
     }
 }

@@ -10,6 +10,23 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
+/// A copy of text whose size comes from outside. An error: there is not enough memory for it.
+pub fn copy(text: &str) -> Result<String> {
+    concatenate(&[text])
+}
+
+/// The same for texts put together.
+pub fn concatenate(texts: &[&str]) -> Result<String> {
+    let length = texts.iter().map(|text| text.len()).sum::<usize>();
+    let mut whole = String::new();
+    // One byte more for the terminator that C wants.
+    whole
+        .try_reserve_exact(length + 1)
+        .map_err(|_| Error::new(Status::Response, format!("there is not enough memory for {length} bytes of an answer")))?;
+    texts.iter().for_each(|text| whole.push_str(text));
+    Ok(whole)
+}
+
 /// A JSON object being used up: what is left at [`Object::finish`] is unknown.
 pub struct Object<'a> {
     status: Status,

@@ -9,7 +9,7 @@
 //! | what is retried, and when | [`retry`] |
 //! | configuration and credentials | [`config`], [`credential`] |
 //! | attempts and deadlines | [`client`] |
-//! | connections and TLS | [`transport`] |
+//! | connections, TLS, names; which proxy leads there | [`transport`], [`proxy`] |
 //! | the one thread behind it all | [`runtime`] |
 //! | walking through pages | [`pager`] |
 //! | many calls from one thread, cancelling | [`queue`], [`event`] |
@@ -43,6 +43,7 @@ pub mod json;
 pub mod log;
 pub mod operation;
 pub mod pager;
+pub mod proxy;
 pub mod queue;
 pub mod request;
 pub mod response;

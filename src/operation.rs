@@ -61,6 +61,18 @@ pub enum Accepts {
     Both,
 }
 
+/// How an operation uses connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// As most do.
+    Call,
+    /// It may wait at the server for as long as its `block_ms` says, and so may its attempts.
+    Poll,
+    /// It has connections of its own, so that it never waits behind the others. It is not sent again when its answer was lost: the
+    /// server may have recorded it, and would then refuse the second one for stating what the first has replaced.
+    Heartbeat,
+}
+
 /// One operation of the API.
 #[derive(Debug)]
 pub struct Operation {
@@ -82,6 +94,8 @@ pub struct Operation {
     pub empty_reply: bool,
     /// Whether it answers pages (`data`, `next_page`) and takes `page`.
     pub paged: bool,
+    /// How it uses connections.
+    pub traffic: Traffic,
 }
 
 const fn parameter(name: &'static str, place: Place, kind: Kind, doc: &'static str) -> Parameter {
@@ -125,6 +139,7 @@ const READ: Operation = Operation {
     has_body: false,
     empty_reply: false,
     paged: false,
+    traffic: Traffic::Call,
 };
 
 /// `environments.create`
@@ -239,6 +254,7 @@ pub const WORK_POLL: Operation = Operation {
     ],
     accepts: Accepts::EnvironmentKey,
     empty_reply: true,
+    traffic: Traffic::Poll,
     ..READ
 };
 
@@ -305,6 +321,7 @@ pub const WORK_HEARTBEAT: Operation = Operation {
         ),
     ],
     accepts: Accepts::EnvironmentKey,
+    traffic: Traffic::Heartbeat,
     ..READ
 };
 

@@ -3,6 +3,7 @@
 use crate::client::{Client, Exchanged, find};
 use crate::error::{Error, Result, Status};
 use crate::fork::{Lock, Owned};
+use crate::json;
 use crate::operation::{OPERATIONS, Operation};
 use crate::request::Request;
 use crate::runtime;
@@ -118,13 +119,14 @@ impl Pager {
         let broken = |problem: String| Error::new(Status::Response, problem);
         let page: Page = serde_json::from_str(page).map_err(|e| broken(format!("the server's answer is not a page: {e}")))?;
         let cursor = page.next_page.filter(|cursor| !cursor.is_empty());
+        let items: VecDeque<String> = page.data.iter().map(|item| json::copy(item.get())).collect::<Result<_>>()?;
         let mut state = self.state.lock();
         if let Some(cursor) = &cursor
             && !state.seen.insert(cursor.clone())
         {
             return Err(broken("the server's pages go round in a circle: it sent the same `next_page` twice".to_owned()));
         }
-        state.items.extend(page.data.iter().map(|item| item.get().to_owned()));
+        state.items.extend(items);
         state.next = cursor.clone().map_or(Next::End, |cursor| Next::Wanted(Some(cursor)));
         Ok(cursor)
     }

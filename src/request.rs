@@ -4,18 +4,16 @@ use crate::config::{self, BETA_HEADER, Defaults};
 use crate::credential::is_credential;
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
-use crate::operation::{Accepts, COMMON, Kind, Operation, Parameter, Place};
+use crate::operation::{Accepts, COMMON, Kind, Operation, Parameter, Place, Traffic};
 use bytes::Bytes;
 use http::Method;
-use http::Uri;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::uri::PathAndQuery;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 use std::time::Duration;
+use url::Url;
 
 /// An HTTP request, and how to go about it.
 #[derive(Debug, Clone)]
@@ -32,6 +30,8 @@ pub struct Request {
     pub body: Option<Bytes>,
     /// Bounds the whole call.
     pub timeout: Duration,
+    /// Bounds one attempt.
+    pub attempt_timeout: Duration,
     /// How often it is retried.
     pub max_retries: u32,
     /// The largest answer that is taken.
@@ -42,8 +42,11 @@ pub struct Request {
     pub empty_reply: bool,
 }
 
+/// What `http` takes as a URL.
+const LONGEST_URL: usize = u16::MAX as usize - 1;
 /// The options that every call takes beside its parameters.
-const OPTIONS: &[&str] = &["timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response"];
+const OPTIONS: &[&str] =
+    &["timeout_ms", "attempt_timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response"];
 /// What `antenv_request` takes beside the options.
 const FREE_FORM: &[&str] = &["query", "body", "headers"];
 /// The methods that `antenv_request` takes.
@@ -96,6 +99,11 @@ pub fn operation(
             (None, None) => {}
         }
     }
+    if operation.traffic == Traffic::Poll {
+        let block = builder.request.query.iter().find(|(name, _)| name == "block_ms").and_then(|(_, ms)| ms.parse().ok());
+        let margin = defaults.attempt_timeout.unwrap_or(config::POLL_MARGIN);
+        builder.request.attempt_timeout = Duration::from_millis(block.unwrap_or(0)) + margin;
+    }
     builder.take_options(&mut params)?;
     let own = operation.parameters.iter().chain(COMMON).filter(|p| !ids.iter().any(|(id, _)| *id == p.name));
     params.finish(own.map(|parameter| parameter.name).chain(OPTIONS.iter().copied()))?;
@@ -145,18 +153,30 @@ impl Request {
     }
 
     /// The whole URL. The base is parsed already, and so only the rest has to be.
-    pub fn uri(&self, base_url: &Uri) -> Result<Uri> {
-        let mut text = [base_url.path().trim_end_matches('/'), &self.path].concat();
-        for (index, (name, value)) in self.query.iter().enumerate() {
-            text.push(if index == 0 { '?' } else { '&' });
-            text.extend(utf8_percent_encode(name, QUERY));
-            text.push('=');
-            text.extend(utf8_percent_encode(value, QUERY));
+    pub fn url(&self, base_url: &Url) -> Result<Url> {
+        let mut url = base_url.clone();
+        let prefix = base_url.path().trim_end_matches('/');
+        if prefix.is_empty() {
+            url.set_path(&self.path);
+        } else {
+            url.set_path(&[prefix, &self.path].concat());
         }
-        let mut parts = base_url.clone().into_parts();
-        let wrong = |e: &dyn fmt::Display| Error::argument("path", format_args!("does not make a URL: {e}"));
-        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|e| wrong(&e))?);
-        Uri::from_parts(parts).map_err(|e| wrong(&e))
+        if !self.query.is_empty() {
+            let mut text = String::new();
+            for (index, (name, value)) in self.query.iter().enumerate() {
+                if index > 0 {
+                    text.push('&');
+                }
+                text.extend(utf8_percent_encode(name, QUERY));
+                text.push('=');
+                text.extend(utf8_percent_encode(value, QUERY));
+            }
+            url.set_query(Some(&text));
+        }
+        if url.as_str().len() > LONGEST_URL {
+            return Err(Error::argument("path", "does not make a URL: it is too long"));
+        }
+        Ok(url)
     }
 }
 
@@ -179,6 +199,7 @@ impl<'a> Builder<'a> {
             headers: HeaderMap::new(),
             body: None,
             timeout: defaults.timeout,
+            attempt_timeout: defaults.attempt_timeout.unwrap_or(config::ATTEMPT_TIMEOUT),
             max_retries: defaults.max_retries,
             max_response_bytes: defaults.max_response_bytes,
             with_response: false,
@@ -240,6 +261,9 @@ impl<'a> Builder<'a> {
         if let Some(value) = params.take("timeout_ms") {
             self.request.timeout = config::milliseconds(&value)?;
         }
+        if let Some(value) = params.take("attempt_timeout_ms") {
+            self.request.attempt_timeout = config::milliseconds(&value)?;
+        }
         if let Some(value) = params.take("max_retries") {
             self.request.max_retries = config::retries(&value)?;
         }
@@ -263,11 +287,13 @@ impl<'a> Builder<'a> {
         if self.request.method == Method::GET { Err(value.error("cannot go with a GET, which has no body")) } else { Ok(()) }
     }
 
-    /// Adds headers of the caller's. Betas join the others; `null` keeps a default from being sent.
+    /// Adds headers of the caller's. Betas join the others, the required one always among them; `null` keeps any other default from
+    /// being sent.
     fn add_headers(&mut self, value: &Value) -> Result<()> {
         for (name, value) in config::headers(value)? {
             match value {
                 Some(value) if name == BETA_HEADER => self.betas.extend(config::split_betas(&value)),
+                None if name == BETA_HEADER => {}
                 value => self.headers.push((name, value)),
             }
         }
@@ -415,7 +441,7 @@ mod tests {
     }
 
     fn url(request: &Request, base: &str) -> String {
-        request.uri(&base.parse().unwrap()).unwrap().to_string()
+        request.url(&base.parse().unwrap()).unwrap().to_string()
     }
 
     fn build(operation: &'static Operation, params: &str) -> Result<Request> {
@@ -490,8 +516,8 @@ mod tests {
         }
         assert_eq!(
             refusal(&ENVIRONMENTS_RETRIEVE, r#"{"environment_id":"e","limt":1}"#),
-            "`limt` is not known here; known are: environment_id, betas, workspace_id, timeout_ms, max_retries, extra_headers, \
-             extra_query, extra_body, with_response"
+            "`limt` is not known here; known are: environment_id, betas, workspace_id, timeout_ms, attempt_timeout_ms, \
+             max_retries, extra_headers, extra_query, extra_body, with_response"
         );
     }
 
@@ -528,6 +554,18 @@ mod tests {
     }
 
     #[test]
+    fn an_attempt_is_bounded_and_a_poll_may_wait_at_the_server_besides() {
+        let bound = |config: &str, operation: &'static Operation, params: &str| {
+            super::operation(operation, &[], Some(params), &defaults(config)).unwrap().attempt_timeout.as_millis()
+        };
+        let poll = r#"{"environment_id":"e","block_ms":999}"#;
+        for (config, of_list, of_poll) in [("{}", 60_000, 10_999), (r#"{"attempt_timeout_ms":5000}"#, 5_000, 5_999)] {
+            assert_eq!((bound(config, &ENVIRONMENTS_LIST, "{}"), bound(config, &WORK_POLL, poll)), (of_list, of_poll));
+            assert_eq!(bound(config, &WORK_POLL, r#"{"environment_id":"e","block_ms":999,"attempt_timeout_ms":7}"#), 7);
+        }
+    }
+
+    #[test]
     fn betas_are_joined_once_each() {
         let beta = |config: &str, params: &str| {
             let request = super::operation(&ENVIRONMENTS_LIST, &[], Some(params), &defaults(config)).unwrap();
@@ -537,6 +575,8 @@ mod tests {
         assert_eq!(beta(r#"{"betas":["a","b"]}"#, r#"{"betas":["b","c"]}"#), "a,b,c,managed-agents-2026-04-01");
         assert_eq!(beta(r#"{"default_headers":{"Anthropic-Beta":"a, b"}}"#, "{}"), "a,b,managed-agents-2026-04-01");
         assert_eq!(beta(r#"{"betas":["managed-agents-2026-04-01"]}"#, "{}"), "managed-agents-2026-04-01");
+        assert_eq!(beta(r#"{"betas":["a"]}"#, r#"{"extra_headers":{"Anthropic-Beta":null}}"#), "a,managed-agents-2026-04-01");
+        assert_eq!(beta(r#"{"default_headers":{"anthropic-beta":null}}"#, "{}"), "managed-agents-2026-04-01");
     }
 
     #[test]

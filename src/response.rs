@@ -1,12 +1,15 @@
 //! From an HTTP response to JSON or an error. Pure: the response has been read already.
 
 use crate::error::{Error, Result, ServerSaid, Status};
-use crate::json::Object;
+use crate::json::{self, Object};
 use crate::request::Request;
 use http::header::HeaderMap;
 use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
+
+/// How much of a body is kept for an error object. It is enough to tell what is wrong.
+pub const MAX_ERROR_BODY: usize = 1 << 20;
 
 /// An HTTP response, its body read.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ impl Response {
         }
         let body = std::mem::take(&mut self.body);
         match read_json(body, request.empty_reply) {
-            Ok(json) if request.with_response => Ok(self.wrap(&json, attempts)),
+            Ok(json) if request.with_response => self.wrap(&json, attempts),
             Ok(json) => Ok(json),
             Err((problem, body)) => Err(self.error(problem).with_body(body).with_attempts(attempts)),
         }
@@ -56,7 +59,7 @@ impl Response {
     }
 
     /// The result with what is known of the response around it.
-    fn wrap(&self, json: &str, attempts: u32) -> String {
+    fn wrap(&self, json: &str, attempts: u32) -> Result<String> {
         let mut named: BTreeMap<&str, String> = BTreeMap::new();
         for (name, value) in &self.headers {
             let text = String::from_utf8_lossy(value.as_bytes());
@@ -65,8 +68,9 @@ impl Response {
         }
         let request_id = serde_json::Value::from(self.request_id());
         let headers = serde_json::to_string(&named).unwrap_or_default();
-        let (json, status) = (json.trim(), self.status);
-        format!(r#"{{"data":{json},"http_status":{status},"request_id":{request_id},"headers":{headers},"attempts":{attempts}}}"#)
+        let status = self.status;
+        let rest = format!(r#","http_status":{status},"request_id":{request_id},"headers":{headers},"attempts":{attempts}}}"#);
+        json::concatenate(&[r#"{"data":"#, json.trim(), &rest])
     }
 }
 
@@ -82,7 +86,12 @@ fn read_json(body: Vec<u8>, empty_reply: bool) -> Result<String, (String, Option
     let text = String::from_utf8(body).map_err(|_| ("the server's answer is not UTF-8".to_owned(), None))?;
     match serde_json::from_str::<IgnoredAny>(&text) {
         Ok(_) => Ok(text),
-        Err(e) => Err((format!("the server reported success but its answer is not valid JSON: {e}"), as_json(text))),
+        Err(e) => {
+            let mut shown = text;
+            let most = (0..=MAX_ERROR_BODY).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or_default();
+            shown.truncate(most);
+            Err((format!("the server reported success but its answer is not valid JSON: {e}"), as_json(shown)))
+        }
     }
 }
 

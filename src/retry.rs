@@ -6,12 +6,16 @@ use std::time::{Duration, SystemTime};
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
 
-/// Whether a request that was answered so is made again: the server's word first, then what the status says.
+/// Whether a request that was answered so is made again: the server's word first, then what the status says. A success never is,
+/// whatever the server says.
 pub fn wanted(status: u16, headers: &HeaderMap) -> bool {
+    if (200..300).contains(&status) {
+        return false;
+    }
     match headers.get("x-should-retry").and_then(|value| value.to_str().ok()) {
         Some("true") => true,
         Some("false") => false,
-        _ => matches!(status, 408 | 409 | 429 | 500..),
+        _ => matches!(status, 408 | 409 | 429 | 500..=599),
     }
 }
 
@@ -53,9 +57,12 @@ mod tests {
             assert!(wanted(status, &HeaderMap::new()), "{status}");
             assert!(!wanted(status, &headers(&[("x-should-retry", "false")])), "{status}");
         }
-        for status in [301, 400, 401, 402, 403, 404, 412, 413, 418, 422, 425, 431, 499] {
+        for status in [301, 400, 401, 402, 403, 404, 412, 413, 418, 422, 425, 431, 499, 600, 999] {
             assert!(!wanted(status, &HeaderMap::new()), "{status}");
             assert!(wanted(status, &headers(&[("x-should-retry", "true")])), "{status}");
+        }
+        for status in [200, 201, 204, 299] {
+            assert!(!wanted(status, &headers(&[("x-should-retry", "true")])), "{status}");
         }
     }
 

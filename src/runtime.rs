@@ -30,12 +30,6 @@ pub const THREAD_NAME: &str = "antenv";
 /// What the records here are filed under.
 const LOG: &str = "antenv::runtime";
 
-/// How many threads may resolve host names at once. The system does that in blocking calls, for each connection that is opened.
-const RESOLVERS: usize = 4;
-
-/// How long the end of the runtime waits for host names being resolved on threads beside it.
-const RESOLVER_GRACE: Duration = Duration::from_millis(100);
-
 /// How long the end of the runtime waits for what must not be cut off.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
@@ -90,7 +84,7 @@ pub fn current() -> Result<Arc<Runtime>> {
 fn start() -> Result<Runtime> {
     let failed = |e: std::io::Error| Error::new(Status::Internal, format!("the internal runtime could not be started: {e}"));
     let mut builder = Builder::new_current_thread();
-    builder.enable_io().enable_time().thread_name(THREAD_NAME).max_blocking_threads(RESOLVERS);
+    builder.enable_io().enable_time();
     let runtime = builder.build().map_err(failed)?;
     let (inbox, calls) = mpsc::unbounded_channel();
     let state = Arc::<State>::default();
@@ -102,7 +96,7 @@ fn start() -> Result<Runtime> {
             log::record(Level::Debug, LOG, "started", || json!({}));
             runtime.block_on(serve);
             // Drops what is still in flight, and with it answers whoever waits for that.
-            runtime.shutdown_timeout(RESOLVER_GRACE);
+            drop(runtime);
             log::record(Level::Debug, LOG, "ended", || json!({}));
             *state.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
             state.has_ended.notify_all();
@@ -323,7 +317,7 @@ impl<F: Future, D: FnOnce(Result<F::Output>)> Drop for Call<F, D> {
 
 /// Runs `spawn` with all signals blocked, so that the new thread, and those it starts in turn, never run a handler of the host's.
 #[cfg(unix)]
-fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
+pub fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
     use nix::sys::signal::{SigSet, SigmaskHow};
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
     let result = spawn();
@@ -334,7 +328,7 @@ fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
 }
 
 #[cfg(not(unix))]
-fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
+pub fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
     spawn()
 }
 

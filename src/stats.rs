@@ -35,8 +35,11 @@ pub enum Retry {
     Unanswered,
     /// The connection broke within the answer.
     CutShort,
-    /// A kept connection turned out to be closed. Such a retry is at once, and is not counted as an attempt.
-    Stale,
+    /// No answer came within the attempt's time.
+    Timeout,
+    /// The server certainly did not process the request: it refused the stream, closed the connection in an orderly way, or had
+    /// closed it before the request was sent. Such a retry does not count against `max_retries`.
+    NotProcessed,
     /// HTTP 408.
     RequestTimeout,
     /// HTTP 409.
@@ -52,11 +55,12 @@ pub enum Retry {
 }
 
 impl Retry {
-    const ALL: [(Retry, &str); 10] = [
+    const ALL: [(Retry, &str); 11] = [
         (Retry::Connect, "connect"),
         (Retry::Unanswered, "unanswered"),
         (Retry::CutShort, "cut_short"),
-        (Retry::Stale, "stale_connection"),
+        (Retry::Timeout, "timeout"),
+        (Retry::NotProcessed, "not_processed"),
         (Retry::RequestTimeout, "request_timeout"),
         (Retry::Conflict, "conflict"),
         (Retry::RateLimited, "rate_limited"),
@@ -72,7 +76,7 @@ impl Retry {
             409 => Retry::Conflict,
             429 => Retry::RateLimited,
             529 => Retry::Overloaded,
-            500.. => Retry::ServerError,
+            500..=599 => Retry::ServerError,
             _ => Retry::Asked,
         }
     }

@@ -2,24 +2,63 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import emulator as emulators
 from emulator import ROOT, Emulator
 from native import Driver, compile_c
 
+TRANSPORTS = ["http1", "https-http2"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs what is marked `transports` over each of them, and all else over HTTP/1.1."""
+    marked = metafunc.definition.get_closest_marker("transports")
+    if marked and not metafunc.definition.get_closest_marker("http1"):
+        metafunc.parametrize("transport", TRANSPORTS, indirect=True)
+
+
+# Ways to run a program that make it many times slower, and the builds of the library that some of them need.
+DEEP_WAYS = re.compile(r"\b(valgrind|asan|tsan|race|cgocheck2)\b")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what is run in such a way as `deep`."""
+    for item in items:
+        if isinstance(item, pytest.Function) and DEEP_WAYS.search(item.name.replace("_", " ")):
+            item.add_marker(pytest.mark.deep)
+
+
+@pytest.fixture(autouse=True)
+def transport(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """How clients reach the emulators of a test.
+
+    Over HTTPS, `SSL_CERT_FILE` tells them what to trust: ours in every language read it, and so do Python and Go.
+    """
+    chosen: str = getattr(request, "param", TRANSPORTS[0])
+    if chosen != TRANSPORTS[0]:
+        certificate = str(tmp_path_factory.mktemp("tls") / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", certificate)
+        monkeypatch.setattr(emulators, "OPTIONS", ("--tls", "--tls-ca", certificate))
+    return chosen
+
 
 @pytest.fixture
-def emulator() -> Iterator[Emulator]:
+def emulator(transport: str) -> Iterator[Emulator]:
     """An emulator that accepts any credential."""
     with Emulator("--auth", "any") as running:
         yield running
 
 
 @pytest.fixture
-def strict_emulator() -> Iterator[Emulator]:
+def strict_emulator(transport: str) -> Iterator[Emulator]:
     """An emulator that checks credentials as the service does."""
     with Emulator() as running:
         yield running
@@ -39,7 +78,7 @@ def driver_program() -> Path:
 
 
 @pytest.fixture
-def driver(driver_program: Path) -> Iterator[Driver]:
+def driver(driver_program: Path, transport: str) -> Iterator[Driver]:
     """The driver, running."""
     with Driver(driver_program) as running:
         yield running

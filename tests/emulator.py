@@ -15,6 +15,8 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 # Where cargo puts what it builds: in a folder of its own when a target is named (which may be a file).
 BUILT = TARGET / Path(os.environ.get("CARGO_BUILD_TARGET", "")).name.removesuffix(".json")
 BINARY = Path(os.environ.get("ANTENV_EMULATOR", BUILT / "quick" / "antenv-emulator"))
+# Of every emulator: over what it serves. conftest.py decides.
+OPTIONS: tuple[str, ...] = ()
 API_HEADERS = {
     "authorization": "Bearer an-api-key",
     "anthropic-version": "2026-10-21",
@@ -22,16 +24,26 @@ API_HEADERS = {
 }
 
 
+def trusted() -> dict[str, str]:
+    """The environment variable that tells a program whom to trust, for one that is given no other."""
+    return {name: value for name, value in os.environ.items() if name == "SSL_CERT_FILE"}
+
+
 class Emulator:
     """An emulator on a free port, ended when the `with` block is left."""
 
     def __init__(self, *options: str) -> None:
         self._process = subprocess.Popen(
-            [str(BINARY), "--port", "0", *options], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+            [str(BINARY), "--port", "0", *OPTIONS, *options],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
         )
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
-        assert self.url.startswith("http://"), f"the emulator said {self.url!r} instead of its URL"
+        assert self.url.startswith("http"), f"the emulator said {self.url!r} instead of its URL"
+        # The endpoints of control are there without TLS as well.
+        self._control_url = self.url.replace("https:", "http:")
 
     def __enter__(self) -> Emulator:
         return self
@@ -45,7 +57,7 @@ class Emulator:
     def control(self, method: str, path: str, body: Any = None) -> Any:
         """Calls a control endpoint, such as ("POST", "/_emulator/work", {...}), and returns its JSON."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, method=method)
+        request = urllib.request.Request(self._control_url + path, data=data, method=method)
         request.add_header("content-type", "application/json")
         with urllib.request.urlopen(request, timeout=20) as response:
             text = response.read()

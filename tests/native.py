@@ -6,11 +6,13 @@ import itertools
 import json
 import os
 import resource
+import select
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +25,20 @@ GO = {
     "LD_LIBRARY_PATH": str(TARGET / "prefix" / "lib"),
     "ANTENV_EMULATOR": str(BINARY),
 }
+# How long a driver may take over one line, in seconds: what takes longer hangs.
+PATIENCE = 150
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 
 
+@contextmanager
+def in_place_of(program: Path) -> Iterator[Path]:
+    """Where to write a program, so that it is there whole or not at all: tests that run at the same time write the same ones."""
+    fresh = program.with_name(f"{program.name}.{os.getpid()}")
+    yield fresh
+    fresh.replace(program)
+
+
+@cache
 def compile_c(source: Path, *flags: str, compiler: str | None = None, standard: str | None = None) -> Path:
     """Compiles a C or C++ program into a folder of the build's; returns its path.
 
@@ -47,7 +60,7 @@ def compile_c(source: Path, *flags: str, compiler: str | None = None, standard: 
         # Rust's runtime knows nothing of this check; and g++ takes what sanitizers add for uses of what is not there.
         command += ["-fno-sanitize=vptr", "-Wno-maybe-uninitialized"] if is_cpp else []
         for part in (source, ROOT / "tests" / "c" / "sanitizers.c"):
-            objects.append(f"{program}-{part.stem}.o")
+            objects.append(f"{program}-{part.stem}.{os.getpid()}.o")
             subprocess.run([*command, "-c", str(part), "-o", objects[-1]], check=True)
         archive = rust_runtime(f"{sanitizer[0]}san")
         runtime = [
@@ -60,9 +73,9 @@ def compile_c(source: Path, *flags: str, compiler: str | None = None, standard: 
             "-lresolv",
         ]
         command = [compiler]
-    command += [*objects, *runtime, "-o", str(program)]
-    command += [f"-L{library}", "-lantenv", f"-Wl,-rpath,{library}", "-pthread", "-ldl"]
-    subprocess.run(command, check=True)
+    command += [*objects, *runtime, f"-L{library}", "-lantenv", f"-Wl,-rpath,{library}", "-pthread", "-ldl"]
+    with in_place_of(program) as fresh:
+        subprocess.run([*command, "-o", str(fresh)], check=True)
     return program
 
 
@@ -100,7 +113,7 @@ class Driver:
     def __enter__(self) -> Driver:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         code = self._process.wait(timeout=30)
@@ -108,7 +121,7 @@ class Driver:
         self._errors.seek(0)
         said = self._errors.read()
         self._errors.close()
-        assert (code, said) == (0, b""), f"the driver ended with {code} and said {said!r}"
+        assert kind or (code, said) == (0, b""), f"the driver ended with {code} and said {said!r}"
 
     @property
     def pid(self) -> int:
@@ -120,6 +133,9 @@ class Driver:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write("\t".join("\x01" if field is None else field for field in fields).encode() + b"\n")
         self._process.stdin.flush()
+        if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
+            self._process.kill()
+            raise TimeoutError(f"{fields[:2]} hangs")
         status, length = map(int, self._process.stdout.readline().split())
         text = self._process.stdout.read(max(length, 0) + 1)[:-1].decode()
         return Outcome(status, None if length < 0 else text)
@@ -151,6 +167,14 @@ class Driver:
         outcome = self.submit(operation, params)
         return self.run("collect") if outcome.status == 0 else outcome
 
+    def worker(self, **config: Any) -> Outcome:
+        """Makes a worker; `take` gives its items."""
+        return self.run("worker", json.dumps(config))
+
+    def take(self, timeout_ms: int) -> Outcome:
+        """Waits for an item; `run("lease")` gives the state of its lease, `run("finish")` finishes it."""
+        return self.run("take", str(timeout_ms))
+
     def stats(self) -> Any:
         """What the client counted."""
         return self.run("stats").json
@@ -175,11 +199,13 @@ def one_descriptor_left(pid: int) -> Iterator[None]:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
+@cache
 def build_go(package: Path, *flags: str) -> Path:
     """Builds a Go program into a folder of the build's; returns its path."""
     program = TARGET / "go" / "-".join([package.name, *flags]).replace("=", "-")
-    command = ["go", "build", *flags, "-o", str(program), "."]
-    subprocess.run(command, check=True, cwd=package, env=os.environ | GO)
+    with in_place_of(program) as fresh:
+        command = ["go", "build", *flags, "-o", str(fresh), "."]
+        subprocess.run(command, check=True, cwd=package, env=os.environ | GO)
     return program
 
 

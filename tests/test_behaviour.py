@@ -15,6 +15,8 @@ import pytest
 from emulator import Emulator
 from native import Driver
 
+pytestmark = pytest.mark.transports
+
 OK, INVALID_ARGUMENT, CONFIG, CONNECTION, TIMEOUT, RESPONSE, DONE = 0, 1, 3, 4, 5, 7, 8
 AUTHENTICATION, PERMISSION_DENIED, NOT_FOUND, RATE_LIMITED, SERVER_ERROR, HTTP_STATUS = 101, 103, 104, 110, 111, 113
 
@@ -69,6 +71,7 @@ def test_max_retries_counts_retries(emulator: Emulator, client: Driver) -> None:
         assert (outcome.status, outcome.json["attempts"]) == (SERVER_ERROR, retries + 1)
 
 
+@pytest.mark.http1  # against a socket of its own
 def test_a_refused_connection_is_retried_and_says_so(driver: Driver) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -110,6 +113,7 @@ def test_an_answer_that_is_too_large_is_refused(emulator: Emulator, driver: Driv
     assert "max_response_bytes" in outcome.json["message"] and outcome.json["request_id"]
 
 
+@pytest.mark.http1  # against a socket of its own
 def test_an_announced_length_beyond_all_memory_is_not_reserved(driver: Driver) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -134,6 +138,11 @@ def test_a_redirect_is_not_followed(emulator: Emulator, client: Driver) -> None:
 # --- connections ---
 
 
+def test_the_transport_is_the_one_that_this_run_is_about(emulator: Emulator, client: Driver, transport: str) -> None:
+    assert client.call("environments.list").status == OK
+    assert [request["http"] for request in emulator.take_requests()] == ["2" if "http2" in transport else "1.1"]
+
+
 def test_calls_share_one_connection(emulator: Emulator, client: Driver) -> None:
     for _ in range(20):
         assert client.call("environments.list").status == OK
@@ -144,29 +153,36 @@ def test_calls_share_one_connection(emulator: Emulator, client: Driver) -> None:
 def test_a_kept_connection_that_the_server_closed_does_not_fail_a_call(
     operation: str, emulator: Emulator, client: Driver
 ) -> None:
-    """Neither a GET nor a POST: even without retries, and whether or not the end of the connection was seen in time."""
-    params = {"max_retries": 0} | ({"name": "n"} if operation == "environments.create" else {})
+    """Neither a GET nor a POST: whether or not the end of the connection was seen in time, it costs at most an attempt."""
+    params = {"name": "n"} if operation == "environments.create" else {}
     for _ in range(40):
         emulator.faults({"close_after": True})
-        assert client.call("environments.list", {"max_retries": 0}).status == OK
+        assert client.call("environments.list").status == OK
         assert client.call(operation, params).status == OK
     assert len([request for request in emulator.take_requests() if request["status"] == 200]) == 80
 
 
-def test_a_request_that_met_a_closed_connection_is_sent_on_another_without_counting(
-    emulator: Emulator, client: Driver
-) -> None:
+def test_a_request_that_went_out_is_not_sent_again_without_being_counted(emulator: Emulator, client: Driver) -> None:
+    """The server may have acted on it before it closed the connection, kept or not."""
     assert client.call("environments.list").status == OK
+    emulator.take_requests()
     emulator.faults({"drop": True})
-    outcome = client.call("environments.create", {"name": "n", "max_retries": 0, "with_response": True})
-    assert (outcome.status, outcome.json["attempts"]) == (OK, 1)
+    outcome = client.call("environments.create", {"name": "n", "max_retries": 0})
+    assert (outcome.status, outcome.json["attempts"]) == (CONNECTION, 1)
+    assert len(emulator.take_requests()) == 1
+    emulator.faults({"drop": True})
+    outcome = client.call("environments.create", {"name": "n", "max_retries": 1, "with_response": True})
+    assert (outcome.status, outcome.json["attempts"]) == (OK, 2)
+    assert len(emulator.take_requests()) == 2
 
 
+@pytest.mark.http1  # with prior knowledge
 def test_http2_can_be_asked_for(emulator: Emulator, driver: Driver) -> None:
     driver.client(api_key="k", base_url=emulator.url, http2="always")
     assert driver.call("environments.create", {"name": "two"}).json["name"] == "two"
 
 
+@pytest.mark.http1  # against a socket of its own
 def test_a_path_prefix_of_the_base_url_is_kept(driver: Driver) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         driver.client(api_key="k", base_url=f"http://127.0.0.1:{server.getsockname()[1]}/gateway/", max_retries=0)
@@ -389,6 +405,7 @@ def test_the_environment_gives_what_the_configuration_does_not(emulator: Emulato
     assert (second.get("authorization"), second["x-api-key"], second["x-team"]) == (None, "own", "red")
 
 
+@pytest.mark.http1  # nothing is sent
 def test_a_missing_credential_is_told_with_the_variables_looked_at(driver: Driver) -> None:
     outcome = driver.run("client", None)
     assert (outcome.status, outcome.json["status"]) == (CONFIG, "config")

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from emulator import API_HEADERS, Emulator
+from emulator import API_HEADERS, Emulator, trusted
 from native import compile_c, one_descriptor_left
 from test_c import EXAMPLES, SANITIZERS, SOURCES, VALGRIND, run
 
+pytestmark = pytest.mark.transports
 WAYS = ["plain", "valgrind", *SANITIZERS]
 
 
@@ -80,6 +81,7 @@ def variables(emulator: Emulator, environment: str) -> dict[str, str]:
     """What a program that serves an environment has to know."""
     return {
         "PATH": "/usr/bin:/bin",
+        **trusted(),
         "ANTHROPIC_BASE_URL": emulator.url,
         "ANTHROPIC_ENVIRONMENT_ID": environment,
         "ANTHROPIC_ENVIRONMENT_KEY": emulator.environment_key(environment),

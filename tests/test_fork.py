@@ -8,6 +8,8 @@ from emulator import Emulator
 from native import compile_c
 from test_c import SANITIZERS, SOURCES, VALGRIND, run
 
+pytestmark = pytest.mark.transports
+
 ENVIRONMENTS = 7
 
 CASES = [

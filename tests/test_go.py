@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from emulator import API_HEADERS, ROOT, Emulator
+from emulator import API_HEADERS, BINARY, ROOT, Emulator
 from native import GO, build_go, one_descriptor_left
 
 MODULE = ROOT / "bindings" / "go"
@@ -45,6 +45,16 @@ def go(*arguments: str, **variables: str) -> str:
 )
 def test_the_modules_tests_pass(flags: list[str], variables: dict[str, str]) -> None:
     said = go("test", "-count=1", "-v", *flags, "./...", **variables)
+    assert "ok  \tantenv\t" in said and "--- SKIP" not in said
+    assert said.count("--- PASS: Example") == 4 and said.count("--- PASS: Test") >= 40
+
+
+def test_the_modules_tests_pass_over_https(tmp_path: Path) -> None:
+    # In place of the emulator, one that is told to serve HTTPS, and writes what to trust where every client finds it.
+    emulator, trust = tmp_path / "emulator", tmp_path / "ca.pem"
+    emulator.write_text(f'#!/bin/sh\nexec "{BINARY}" --tls --tls-ca "{trust}" "$@"\n')
+    emulator.chmod(0o755)
+    said = go("test", "-count=1", "-v", ".", ANTENV_EMULATOR=str(emulator), SSL_CERT_FILE=str(trust))
     assert "ok  \tantenv\t" in said and "--- SKIP" not in said
     assert said.count("--- PASS: Example") == 4 and said.count("--- PASS: Test") >= 40
 

@@ -1,10 +1,10 @@
 module antenv-bench
 
-go 1.24
+go 1.25
 
 require (
 	antenv v0.0.0
-	github.com/anthropics/anthropic-sdk-go v1.84.0
+	github.com/anthropics/anthropic-sdk-go/v2 v2.15.0
 )
 
 require (

@@ -308,6 +308,16 @@ func TestAnyOtherEndpointCanBeReached(t *testing.T) {
 }
 
 func TestAContextThatIsDoneCancelsTheCallAtOnce(t *testing.T) {
+	// With one processor the call waits for the goroutine that drains the queue, with many in the library.
+	for _, processors := range []int{1, 8} {
+		t.Run(fmt.Sprint(processors), func(t *testing.T) {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(processors))
+			aContextThatIsDoneCancelsTheCall(t)
+		})
+	}
+}
+
+func aContextThatIsDoneCancelsTheCall(t *testing.T) {
 	emulator := antenvtest.Start(t, "--auth", "any")
 	client := emulator.Client(t)
 	tired := errors.New("tired")

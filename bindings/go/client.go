@@ -133,23 +133,11 @@ func (c *core) call(ctx context.Context, what submission, s *settings) ([]byte, 
 	if what.params, err = s.terminated(); err != nil {
 		return nil, err
 	}
-	begun, ticket, err := what.begin(c.handle, ctx.Done() != nil)
+	status, text, err := what.run(ctx, c.handle)
 	runtime.KeepAlive(c)
 	if err != nil {
 		return nil, err
 	}
-	if ticket != nil {
-		select {
-		case <-begun.done:
-		case <-ctx.Done():
-			cancelTicket(ticket)
-			<-begun.done // it comes at once, and may bring the result all the same
-		}
-		freeTicket(ticket)
-	} else {
-		<-begun.done
-	}
-	status, text := begun.outcome()
 	switch {
 	case status == StatusOK:
 		return s.unwrapped(text)

@@ -2,6 +2,7 @@ package antenv
 
 /*
 #include <antenv.h>
+#include <stdlib.h>
 #include <string.h>
 
 // What follows returns structs: out-parameters in Go's memory would have to be allocated for each call.
@@ -54,12 +55,25 @@ enum { MANY = 64 };
 
 typedef struct { antenv_completion done[MANY]; size_t length[MANY]; size_t count; } batch;
 
-// Fills a batch.
 static antenv_status next_batch(antenv_queue *queue, int64_t timeout_ms, batch *into) {
-	into->count = 0;
 	antenv_status status = antenv_queue_next_many(queue, timeout_ms, into->done, MANY, &into->count);
 	for (size_t i = 0; i < into->count; i++) into->length[i] = into->done[i].json ? strlen(into->done[i].json) : 0;
 	return status;
+}
+
+static void free_strings(batch *of) {
+	for (size_t i = 0; i < of->count; i++) antenv_string_free(of->done[i].json);
+	of->count = 0;
+}
+
+// Waits for the one call of a queue.
+static made next_one(antenv_queue *queue) {
+	made it = {0};
+	antenv_completion done = {0};
+	do it.status = antenv_queue_next(queue, -1, &done); while (it.status == ANTENV_INTERRUPTED);
+	if (it.status == ANTENV_OK) it.status = done.status;
+	it.error = done.json;
+	return it;
 }
 */
 import "C"
@@ -201,19 +215,35 @@ func subscribeLog(queue queueHandle, filter string) error {
 	return err
 }
 
-// batch is a place for completions.
-type batch struct{ c C.batch }
+// nextOne waits, in the library, for the one call of a queue, and returns what came of it.
+func nextOne(queue queueHandle) (Status, []byte) {
+	it := C.next_one(queue)
+	return Status(it.status), take(it.error)
+}
 
-// next takes up to 64 completions from a queue and hands each out; whether there was any, and whether the queue still lives. It waits
+// batch is a place for completions. It is C's memory: cgo would look all through Go's for pointers, at each call.
+type batch struct{ c *C.batch }
+
+func newBatch() batch {
+	b := batch{(*C.batch)(C.malloc(C.sizeof_batch))}
+	b.c.count = 0
+	return b
+}
+
+func (b batch) free() { C.free(unsafe.Pointer(b.c)) }
+
+// next takes up to 64 completions from a queue and hands each out; whether more may wait, and whether the queue still lives. It waits
 // for at most that many milliseconds, without end if negative.
-func (b *batch) next(queue queueHandle, timeoutMs int64, deliver func(tag uint64, status Status, json []byte)) (some, alive bool) {
-	status := C.next_batch(queue, C.int64_t(timeoutMs), &b.c)
+func (b batch) next(queue queueHandle, timeoutMs int64, deliver func(tag uint64, status Status, json []byte)) (more, alive bool) {
+	status := C.next_batch(queue, C.int64_t(timeoutMs), b.c)
 	for i := range int(b.c.count) {
 		done := &b.c.done[i]
 		text := C.GoBytes(unsafe.Pointer(done.json), C.int(b.c.length[i]))
-		C.antenv_string_free(done.json) // at once: 64 answers may be a gigabyte
-		done.json = nil
 		deliver(uint64(done.tag), Status(done.status), text)
 	}
-	return b.c.count > 0, status == C.ANTENV_OK || status == C.ANTENV_TIMEOUT || status == C.ANTENV_INTERRUPTED
+	more = b.c.count == C.MANY
+	if b.c.count > 0 {
+		C.free_strings(b.c)
+	}
+	return more, status == C.ANTENV_OK || status == C.ANTENV_TIMEOUT || status == C.ANTENV_INTERRUPTED
 }

@@ -1,6 +1,7 @@
 package antenv
 
 import (
+	"context"
 	"os"
 	"sync"
 	"syscall"
@@ -10,7 +11,8 @@ import (
 // it takes no thread.
 type queue struct {
 	handle queueHandle
-	file   *os.File // a duplicate of the queue's descriptor; nil where queues have none
+	file   *os.File       // a duplicate of the queue's descriptor; nil where queues have none
+	direct []*directQueue // those that nobody waits on, which go with it
 }
 
 func newQueue(deliver func(tag uint64, status Status, json []byte)) (*queue, error) {
@@ -44,7 +46,8 @@ func duplicate(fd int) (*os.File, error) {
 
 // drain ends when the queue is closed.
 func (q *queue) drain(deliver func(uint64, Status, []byte)) {
-	var b batch
+	b := newBatch()
+	defer b.free()
 	watched, err := q.file.SyscallConn()
 	if err != nil {
 		return
@@ -52,8 +55,7 @@ func (q *queue) drain(deliver func(uint64, Status, []byte)) {
 	// Read calls the function once before it waits and whenever the descriptor became readable.
 	_ = watched.Read(func(uintptr) bool {
 		for {
-			some, alive := b.next(q.handle, 0, deliver)
-			if !some {
+			if more, alive := b.next(q.handle, 0, deliver); !more {
 				return !alive
 			}
 		}
@@ -61,7 +63,8 @@ func (q *queue) drain(deliver func(uint64, Status, []byte)) {
 }
 
 func (q *queue) drainBlocking(deliver func(uint64, Status, []byte)) {
-	var b batch
+	b := newBatch()
+	defer b.free()
 	for alive := true; alive; {
 		_, alive = b.next(q.handle, -1, deliver)
 	}
@@ -72,6 +75,9 @@ func (q *queue) close() {
 		q.file.Close() // ends the goroutine's wait
 	}
 	freeQueue(q.handle)
+	for _, idle := range q.direct {
+		freeQueue(idle.handle)
+	}
 }
 
 // calls are what completions are for: the calls in flight of all clients, and what listens to workers and leases, on one queue. It is
@@ -80,6 +86,7 @@ var calls struct {
 	sync.Mutex
 	queue     *queue
 	users     int // clients, workers and leases
+	direct    int // calls that wait in the library
 	waiting   map[uint64]*call
 	listeners map[uint64]listener
 	lastTag   uint64
@@ -126,7 +133,7 @@ func leaveQueue() {
 
 // unusedQueue is the queue if nobody needs it any more. It is for the caller to close, who holds the lock.
 func unusedQueue() (gone *queue) {
-	if calls.users == 0 && len(calls.waiting) == 0 && len(calls.listeners) == 0 {
+	if calls.users == 0 && calls.direct == 0 && len(calls.waiting) == 0 && len(calls.listeners) == 0 {
 		gone, calls.queue = calls.queue, nil
 	}
 	return gone
@@ -143,6 +150,31 @@ func expect() (c *call, queue queueHandle, tag uint64) {
 	calls.lastTag++
 	calls.waiting[calls.lastTag] = c
 	return c, calls.queue.handle, calls.lastTag
+}
+
+// run makes a call and returns what came of it: the result's JSON, or the error's.
+func (s submission) run(ctx context.Context, client clientHandle) (Status, []byte, error) {
+	if direct := takeDirect(); direct != nil {
+		defer direct.leave()
+		return direct.run(ctx, client, s)
+	}
+	begun, ticket, err := s.begin(client, ctx.Done() != nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	if ticket != nil {
+		select {
+		case <-begun.done:
+		case <-ctx.Done():
+			cancelTicket(ticket)
+			<-begun.done // it comes at once, and may bring the result all the same
+		}
+		freeTicket(ticket)
+	} else {
+		<-begun.done
+	}
+	status, text := begun.outcome()
+	return status, text, nil
 }
 
 // begin counts a call in and submits it.

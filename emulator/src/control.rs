@@ -1,5 +1,7 @@
 //! `/_emulator/…`: what tests do behind the API's back. No credential, no version, no beta; never delayed by a fault and never
-//! in the request log.
+//! in the request log; not for web pages.
+
+use std::sync::atomic::Ordering;
 
 use hyper::{Method, body::Bytes, http::request::Parts};
 use serde::Serialize;
@@ -10,10 +12,11 @@ use crate::{
     faults::Fault,
     history, ids,
     json::{self, Object},
+    line::Line,
     query::Query,
     queue,
     reply::{ApiError, Reply},
-    sessions, work,
+    sessions, web, work,
 };
 
 /// The form of every reply that is a list.
@@ -26,7 +29,8 @@ struct List<T> {
 const MAX_COUNT: i64 = 100_000;
 
 /// Answers a control request.
-pub fn answer(app: &App, parts: &Parts, body: Option<Bytes>) -> Result<Reply, ApiError> {
+pub fn answer(app: &App, line: &Line, parts: &Parts, body: Option<Bytes>) -> Result<Reply, ApiError> {
+    web::check(&app.config, parts)?;
     let Some(body) = body else {
         return Err(ApiError::invalid("The body is too large."));
     };
@@ -47,6 +51,7 @@ pub fn answer(app: &App, parts: &Parts, body: Option<Bytes>) -> Result<Reply, Ap
         ("clock", "GET") => Ok(clock_now(app)),
         ("clock", "POST") => set_clock(app, &object(&body)?),
         ("connections", "GET") => Ok(Reply::of(&app.connections())),
+        ("connections", "POST") => connections(app, line, &object(&body)?),
         ("reset", "POST") => {
             app.reset()?;
             Ok(Reply::of(&json!({"ok": true})))
@@ -57,11 +62,11 @@ pub fn answer(app: &App, parts: &Parts, body: Option<Bytes>) -> Result<Reply, Ap
 
 fn no_such_endpoint(method: &Method, path: &str, name: &str) -> ApiError {
     let allowed = match name {
-        "health" | "connections" => "GET",
+        "health" => "GET",
         "work" | "environment_keys" | "reset" => "POST",
         "requests" | "history" => "GET, DELETE",
         "faults" => "GET, POST, DELETE",
-        "clock" => "GET, POST",
+        "clock" | "connections" => "GET, POST",
         _ => return ApiError::not_found(format!("There is nothing at {path}.")),
     };
     ApiError::method_not_allowed(method.as_str(), path, allowed)
@@ -157,6 +162,18 @@ fn set_clock(app: &App, body: &Object) -> Result<Reply, ApiError> {
     }
     app.waiting.wake_all();
     Ok(clock_now(app))
+}
+
+fn connections(app: &App, line: &Line, body: &Object) -> Result<Reply, ApiError> {
+    match (given(body, "silent"), given(body, "max_streams")) {
+        (Some(silent), None) if json::boolean(silent) == Some(true) => app.silence.send_replace(line.number),
+        (None, Some(most)) => match json::integer(most).map(u32::try_from) {
+            Some(Ok(most)) => app.max_streams.swap(most, Ordering::SeqCst).into(),
+            _ => return Err(ApiError::invalid(format!("max_streams: must be an integer from 0 to {}", u32::MAX))),
+        },
+        _ => return Err(ApiError::invalid("give one of {\"silent\": true} and {\"max_streams\": integer}")),
+    };
+    Ok(Reply::of(&app.connections()))
 }
 
 /// A value that is there and not `null`.

@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
+use h2::Reason;
 use hyper::{
-    HeaderMap, StatusCode,
+    StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
 use serde::{Deserialize, Deserializer, Serialize};
@@ -69,6 +70,50 @@ pub struct Fault {
     garbage: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     close_after: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    silent: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    reset_stream: Option<ErrorCode>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    goaway: bool,
+}
+
+/// The names of HTTP/2's error codes (RFC 9113, section 7), in their order from 0.
+const ERROR_CODES: [&str; 14] = [
+    "NO_ERROR",
+    "PROTOCOL_ERROR",
+    "INTERNAL_ERROR",
+    "FLOW_CONTROL_ERROR",
+    "SETTINGS_TIMEOUT",
+    "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR",
+    "REFUSED_STREAM",
+    "CANCEL",
+    "COMPRESSION_ERROR",
+    "CONNECT_ERROR",
+    "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY",
+    "HTTP_1_1_REQUIRED",
+];
+
+/// One of `ERROR_CODES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "&'static str")]
+struct ErrorCode(usize);
+
+impl TryFrom<String> for ErrorCode {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<ErrorCode, String> {
+        let code = ERROR_CODES.iter().position(|known| *known == name);
+        code.map(ErrorCode).ok_or_else(|| format!("reset_stream: must be one of {}", ERROR_CODES.join(", ")))
+    }
+}
+
+impl From<ErrorCode> for &'static str {
+    fn from(code: ErrorCode) -> &'static str {
+        ERROR_CODES[code.0]
+    }
 }
 
 /// How long to wait, in milliseconds: at least and at most. A range of one is shown as a number.
@@ -118,15 +163,42 @@ impl From<Latency> for Value {
 pub enum Outcome {
     /// A reply in good order.
     Reply(Reply),
-    /// These bytes as they are, and then the end of the connection. The status is there when its line was among the bytes.
+    /// A reply that is sent as it stands, though its framing may lie, and then the end of the connection.
+    LastReply {
+        /// The reply.
+        reply: Reply,
+        /// How much of its body is sent.
+        limit: usize,
+    },
+    /// These bytes as they are, and then the end of the connection.
     End {
         /// What is written.
-        bytes: Vec<u8>,
+        bytes: &'static [u8],
         /// How the connection ends.
         ending: Ending,
-        /// The status, if one is sent.
-        status: Option<StatusCode>,
     },
+    /// The end of an HTTP/2 stream.
+    ResetStream(Reason),
+    /// The connection takes no more requests, and ends when those under way are done.
+    GoAway {
+        /// The reply, if one is sent.
+        reply: Option<Reply>,
+        /// Whether the request was processed.
+        is_processed: bool,
+        /// Whether the connection ends at once.
+        closes: bool,
+    },
+}
+
+impl Outcome {
+    /// The status, if one is sent.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Outcome::Reply(reply) | Outcome::LastReply { reply, .. } => Some(reply.status),
+            Outcome::End { .. } | Outcome::ResetStream(_) => None,
+            Outcome::GoAway { reply, .. } => reply.as_ref().map(|reply| reply.status),
+        }
+    }
 }
 
 impl Fault {
@@ -156,14 +228,25 @@ impl Fault {
         for (name, value) in &self.headers {
             header(name, value)?;
         }
-        let line_faults = [self.drop, self.reset, self.garbage, self.cut.is_some(), self.close_after];
+        let line_faults = [
+            // Beside `goaway` it says when.
+            self.drop && !self.goaway,
+            self.reset,
+            self.garbage,
+            self.cut.is_some(),
+            self.close_after,
+            self.silent,
+            self.reset_stream.is_some(),
+            self.goaway,
+        ];
         match line_faults.iter().filter(|set| **set).count() {
             0 if self.does_nothing() => Err(
-                "the fault does nothing: give latency_ms, detached, status, headers, body, drop, reset, cut, garbage or close_after"
+                "the fault does nothing: give latency_ms, detached, status, headers, body, drop, reset, cut, garbage, close_after, \
+                 silent, reset_stream or goaway"
                     .to_owned(),
             ),
             0 | 1 => Ok(()),
-            _ => Err("only one of drop, reset, cut, garbage and close_after can happen".to_owned()),
+            _ => Err("only one of drop, reset, cut, garbage, close_after, silent, reset_stream and goaway can happen (drop beside goaway too)".to_owned()),
         }
     }
 
@@ -184,13 +267,24 @@ impl Fault {
 
     /// Whether the request is processed at all.
     pub fn processes(&self) -> bool {
-        let replies = !(self.drop || self.reset || self.garbage);
+        let replies = !(self.drop || self.reset || self.garbage || self.silent || self.reset_stream.is_some() || self.goaway);
         self.when == When::After || (replies && self.canned_status().is_none())
     }
 
     /// What is sent. `real` is the reply of a request that was processed.
     pub fn outcome(&self, real: Option<Reply>, request_id: &str) -> Outcome {
-        let lost = |bytes: &[u8], ending| Outcome::End { bytes: bytes.to_vec(), ending, status: None };
+        let lost = |bytes, ending| Outcome::End { bytes, ending };
+        if self.goaway {
+            let is_processed = self.when == When::After;
+            let reply = (is_processed && !self.drop).then(|| self.reply(real, request_id));
+            return Outcome::GoAway { reply, is_processed, closes: self.drop };
+        }
+        if let Some(ErrorCode(code)) = self.reset_stream {
+            return Outcome::ResetStream(Reason::from(code as u32));
+        }
+        if self.silent {
+            return lost(b"", Ending::Silence);
+        }
         if self.drop {
             return lost(b"", Ending::Close);
         }
@@ -200,30 +294,32 @@ impl Fault {
         if self.garbage {
             return lost(GARBAGE, Ending::Close);
         }
+        let reply = self.reply(real, request_id);
+        let own_framing = self
+            .headers
+            .keys()
+            .any(|name| [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|framing| name.eq_ignore_ascii_case(framing.as_str())));
+        if self.cut.is_none() && !self.close_after && !own_framing {
+            return Outcome::Reply(reply);
+        }
+        Outcome::LastReply { reply, limit: self.cut.unwrap_or(usize::MAX) }
+    }
+
+    /// The real reply or the canned one, with the headers that were asked for.
+    fn reply(&self, real: Option<Reply>, request_id: &str) -> Reply {
         let mut reply = match (self.canned_status(), real) {
             (None, Some(real)) => real,
             (status, _) => self.canned(status.unwrap_or(StatusCode::OK), request_id),
         };
-        let mut own_framing = false;
         for (name, value) in &self.headers {
-            let Ok((name, value)) = header(name, value) else {
-                continue;
-            };
-            own_framing |= name == CONTENT_LENGTH || name == TRANSFER_ENCODING;
-            match value {
-                Some(value) => drop(reply.headers.insert(name, value)),
-                None => drop(reply.headers.remove(name)),
+            match header(name, value) {
+                Ok((name, Some(value))) => drop(reply.headers.insert(name, value)),
+                Ok((name, None)) => drop(reply.headers.remove(name)),
+                // Checked when the fault was posted.
+                Err(_) => {}
             }
         }
-        // hyper would rightly refuse to send framing that lies.
-        if self.cut.is_none() && !self.close_after && !own_framing {
-            return Outcome::Reply(reply);
-        }
-        Outcome::End {
-            bytes: written_out(&reply, self.cut.unwrap_or(usize::MAX)),
-            ending: Ending::Close,
-            status: Some(reply.status),
-        }
+        reply
     }
 
     fn canned_status(&self) -> Option<StatusCode> {
@@ -264,34 +360,6 @@ fn header(name: &str, value: &Value) -> Result<(HeaderName, Option<HeaderValue>)
         Ok(value) => Ok((parsed, Some(value))),
         Err(_) => Err(format!("headers: the value of {name:?} cannot stand in a header")),
     }
-}
-
-/// The reply as HTTP/1.1, with at most `limit` bytes of its body.
-fn written_out(reply: &Reply, limit: usize) -> Vec<u8> {
-    let reason = reply.status.canonical_reason().unwrap_or("Unknown");
-    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", reply.status.as_u16()).into_bytes();
-    let mut line = |name: &HeaderName, value: &[u8]| {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value);
-        bytes.extend_from_slice(b"\r\n");
-    };
-    for (name, value) in &reply.headers {
-        line(name, value.as_bytes());
-    }
-    if needs_length(reply.status, &reply.headers) {
-        line(&CONTENT_LENGTH, reply.body.len().to_string().as_bytes());
-    }
-    bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(&reply.body[..limit.min(reply.body.len())]);
-    bytes
-}
-
-fn needs_length(status: StatusCode, headers: &HeaderMap) -> bool {
-    status != StatusCode::NO_CONTENT
-        && status != StatusCode::NOT_MODIFIED
-        && !headers.contains_key(CONTENT_LENGTH)
-        && !headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// The faults that are still to happen, in the order they were posted.

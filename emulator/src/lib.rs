@@ -9,11 +9,12 @@
 //! # Ok::<(), antenv_emulator::StartError>(())
 //! ```
 //!
-//! Where to look: a request arrives in `server` over a `line`, and walks through `service`, which finds its row in the
+//! Where to look: a connection arrives in `server` as a `line`, perhaps over `tls`, and speaks `http` of one version or the other.
+//! A request walks through `service`, which finds its row in the
 //! table of `route`, records it in the `request_log`, lets one of the `faults` have it, and checks `access`. The
 //! operations are in `environments` (whose configs follow `config_rules`), `work`, `poll` and `sessions`. The life of
 //! a work item is in `item`, pure; `queue` applies it to the `store` and keeps the `history`. What clients send passes through as `json` text.
-//! `control` is what tests do behind the API's back.
+//! `control` is what tests do behind the API's back, and `web` keeps pages in a browser from doing it.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -25,6 +26,7 @@ mod control;
 mod environments;
 mod faults;
 mod history;
+mod http;
 mod ids;
 mod item;
 mod json;
@@ -40,14 +42,16 @@ mod server;
 mod service;
 mod sessions;
 mod store;
+mod tls;
+mod web;
 mod work;
 
 use std::{
     fmt, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     time::Duration,
@@ -55,6 +59,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::watch};
+use tokio_rustls::TlsAcceptor;
 
 pub use access::Auth;
 
@@ -65,6 +70,12 @@ pub struct Config {
     pub host: String,
     /// The port; 0 takes a free one.
     pub port: u16,
+    /// More names by which `/_emulator/` may be called. Addresses, `localhost` and `host` always may.
+    pub allow_hosts: Vec<String>,
+    /// Serve over TLS.
+    pub tls: Option<Tls>,
+    /// How many requests a client may have under way on one HTTP/2 connection (`SETTINGS_MAX_CONCURRENT_STREAMS`).
+    pub max_streams: u32,
     /// The file that keeps the state; without one it lives in memory.
     pub data: Option<PathBuf>,
     /// How strictly credentials are checked.
@@ -84,6 +95,9 @@ impl Default for Config {
         Config {
             host: "127.0.0.1".to_owned(),
             port: 8787,
+            allow_hosts: Vec::new(),
+            tls: None,
+            max_streams: 100,
             data: None,
             auth: Auth::Strict,
             lease_ttl: 300,
@@ -92,6 +106,15 @@ impl Default for Config {
             verbose: false,
         }
     }
+}
+
+/// How TLS is to be served: with a certificate for `localhost`, `127.0.0.1`, `::1` and the host listened on, of an authority made
+/// at start.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Where the authority's certificate is written (PEM), for clients to trust it; without one, to a temporary file that is removed
+    /// in the end.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Why an emulator did not start.
@@ -114,6 +137,8 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
+    /// No certificates.
+    Tls(String),
     /// No threads.
     Threads(io::Error),
 }
@@ -123,6 +148,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Listen { host, port, source } => write!(f, "cannot listen on {host} port {port}: {source}"),
             StartError::Data { file, reason } => write!(f, "cannot use the data file {}: {reason}", file.display()),
+            StartError::Tls(reason) => f.write_str(reason),
             StartError::Threads(source) => write!(f, "cannot start threads: {source}"),
         }
     }
@@ -134,6 +160,7 @@ impl std::error::Error for StartError {}
 pub struct Emulator {
     app: Arc<App>,
     runtime: Option<Runtime>,
+    ca_file: Option<tls::CaFile>,
     finished: mpsc::Receiver<()>,
 }
 
@@ -144,7 +171,9 @@ impl Emulator {
         let store = store::Store::open(config.data.as_deref())
             .map_err(|reason| StartError::Data { file: config.data.clone().unwrap_or_default(), reason })?;
         let listener = server::listen(&config.host, config.port).map_err(listen_error)?;
-        let url = server::url(&listener).map_err(listen_error)?;
+        let tls = config.tls.as_ref().map(|wanted| tls::acceptor(&config.host, wanted.ca_file.as_deref()));
+        let (tls, ca_file) = tls.transpose().map_err(StartError::Tls)?.unzip();
+        let url = server::url(&listener, if tls.is_some() { "https" } else { "http" }).map_err(listen_error)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.threads.max(1))
             .thread_name("antenv-emulator")
@@ -157,8 +186,10 @@ impl Emulator {
         };
         let app = Arc::new(App {
             log: request_log::RequestLog::new(config.request_log),
+            max_streams: AtomicU32::new(config.max_streams),
             config,
             url,
+            tls,
             store,
             clock: clock::Clock::default(),
             waiting: queue::Waiting::default(),
@@ -166,6 +197,9 @@ impl Emulator {
             polls_waiting: AtomicUsize::new(0),
             connections_open: AtomicUsize::new(0),
             connections_total: AtomicU64::new(0),
+            connections_silent: AtomicUsize::new(0),
+            requests_open: AtomicUsize::new(0),
+            silence: watch::Sender::new(0),
             stop: watch::Sender::new(false),
         });
         let (finish, finished) = mpsc::channel();
@@ -174,12 +208,17 @@ impl Emulator {
             server::run(serving, listener).await;
             let _ = finish.send(());
         });
-        Ok(Emulator { app, runtime: Some(runtime), finished })
+        Ok(Emulator { app, runtime: Some(runtime), ca_file, finished })
     }
 
-    /// The base URL, such as `http://127.0.0.1:8787`.
+    /// The base URL, such as `http://127.0.0.1:8787`, with `https` over TLS.
     pub fn url(&self) -> &str {
         &self.app.url
+    }
+
+    /// The file with the certificate of the authority that clients have to trust; nothing without TLS.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_ref().map(tls::CaFile::path)
     }
 
     /// Ends the emulator: requests under way are finished (held polls at once, with nothing), connections are closed. Takes about
@@ -201,6 +240,7 @@ impl Drop for Emulator {
 struct App {
     config: Config,
     url: String,
+    tls: Option<TlsAcceptor>,
     store: store::Store,
     clock: clock::Clock,
     waiting: queue::Waiting,
@@ -209,6 +249,12 @@ struct App {
     polls_waiting: AtomicUsize,
     connections_open: AtomicUsize,
     connections_total: AtomicU64,
+    connections_silent: AtomicUsize,
+    requests_open: AtomicUsize,
+    /// How many streams the connections from now on allow.
+    max_streams: AtomicU32,
+    /// Changes when all connections are to fall silent; the number of the one that asked.
+    silence: watch::Sender<u64>,
     stop: watch::Sender<bool>,
 }
 
@@ -226,8 +272,15 @@ impl App {
         json!({
             "open": self.connections_open.load(Ordering::SeqCst),
             "total": self.connections_total.load(Ordering::SeqCst),
+            "requests_open": self.requests_open.load(Ordering::SeqCst),
             "polls_waiting": self.polls_waiting.load(Ordering::SeqCst),
+            "silent": self.connections_silent.load(Ordering::SeqCst),
+            "max_streams": self.max_streams(),
         })
+    }
+
+    fn max_streams(&self) -> u32 {
+        self.max_streams.load(Ordering::SeqCst)
     }
 
     /// Forgets everything, and lets held polls find out.
@@ -236,6 +289,7 @@ impl App {
         self.faults.clear();
         self.log.clear();
         self.clock.set_offset(0);
+        self.max_streams.store(self.config.max_streams, Ordering::SeqCst);
         self.waiting.clear();
         self.waiting.wake_all();
         Ok(())

@@ -1,13 +1,13 @@
-//! One TCP connection, seen from a handler. HTTP libraries never send half a reply; a faulty network does. So the socket is
-//! shared: hyper speaks HTTP on it, and a handler may look whether the peer is still there, or take the line over, write
-//! bytes of its own and end it.
+//! One TCP connection, seen from a handler. HTTP libraries never send half a reply and never fall silent; a faulty network does.
+//! So the socket is shared: HTTP (and TLS) is spoken on it, and a handler may look whether the peer is still there, or ask for an
+//! end that HTTP does not know.
 
 use std::{
     io::{self, IoSlice},
-    mem::MaybeUninit,
+    mem::{self, MaybeUninit},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
@@ -16,10 +16,14 @@ use std::{
 
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::Notify,
 };
+
+/// The length of the record by which a client ends TLS 1.3 before it closes its side: an alert of two bytes, encrypted. No other
+/// record of HTTP is as short.
+const CLOSING_RECORD: usize = 24;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub enum Ending {
     Close,
     /// A RST.
     Reset,
+    /// None that the peer would notice: whatever it sends is swallowed, until it closes its side.
+    Silence,
 }
 
 /// A connection as handlers see it.
@@ -36,76 +42,105 @@ pub struct Line {
     /// The number of the connection, counted from 1.
     pub number: u64,
     stream: TcpStream,
-    ended: Notify,
-    taken: AtomicBool,
+    is_tls: AtomicBool,
+    wanted: Mutex<Option<(Vec<u8>, Ending)>>,
+    asked: Notify,
 }
-
-/// The service's error after a handler took the line over: there is nobody left to answer.
-#[derive(Debug)]
-pub struct TakenOver;
-
-impl std::fmt::Display for TakenOver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the connection was ended on purpose")
-    }
-}
-
-impl std::error::Error for TakenOver {}
 
 impl Line {
     /// Wraps an accepted connection.
     pub fn new(number: u64, stream: TcpStream) -> Arc<Line> {
-        Arc::new(Line { number, stream, ended: Notify::new(), taken: AtomicBool::new(false) })
+        Arc::new(Line { number, stream, is_tls: AtomicBool::new(false), wanted: Mutex::default(), asked: Notify::new() })
     }
 
-    /// Whether the peer has closed its side. Asks the kernel, so it knows before hyper has read anything.
+    /// Whether the peer has closed its side. Asks the kernel, so it knows before anything has been read.
     pub fn peer_is_gone(&self) -> bool {
-        match SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]) {
-            Ok(bytes) => bytes == 0,
+        match SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit(); CLOSING_RECORD + 1]) {
+            Ok(length) => length == 0 || self.is_tls() && length == CLOSING_RECORD,
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         }
     }
 
-    /// Writes the bytes as they are and ends the connection, past hyper.
-    pub async fn take_over(&self, bytes: &[u8], ending: Ending) -> TakenOver {
-        // Whatever goes wrong while writing, the connection ends.
-        let _ = self.write_all(bytes).await;
-        if ending == Ending::Reset {
-            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-        }
-        self.taken.store(true, Ordering::SeqCst);
-        self.ended.notify_one();
-        TakenOver
+    /// Whether TLS is spoken on this connection.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls.load(Ordering::Relaxed)
     }
 
-    /// Returns once a handler took the line over: the connection is to be dropped.
-    pub async fn taken_over(&self) {
-        while !self.taken.load(Ordering::SeqCst) {
-            self.ended.notified().await;
-        }
+    /// Says that TLS is spoken on this connection.
+    pub fn set_tls(&self) {
+        self.is_tls.store(true, Ordering::Relaxed);
     }
 
-    async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            self.stream.writable().await?;
-            match self.stream.try_write(bytes) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+    /// Asks for the connection's end, these bytes before it. It comes when the caller's future is next pending, and drops it.
+    pub fn end(&self, bytes: Vec<u8>, ending: Ending) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes, ending));
+        self.asked.notify_one();
+    }
+
+    /// Returns once a handler asked for the connection's end.
+    pub async fn end_wanted(&self) -> (Vec<u8>, Ending) {
+        loop {
+            self.asked.notified().await;
+            if let Some(wanted) = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return wanted;
             }
         }
-        Ok(())
+    }
+
+    /// Makes the kernel send RST instead of FIN.
+    pub fn end_with_reset(&self) {
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Reads and forgets until the peer closes its side.
+    pub async fn swallow(&self) {
+        let mut bytes = vec![0; 64 << 10];
+        while self.stream.readable().await.is_ok() {
+            match self.stream.try_read(&mut bytes) {
+                Ok(0) => return,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                _ => {}
+            }
+        }
     }
 }
 
-/// The byte stream that hyper reads and writes.
+/// The byte stream of a line.
 #[derive(Debug)]
-pub struct LineIo(pub Arc<Line>);
+pub struct LineIo {
+    line: Arc<Line>,
+    /// What was read to find out what the peer speaks, and is to be read again.
+    first: Vec<u8>,
+}
+
+impl LineIo {
+    /// The whole stream.
+    pub fn new(line: Arc<Line>) -> LineIo {
+        LineIo { line, first: Vec::new() }
+    }
+
+    /// Reads the beginning, until it is clear whether the peer begins with these bytes, and puts it back.
+    pub async fn begins_with(&mut self, expected: &[u8]) -> io::Result<bool> {
+        let mut first = mem::take(&mut self.first);
+        while first.len() < expected.len() && expected.starts_with(&first) {
+            if self.read_buf(&mut first).await? == 0 {
+                break;
+            }
+        }
+        self.first = first;
+        Ok(self.first.starts_with(expected))
+    }
+}
 
 impl AsyncRead for LineIo {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let stream = &self.0.stream;
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            let length = self.first.len().min(buffer.remaining());
+            buffer.put_slice(&self.first[..length]);
+            self.first.drain(..length);
+            return Poll::Ready(Ok(()));
+        }
+        let stream = &self.line.stream;
         loop {
             ready!(stream.poll_read_ready(context))?;
             match stream.try_read_buf(buffer) {
@@ -123,7 +158,7 @@ impl AsyncWrite for LineIo {
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let stream = &self.0.stream;
+        let stream = &self.line.stream;
         loop {
             ready!(stream.poll_write_ready(context))?;
             match stream.try_write_vectored(slices) {
@@ -142,6 +177,6 @@ impl AsyncWrite for LineIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&self.0.stream).shutdown(std::net::Shutdown::Write))
+        Poll::Ready(SockRef::from(&self.line.stream).shutdown(std::net::Shutdown::Write))
     }
 }

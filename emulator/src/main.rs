@@ -1,4 +1,4 @@
-//! The command: options in, the base URL on standard output, and an orderly end at SIGTERM or SIGINT.
+//! The command: options in, the base URL (and the file to trust) on standard output, and an orderly end at SIGTERM or SIGINT.
 
 use std::{
     io::{self, Write},
@@ -6,12 +6,13 @@ use std::{
     process::ExitCode,
 };
 
-use antenv_emulator::{Auth, Config, Emulator};
+use antenv_emulator::{Auth, Config, Emulator, Tls};
 use clap::{Parser, error::ErrorKind};
 
 /// Serves the Environments API on localhost, for development and tests.
 ///
-/// The first line on standard output is the base URL, written once connections are accepted. Any non-empty API key will do;
+/// The first line on standard output is the base URL, written once connections are accepted; with --tls, the second one is the
+/// file that clients have to trust. Any non-empty API key will do;
 /// environment keys are issued by `POST /_emulator/environment_keys`. SIGTERM and SIGINT end it.
 #[derive(Parser)]
 #[command(name = "antenv-emulator", version)]
@@ -23,6 +24,22 @@ struct Options {
     /// The port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 8787)]
     port: u16,
+
+    /// Serve HTTPS with HTTP/2 or HTTP/1.1 (ALPN), with a certificate of an authority made at start
+    #[arg(long)]
+    tls: bool,
+
+    /// Write the authority's certificate to this file; without it, to a temporary one
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    tls_ca: Option<PathBuf>,
+
+    /// How many requests a client may have under way on one HTTP/2 connection
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    max_streams: u32,
+
+    /// A name by which /_emulator/ may be called, beside addresses, localhost and the host; may be given again
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
 
     /// Keep the state in this SQLite file, made if it is not there; without it the state lives in memory
     #[arg(long, value_name = "FILE")]
@@ -69,6 +86,9 @@ fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     let emulator = Emulator::start(Config {
         host: options.host,
         port: options.port,
+        allow_hosts: options.allow_host,
+        tls: options.tls.then_some(Tls { ca_file: options.tls_ca }),
+        max_streams: options.max_streams,
         data: options.data,
         auth: options.auth,
         lease_ttl: options.lease_ttl,
@@ -77,7 +97,8 @@ fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
         verbose: options.verbose,
     })?;
     // Nobody reading is no reason not to serve.
-    let _ = writeln!(io::stdout(), "{}", emulator.url()).and_then(|()| io::stdout().flush());
+    let ca_file = emulator.ca_file().map_or(String::new(), |file| format!("{}\n", file.display()));
+    let _ = write!(io::stdout(), "{}\n{ca_file}", emulator.url()).and_then(|()| io::stdout().flush());
     waiting.block_on(signal);
     emulator.shutdown();
     Ok(())

@@ -3,7 +3,7 @@
 use hyper::{
     HeaderMap, StatusCode,
     body::Bytes,
-    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue},
+    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -40,6 +40,14 @@ impl Reply {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Reply { status, headers, body: body.into() }
+    }
+
+    /// Whether its length has to be told, and is not yet.
+    pub fn needs_length(&self) -> bool {
+        self.status != StatusCode::NO_CONTENT
+            && self.status != StatusCode::NOT_MODIFIED
+            && !self.headers.contains_key(CONTENT_LENGTH)
+            && !self.headers.contains_key(TRANSFER_ENCODING)
     }
 
     /// Puts the request id in the header.

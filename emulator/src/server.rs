@@ -1,4 +1,4 @@
-//! Sockets: listening, one task a connection, and an end that comes promptly.
+//! Sockets: listening, one task a connection, what is spoken on it, and an end that comes promptly.
 
 use std::{
     io,
@@ -8,19 +8,22 @@ use std::{
     time::Duration,
 };
 
-use hyper::service::service_fn;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpStream, task::JoinSet, time};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    task::JoinSet,
+    time,
+};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     App,
-    line::{Line, LineIo},
+    http::{PREFACE, http1, http2},
+    line::{Ending, Line, LineIo},
     poll::Counted,
-    service,
+    tls,
 };
 
 /// Thousands of workers may connect in the same moment; a short backlog would make them wait seconds for a second attempt.
@@ -53,7 +56,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// The base URL under which a client on this machine reaches the listener.
-pub fn url(listener: &TcpListener) -> io::Result<String> {
+pub fn url(listener: &TcpListener, scheme: &str) -> io::Result<String> {
     let mut address = listener.local_addr()?;
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -61,7 +64,7 @@ pub fn url(listener: &TcpListener) -> io::Result<String> {
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         });
     }
-    Ok(format!("http://{address}"))
+    Ok(format!("{scheme}://{address}"))
 }
 
 /// Serves until the app is told to stop.
@@ -88,24 +91,74 @@ pub async fn run(app: Arc<App>, listener: tokio::net::TcpListener) {
 }
 
 async fn serve_connection(app: Arc<App>, stream: TcpStream) {
+    let silence = app.silence.subscribe();
     let _open = Counted::new(&app.connections_open);
     let number = app.connections_total.fetch_add(1, Ordering::SeqCst) + 1;
     let _ = stream.set_nodelay(true);
     let line = Line::new(number, stream);
 
-    let handler = service_fn(|request| {
-        let (app, line) = (app.clone(), line.clone());
-        async move { service::serve(&app, &line, request).await }
-    });
-    let builder = auto::Builder::new(TokioExecutor::new());
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(LineIo(line.clone())), handler));
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = line.taken_over() => return,
-        () = app.stopped() => connection.as_mut().graceful_shutdown(),
+    let ending = tokio::select! {
+        ending = speak(&app, &line) => ending,
+        () = silenced(silence, number) => Ending::Silence,
+    };
+    match ending {
+        Ending::Close => {}
+        Ending::Reset => line.end_with_reset(),
+        Ending::Silence => {
+            let _silent = Counted::new(&app.connections_silent);
+            tokio::select! {
+                () = line.swallow() => {}
+                () = app.stopped() => {}
+            }
+        }
     }
+}
+
+/// Returns when all connections are to fall silent: all but the one that asks for it.
+async fn silenced(mut silence: watch::Receiver<u64>, number: u64) {
+    while silence.changed().await.is_ok() {
+        if *silence.borrow_and_update() != number {
+            return;
+        }
+    }
+}
+
+/// Serves a connection in the protocol that its peer begins with; how it is to end.
+async fn speak(app: &Arc<App>, line: &Arc<Line>) -> Ending {
+    let mut io = LineIo::new(line.clone());
+    let is_tls = async { Ok(app.tls.is_some() && io.begins_with(tls::FIRST_BYTE).await?) };
+    match (unless_stopped(app, is_tls).await, &app.tls) {
+        (Some(true), Some(acceptor)) => speak_tls(app, line, io, acceptor).await,
+        (Some(_), _) => match unless_stopped(app, io.begins_with(PREFACE)).await {
+            Some(is_http2) => serve(app, line, io, is_http2).await,
+            None => Ending::Close,
+        },
+        (None, _) => Ending::Close,
+    }
+}
+
+async fn speak_tls(app: &Arc<App>, line: &Arc<Line>, io: LineIo, acceptor: &TlsAcceptor) -> Ending {
+    line.set_tls();
+    match unless_stopped(app, acceptor.accept(io)).await {
+        Some(io) => {
+            let is_http2 = io.get_ref().1.alpn_protocol() == Some(tls::H2);
+            serve(app, line, io, is_http2).await
+        }
+        None => Ending::Close,
+    }
+}
+
+async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(app: &Arc<App>, line: &Arc<Line>, io: IO, is_http2: bool) -> Ending {
+    match is_http2 {
+        true => http2::serve(app, line, io).await,
+        false => http1::serve(app, line, io).await,
+    }
+}
+
+/// What comes of a connection's beginning; nothing, when it fails or the emulator ends before.
+async fn unless_stopped<T>(app: &App, beginning: impl Future<Output = io::Result<T>>) -> Option<T> {
     tokio::select! {
-        _ = connection => {}
-        () = line.taken_over() => {}
+        begun = beginning => begun.ok(),
+        () = app.stopped() => None,
     }
 }

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::{
-    HeaderMap, Request, Response, StatusCode, Version,
-    body::{Body, Bytes, Incoming},
+    HeaderMap, StatusCode,
+    body::{Body, Bytes},
     http::request::Parts,
 };
 
@@ -20,8 +20,8 @@ use crate::{
     faults::{Fault, Outcome, When},
     ids,
     json::Object,
-    line::{Line, TakenOver},
-    poll,
+    line::Line,
+    poll::{self, Counted},
     query::Query,
     reply::{ApiError, Reply},
     request_log::{self, Handling},
@@ -48,22 +48,24 @@ struct Call {
     handling: Handling,
 }
 
-/// Answers one request, or ends its connection.
-pub async fn serve(app: &Arc<App>, line: &Line, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, TakenOver> {
-    let (parts, body) = request.into_parts();
+/// What becomes of one request; nothing when it did not arrive whole, for there is nobody left to answer.
+pub async fn serve<B>(app: &Arc<App>, line: &Line, parts: Parts, body: B) -> Option<Outcome>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let request_id = ids::request();
     if parts.uri.path().starts_with("/_emulator/") {
-        let Ok(body) = read(body, MAX_CONTROL_BODY).await else {
-            return Err(TakenOver);
-        };
-        let reply = control::answer(app, &parts, body).unwrap_or_else(|error| error.reply(&request_id));
-        return Ok(response(reply.identified(&request_id)));
+        let body = read(body, MAX_CONTROL_BODY).await.ok()?;
+        let reply = control::answer(app, line, &parts, body).unwrap_or_else(|error| error.reply(&request_id));
+        return Some(Outcome::Reply(reply.identified(&request_id)));
     }
 
-    // A request that was not received whole is none: there is nobody left to answer.
-    let Ok(body) = read(body, MAX_BODY).await else {
-        return Err(TakenOver);
-    };
+    let body = read(body, MAX_BODY).await.ok()?;
+    if app.tls.is_some() && !line.is_tls() {
+        let refusal = ApiError::invalid(format!("The base URL is {}: the API is served over TLS alone here.", app.url));
+        return Some(Outcome::Reply(refusal.reply(&request_id).identified(&request_id)));
+    }
+    let _open = Counted::new(&app.requests_open);
     let started = Instant::now();
     let route = route::find(&parts.method, parts.uri.path());
     let operation = route.as_ref().ok().map(|(row, _)| row.name);
@@ -73,31 +75,21 @@ pub async fn serve(app: &Arc<App>, line: &Line, request: Request<Incoming>) -> R
     let outcome = match app.faults.take(operation) {
         None => Outcome::Reply(answer(app, Some(line), &call).await),
         Some(fault) if fault.is_detached() => {
-            // A task goes on when hyper drops this future because the client has gone; all that is the call's goes with it.
+            // A task goes on when this future is dropped because the client has gone; all that is the call's goes with it.
             let app = app.clone();
             let task = tokio::spawn(async move { (suffer(&app, None, &call, &fault).await, call) });
-            let Ok((outcome, back)) = task.await else {
-                return Err(TakenOver);
-            };
+            let (outcome, back) = task.await.ok()?;
             call = back;
             outcome
         }
         Some(fault) => suffer(app, Some(line), &call, &fault).await,
     };
-    let status = match &outcome {
-        Outcome::Reply(reply) => Some(reply.status),
-        Outcome::End { status, .. } => *status,
-    };
+    let status = outcome.status();
     call.handling.finish(status);
     if app.config.verbose {
         print_line(&call.parts, operation, status, started.elapsed(), line);
     }
-    match outcome {
-        Outcome::Reply(reply) => Ok(response(reply)),
-        // Between the frames of HTTP/2 no bytes of ours make sense: there the connection just ends.
-        Outcome::End { ending, .. } if call.parts.version == Version::HTTP_2 => Err(line.take_over(b"", ending).await),
-        Outcome::End { bytes, ending, .. } => Err(line.take_over(&bytes, ending).await),
-    }
+    Some(outcome)
 }
 
 /// What becomes of a request that met a fault.
@@ -125,15 +117,11 @@ async fn pause(latency: Option<Duration>) {
     }
 }
 
-fn response(reply: Reply) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(reply.body));
-    *response.status_mut() = reply.status;
-    *response.headers_mut() = reply.headers;
-    response
-}
-
 /// Reads a body; `None` when it is larger than the limit.
-async fn read(mut body: Incoming, limit: usize) -> Result<Option<Bytes>, hyper::Error> {
+async fn read<B>(mut body: B, limit: usize) -> Result<Option<Bytes>, B::Error>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let mut whole = Vec::new();
     let mut length = 0;
     // Most bodies arrive in one frame, and need no copy.

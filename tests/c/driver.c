@@ -15,6 +15,12 @@
  *     stats                                               antenv_client_stats
  *     log      FILTER                                     antenv_log_subscribe
  *     record                                              takes the next log record, if there is one
+ *     worker   CONFIG                                     antenv_worker_new
+ *     take     TIMEOUT_MS                                 antenv_worker_next; its lease is kept in place of the one before
+ *     lease                                               antenv_lease_state of the lease taken last
+ *     finish                                              antenv_lease_finish of the lease taken last
+ *     setenv   NAME VALUE                                 sets an environment variable
+ *     shutdown TIMEOUT_MS                                 antenv_shutdown
  * A report: "STATUS LENGTH\n", LENGTH bytes of JSON (-1: NULL), "\n".
  */
 #define _GNU_SOURCE
@@ -73,6 +79,8 @@ int main(void) {
     antenv_pager *pager = NULL;
     antenv_queue *queue = NULL, *records = NULL;
     antenv_ticket *ticket = NULL;
+    antenv_worker *worker = NULL;
+    antenv_lease *lease = NULL;
     char *line = NULL;
     size_t capacity = 0;
     ssize_t length;
@@ -118,6 +126,19 @@ int main(void) {
             status = antenv_log_subscribe(records, field[1], 2, &json);
         } else if (strcmp(field[0], "record") == 0) {
             status = take(records, 0, &json);
+        } else if (strcmp(field[0], "worker") == 0) {
+            antenv_worker_free(worker);
+            status = antenv_worker_new(client, field[1], &worker, &json);
+        } else if (strcmp(field[0], "take") == 0) {
+            status = antenv_worker_next(worker, atol(field[1]), &lease, &json);
+        } else if (strcmp(field[0], "lease") == 0) {
+            status = antenv_lease_state(lease, &json);
+        } else if (strcmp(field[0], "finish") == 0) {
+            status = antenv_lease_finish(lease, NULL, &json);
+        } else if (strcmp(field[0], "setenv") == 0) {
+            status = setenv(field[1], field[2], 1) ? ANTENV_INTERNAL : ANTENV_OK;
+        } else if (strcmp(field[0], "shutdown") == 0) {
+            status = antenv_shutdown(atol(field[1]));
         } else {
             fprintf(stderr, "driver: what is %s?\n", field[0]);
             return 2;
@@ -131,6 +152,7 @@ int main(void) {
     antenv_queue_free(queue);
     antenv_queue_free(records);
     antenv_pager_free(pager);
+    antenv_worker_free(worker);
     antenv_client_free(client);
     return 0;
 }

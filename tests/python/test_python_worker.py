@@ -23,6 +23,8 @@ from antenv import _native, types
 from emulator import Emulator
 from python.house import PATIENCE, House, house, until
 
+pytestmark = pytest.mark.transports
+
 
 @pytest.fixture
 def lasting(strict_emulator: Emulator) -> House:

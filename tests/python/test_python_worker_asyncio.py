@@ -23,6 +23,8 @@ from python.house import PATIENCE, House, house
 from python.house import until as house_until
 from python.test_python_asyncio import LOOPS, LoopWithoutReaders, until
 
+pytestmark = pytest.mark.transports
+
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 

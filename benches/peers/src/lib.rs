@@ -4,6 +4,9 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use nix::time::{ClockId, clock_gettime};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -27,6 +30,17 @@ pub fn options() -> Result<Options> {
     };
     let url = format!("{base}/v1/environments/{environment}");
     Ok(Options { url, in_flight: in_flight.parse()?, time: Duration::from_secs_f64(seconds.parse()?) })
+}
+
+/// TLS that trusts the CA in the file that SSL_CERT_FILE names. Who uses it says which protocols are offered.
+pub fn tls() -> Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    if let Some(file) = std::env::var_os("SSL_CERT_FILE") {
+        roots.add(CertificateDer::from_pem_file(file)?)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The headers of each request, `host` excepted.

@@ -16,6 +16,24 @@ fn control_needs_no_headers_at_all() {
 }
 
 #[test]
+fn connections_are_told_to_do_one_thing_that_makes_sense() {
+    let emulator = Emulator::start();
+    for body in [
+        json!({}),
+        json!({"silent": false}),
+        json!({"silent": 1}),
+        json!({"max_streams": -1}),
+        json!({"max_streams": 4_294_967_296_u64}),
+        json!({"max_streams": "1"}),
+        json!({"silent": true, "max_streams": 1}),
+    ] {
+        assert_eq!(emulator.post("/_emulator/connections", body.clone()).status, 400, "{body}");
+    }
+    let connections = emulator.get("/_emulator/connections").ok();
+    assert_eq!((&connections["silent"], &connections["max_streams"]), (&json!(0), &json!(100)));
+}
+
+#[test]
 fn work_can_be_queued_directly() {
     let emulator = Emulator::start();
     let queue = emulator.queue();

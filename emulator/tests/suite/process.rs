@@ -60,7 +60,7 @@ fn mistakes_in_the_options_are_one_clear_line() {
     let garbage = scratch.0.join("garbage.db");
     std::fs::write(&garbage, "this is not a database, however long one looks at it".repeat(100)).unwrap();
     let garbage = garbage.to_str().unwrap();
-    let cases: [(&[&str], i32, &str); 12] = [
+    let cases: [(&[&str], i32, &str); 15] = [
         (&["--nothing"], 2, "--nothing"),
         (&["--port"], 2, "--port"),
         (&["--port", "65536"], 2, "65536"),
@@ -70,6 +70,9 @@ fn mistakes_in_the_options_are_one_clear_line() {
         (&["--threads", "0"], 2, "--threads"),
         (&["--request-log", "-1"], 2, "-1"),
         (&["surplus"], 2, "surplus"),
+        (&["--tls-ca", "ca.pem"], 2, "--tls"),
+        (&["--max-streams", "-1"], 2, "-1"),
+        (&["--tls", "--tls-ca", "/nothing/here/ca.pem"], 1, "/nothing/here/ca.pem"),
         (&["--port", &port], 1, &port),
         (&["--data", "/nothing/here/state.db"], 1, "/nothing/here/state.db"),
         (&["--data", garbage], 1, "garbage.db"),

@@ -26,6 +26,8 @@ pub struct Emulator {
     child: Child,
     stdout: BufReader<ChildStdout>,
     client: Client,
+    /// What to trust, with `--tls`.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Emulator {
@@ -39,8 +41,13 @@ impl Emulator {
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         let url = line.trim_end().to_owned();
-        assert!(url.starts_with("http://"), "the first line is the URL, not {line:?}");
-        Emulator { child, stdout, client: Client { url, credential: "an-api-key".to_owned() } }
+        assert!(url.starts_with("http"), "the first line is the URL, not {line:?}");
+        let ca_file = options.contains(&"--tls").then(|| {
+            line.clear();
+            stdout.read_line(&mut line).unwrap();
+            PathBuf::from(line.trim_end())
+        });
+        Emulator { child, stdout, client: Client { url, credential: "an-api-key".to_owned() }, ca_file }
     }
 
     /// What the program has written after the URL, once it has ended.
@@ -184,7 +191,7 @@ impl Client {
     }
 
     pub fn address(&self) -> &str {
-        self.url.strip_prefix("http://").unwrap()
+        self.url.split_once("://").unwrap().1
     }
 
     pub fn connect(&self) -> Connection {
@@ -494,6 +501,13 @@ impl Connection {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Checks that nothing comes for a while, and no end either.
+    #[track_caller]
+    pub fn is_silent(&mut self) {
+        self.0.get_ref().set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        assert_eq!(self.0.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     /// Sends nothing more, but goes on listening.

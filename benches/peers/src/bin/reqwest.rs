@@ -1,6 +1,6 @@
 //! reqwest, as its documentation has it: one client for all, the headers set on it once.
 
-use antenv_bench_peers::{Result, Slot, headers, measure, options};
+use antenv_bench_peers::{Result, Slot, headers, measure, options, tls};
 use reqwest::{Client, Url};
 
 struct Call {
@@ -18,9 +18,9 @@ impl Slot for Call {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let options = options()?;
-    rustls::crypto::ring::default_provider().install_default().map_err(|_| "no TLS")?;
-    // No TLS roots: nothing here needs them, and reading the system's would count as the client's memory.
-    let client = Client::builder().default_headers(headers()).no_proxy().tls_certs_only([]).build()?;
+    let mut tls = tls()?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let client = Client::builder().default_headers(headers()).no_proxy().tls_backend_preconfigured(tls).build()?;
     let url: Url = options.url.parse()?;
     let calls = (0..options.in_flight).map(|_| Call { client: client.clone(), url: url.clone() }).collect();
     measure(&options, calls).await;

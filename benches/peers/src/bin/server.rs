@@ -1,11 +1,20 @@
 //! Answers every GET with the same environment, as fast as one thread can: what is measured against it is the client.
 //!
-//! Prints its URL. Knows no pipelining, no bodies, no other methods.
+//! Takes the name of a file, writes the certificate of the CA that vouches for it there, and prints three URLs, one a line: HTTPS
+//! with HTTP/2 for those who ask for it by ALPN, HTTPS with HTTP/1.1 alone, and plain HTTP. Knows no pipelining, no bodies, no other
+//! methods.
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use antenv_bench_peers::Result;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use std::io::{ErrorKind, Read, Result, Write};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 const ENVIRONMENT: &str = concat!(
     r#"{"id":"env_bench","archived_at":null,"config":{"type":"cloud","networking":{"type":"limited","#,
@@ -16,71 +25,98 @@ const ENVIRONMENT: &str = concat!(
     r#""updated_at":"2026-11-01T12:00:00.000000Z","scope":"organization"}"#
 );
 
-const LISTENER: Token = Token(usize::MAX);
+/// How many requests a connection takes at once: what servers have as a rule.
+const MAX_STREAMS: u32 = 100;
 
-struct Connection {
-    stream: TcpStream,
-    /// What has come of a request; almost always all of it at once.
-    request: Vec<u8>,
-}
-
-fn main() -> Result<()> {
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nrequest-id: req_011CUUfvRjyfyT5bNs3DMKcp\r\ncontent-length: {}\r\n\
-         date: Sun, 01 Nov 2026 12:00:00 GMT\r\n\r\n{ENVIRONMENT}",
-        ENVIRONMENT.len()
-    );
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let ca_file = std::env::args().nth(1).ok_or("usage: server CA_FILE")?;
     let (_, most_files) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most_files, most_files)?;
-    let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
-    println!("http://{}", listener.local_addr()?);
-    let mut poll = Poll::new()?;
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    let mut events = Events::with_capacity(1024);
-    let mut connections: Vec<Option<Connection>> = Vec::new();
-    loop {
-        poll.poll(&mut events, None)?;
-        for event in &events {
-            if event.token() == LISTENER {
-                while let Ok((mut stream, _)) = listener.accept() {
-                    stream.set_nodelay(true)?;
-                    let place = connections.iter().position(Option::is_none).unwrap_or_else(|| {
-                        connections.push(None);
-                        connections.len() - 1
-                    });
-                    poll.registry().register(&mut stream, Token(place), Interest::READABLE)?;
-                    connections[place] = Some(Connection { stream, request: Vec::new() });
-                }
-            } else if let Some(connection) = &mut connections[event.token().0]
-                && connection.serve(answer.as_bytes()).is_err()
-            {
-                connections[event.token().0] = None;
-            }
-        }
+    let tls = tls(&ca_file)?;
+    let mut http1 = tls.clone();
+    http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let headers = Arc::new(headers());
+    let text: Arc<str> = as_http1(&headers).into();
+    for tls in [Some(tls), Some(http1), None] {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        println!("http{}://{}", if tls.is_some() { "s" } else { "" }, listener.local_addr()?);
+        let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+        tokio::spawn(listen(listener, acceptor, headers.clone(), text.clone()));
+    }
+    std::future::pending().await
+}
+
+/// A certificate for this machine, and a CA that vouches for it.
+fn tls(ca_file: &str) -> Result<ServerConfig> {
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(DnType::CommonName, "CA of a test");
+    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
+    std::fs::write(ca_file, ca.pem())?;
+    let key = KeyPair::generate()?;
+    let certificate = CertificateParams::new(["127.0.0.1".to_owned()])?.signed_by(&key, &ca)?;
+    let key = PrivateKeyDer::try_from(key.serialize_der())?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = builder.with_no_client_auth().with_single_cert(vec![certificate.into()], key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn headers() -> HeaderMap {
+    HeaderMap::from_iter([
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (HeaderName::from_static("request-id"), HeaderValue::from_static("req_011CUUfvRjyfyT5bNs3DMKcp")),
+        (CONTENT_LENGTH, ENVIRONMENT.len().into()),
+        (DATE, HeaderValue::from_static("Sun, 01 Nov 2026 12:00:00 GMT")),
+    ])
+}
+
+fn as_http1(headers: &HeaderMap) -> String {
+    let lines = headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap_or_default()));
+    format!("HTTP/1.1 200 OK\r\n{}\r\n{ENVIRONMENT}", lines.collect::<String>())
+}
+
+/// Serves what connects. A connection that fails is its client's loss.
+async fn listen(listener: TcpListener, acceptor: Option<TlsAcceptor>, headers: Arc<HeaderMap>, text: Arc<str>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (acceptor, headers, text) = (acceptor.clone(), headers.clone(), text.clone());
+        tokio::spawn(async move { serve(stream, acceptor, &headers, &text).await.ok() });
     }
 }
 
-impl Connection {
-    /// Reads what is there and answers if that makes a request. An error ends the connection.
-    fn serve(&mut self, answer: &[u8]) -> Result<()> {
-        let mut buffer = [0; 4096];
-        loop {
-            let count = match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            self.request.extend_from_slice(&buffer[..count]);
-            if self.request.ends_with(b"\r\n\r\n") {
-                self.request.clear();
-                // No client leaves so much unread that this would not fit the socket's buffer.
-                self.stream.write_all(answer)?;
-            }
-            // Less than asked for was all there is; what comes later is a new event.
-            if count < buffer.len() {
-                return Ok(());
-            }
+async fn serve(stream: TcpStream, acceptor: Option<TlsAcceptor>, headers: &HeaderMap, text: &str) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let Some(acceptor) = acceptor else { return serve_http1(stream, text).await };
+    let stream = acceptor.accept(stream).await?;
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        serve_http2(stream, headers).await
+    } else {
+        serve_http1(stream, text).await
+    }
+}
+
+/// Answers whenever what came makes a request; almost always it comes at once.
+async fn serve_http1(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -> Result<()> {
+    let mut request = Vec::with_capacity(4096);
+    while stream.read_buf(&mut request).await? > 0 {
+        if request.ends_with(b"\r\n\r\n") {
+            request.clear();
+            stream.write_all(text.as_bytes()).await?;
+            stream.flush().await?;
         }
     }
+    Ok(())
+}
+
+async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin, headers: &HeaderMap) -> Result<()> {
+    let mut connection = h2::server::Builder::new().max_concurrent_streams(MAX_STREAMS).handshake(stream).await?;
+    while let Some(request) = connection.accept().await {
+        let (_, mut respond) = request?;
+        let mut response = http::Response::new(());
+        *response.headers_mut() = headers.clone();
+        respond.send_response(response, false)?.send_data(Bytes::from_static(ENVIRONMENT.as_bytes()), true)?;
+    }
+    Ok(())
 }

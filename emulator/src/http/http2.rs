@@ -1,0 +1,185 @@
+//! HTTP/2: a task a stream, and the frames that end streams and connections.
+
+use std::{
+    future::{pending, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use h2::{
+    Reason, RecvStream,
+    server::{self, SendResponse},
+};
+use http_body::{Body, Frame};
+use hyper::{
+    Request, Response,
+    body::Bytes,
+    header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING, UPGRADE},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use super::frames::{Frames, Inserted, goaway};
+use crate::{
+    App,
+    faults::Outcome,
+    line::{Ending, Line},
+    reply::Reply,
+    service,
+};
+
+/// How much a client may send before it hears from us.
+const WINDOW: u32 = 1 << 20;
+
+/// How long a connection is kept after GOAWAY and the end of its last stream; the client is to close it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long what was sent last may take to be written when the connection is to end at once.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// Serves a connection; how it is to end.
+pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(app: &Arc<App>, line: &Arc<Line>, io: IO) -> Ending {
+    let inserted = Inserted::default();
+    let handshake = server::Builder::new()
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_concurrent_streams(app.max_streams())
+        .handshake::<_, Bytes>(Frames::new(io, inserted.clone()));
+    let Ok(mut connection) = handshake.await else {
+        return Ending::Close;
+    };
+    let mut streams = JoinSet::new();
+    // The numbers of the newest stream, and of the one before.
+    let (mut newest, mut previous) = (0, 0);
+    let mut is_stopping = false;
+    // After a GOAWAY: its last stream, when the connection ends, and the streams that it leaves without an answer.
+    let (mut last, mut end, mut unanswered) = (u32::MAX, None, Vec::new());
+    loop {
+        tokio::select! {
+            accepted = connection.accept() => match accepted {
+                Some(Ok((_, respond))) if respond.stream_id().as_u32() > last => unanswered.push(respond),
+                Some(Ok((request, respond))) => {
+                    (previous, newest) = (newest, respond.stream_id().as_u32());
+                    streams.spawn(answer(app.clone(), line.clone(), request, respond));
+                }
+                _ => return Ending::Close,
+            },
+            Some(answered) = streams.join_next() => {
+                if let Ok(Some(Last { mut respond, goes_away, is_processed, closes })) = answered {
+                    let stream = respond.stream_id().as_u32();
+                    last = if !is_processed && stream == newest { previous } else { newest };
+                    if goes_away {
+                        inserted.push(&goaway(last));
+                    }
+                    if !is_processed && stream < last {
+                        // Later streams have been served, so the frame cannot say that this one was not.
+                        respond.send_reset(Reason::REFUSED_STREAM);
+                    } else {
+                        unanswered.push(respond);
+                    }
+                    end = closes.then(|| Instant::now() + MOMENT);
+                }
+                if last != u32::MAX && streams.is_empty() {
+                    end = end.or_else(|| Some(Instant::now() + PATIENCE));
+                }
+            }
+            (bytes, ending) = line.end_wanted() => {
+                if bytes.is_empty() {
+                    return ending;
+                }
+                inserted.push(&bytes);
+                end = Some(Instant::now() + MOMENT);
+            }
+            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => return Ending::Close,
+            () = app.stopped(), if !is_stopping => {
+                is_stopping = true;
+                // A second GOAWAY must not take back what the first one said.
+                if last == u32::MAX {
+                    connection.graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+/// A stream after which its connection takes no more.
+struct Last {
+    respond: SendResponse<Bytes>,
+    goes_away: bool,
+    is_processed: bool,
+    closes: bool,
+}
+
+async fn answer(app: Arc<App>, line: Arc<Line>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Option<Last> {
+    let (parts, body) = request.into_parts();
+    let outcome = tokio::select! {
+        outcome = service::serve(&app, &line, parts, Incoming(body)) => outcome?,
+        // The client gave it up.
+        _ = poll_fn(|context| respond.poll_reset(context)) => return None,
+    };
+    match outcome {
+        Outcome::Reply(reply) => send(&mut respond, reply, usize::MAX),
+        Outcome::LastReply { reply, limit } => {
+            send(&mut respond, reply, limit);
+            return Some(Last { respond, goes_away: false, is_processed: true, closes: true });
+        }
+        Outcome::ResetStream(reason) => respond.send_reset(reason),
+        Outcome::GoAway { reply, is_processed, closes } => {
+            if let Some(reply) = reply {
+                send(&mut respond, reply, usize::MAX);
+            }
+            return Some(Last { respond, goes_away: true, is_processed, closes });
+        }
+        Outcome::End { bytes, ending } => {
+            line.end(bytes.to_vec(), ending);
+            pending().await
+        }
+    }
+    None
+}
+
+/// Sends a reply with so much of its body. The client may be gone: nobody cares then.
+fn send(respond: &mut SendResponse<Bytes>, mut reply: Reply, limit: usize) {
+    // What HTTP/2 does not have.
+    let names = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
+    for name in names.into_iter().chain(["keep-alive", "proxy-connection"].map(HeaderName::from_static)) {
+        reply.headers.remove(name);
+    }
+    if reply.needs_length() {
+        reply.headers.insert(CONTENT_LENGTH, reply.body.len().into());
+    }
+    let mut response = Response::new(());
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    if let Ok(mut stream) = respond.send_response(response, reply.body.is_empty())
+        && !reply.body.is_empty()
+    {
+        let _ = stream.send_data(reply.body.slice(..limit.min(reply.body.len())), limit >= reply.body.len());
+    }
+}
+
+/// A request's body.
+struct Incoming(RecvStream);
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let data = ready!(self.0.poll_data(context)).transpose()?;
+        if let Some(data) = &data {
+            // Taken: as much more may come.
+            let _ = self.0.flow_control().release_capacity(data.len());
+        }
+        Poll::Ready(data.map(|data| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+}

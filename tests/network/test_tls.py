@@ -1,0 +1,224 @@
+"""TLS: which certificates are trusted, which are shown, and what is said of those that are of no use."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from native import Driver, Outcome
+from support.certificates import Authority, Identity
+from support.http1 import Http1Server
+from support.http2 import Http2Server
+
+OK, CONFIG, CONNECTION = 0, 3, 4
+
+
+def https(identity: Identity, client_ca: Path | None = None) -> Http1Server:
+    return Http1Server(tls=identity.context(client_ca))
+
+
+def call(driver: Driver, server: Http1Server | Http2Server, **config: object) -> Outcome:
+    outcome = driver.client(**{"api_key": "k", "base_url": server.url, "max_retries": 0, **config})
+    return driver.call("environments.list") if outcome.status == OK else outcome
+
+
+def refused(outcome: Outcome, *words: str) -> None:
+    """The connection failed for a reason that is told in words, not in the names of some type."""
+    message = outcome.json["message"]
+    assert outcome.status == CONNECTION and "certificate" in message, outcome
+    assert not re.search(r"[a-z][A-Z]|[{}]|Some\(|Err\(", message), outcome
+    for word in words:
+        assert word in message, (word, outcome)
+
+
+# --- which servers are trusted ---
+
+
+def test_a_server_that_no_known_root_vouches_for_is_refused(authority: Authority, driver: Driver) -> None:
+    with https(authority.issue("unknown")) as server:
+        refused(call(driver, server), "ca_file", "SSL_CERT_FILE")
+        assert server.requests == []
+
+
+def test_roots_come_from_the_configuration_and_from_the_environment(
+    authority: Authority, driver_program: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "roots"
+    folder.mkdir()
+    (folder / "a.pem").write_bytes(authority.root.read_bytes())
+    (folder / "not a certificate").write_text("nothing")
+    root = str(authority.root)
+    with https(authority.issue("known")) as server:
+        for variables, config in (
+            ({}, {"ca_file": root}),
+            ({}, {"ca_file": root, "roots": "bundled"}),
+            ({}, {"ca_file": root, "roots": "system"}),
+            ({}, {"ca_file": root, "roots": "only_ca_file"}),
+            ({}, {"ca_file": root, "http2": "never"}),
+            ({"SSL_CERT_FILE": root}, {}),
+            ({"SSL_CERT_FILE": root}, {"roots": "system"}),
+            ({"SSL_CERT_DIR": f"/nonexistent:{folder}"}, {}),
+        ):
+            with Driver(driver_program, environment=variables) as driver:
+                outcome = call(driver, server, **config)
+                assert outcome.status == OK, (variables, config, outcome)
+
+
+def test_only_ca_file_means_nothing_beside_it(authority: Authority, driver_program: Path, tmp_path: Path) -> None:
+    other = Authority(tmp_path / "other", "other authority")
+    with https(authority.issue("not-listed")) as server:
+        for variables in ({"SSL_CERT_FILE": str(authority.root)}, {"SSL_CERT_DIR": str(authority.folder)}):
+            with Driver(driver_program, environment=variables) as driver:
+                refused(call(driver, server, roots="only_ca_file", ca_file=str(other.root)), "ca_file")
+
+
+def test_roots_that_do_not_make_sense_are_refused(driver: Driver) -> None:
+    assert driver.client(api_key="k", roots="only_ca_file").json["parameter"] in ("roots", "ca_file")
+    for wrong in ("windows", "", 1):
+        assert driver.client(api_key="k", roots=wrong).json["parameter"] == "roots"
+
+
+def test_a_ca_file_that_is_of_no_use_is_refused(authority: Authority, driver: Driver, tmp_path: Path) -> None:
+    empty, broken = tmp_path / "empty.pem", tmp_path / "broken.pem"
+    empty.write_text("no certificate here")
+    broken.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    os.mkfifo(tmp_path / "fifo.pem")
+    for path in (empty, broken, tmp_path / "fifo.pem", tmp_path / "missing.pem", tmp_path):
+        outcome = driver.client(api_key="k", ca_file=str(path))
+        assert (outcome.status, outcome.json["parameter"]) == (CONFIG, "ca_file"), path
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_DIR", "SSL_CERT_FILE"])
+def test_what_is_no_file_among_the_roots_blocks_nothing(
+    variable: str, authority: Authority, driver_program: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "roots"
+    folder.mkdir()
+    os.mkfifo(folder / "a-fifo.pem")
+    (folder / "b-folder.pem").mkdir()
+    (folder / "c-nowhere.pem").symlink_to("nowhere")
+    (folder / "d-root.pem").write_bytes(authority.root.read_bytes())
+    value = str(folder if variable == "SSL_CERT_DIR" else folder / "a-fifo.pem")
+    identity = authority.issue("beside-a-fifo")
+    with https(identity) as server, Driver(driver_program, environment={variable: value}) as driver:
+        outcome = call(driver, server)
+        assert outcome.status == (OK if variable == "SSL_CERT_DIR" else CONNECTION), outcome
+
+
+# --- certificates that are not as they should be ---
+
+
+def test_a_certificate_for_another_name_is_told_with_the_name(authority: Authority, driver: Driver) -> None:
+    with https(authority.issue("another", names="DNS:other.test,IP:10.9.8.7")) as server:
+        refused(call(driver, server, ca_file=str(authority.root)), "localhost")
+
+
+def test_a_certificate_that_has_expired_is_told_as_that(authority: Authority, driver: Driver) -> None:
+    expired = authority.issue("expired", days=0)
+    time.sleep(1.5)  # It is valid for the second that it was made in.
+    with https(expired) as server:
+        refused(call(driver, server, ca_file=str(authority.root)), "expired")
+
+
+def test_a_certificate_for_another_purpose_is_told_as_that(authority: Authority, driver: Driver) -> None:
+    with https(authority.issue("purpose", extra="extendedKeyUsage=clientAuth")) as server:
+        refused(call(driver, server, ca_file=str(authority.root)))
+
+
+def test_a_certificate_that_signs_itself_works_as_ca_file_or_is_told_with_the_remedy(
+    authority: Authority, driver: Driver
+) -> None:
+    """As `openssl req -x509` makes it: a CA, and the server's certificate as well."""
+    alone = authority.self_signed("alone")
+    with https(alone) as server:
+        refused(call(driver, server), "ca_file")
+        outcome = call(driver, server, ca_file=str(alone.certificate))
+        if outcome.status != OK:
+            refused(outcome, "ca_file", "CA")
+
+
+def test_a_p_521_certificate_works_or_is_told_in_words(authority: Authority, driver: Driver) -> None:
+    with https(authority.issue("p-521", curve="P-521")) as server:
+        outcome = call(driver, server, ca_file=str(authority.root))
+        if outcome.status != OK:
+            message = outcome.json["message"]
+            assert outcome.status == CONNECTION and not re.search(r"[a-z][A-Z]|[{}]|Some\(", message), outcome
+            assert "P-521" in message or "P-256" in message, outcome
+
+
+def test_a_chain_through_another_authority_works(authority: Authority, driver: Driver, tmp_path: Path) -> None:
+    between = Authority(tmp_path / "between", "authority between", above=authority)
+    with https(between.issue("end of the chain")) as server:
+        outcome = call(driver, server, ca_file=str(authority.root))
+        assert outcome.status == OK, outcome
+
+
+def test_a_server_that_speaks_no_tls_is_told_as_that(driver: Driver) -> None:
+    with Http1Server() as server:
+        outcome = driver.client(api_key="k", base_url=server.url.replace("http:", "https:"), max_retries=0)
+        outcome = driver.call("environments.list")
+        assert outcome.status == CONNECTION and "TLS" in outcome.json["message"], outcome
+
+
+# --- HTTP/2 by ALPN ---
+
+
+def test_http2_is_spoken_over_tls_if_the_server_has_it(authority: Authority, driver: Driver) -> None:
+    with Http2Server(tls=authority.issue("two").context()) as server:
+        outcome = call(driver, server, ca_file=str(authority.root))
+        assert outcome.status == OK and len(server.requests) == 1, outcome
+        assert call(driver, server, ca_file=str(authority.root), http2="never").status == CONNECTION
+
+
+# --- client certificates ---
+
+
+def test_a_server_that_asks_for_a_certificate_gets_it(authority: Authority, driver: Driver) -> None:
+    mine = authority.issue("worker-1", extra="extendedKeyUsage=clientAuth")
+    with https(authority.issue("asking"), client_ca=authority.root) as server:
+        own = {"client_cert_file": str(mine.certificate), "client_key_file": str(mine.key)}
+        for config in (own, {**own, "http2": "never"}, {**own, "roots": "only_ca_file"}):
+            outcome = call(driver, server, ca_file=str(authority.root), **config)
+            assert outcome.status == OK, outcome
+        outcome = call(driver, server, ca_file=str(authority.root))
+        assert outcome.status == CONNECTION and "client_cert_file" in outcome.json["message"], outcome
+
+
+def test_a_certificate_that_the_server_does_not_know_is_an_error(
+    authority: Authority, driver: Driver, tmp_path: Path
+) -> None:
+    stranger = Authority(tmp_path / "other", "other authority").issue("stranger")
+    with https(authority.issue("asking"), client_ca=authority.root) as server:
+        own = {"client_cert_file": str(stranger.certificate), "client_key_file": str(stranger.key)}
+        outcome = call(driver, server, ca_file=str(authority.root), **own)
+        assert outcome.status == CONNECTION and "client_cert_file" in outcome.json["message"], outcome
+
+
+def test_client_certificates_that_are_of_no_use_are_refused_by_name(
+    authority: Authority, driver: Driver, tmp_path: Path
+) -> None:
+    mine, other = authority.issue("mine"), authority.issue("other")
+    empty = tmp_path / "empty.pem"
+    empty.write_text("nothing")
+    certificate, key = str(mine.certificate), str(mine.key)
+    for config, parameter in (
+        ({"client_cert_file": certificate}, "client_key_file"),
+        ({"client_key_file": key}, "client_cert_file"),
+        ({"client_cert_file": str(empty), "client_key_file": key}, "client_cert_file"),
+        ({"client_cert_file": certificate, "client_key_file": str(empty)}, "client_key_file"),
+        ({"client_cert_file": certificate, "client_key_file": str(tmp_path / "missing")}, "client_key_file"),
+        ({"client_cert_file": certificate, "client_key_file": str(other.key)}, "client_key_file"),
+        ({"client_cert_file": str(tmp_path), "client_key_file": key}, "client_cert_file"),
+        ({"client_cert_file": certificate, "client_key_file": certificate}, "client_key_file"),
+    ):
+        outcome = driver.client(api_key="k", **config)
+        assert (outcome.status, outcome.json["parameter"]) == (CONFIG, parameter), (config, outcome)
+        assert "PRIVATE" not in outcome.json["message"]
+    # Both in one file, as some tools make it.
+    both = tmp_path / "both.pem"
+    both.write_bytes(mine.certificate.read_bytes() + mine.key.read_bytes())
+    assert driver.client(api_key="k", client_cert_file=str(both), client_key_file=str(both)).status == OK

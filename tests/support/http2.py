@@ -1,0 +1,162 @@
+"""An HTTP/2 server written by hand, frame by frame; only its headers are decoded by a library (hpack)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hpack import Decoder, Encoder
+
+from support.http1 import PAGE
+from support.server import Server
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 1, 1, 4, 8, 32
+MAX_CONCURRENT_STREAMS = 3
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL = 0, 1, 2, 7, 8
+
+
+class Connection:
+    """A connection of the server's. Its methods may be called from any thread."""
+
+    def __init__(self, transport: socket.socket, number: int) -> None:
+        self.transport = transport
+        self.number = number
+        self.streams = 0
+        #: Whether the client has acknowledged all SETTINGS that were sent.
+        self.is_acknowledged = False
+        self.open_streams: set[int] = set()
+        self._lock = threading.Lock()
+
+    def send(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
+        """Sends one frame."""
+        head = struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream)
+        with self._lock, contextlib.suppress(OSError):
+            self.transport.sendall(head + payload)
+
+    def settings(self, **values: int) -> None:
+        """Sends SETTINGS; the one that is known here is `max_streams`."""
+        self.is_acknowledged = False
+        pairs = {"max_streams": MAX_CONCURRENT_STREAMS}
+        self.send(SETTINGS, 0, 0, b"".join(struct.pack(">HI", pairs[name], value) for name, value in values.items()))
+
+    def goaway(self, last_stream: int, code: int = NO_ERROR) -> None:
+        """Tells which streams were, or will be, processed: those up to `last_stream`."""
+        self.send(GOAWAY, 0, 0, struct.pack(">II", last_stream, code))
+
+    def close(self) -> None:
+        """Closes the connection."""
+        with contextlib.suppress(OSError):
+            self.transport.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass
+class Stream:
+    """A request. `number` counts those of its connection from 1."""
+
+    connection: Connection
+    id: int
+    number: int
+    headers: dict[str, str]
+    body: bytearray = field(default_factory=bytearray)
+
+    @property
+    def method(self) -> str:
+        return self.headers[":method"]
+
+    @property
+    def path(self) -> str:
+        return self.headers[":path"]
+
+    def answer(
+        self, body: bytes = PAGE, status: int = 200, announced: int | None = None, is_whole: bool = True
+    ) -> None:
+        """Answers it: with a body that is shorter than it was announced to be, or does not end, if asked to."""
+        fields = [(":status", str(status)), ("content-type", "application/json")]
+        fields.append(("content-length", str(len(body) if announced is None else announced)))
+        # An encoder that remembers nothing: answers may be sent in any order.
+        encoder = Encoder()
+        encoder.header_table_size = 0
+        self.connection.send(HEADERS, END_HEADERS, self.id, encoder.encode(fields))
+        self.connection.send(DATA, END_STREAM if is_whole else 0, self.id, body)
+        if is_whole:
+            self.connection.open_streams.discard(self.id)
+
+    def reset(self, code: int) -> None:
+        """Resets the stream."""
+        self.connection.open_streams.discard(self.id)
+        self.connection.send(RST_STREAM, 0, self.id, struct.pack(">I", code))
+
+
+class Http2Server(Server):
+    """Gives each whole request to `act`, which answers it now, later (from any thread) or never.
+
+    A stream beyond `max_streams` is refused, as servers do.
+    """
+
+    def __init__(
+        self,
+        act: Callable[[Stream], None] = Stream.answer,
+        *,
+        max_streams: int | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(tls=tls)
+        if tls:
+            tls.set_alpn_protocols(["h2"])
+        self.act = act
+        self.max_streams = max_streams
+        self.requests: list[Stream] = []
+        self.connections: list[Connection] = []
+
+    def count(self, method: str) -> int:
+        """How many requests with that method came."""
+        return sum(request.method == method for request in self.requests)
+
+    def handle(self, transport: socket.socket, number: int) -> None:
+        connection, decoder, streams = Connection(transport, number), Decoder(), dict[int, Stream]()
+        self.connections.append(connection)
+        with transport.makefile("rb") as reader:
+
+            def exactly(length: int) -> bytes:
+                data = reader.read(length)
+                if data is None or len(data) < length:
+                    raise OSError("the connection has ended")
+                return data
+
+            assert exactly(len(PREFACE)) == PREFACE
+            connection.settings(**({} if self.max_streams is None else {"max_streams": self.max_streams}))
+            while True:
+                head = exactly(9)
+                kind, flags, stream_id = head[3], head[4], struct.unpack(">I", head[5:])[0] & 0x7FFFFFFF
+                payload = exactly(int.from_bytes(head[:3], "big"))
+                if kind in (SETTINGS, PING) and not flags & ACK:
+                    connection.send(kind, ACK, 0, payload if kind == PING else b"")
+                elif kind == SETTINGS:
+                    connection.is_acknowledged = True
+                elif kind == RST_STREAM:
+                    connection.open_streams.discard(stream_id)
+                elif kind == HEADERS:
+                    # A client that is asked for little here sends neither padding nor CONTINUATION; a priority it may.
+                    assert flags & END_HEADERS and not flags & PADDED
+                    block = payload[5:] if flags & PRIORITY else payload
+                    fields = {str(name): str(value) for name, value in decoder.decode(block)}
+                    connection.streams += 1
+                    connection.open_streams.add(stream_id)
+                    streams[stream_id] = Stream(connection, stream_id, connection.streams, fields)
+                    if self.max_streams is not None and len(connection.open_streams) > self.max_streams:
+                        streams.pop(stream_id).reset(REFUSED_STREAM)
+                elif kind == DATA:
+                    if stream_id in streams:
+                        streams[stream_id].body += payload
+                    if payload:
+                        connection.send(WINDOW_UPDATE, 0, 0, struct.pack(">I", len(payload)))
+                if kind in (HEADERS, DATA) and flags & END_STREAM and (whole := streams.pop(stream_id, None)):
+                    self.requests.append(whole)
+                    self.act(whole)

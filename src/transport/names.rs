@@ -49,7 +49,8 @@ fn join(name: &str) -> io::Result<oneshot::Receiver<Result<Vec<SocketAddr>, Stri
     };
     // Should no thread be had, this is a failed connection like any other, and tried again like one.
     let thread = thread::Builder::new().name("antenv-names".to_owned());
-    without_signals(|| thread.spawn(look_up)).map_err(|e| io::Error::new(e.kind(), format!("no thread to look the name up with: {e}")))?;
+    without_signals(|| thread.spawn(look_up))
+        .map_err(|e| io::Error::new(e.kind(), format!("no thread to look the name up with: {e}")))?;
     lookups.insert(name.to_owned(), vec![waiter]);
     Ok(waiting)
 }

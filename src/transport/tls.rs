@@ -117,7 +117,9 @@ fn unreadable(key: &str, what: &str, error: &pem::Error) -> Error {
 /// What a TLS error means, and what to do about it.
 pub fn explain(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidCertificate(problem) => format!("the server's certificate is not accepted: {}", certificate(problem)),
+        rustls::Error::InvalidCertificate(problem) => {
+            format!("the server's certificate is not accepted: {}", certificate(problem))
+        }
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::BadCertificate

@@ -27,7 +27,7 @@ C_WARNINGS := -Wall -Wextra -Werror -pedantic
 export CARGO_TARGET_DIR := $(TARGET)
 
 help: ## list what there is to do
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
 build: ## build the library (shared and static), its header and the emulator
 	@scripts/need.sh cargo cc
@@ -36,7 +36,8 @@ build: ## build the library (shared and static), its header and the emulator
 	$(CARGO) rustc --release -p antenv --lib --crate-type cdylib,staticlib
 	@ln -sf libantenv.so $(RELEASE)/libantenv.so.0
 	@echo "== building the emulator"
-	$(CARGO) build --profile quick -p antenv-emulator
+	@# With the whole workspace in view, here and below: else its packages are built once more with other features of theirs.
+	$(CARGO) build --profile quick --workspace --bins
 
 demo: build ## run the C examples against an emulator of the API on this machine
 	@TARGET=$(TARGET) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) scripts/demo.sh
@@ -58,20 +59,30 @@ $(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(wildcard $(PYTHON)/*.py $(PYTH
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(@D)/*.whl
 	@touch $@
 
-test: sanitized wheel prefix ## run every test, in every language
-	@scripts/need.sh cc c++ clang valgrind node npm openssl pkg-config cmake go man nlohmann abidw
+# Most tests wait most of the time.
+JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
+PYTEST := $(VENV)/bin/python -m pytest tests --dist worksteal
+
+test: wheel prefix ## run every functional test, in every language (some minutes)
+	@scripts/need.sh cc c++ clang openssl pkg-config cmake go man nlohmann abidw
 	@echo "== Rust tests"
-	$(CARGO) test --profile quick -p antenv
-	$(CARGO) test --profile quick -p antenv-emulator
-	@echo "== C, conformance and interoperability tests"
-	$(VENV)/bin/python -m pytest tests
+	$(CARGO) test --profile quick --workspace
+	@echo "== Rust tests of workers, over HTTPS with HTTP/2"
+	ANTENV_TEST_TLS=1 $(CARGO) test --profile quick --workspace --test worker
+	@echo "== tests from outside: C, C++, Python, Go, installation, networks"
+	$(PYTEST) -n $(JOBS) -m "not deep"
+
+test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, soak
+	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm
+	@echo "== tests in depth"
+	$(PYTEST) -n $(JOBS) -m deep
 
 bench: wheel prefix ## measure the library beside its peers, in one run
 	@scripts/need.sh cc c++ curl-config go pkg-config
 	$(VENV)/bin/python benches/bench.py
 
-soak: wheel prefix ## two minutes of workers in every language in a bad world (SECONDS, ITEMS)
-	$(VENV)/bin/python tests/soak.py --seconds $(or $(SECONDS),120) --items $(or $(ITEMS),2000)
+soak: wheel prefix ## two minutes of workers in every language in a bad world (SECONDS, ITEMS, and MORE="--tls --freeze 20 --spare")
+	$(VENV)/bin/python tests/soak.py --seconds $(or $(SECONDS),120) --items $(or $(ITEMS),2000) $(MORE)
 
 header: ## generate include/antenv.h from src/ffi
 	$(CARGO) check --profile quick -p antenv
@@ -91,8 +102,7 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	@scripts/need.sh cc c++ clang go nlohmann
 	@echo "== Rust"
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --profile quick -p antenv --all-targets -- -D warnings
-	$(CARGO) clippy --profile quick -p antenv-emulator --all-targets -- -D warnings
+	$(CARGO) clippy --profile quick --workspace --all-targets -- -D warnings
 	$(CARGO) fmt --manifest-path $(PEERS) --check
 	$(CARGO) clippy --manifest-path $(PEERS) --target-dir $(TARGET)/peers -- -D warnings
 	git diff --exit-code -- include/antenv.h
@@ -131,4 +141,4 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build demo sanitized wheel test bench soak header fmt abi lint install uninstall prefix venv
+.PHONY: help build demo sanitized wheel test test-deep bench soak header fmt abi lint install uninstall prefix venv

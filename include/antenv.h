@@ -280,15 +280,19 @@ void antenv_string_free(char *text);
  * | environment_key    | key of a self-hosted environment; with an API key beside it, each operation gets the one it needs |
  * | base_url           | ANTHROPIC_BASE_URL, then https://api.anthropic.com; a path prefix is kept                        |
  * | timeout_ms         | bounds a whole call, retries included: 1 to 2147483647, 600000                                   |
- * | connect_timeout_ms | bounds one attempt to connect: 1 to 2147483647, 5000                                             |
+ * | attempt_timeout_ms | bounds one attempt of a call: 1 to 2147483647, 60000; for a poll it comes on top of its block_ms, 10000 |
+ * | connect_timeout_ms | bounds one attempt to connect, over all addresses of the host: 1 to 2147483647, 5000             |
  * | max_retries        | 0 to 100, 2                                                                                      |
  * | default_headers    | object of headers for every call; ANTHROPIC_CUSTOM_HEADERS ("Name: value" lines) lies under it   |
  * | betas              | array of beta versions for every call, beside the one that is always sent                        |
  * | workspace_id       | workspace to act in                                                                              |
  * | anthropic_version  | "2026-10-21"                                                                                     |
  * | auth_header        | how an API key travels: "authorization" (bearer), or "x-api-key", the older form                 |
- * | ca_file            | PEM file of roots to trust beside the bundled ones; SSL_CERT_FILE and SSL_CERT_DIR add more      |
- * | proxy              | URL of a proxy, "" for none; without it HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY          |
+ * | ca_file            | PEM file of roots to trust besides those that `roots` names                                     |
+ * | roots              | "bundled": those in the library, SSL_CERT_FILE and SSL_CERT_DIR; "system": those of the system; "only_ca_file" |
+ * | client_cert_file   | PEM file of the certificate that the client shows, with its chain                               |
+ * | client_key_file    | PEM file of its private key; without it the key is in `client_cert_file`, too                   |
+ * | proxy              | URL of a proxy (http, https, socks4, socks4a, socks5, socks5h), "" for none; without it HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY |
  * | max_response_bytes | the largest answer that is taken: 67108864 (64 MiB)                                              |
  * | http2              | "auto", "never" or "always"                                                                      |
  * | allow_insecure_http| true: plain http:// also to other hosts than this one; false                                     |
@@ -298,7 +302,7 @@ void antenv_string_free(char *text);
  * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
  *
  * Errors: ANTENV_CONFIG (a key, a value, no credential; `parameter` names it), ANTENV_INVALID_ARGUMENT, ANTENV_INTERNAL.
- * Reads `ca_file`; does not block otherwise.
+ * Reads the files that the configuration and the environment name; does not block otherwise. The environment is read here alone.
  *
  *     antenv_client *client; char *error;
  *     if (antenv_client_new("{\"timeout_ms\":30000}", &client, &error)) { puts(error); antenv_string_free(error); }
@@ -348,7 +352,7 @@ antenv_status antenv_client_free(antenv_client *client);
  * |--------------------|--------------------------------------------------------------------------------------------------|
  * | calls              | {"started", "succeeded", "failed", "in_flight"}                                                   |
  * | attempts           | requests made, retries included                                                                  |
- * | retries            | by reason: "connect", "unanswered", "cut_short", "stale_connection", "request_timeout", "conflict", "rate_limited", "overloaded", "server_error", "asked" |
+ * | retries            | by reason: "connect", "unanswered", "cut_short", "timeout", "not_processed", "request_timeout", "conflict", "rate_limited", "overloaded", "server_error", "asked" |
  * | failures           | failed calls by the name of their status                                                         |
  * | connections_opened | attempts to connect                                                                              |
  * | bytes              | {"sent", "received"}: bodies, without headers and encryption                                     |
@@ -910,7 +914,8 @@ antenv_status antenv_ticket_free(antenv_ticket *ticket);
  * `client`: where its connections and defaults come from; it may be freed before the worker. Its credential is not used, unless it
  * is an environment key.
  *
- * `config_json`: NULL or a JSON object; every key but the first two is optional, and `null` means absent:
+ * `config_json`: NULL or a JSON object; every key but the first two is optional, and `null` means absent. Environment variables are
+ * read here and at no other time:
  *
  * | key                   | meaning, and what holds without it                                                               |
  * |-----------------------|--------------------------------------------------------------------------------------------------|
@@ -959,7 +964,8 @@ antenv_status antenv_worker_new(antenv_client *client,
  * Returns ANTENV_OK; ANTENV_TIMEOUT when none came in time; ANTENV_INTERRUPTED when a signal handler ran in this thread (call again
  * to go on waiting); ANTENV_DONE when there is nothing more to come, because the worker was stopped or the queue is drained; or the
  * error for which the worker gave up (a poll that was refused for good: ANTENV_AUTHENTICATION, ANTENV_PERMISSION_DENIED,
- * ANTENV_NOT_FOUND, ...), from then on for every call. ANTENV_CLOSED in a forked child: the worker is its parent's.
+ * ANTENV_NOT_FOUND, ...; or the third item in a row whose acknowledgement or first heartbeat was refused so; with `parameter`, if that
+ * was for what the key says), from then on for every call. ANTENV_CLOSED in a forked child: the worker is its parent's.
  * ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks, `timeout_ms` at most.
  */
 antenv_status antenv_worker_next(antenv_worker *worker,
@@ -986,7 +992,8 @@ antenv_status antenv_worker_attach(antenv_worker *worker,
 /**
  * Stops a worker: it claims no more. What was claimed is still handed out by antenv_worker_next, and then ANTENV_DONE. Leases go on
  * until they are finished; when `grace_ms` is over, those who still hold one are told ("stop_requested", reason "shutdown"), and its
- * item is stopped. An item that nobody came for goes back to the queue when its lease runs out.
+ * item is stopped. An item that nobody came for goes back to the queue when its lease runs out. ANTENV_DONE comes `grace_ms` and five
+ * seconds later in any case, whatever does not answer.
  *
  * `worker`: the worker. Stopping twice changes nothing.
  *
@@ -1013,7 +1020,10 @@ antenv_status antenv_worker_stop(antenv_worker *worker);
  * | abandoned, undelivered    | leases given up; those among them that nobody came for                                    |
  * | health_checks             | items without a session, which the worker acknowledges and stops itself                   |
  * | rescued                   | items that another worker had acknowledged and left, put back into the queue               |
- * | failures                  | requests that failed, by step ("poll", "ack", "heartbeat", "stop") and name of the status |
+ * | refused                   | items left to the queue, because their acknowledgement or first heartbeat was refused for good |
+ * | gateway                   | requests that something on the way to the API refused with a page of its own, and that are made again |
+ * | faults                    | faults in the library that were caught; please report them                                |
+ * | failures                  | requests that failed, by step ("poll", "ack", "heartbeat", "stop", "rescue") and name of the status |
  * | claim_us                  | histogram: from the poll's answer to the first good heartbeat                              |
  * | heartbeat_us              | histogram: how long heartbeats took                                                       |
  * | heartbeat_late_us         | histogram: how late heartbeats were sent                                                  |
@@ -1022,7 +1032,8 @@ antenv_status antenv_worker_stop(antenv_worker *worker);
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
  */
-antenv_status antenv_worker_stats(antenv_worker *worker, char **out_json);
+antenv_status antenv_worker_stats(antenv_worker *worker,
+                                  char **out_json);
 
 /**
  * The same counts as text for Prometheus: antenv_worker_leases_held, antenv_worker_claimed_total and so on, times as histograms in
@@ -1043,7 +1054,7 @@ antenv_status antenv_worker_metrics(antenv_worker *worker,
  *
  * `worker`: the worker. Freeing one twice, or NULL, is harmless.
  *
- * Errors: ANTENV_INVALID_HANDLE. Does not block. A thread that waits in antenv_worker_next gets ANTENV_DONE.
+ * Errors: ANTENV_INVALID_HANDLE. Does not block. A thread that waits in antenv_worker_next gets ANTENV_DONE, at once.
  */
 antenv_status antenv_worker_free(antenv_worker *worker);
 
@@ -1061,8 +1072,9 @@ antenv_status antenv_worker_free(antenv_worker *worker);
  *
  * `reason` is null while the lease is held. "stop_requested": "asked" (the item is stopping or stopped at the server),
  * "not_extended", "rejected" (a heartbeat was refused for good), "shutdown" (the worker's grace period is over): end the work and
- * finish. "lost": "taken" (somebody else has it), "expired" (no heartbeat was good for as long as the lease lasts), "shutdown" (the
- * library was shut down): stop working at once, somebody else may be at it.
+ * finish, while the lease lasts: it is not extended any more, and becomes "lost" when it may have run out. "lost": "taken" (somebody
+ * else has it), "expired" (no heartbeat was good for as long as the lease lasts), "shutdown" (the library was shut down): stop
+ * working at once, somebody else may be at it; finishing sends nothing.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
  */
@@ -1086,7 +1098,21 @@ antenv_status antenv_lease_wait(antenv_lease *lease,
                                 char **out_json);
 
 /**
+ * Waits until a lease is lost, or was ended by another thread. Other than antenv_lease_wait, which returns at once from when the item
+ * is to be stopped, it waits for the end of the time that is left for that.
+ *
+ * `lease`, `timeout_ms`, `out_json`, errors and blocking: as for antenv_lease_wait.
+ *
+ *     antenv_lease_wait(lease, -1, &json);                       /* the item is to be stopped: begin to wind down */
+ *     if (antenv_lease_wait_lost(lease, 0, &json) == ANTENV_OK)  /* too late: somebody else may be at it */
+ */
+antenv_status antenv_lease_wait_lost(antenv_lease *lease,
+                                     int64_t timeout_ms,
+                                     char **out_json);
+
+/**
  * Has a completion tell that a lease is no longer simply held. Exactly one comes to the queue, at once if it is so already.
+ * antenv_lease_attach_lost tells of the end of a lease whose item is to be stopped.
  *
  * `lease`: the lease. `queue`: where the completion goes.
  *
@@ -1096,6 +1122,16 @@ antenv_status antenv_lease_wait(antenv_lease *lease,
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED. Does not block.
  */
 antenv_status antenv_lease_attach(antenv_lease *lease, antenv_queue *queue, uint64_t tag);
+
+/**
+ * Has a completion tell that a lease is lost, or was ended. Exactly one comes to the queue, at once if it is so already. With a tag of
+ * its own it goes beside antenv_lease_attach: one tells when to begin winding down, the other when to leave it.
+ *
+ * `lease`, `queue`, `tag`, errors and blocking: as for antenv_lease_attach. The completion is "lost" with ANTENV_OK, or ANTENV_DONE.
+ */
+antenv_status antenv_lease_attach_lost(antenv_lease *lease,
+                                       antenv_queue *queue,
+                                       uint64_t tag);
 
 /**
  * Makes a client with the item's own token (or, if its secret holds none, with the environment's key), on the worker's connections:

@@ -293,6 +293,23 @@ impl Error {
         self
     }
 
+    /// The same error, about one named parameter: what the server refused was this.
+    pub fn blaming(mut self, parameter: &str) -> Error {
+        self.0.message = format!("the server does not accept `{parameter}`: {}", self.0.message);
+        self.0.parameter = Some(parameter.to_owned());
+        self
+    }
+
+    /// Whether the API itself answered: the body is its error object, and not the page of a gateway on the way.
+    pub fn is_of_api(&self) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            r#type: String,
+        }
+        let body = self.0.body.as_deref().and_then(|body| serde_json::from_str::<Body>(body.get()).ok());
+        self.0.kind.is_some() && body.is_some_and(|body| body.r#type == "error")
+    }
+
     /// Its number.
     pub fn status(&self) -> Status {
         self.0.status

@@ -65,7 +65,7 @@ mod imp {
 
         /// Clears the flag, which is set or about to be.
         pub fn clear(&self) {
-            while nix::unistd::read(&self.reader, &mut [0; 8]) == Err(Errno::EAGAIN) {
+            while let Err(Errno::EAGAIN | Errno::EINTR) = nix::unistd::read(&self.reader, &mut [0; 8]) {
                 self.wait(None);
             }
         }

@@ -88,7 +88,8 @@ fn read_json(body: Vec<u8>, empty_reply: bool) -> Result<String, (String, Option
         Ok(_) => Ok(text),
         Err(e) => {
             let mut shown = text;
-            shown.truncate(shown.floor_char_boundary(MAX_ERROR_BODY));
+            let most = (0..=MAX_ERROR_BODY).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or_default();
+            shown.truncate(most);
             Err((format!("the server reported success but its answer is not valid JSON: {e}"), as_json(shown)))
         }
     }

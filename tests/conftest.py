@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marked = metafunc.definition.get_closest_marker("transports")
     if marked and not metafunc.definition.get_closest_marker("http1"):
         metafunc.parametrize("transport", TRANSPORTS, indirect=True)
+
+
+# Ways to run a program that make it many times slower, and the builds of the library that some of them need.
+DEEP_WAYS = re.compile(r"\b(valgrind|asan|tsan|race|cgocheck2)\b")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what is run in such a way as `deep`."""
+    for item in items:
+        if isinstance(item, pytest.Function) and DEEP_WAYS.search(item.name.replace("_", " ")):
+            item.add_marker(pytest.mark.deep)
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import resource
 import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +30,15 @@ PATIENCE = 150
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 
 
+@contextmanager
+def in_place_of(program: Path) -> Iterator[Path]:
+    """Where to write a program, so that it is there whole or not at all: tests that run at the same time write the same ones."""
+    fresh = program.with_name(f"{program.name}.{os.getpid()}")
+    yield fresh
+    fresh.replace(program)
+
+
+@cache
 def compile_c(source: Path, *flags: str, compiler: str | None = None, standard: str | None = None) -> Path:
     """Compiles a C or C++ program into a folder of the build's; returns its path.
 
@@ -47,7 +60,7 @@ def compile_c(source: Path, *flags: str, compiler: str | None = None, standard: 
         # Rust's runtime knows nothing of this check; and g++ takes what sanitizers add for uses of what is not there.
         command += ["-fno-sanitize=vptr", "-Wno-maybe-uninitialized"] if is_cpp else []
         for part in (source, ROOT / "tests" / "c" / "sanitizers.c"):
-            objects.append(f"{program}-{part.stem}.o")
+            objects.append(f"{program}-{part.stem}.{os.getpid()}.o")
             subprocess.run([*command, "-c", str(part), "-o", objects[-1]], check=True)
         archive = rust_runtime(f"{sanitizer[0]}san")
         runtime = [
@@ -60,9 +73,9 @@ def compile_c(source: Path, *flags: str, compiler: str | None = None, standard: 
             "-lresolv",
         ]
         command = [compiler]
-    command += [*objects, *runtime, "-o", str(program)]
-    command += [f"-L{library}", "-lantenv", f"-Wl,-rpath,{library}", "-pthread", "-ldl"]
-    subprocess.run(command, check=True)
+    command += [*objects, *runtime, f"-L{library}", "-lantenv", f"-Wl,-rpath,{library}", "-pthread", "-ldl"]
+    with in_place_of(program) as fresh:
+        subprocess.run([*command, "-o", str(fresh)], check=True)
     return program
 
 
@@ -171,11 +184,28 @@ class Driver:
         return list(iter(lambda: self.run("record").json, None))
 
 
+@contextmanager
+def one_descriptor_left(pid: int) -> Iterator[None]:
+    """Leaves a process one descriptor, enough for a connection but not for a pipe, until the `with` block is left."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")}
+    free = (fd for fd in itertools.count() if fd not in used)
+    next(free)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (next(free), before[1]))
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+@cache
 def build_go(package: Path, *flags: str) -> Path:
     """Builds a Go program into a folder of the build's; returns its path."""
     program = TARGET / "go" / "-".join([package.name, *flags]).replace("=", "-")
-    command = ["go", "build", *flags, "-o", str(program), "."]
-    subprocess.run(command, check=True, cwd=package, env=os.environ | GO)
+    with in_place_of(program) as fresh:
+        command = ["go", "build", *flags, "-o", str(fresh), "."]
+        subprocess.run(command, check=True, cwd=package, env=os.environ | GO)
     return program
 
 

@@ -1,11 +1,13 @@
 """Workers in C, Python and Go on one queue, while everything is done to them that can happen to a fleet.
 
-python tests/soak.py [--items 2000] [--seconds 120] [--seed N]
+python tests/soak.py [--items 2000] [--seconds 120] [--seed N] [--tls] [--freeze SECONDS] [--spare]
 
 The programs are the ready ones (examples: on_work), each running a command for every item. Processes are killed (with
 their commands) and replaced, stopped and continued (SIGSTOP, SIGCONT: for longer than a lease lasts, now and then).
-Requests are lost, refused, late, answered and the answer lost, or done when their sender has long gone. Afterwards the
-emulator's history of each item has to show that it was held by one at a time, and finished by one who still held it.
+Requests are lost, refused, late, answered and the answer lost, or done when their sender has long gone. With --tls all of
+it is HTTPS with HTTP/2; with --freeze, all connections fall silent every so many seconds, without an end that anybody would
+notice. Afterwards the emulator's history of each item has to show that it was held by one at a time, and finished by one
+who still held it; and with --spare, which leaves the processes alone, that nobody lost a lease.
 
 An item whose worker is killed between acknowledgement and first heartbeat is put back by another, a minute or two on.
 """
@@ -25,8 +27,9 @@ import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import emulator as emulators
 from emulator import API_HEADERS, ROOT, Emulator
 from native import GO, build_go, compile_c
 
@@ -57,6 +60,14 @@ def programs() -> dict[str, list[str]]:
         "Python": in_python,
         "Go": [str(in_go), "-concurrency", CONCURRENCY],
     }
+
+
+class Harm(NamedTuple):
+    """What is done to workers beside the faults: whether they are killed, are stopped; how often connections fall silent."""
+
+    kills: bool = True
+    stops: bool = True
+    freeze: float | None = None
 
 
 class Worker:
@@ -123,10 +134,11 @@ def storm(
     items: int,
     seconds: float,
     dice: random.Random,
-    killing: bool,
+    harm: Harm,
 ) -> list[float]:
     """Queues items and does things to workers. Gives when it killed one (seconds since 1970)."""
     begun, queued, kills = time.monotonic(), 0, []
+    frozen = harm.freeze or seconds
     done: Counter[str] = Counter()
     while (passed := time.monotonic() - begun) < seconds:
         due = min(items, int(items * passed / (seconds * 0.8)) + 1)
@@ -138,13 +150,16 @@ def storm(
                 worker.stopped_until = 0.0
                 worker.signal(signal.SIGCONT)
             worker.check()
+        if passed >= frozen:
+            emulator.control("POST", "/_emulator/connections", {"silent": True})
+            frozen += harm.freeze or seconds
         worker, what = dice.choice(workers), dice.random()
-        if killing and what < 0.06:
+        if harm.kills and what < 0.06:
             worker.kill()
             kills.append(time.time())
             worker.start()
             done["killed"] += 1
-        elif what < 0.12 and not worker.stopped_until:
+        elif harm.stops and what < 0.12 and not worker.stopped_until:
             worker.signal(signal.SIGSTOP)
             # Some for longer than a lease lasts, if there is time.
             worker.stopped_until = passed + dice.choice([0.5, 2, 5, LEASE * 1.3])
@@ -200,7 +215,7 @@ def settle(emulator: Emulator, environment: str) -> tuple[dict[str, Account], li
         assert time.monotonic() < deadline, {work: events[work] for work in open_items[:3]}
 
 
-def soak(items: int, seconds: float, seed: int, kills: bool = True) -> dict[str, int]:
+def soak(items: int, seconds: float, seed: int, harm: Harm) -> dict[str, int]:
     """Runs it all. Gives the figures of the table; raises when something is not as it has to be."""
     dice = random.Random(seed)
     commands = programs()
@@ -219,7 +234,7 @@ def soak(items: int, seconds: float, seed: int, kills: bool = True) -> dict[str,
             for number, language in enumerate(["C", "Python", "Python", "Go", "Go"])
         ]
         try:
-            killed = storm(emulator, environment, workers, items, seconds, dice, kills)
+            killed = storm(emulator, environment, workers, items, seconds, dice, harm)
             accounts, history = settle(emulator, environment)
             for worker in workers:
                 worker.drain()
@@ -234,6 +249,10 @@ def soak(items: int, seconds: float, seed: int, kills: bool = True) -> dict[str,
     ends = Counter(account.end for account in accounts.values())
     assert set(ends) == {"by its holder"}, ends
     events = Counter(event["event"] for event in history)
+    if not (harm.kills or harm.stops):
+        # All processes were alive and awake: a lease that ran out was lost by one of them.
+        lost = [event["work_id"] for event in history if event["event"] == "requeued"]
+        assert not lost, {work: [event for event in history if event["work_id"] == work] for work in lost[:3]}
     return {
         "items": len(accounts),
         "finished once, by a holder that had its lease": ends["by its holder"],
@@ -254,10 +273,20 @@ if __name__ == "__main__":
     parser.add_argument("--items", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--tls", action="store_true", help="HTTPS with HTTP/2")
+    parser.add_argument("--freeze", type=float, metavar="SECONDS", help="let all connections fall silent so often")
+    parser.add_argument(
+        "--spare", action="store_true", help="neither kill nor stop processes: then no lease may be lost"
+    )
     options = parser.parse_args()
     print(
         f"seed {options.seed}: {options.items} items, {options.seconds:g} s, five workers: C, Python (2), Go (2)",
         flush=True,
     )
-    for name, figure in soak(options.items, options.seconds, options.seed).items():
-        print(f"{name:55}{figure:10}")
+    harm = Harm(not options.spare, not options.spare, options.freeze)
+    with tempfile.TemporaryDirectory() as trust:
+        if options.tls:
+            os.environ["SSL_CERT_FILE"] = str(Path(trust) / "ca.pem")
+            emulators.OPTIONS = ("--tls", "--tls-ca", os.environ["SSL_CERT_FILE"])
+        for name, figure in soak(options.items, options.seconds, options.seed, harm).items():
+            print(f"{name:55}{figure:10}")

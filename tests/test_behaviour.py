@@ -71,6 +71,7 @@ def test_max_retries_counts_retries(emulator: Emulator, client: Driver) -> None:
         assert (outcome.status, outcome.json["attempts"]) == (SERVER_ERROR, retries + 1)
 
 
+@pytest.mark.http1  # against a socket of its own
 def test_a_refused_connection_is_retried_and_says_so(driver: Driver) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -112,6 +113,7 @@ def test_an_answer_that_is_too_large_is_refused(emulator: Emulator, driver: Driv
     assert "max_response_bytes" in outcome.json["message"] and outcome.json["request_id"]
 
 
+@pytest.mark.http1  # against a socket of its own
 def test_an_announced_length_beyond_all_memory_is_not_reserved(driver: Driver) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -134,6 +136,11 @@ def test_a_redirect_is_not_followed(emulator: Emulator, client: Driver) -> None:
 
 
 # --- connections ---
+
+
+def test_the_transport_is_the_one_that_this_run_is_about(emulator: Emulator, client: Driver, transport: str) -> None:
+    assert client.call("environments.list").status == OK
+    assert [request["http"] for request in emulator.take_requests()] == ["2" if "http2" in transport else "1.1"]
 
 
 def test_calls_share_one_connection(emulator: Emulator, client: Driver) -> None:
@@ -169,11 +176,13 @@ def test_a_request_that_went_out_is_not_sent_again_without_being_counted(emulato
     assert len(emulator.take_requests()) == 2
 
 
+@pytest.mark.http1  # with prior knowledge
 def test_http2_can_be_asked_for(emulator: Emulator, driver: Driver) -> None:
     driver.client(api_key="k", base_url=emulator.url, http2="always")
     assert driver.call("environments.create", {"name": "two"}).json["name"] == "two"
 
 
+@pytest.mark.http1  # against a socket of its own
 def test_a_path_prefix_of_the_base_url_is_kept(driver: Driver) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         driver.client(api_key="k", base_url=f"http://127.0.0.1:{server.getsockname()[1]}/gateway/", max_retries=0)
@@ -396,6 +405,7 @@ def test_the_environment_gives_what_the_configuration_does_not(emulator: Emulato
     assert (second.get("authorization"), second["x-api-key"], second["x-team"]) == (None, "own", "red")
 
 
+@pytest.mark.http1  # nothing is sent
 def test_a_missing_credential_is_told_with_the_variables_looked_at(driver: Driver) -> None:
     outcome = driver.run("client", None)
     assert (outcome.status, outcome.json["status"]) == (CONFIG, "config")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from emulator import API_HEADERS, Emulator, trusted
-from native import compile_c
+from native import compile_c, one_descriptor_left
 from test_c import EXAMPLES, SANITIZERS, SOURCES, VALGRIND, run
 
 pytestmark = pytest.mark.transports
@@ -310,3 +310,56 @@ def test_many_commands_run_at_once_and_no_more(strict_emulator: Emulator, tmp_pa
         assert program.said.count(": exited with 0") == 40
     counts = [int(line) for line in (tmp_path / "counts").read_text().split()]
     assert len(counts) == 40 and 1 < max(counts) <= 4
+
+
+def test_a_command_for_which_there_is_no_room_is_tried_again(strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = hosts(strict_emulator)
+    with on_work("true", folder=tmp_path, **variables(strict_emulator, environment)) as program:
+        until(lambda: polls_waiting(strict_emulator), "a poll")
+        with one_descriptor_left(program.process.pid):
+            item = strict_emulator.enqueue(environment)["id"]
+            program.says(f"{item}: not begun yet: Too many open files")
+        program.says(f"{item}: begun", f"{item}: exited with 0", f"{item}: done")
+        program.process.send_signal(signal.SIGTERM)
+        program.ends_with(0)
+    assert state_of(strict_emulator, environment, item) == "stopped"
+
+
+# A system that has no room for processes: always, or the first two times.
+NO_PROCESSES = """
+#include <errno.h>
+#include <spawn.h>
+#include <stdlib.h>
+int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+                 const posix_spawnattr_t *attributes, char *const arguments[], char *const variables[]) {
+    static int calls;
+    *pid = 12345; /* which means nothing after a failure */
+    if (getenv("NEVER") || calls++ < 2) return EAGAIN;
+    return posix_spawn(pid, "/bin/true", actions, attributes, arguments, variables);
+}
+"""
+
+
+@pytest.mark.parametrize("never", [False, True])
+def test_a_command_that_cannot_be_started_now_is_not_given_up(
+    never: bool, strict_emulator: Emulator, tmp_path: Path
+) -> None:
+    source, library = tmp_path / "none.c", tmp_path / "none.so"
+    source.write_text(NO_PROCESSES)
+    subprocess.run(["cc", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    environment = hosts(strict_emulator)
+    item = strict_emulator.enqueue(environment)["id"]
+    environ = variables(strict_emulator, environment) | {"LD_PRELOAD": str(library)} | ({"NEVER": "1"} if never else {})
+    with on_work("true", folder=tmp_path, **environ) as program:
+        program.says(f"{item}: not begun yet: Resource temporarily unavailable")
+        if not never:
+            program.says(f"{item}: begun", f"{item}: exited with 0", f"{item}: done")
+        program.process.send_signal(signal.SIGTERM)
+        program.ends_with(0)
+        assert (f"{item}: is not begun any more" in program.said) == never
+    # Left to the queue, or served.
+    assert state_of(strict_emulator, environment, item) == ("active" if never else "stopped")
+
+
+def polls_waiting(emulator: Emulator) -> int:
+    return int(emulator.control("GET", "/_emulator/connections")["polls_waiting"])

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from emulator import API_HEADERS, ROOT, Emulator
-from native import GO, build_go
+from emulator import API_HEADERS, BINARY, ROOT, Emulator
+from native import GO, build_go, one_descriptor_left
 
 MODULE = ROOT / "bindings" / "go"
 QUICKSTART = ROOT / "examples" / "go" / "quickstart"
@@ -45,6 +45,16 @@ def go(*arguments: str, **variables: str) -> str:
 )
 def test_the_modules_tests_pass(flags: list[str], variables: dict[str, str]) -> None:
     said = go("test", "-count=1", "-v", *flags, "./...", **variables)
+    assert "ok  \tantenv\t" in said and "--- SKIP" not in said
+    assert said.count("--- PASS: Example") == 4 and said.count("--- PASS: Test") >= 40
+
+
+def test_the_modules_tests_pass_over_https(tmp_path: Path) -> None:
+    # In place of the emulator, one that is told to serve HTTPS, and writes what to trust where every client finds it.
+    emulator, trust = tmp_path / "emulator", tmp_path / "ca.pem"
+    emulator.write_text(f'#!/bin/sh\nexec "{BINARY}" --tls --tls-ca "{trust}" "$@"\n')
+    emulator.chmod(0o755)
+    said = go("test", "-count=1", "-v", ".", ANTENV_EMULATOR=str(emulator), SSL_CERT_FILE=str(trust))
     assert "ok  \tantenv\t" in said and "--- SKIP" not in said
     assert said.count("--- PASS: Example") == 4 and said.count("--- PASS: Test") >= 40
 
@@ -104,7 +114,9 @@ class OnWork:
     It is ended when the `with` block is left.
     """
 
-    def __init__(self, emulator: Emulator, there: Path, script: str, *options: str) -> None:
+    def __init__(
+        self, emulator: Emulator, there: Path, script: str, *options: str, command: tuple[str, ...] = ()
+    ) -> None:
         self._emulator, self._there = emulator, there
         self.environment = emulator.create_environment("hosts", config={"type": "self_hosted"})
         self.variables = {
@@ -114,7 +126,7 @@ class OnWork:
         }
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
         self.process = subprocess.Popen(
-            [build_go(ONWORK), *options, "sh", "-c", script],
+            [build_go(ONWORK), *options, *(command or ("sh", "-c", script))],
             env=clean | GO | self.variables | {"there": str(there)},
             stderr=(there / "log").open("w"),
         )
@@ -278,6 +290,34 @@ def test_onwork_ends_commands_when_the_grace_period_is_over(strict_emulator: Emu
         onwork.file("asked")
         assert not any(map(alive, processes)) and onwork.state(item) == "stopped"
         assert f"{item} is to be stopped (shutdown): signal: killed" in onwork.log()
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_onwork_tries_again_when_there_is_no_room_for_a_command(
+    in_time: bool, strict_emulator: Emulator, tmp_path: Path
+) -> None:
+    with OnWork(strict_emulator, tmp_path, 'touch "$there/served"') as onwork:
+        until(lambda: strict_emulator.control("GET", "/_emulator/connections")["polls_waiting"] > 0)
+        with one_descriptor_left(onwork.process.pid):
+            item = onwork.enqueue()
+            until(lambda: f"{item}: not begun yet: " in onwork.log())
+            if not in_time:
+                assert onwork.end() == 0
+        if in_time:
+            until(lambda: onwork.state(item) == "stopped")
+            assert onwork.end() == 0
+        assert onwork.state(item) == ("stopped" if in_time else "active")
+        assert (tmp_path / "served").exists() == in_time
+
+
+def test_onwork_ends_when_its_command_is_no_program(strict_emulator: Emulator, tmp_path: Path) -> None:
+    command = tmp_path / "command"
+    command.write_text("no program\n")
+    command.chmod(0o755)
+    with OnWork(strict_emulator, tmp_path, "", command=(str(command),)) as onwork:
+        item = onwork.enqueue()
+        assert onwork.process.wait(timeout=30) == 1
+        assert "exec format error" in onwork.log() and onwork.state(item) == "active"
 
 
 def test_onwork_says_what_is_wrong(strict_emulator: Emulator, tmp_path: Path) -> None:

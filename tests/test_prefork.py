@@ -27,23 +27,19 @@ def variables(emulator: Emulator) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("how", ["pool", "thread"])
-def test_a_client_made_before_the_fork_serves_in_all_processes(how: str, shared_emulator: Emulator) -> None:
+def test_a_client_made_before_the_fork_serves_in_all_processes(how: str, emulator: Emulator) -> None:
     command = [sys.executable, "-W", "error", str(APPLICATION), how]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env=variables(shared_emulator), check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=variables(emulator), check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "as it should be\n", "")
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
-def test_a_preforking_server_serves_with_a_client_made_before(
-    kind: str, shared_emulator: Emulator, tmp_path: Path
-) -> None:
+def test_a_preforking_server_serves_with_a_client_made_before(kind: str, emulator: Emulator, tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", str(WORKERS), "--worker-class", kind]
     command += ["--threads", "4" if kind == "gthread" else "1", "--bind", "127.0.0.1:0", "--graceful-timeout", "5"]
     command += ["--log-file", str(log), "--chdir", str(APPLICATION.parent), "prefork_app:application"]
-    with subprocess.Popen(command, env=variables(shared_emulator)) as server:
+    with subprocess.Popen(command, env=variables(emulator)) as server:
         try:
             deadline = time.monotonic() + 30
             url = None

@@ -171,7 +171,7 @@ def test_ten_thousand_polls_are_held_by_one_thread_in_little_memory(roomy: None)
             emulator.faults({"operation": "work.poll", "latency_ms": 8_000, "count": HELD})
             before = about("VmRSS")
             assert ask("submit") == "submitted\n"
-            until(lambda: bool(emulator.control("GET", "/_emulator/connections")["open"] > HELD))
+            until(lambda: bool(emulator.control("GET", "/_emulator/connections")["requests_open"] == HELD))
             assert json.loads(ask("stats"))["calls"]["in_flight"] == HELD
             each = (about("VmRSS") - before) / HELD
             assert about("Threads") == 2

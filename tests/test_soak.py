@@ -1,11 +1,21 @@
-"""A short soak: faults, and processes that stand still. `make soak` runs a longer one, in which they are killed too."""
+"""Short soaks: faults, processes that stand still, connections that fall silent. `make soak` runs longer ones, in which
+processes are killed too."""
 
 from __future__ import annotations
 
+import pytest
+
 import soak
 
+pytestmark = [pytest.mark.deep, pytest.mark.transports]
 
-def test_workers_in_three_languages_serve_each_item_once_in_a_bad_world() -> None:
-    figures = soak.soak(items=200, seconds=12, seed=5, kills=False)
+
+@pytest.mark.parametrize(
+    "harm",
+    [soak.Harm(kills=False), soak.Harm(kills=False, stops=False, freeze=5)],
+    ids=["that stand still", "whose connections fall silent"],
+)
+def test_workers_in_three_languages_serve_each_item_once_in_a_bad_world(harm: soak.Harm) -> None:
+    figures = soak.soak(items=200, seconds=12, seed=5, harm=harm)
     assert figures["items"] >= 200
     assert figures["finished once, by a holder that had its lease"] == figures["items"]

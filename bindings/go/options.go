@@ -44,7 +44,13 @@ func WithBaseURL(url string) Option { return setting("base_url", url) }
 // library's own bound is 10 minutes. A context's deadline holds beside it.
 func WithTimeout(timeout time.Duration) Option { return setting("timeout_ms", milliseconds(timeout)) }
 
-// WithConnectTimeout bounds one attempt of a client to connect. Without it: 5 seconds.
+// WithAttemptTimeout bounds one attempt of a call, or of each of a client's, so that a connection that has silently died costs an attempt,
+// not the call. Without it: 60 seconds, and for a poll 10 seconds on top of its BlockMs.
+func WithAttemptTimeout(timeout time.Duration) Option {
+	return setting("attempt_timeout_ms", milliseconds(timeout))
+}
+
+// WithConnectTimeout bounds one attempt of a client to connect, over all addresses of the host. Without it: 5 seconds.
 func WithConnectTimeout(timeout time.Duration) Option {
 	return setting("connect_timeout_ms", milliseconds(timeout))
 }
@@ -72,10 +78,23 @@ func WithAnthropicVersion(version string) Option { return setting("anthropic_ver
 // WithAuthHeader sets how a client's API key travels: "authorization", or "x-api-key", the older form.
 func WithAuthHeader(header string) Option { return setting("auth_header", header) }
 
-// WithCAFile sets a PEM file of roots that a client trusts beside the bundled ones.
+// WithCAFile sets a PEM file of roots that a client trusts besides those that WithRoots names.
 func WithCAFile(path string) Option { return setting("ca_file", path) }
 
-// WithProxy sets a client's proxy; "" for none. Without it: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+// WithRoots sets which roots a client trusts: "bundled" (without it), "system", or "only_ca_file".
+func WithRoots(roots string) Option { return setting("roots", roots) }
+
+// WithClientCertificate sets the PEM files of the certificate that a client shows, with its chain, and of its private key. They may be
+// one file.
+func WithClientCertificate(certFile, keyFile string) Option {
+	return func(s *settings) {
+		setting("client_cert_file", certFile)(s)
+		setting("client_key_file", keyFile)(s)
+	}
+}
+
+// WithProxy sets a client's proxy (http, https, socks4, socks4a, socks5, socks5h); "" for none. Without it: HTTPS_PROXY, HTTP_PROXY,
+// ALL_PROXY and NO_PROXY.
 func WithProxy(url string) Option { return setting("proxy", url) }
 
 // WithMaxResponseBytes sets the largest answer that a client takes. Without it: 64 MiB.

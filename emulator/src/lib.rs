@@ -198,6 +198,7 @@ impl Emulator {
             connections_open: AtomicUsize::new(0),
             connections_total: AtomicU64::new(0),
             connections_silent: AtomicUsize::new(0),
+            requests_open: AtomicUsize::new(0),
             silence: watch::Sender::new(0),
             stop: watch::Sender::new(false),
         });
@@ -249,6 +250,7 @@ struct App {
     connections_open: AtomicUsize,
     connections_total: AtomicU64,
     connections_silent: AtomicUsize,
+    requests_open: AtomicUsize,
     /// How many streams the connections from now on allow.
     max_streams: AtomicU32,
     /// Changes when all connections are to fall silent; the number of the one that asked.
@@ -270,6 +272,7 @@ impl App {
         json!({
             "open": self.connections_open.load(Ordering::SeqCst),
             "total": self.connections_total.load(Ordering::SeqCst),
+            "requests_open": self.requests_open.load(Ordering::SeqCst),
             "polls_waiting": self.polls_waiting.load(Ordering::SeqCst),
             "silent": self.connections_silent.load(Ordering::SeqCst),
             "max_streams": self.max_streams(),

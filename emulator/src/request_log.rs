@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use hyper::{Method, StatusCode, http::request::Parts};
+use hyper::{Method, StatusCode, Version, http::request::Parts};
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -27,6 +27,7 @@ const MAX_BYTES: usize = 256 << 20;
 pub struct Received {
     operation: Option<&'static str>,
     method: Method,
+    version: Version,
     /// Path and query.
     target: Box<str>,
     /// `name: value` lines.
@@ -54,6 +55,7 @@ impl Received {
         Received {
             operation,
             method: parts.method.clone(),
+            version: parts.version,
             target: target(parts).into(),
             headers: headers.into(),
             body: body.into(),
@@ -72,6 +74,7 @@ impl Received {
         Shown {
             operation: self.operation,
             method: self.method.as_str(),
+            http: if self.version == Version::HTTP_2 { "2" } else { "1.1" },
             target: &self.target,
             path,
             query: Query::parse(query).0,
@@ -113,6 +116,7 @@ impl Received {
 struct Shown<'a> {
     operation: Option<&'a str>,
     method: &'a str,
+    http: &'static str,
     target: &'a str,
     path: &'a str,
     query: Vec<(String, String)>,

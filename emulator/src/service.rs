@@ -21,7 +21,7 @@ use crate::{
     ids,
     json::Object,
     line::Line,
-    poll,
+    poll::{self, Counted},
     query::Query,
     reply::{ApiError, Reply},
     request_log::{self, Handling},
@@ -65,6 +65,7 @@ where
         let refusal = ApiError::invalid(format!("The base URL is {}: the API is served over TLS alone here.", app.url));
         return Some(Outcome::Reply(refusal.reply(&request_id).identified(&request_id)));
     }
+    let _open = Counted::new(&app.requests_open);
     let started = Instant::now();
     let route = route::find(&parts.method, parts.uri.path());
     let operation = route.as_ref().ok().map(|(row, _)| row.name);

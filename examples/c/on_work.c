@@ -6,6 +6,8 @@
  * ANTHROPIC_SESSION_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one, ANTHROPIC_WORK_SECRET. It runs in a process group of
  * its own. When it has ended, its item is stopped, whatever its exit status, which is only logged; what it has left running is killed.
  *
+ * While the system has no room for another process, starting it is tried again every second.
+ *
  * When its lease is lost or the item is to be stopped, the command gets SIGTERM, and SIGKILL when GRACE_SECONDS (30) have passed.
  * When this program gets SIGTERM or SIGINT it claims no more, and waits for the commands; those that still run after GRACE_SECONDS
  * get SIGTERM, and SIGKILL after as long again. (A second SIGTERM or SIGINT ends the first of these waits.) It exits with 0 when all
@@ -37,8 +39,9 @@ struct job {
     uint64_t number; /* counts from 1 */
     char *id;
     antenv_lease *lease;
-    pid_t pid;      /* of the command; 0: it has ended, and the item is being stopped */
-    double kill_at; /* when it has had its time to end; 0: nothing is the matter */
+    pid_t pid;       /* of the command; 0: it is not begun, or has ended and the item is being stopped */
+    double start_at; /* when starting it is tried again; 0: it was begun */
+    double kill_at;  /* when it has had its time to end; 0: nothing is the matter */
     char *json;     /* what it is to read, */
     size_t written; /* how much of it has been written, */
     int input;      /* and to where; -1: all is written */
@@ -246,8 +249,13 @@ static int start_command(struct job *job) {
     posix_spawn_file_actions_destroy(&actions);
 
     close(ends[0]);
-    job->input = ends[1];
-    fcntl(job->input, F_SETFL, O_NONBLOCK);
+    if (problem) {
+        close(ends[1]);
+        job->pid = 0;
+    } else {
+        job->input = ends[1];
+        fcntl(job->input, F_SETFL, O_NONBLOCK);
+    }
     for (int name = 0; name < OWN; name++) free(own[name]);
     free(variables);
     return problem;
@@ -284,26 +292,49 @@ static void give_up(const char *why, const char *error) {
     antenv_worker_stop(worker);
 }
 
+/* Leaves an item without a command to the queue, which hands it out again. */
+static void leave(struct job *job) {
+    antenv_lease_abandon(job->lease);
+    drop(job);
+}
+
+/* Starts a job's command, later if there is no room for it now; not if this program is to end. */
+static void start(struct job *job) {
+    int problem = has_failed ? ECANCELED : start_command(job);
+    bool is_passing = problem == EAGAIN || problem == ENOMEM || problem == EMFILE || problem == ENFILE;
+    if (is_passing && is_stopping) {
+        say(job, "is not begun any more: %s", strerror(problem));
+        leave(job);
+    } else if (is_passing) {
+        say(job, "not begun yet: %s", strerror(problem));
+        job->start_at = now() + 1;
+    } else if (problem) {
+        if (!has_failed) give_up(command[0], strerror(problem));
+        leave(job);
+    } else {
+        job->start_at = 0;
+        say(job, "begun");
+        feed(job);
+    }
+}
+
 static void begin(antenv_lease *lease, char *json) {
     struct job *job = allocate(sizeof *job);
     *job = (struct job){.next = jobs, .number = ++jobs_so_far, .lease = lease, .json = json, .input = -1};
     jobs = job;
     job->id = text_of(member(json, "id"));
     if (!job->id) job->id = allocate(1);
-    int problem = has_failed ? ECANCELED : start_command(job);
-    if (problem) {
-        antenv_lease_abandon(lease); /* the queue hands it out again */
-        if (!has_failed) give_up(command[0], strerror(problem));
-        drop(job);
-        return;
-    }
-    say(job, "begun");
-    feed(job);
     antenv_lease_attach(lease, queue, lease_tag(job));
+    start(job);
 }
 
 /* Tells a command to end. */
 static void tell(struct job *job, const char *why) {
+    if (job->start_at > 0) {
+        say(job, "is not begun any more: %s", why);
+        leave(job);
+        return;
+    }
     if (job->pid == 0 || job->kill_at > 0) return;
     say(job, "is told to end: %s", why);
     kill(-job->pid, SIGTERM);
@@ -325,8 +356,7 @@ static void reap(struct job *job) {
     if (antenv_lease_submit_finish(job->lease, NULL, queue, finish_tag(job), &error) != ANTENV_OK) {
         say(job, "could not be stopped: %s", error);
         antenv_string_free(error);
-        antenv_lease_abandon(job->lease);
-        drop(job);
+        leave(job);
     }
 }
 
@@ -345,7 +375,10 @@ static void take_signals(void) {
     while (read(signals[0], &byte, 1) == 1) {
         if (byte == SIGCHLD) continue; /* every job is looked at below */
         if (is_stopping) {
-            for (struct job *job = jobs; job; job = job->next) tell(job, "a second signal");
+            for (struct job *job = jobs, *next; job; job = next) {
+                next = job->next;
+                tell(job, "a second signal");
+            }
         } else {
             say(NULL, "claims no more: signal %d", byte);
             is_stopping = true;
@@ -390,17 +423,24 @@ static void take_completions(void) {
     }
 }
 
-/* Kills what had its time to end. Returns how long poll() may wait for the next, in milliseconds. */
-static int kill_the_late(void) {
+/* Starts what could not be started before, and kills what had its time to end. Returns how long poll() may wait for the next, in
+ * milliseconds. */
+static int do_what_is_due(void) {
     double earliest = 0, present = now();
-    for (struct job *job = jobs; job; job = job->next) {
-        if (job->pid == 0 || job->kill_at == 0) continue;
-        if (present >= job->kill_at) {
+    for (struct job *job = jobs, *next; job; job = next) {
+        next = job->next;
+        if (job->start_at > 0 && (is_stopping || present >= job->start_at)) {
+            start(job); /* which may be the end of it; what is next is looked for in a moment */
+            earliest = present;
+            continue;
+        }
+        if (job->pid > 0 && job->kill_at > 0 && present >= job->kill_at) {
             say(job, "is killed");
             kill(-job->pid, SIGKILL);
             job->kill_at = present + 1; /* it is gone any moment */
         }
-        if (earliest == 0 || job->kill_at < earliest) earliest = job->kill_at;
+        double due = job->start_at > 0 ? job->start_at : job->pid > 0 ? job->kill_at : 0;
+        if (due > 0 && (earliest == 0 || due < earliest)) earliest = due;
     }
     if (earliest == 0) return -1;
     double wait = (earliest - present) * 1e3 + 1;
@@ -417,7 +457,7 @@ static void run(void) {
             if (job->input < 0 || count == (nfds_t)concurrency + 2) continue;
             watched[count++] = (struct pollfd){.fd = job->input, .events = POLLOUT};
         }
-        poll(watched, count, kill_the_late());
+        poll(watched, count, do_what_is_due());
         for (struct job *job = jobs; job; job = job->next) {
             if (job->input >= 0) feed(job);
         }

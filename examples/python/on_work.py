@@ -4,6 +4,7 @@
 
 The command has the item's JSON on its standard input, and in its environment ANTHROPIC_WORK_ID, ANTHROPIC_SESSION_ID,
 ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one, ANTHROPIC_WORK_SECRET.
+While the system has no room for another process, starting it is tried again every second.
 When the item is to be stopped or its lease is lost, the command and all it started get SIGTERM, and SIGKILL after the
 grace. SIGTERM and SIGINT end this program: it claims no more, and commands have the grace to end by themselves.
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import http.server
 import logging
 import os
@@ -26,6 +28,7 @@ import threading
 import antenv
 
 LOG = logging.getLogger("on_work")
+NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # which passes
 LAST_SECONDS = 5.0  # that a command has after SIGTERM when the program's own grace is over
 
 
@@ -56,11 +59,30 @@ def signal_group(child: asyncio.subprocess.Process, number: signal.Signals) -> N
         os.killpg(child.pid, number)
 
 
-async def serve(lease: antenv.AsyncLease, options: argparse.Namespace) -> None:
+async def start(
+    lease: antenv.AsyncLease, options: argparse.Namespace, stopping: asyncio.Event
+) -> asyncio.subprocess.Process:
+    """Starts the command. An item for which that does not come about is left to the queue, which hands it out again."""
+    try:
+        while True:
+            try:
+                return await asyncio.create_subprocess_exec(
+                    *options.command, stdin=asyncio.subprocess.PIPE, env=variables(lease), start_new_session=True
+                )
+            except OSError as error:
+                if error.errno not in NO_ROOM or stopping.is_set():
+                    raise
+                LOG.warning("%s: not begun yet: %s", lease.id, error)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stopping.wait(), 1)
+    except BaseException:
+        lease.abandon()
+        raise
+
+
+async def serve(lease: antenv.AsyncLease, options: argparse.Namespace, stopping: asyncio.Event) -> None:
     """Runs the command for an item. The worker cancels this when the lease is no longer simply held."""
-    child = await asyncio.create_subprocess_exec(
-        *options.command, stdin=asyncio.subprocess.PIPE, env=variables(lease), start_new_session=True
-    )
+    child = await start(lease, options, stopping)
     try:
         await child.communicate(lease.work.to_json().encode())
         if child.returncode:
@@ -109,11 +131,29 @@ async def main(options: argparse.Namespace) -> None:
     key = os.environ.get("ANTHROPIC_ENVIRONMENT_KEY")
     client = antenv.AsyncClient(environment_key=key)
     async with client.environments.worker(concurrency=options.concurrency, grace=options.grace) as worker:
+        stopping = asyncio.Event()
+
+        def stop() -> None:
+            stopping.set()
+            worker.stop()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, worker.stop)
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         if options.metrics is not None:
             serve_metrics(options.metrics, worker, antenv.Client(environment_key=key))
-        await worker.run(lambda lease: serve(lease, options))
+        failures: list[OSError] = []
+
+        async def handle(lease: antenv.AsyncLease) -> None:
+            try:
+                await serve(lease, options, stopping)
+            except OSError as error:
+                if not stopping.is_set():  # it would be the same with the next item
+                    failures.append(error)
+                    stop()
+
+        await worker.run(handle)
+        if failures:
+            sys.exit(f"on_work: {failures[0]}")
 
 
 if __name__ == "__main__":

@@ -27,15 +27,19 @@ pub static CLIENTS: Table<Client> = Table::new(1, "client");
 /// | environment_key    | key of a self-hosted environment; with an API key beside it, each operation gets the one it needs |
 /// | base_url           | ANTHROPIC_BASE_URL, then https://api.anthropic.com; a path prefix is kept                        |
 /// | timeout_ms         | bounds a whole call, retries included: 1 to 2147483647, 600000                                   |
-/// | connect_timeout_ms | bounds one attempt to connect: 1 to 2147483647, 5000                                             |
+/// | attempt_timeout_ms | bounds one attempt of a call: 1 to 2147483647, 60000; for a poll it comes on top of its block_ms, 10000 |
+/// | connect_timeout_ms | bounds one attempt to connect, over all addresses of the host: 1 to 2147483647, 5000             |
 /// | max_retries        | 0 to 100, 2                                                                                      |
 /// | default_headers    | object of headers for every call; ANTHROPIC_CUSTOM_HEADERS ("Name: value" lines) lies under it   |
 /// | betas              | array of beta versions for every call, beside the one that is always sent                        |
 /// | workspace_id       | workspace to act in                                                                              |
 /// | anthropic_version  | "2026-10-21"                                                                                     |
 /// | auth_header        | how an API key travels: "authorization" (bearer), or "x-api-key", the older form                 |
-/// | ca_file            | PEM file of roots to trust beside the bundled ones; SSL_CERT_FILE and SSL_CERT_DIR add more      |
-/// | proxy              | URL of a proxy, "" for none; without it HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY          |
+/// | ca_file            | PEM file of roots to trust besides those that `roots` names                                     |
+/// | roots              | "bundled": those in the library, SSL_CERT_FILE and SSL_CERT_DIR; "system": those of the system; "only_ca_file" |
+/// | client_cert_file   | PEM file of the certificate that the client shows, with its chain                               |
+/// | client_key_file    | PEM file of its private key; without it the key is in `client_cert_file`, too                   |
+/// | proxy              | URL of a proxy (http, https, socks4, socks4a, socks5, socks5h), "" for none; without it HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY |
 /// | max_response_bytes | the largest answer that is taken: 67108864 (64 MiB)                                              |
 /// | http2              | "auto", "never" or "always"                                                                      |
 /// | allow_insecure_http| true: plain http:// also to other hosts than this one; false                                     |
@@ -45,7 +49,7 @@ pub static CLIENTS: Table<Client> = Table::new(1, "client");
 /// `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
 ///
 /// Errors: ANTENV_CONFIG (a key, a value, no credential; `parameter` names it), ANTENV_INVALID_ARGUMENT, ANTENV_INTERNAL.
-/// Reads `ca_file`; does not block otherwise.
+/// Reads the files that the configuration and the environment name; does not block otherwise. The environment is read here alone.
 ///
 /// ```c
 ///     antenv_client *client; char *error;
@@ -108,7 +112,7 @@ pub extern "C" fn antenv_client_free(client: *mut antenv_client) -> Status {
 /// |--------------------|--------------------------------------------------------------------------------------------------|
 /// | calls              | {"started", "succeeded", "failed", "in_flight"}                                                   |
 /// | attempts           | requests made, retries included                                                                  |
-/// | retries            | by reason: "connect", "unanswered", "cut_short", "stale_connection", "request_timeout", "conflict", "rate_limited", "overloaded", "server_error", "asked" |
+/// | retries            | by reason: "connect", "unanswered", "cut_short", "timeout", "not_processed", "request_timeout", "conflict", "rate_limited", "overloaded", "server_error", "asked" |
 /// | failures           | failed calls by the name of their status                                                         |
 /// | connections_opened | attempts to connect                                                                              |
 /// | bytes              | {"sent", "received"}: bodies, without headers and encryption                                     |

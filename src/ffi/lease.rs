@@ -41,8 +41,9 @@ fn get(handle: *mut antenv_lease) -> Result<Arc<Lease>> {
 ///
 /// `reason` is null while the lease is held. "stop_requested": "asked" (the item is stopping or stopped at the server),
 /// "not_extended", "rejected" (a heartbeat was refused for good), "shutdown" (the worker's grace period is over): end the work and
-/// finish. "lost": "taken" (somebody else has it), "expired" (no heartbeat was good for as long as the lease lasts), "shutdown" (the
-/// library was shut down): stop working at once, somebody else may be at it.
+/// finish, while the lease lasts: it is not extended any more, and becomes "lost" when it may have run out. "lost": "taken" (somebody
+/// else has it), "expired" (no heartbeat was good for as long as the lease lasts), "shutdown" (the library was shut down): stop
+/// working at once, somebody else may be at it; finishing sends nothing.
 ///
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
 #[unsafe(no_mangle)]
@@ -65,7 +66,22 @@ pub extern "C" fn antenv_lease_wait(lease: *mut antenv_lease, timeout_ms: i64, o
     guard::json(out_json, || get(lease)?.wait(guard::patience("timeout_ms", timeout_ms)?))
 }
 
+/// Waits until a lease is lost, or was ended by another thread. Other than antenv_lease_wait, which returns at once from when the item
+/// is to be stopped, it waits for the end of the time that is left for that.
+///
+/// `lease`, `timeout_ms`, `out_json`, errors and blocking: as for antenv_lease_wait.
+///
+/// ```c
+///     antenv_lease_wait(lease, -1, &json);                       /* the item is to be stopped: begin to wind down */
+///     if (antenv_lease_wait_lost(lease, 0, &json) == ANTENV_OK)  /* too late: somebody else may be at it */
+/// ```
+#[unsafe(no_mangle)]
+pub extern "C" fn antenv_lease_wait_lost(lease: *mut antenv_lease, timeout_ms: i64, out_json: *mut *mut c_char) -> Status {
+    guard::json(out_json, || get(lease)?.wait_lost(guard::patience("timeout_ms", timeout_ms)?))
+}
+
 /// Has a completion tell that a lease is no longer simply held. Exactly one comes to the queue, at once if it is so already.
+/// antenv_lease_attach_lost tells of the end of a lease whose item is to be stopped.
 ///
 /// `lease`: the lease. `queue`: where the completion goes.
 ///
@@ -76,6 +92,15 @@ pub extern "C" fn antenv_lease_wait(lease: *mut antenv_lease, timeout_ms: i64, o
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_lease_attach(lease: *mut antenv_lease, queue: *mut antenv_queue, tag: u64) -> Status {
     guard::status(|| get(lease)?.attach(&QUEUES.get(queue)?, tag))
+}
+
+/// Has a completion tell that a lease is lost, or was ended. Exactly one comes to the queue, at once if it is so already. With a tag of
+/// its own it goes beside antenv_lease_attach: one tells when to begin winding down, the other when to leave it.
+///
+/// `lease`, `queue`, `tag`, errors and blocking: as for antenv_lease_attach. The completion is "lost" with ANTENV_OK, or ANTENV_DONE.
+#[unsafe(no_mangle)]
+pub extern "C" fn antenv_lease_attach_lost(lease: *mut antenv_lease, queue: *mut antenv_queue, tag: u64) -> Status {
+    guard::status(|| get(lease)?.attach_lost(&QUEUES.get(queue)?, tag))
 }
 
 /// Makes a client with the item's own token (or, if its secret holds none, with the environment's key), on the worker's connections:

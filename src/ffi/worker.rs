@@ -28,7 +28,8 @@ static WORKERS: Table<Worker> = Table::new(5, "worker");
 /// `client`: where its connections and defaults come from; it may be freed before the worker. Its credential is not used, unless it
 /// is an environment key.
 ///
-/// `config_json`: NULL or a JSON object; every key but the first two is optional, and `null` means absent:
+/// `config_json`: NULL or a JSON object; every key but the first two is optional, and `null` means absent. Environment variables are
+/// read here and at no other time:
 ///
 /// | key                   | meaning, and what holds without it                                                               |
 /// |-----------------------|--------------------------------------------------------------------------------------------------|
@@ -84,7 +85,8 @@ pub extern "C" fn antenv_worker_new(
 /// Returns ANTENV_OK; ANTENV_TIMEOUT when none came in time; ANTENV_INTERRUPTED when a signal handler ran in this thread (call again
 /// to go on waiting); ANTENV_DONE when there is nothing more to come, because the worker was stopped or the queue is drained; or the
 /// error for which the worker gave up (a poll that was refused for good: ANTENV_AUTHENTICATION, ANTENV_PERMISSION_DENIED,
-/// ANTENV_NOT_FOUND, ...), from then on for every call. ANTENV_CLOSED in a forked child: the worker is its parent's.
+/// ANTENV_NOT_FOUND, ...; or the third item in a row whose acknowledgement or first heartbeat was refused so; with `parameter`, if that
+/// was for what the key says), from then on for every call. ANTENV_CLOSED in a forked child: the worker is its parent's.
 /// ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks, `timeout_ms` at most.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_worker_next(
@@ -119,7 +121,8 @@ pub extern "C" fn antenv_worker_attach(worker: *mut antenv_worker, queue: *mut a
 
 /// Stops a worker: it claims no more. What was claimed is still handed out by antenv_worker_next, and then ANTENV_DONE. Leases go on
 /// until they are finished; when `grace_ms` is over, those who still hold one are told ("stop_requested", reason "shutdown"), and its
-/// item is stopped. An item that nobody came for goes back to the queue when its lease runs out.
+/// item is stopped. An item that nobody came for goes back to the queue when its lease runs out. ANTENV_DONE comes `grace_ms` and five
+/// seconds later in any case, whatever does not answer.
 ///
 /// `worker`: the worker. Stopping twice changes nothing.
 ///
@@ -147,7 +150,10 @@ pub extern "C" fn antenv_worker_stop(worker: *mut antenv_worker) -> Status {
 /// | abandoned, undelivered    | leases given up; those among them that nobody came for                                    |
 /// | health_checks             | items without a session, which the worker acknowledges and stops itself                   |
 /// | rescued                   | items that another worker had acknowledged and left, put back into the queue               |
-/// | failures                  | requests that failed, by step ("poll", "ack", "heartbeat", "stop") and name of the status |
+/// | refused                   | items left to the queue, because their acknowledgement or first heartbeat was refused for good |
+/// | gateway                   | requests that something on the way to the API refused with a page of its own, and that are made again |
+/// | faults                    | faults in the library that were caught; please report them                                |
+/// | failures                  | requests that failed, by step ("poll", "ack", "heartbeat", "stop", "rescue") and name of the status |
 /// | claim_us                  | histogram: from the poll's answer to the first good heartbeat                              |
 /// | heartbeat_us              | histogram: how long heartbeats took                                                       |
 /// | heartbeat_late_us         | histogram: how late heartbeats were sent                                                  |
@@ -178,7 +184,7 @@ pub extern "C" fn antenv_worker_metrics(worker: *mut antenv_worker, out_text: *m
 ///
 /// `worker`: the worker. Freeing one twice, or NULL, is harmless.
 ///
-/// Errors: ANTENV_INVALID_HANDLE. Does not block. A thread that waits in antenv_worker_next gets ANTENV_DONE.
+/// Errors: ANTENV_INVALID_HANDLE. Does not block. A thread that waits in antenv_worker_next gets ANTENV_DONE, at once.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_worker_free(worker: *mut antenv_worker) -> Status {
     guard::status(|| WORKERS.remove(worker).map(|worker| worker.close()))

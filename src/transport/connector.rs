@@ -11,6 +11,7 @@ use super::tunnel;
 use crate::log::{self, Level};
 use crate::proxy::Proxy;
 use crate::stats::Stats;
+use rustls::ClientConfig;
 use serde_json::json;
 use std::error::Error as StdError;
 use std::fmt;
@@ -39,6 +40,8 @@ pub struct Target {
     pub url: Url,
     /// The proxy on the way.
     pub proxy: Option<Proxy>,
+    /// What TLS connections are made from.
+    pub tls: ClientConfig,
     /// Bounds one attempt to connect; reqwest applies it.
     pub connect_timeout: Duration,
     /// Whether one connection carries one request at a time. Until that is known connections are opened in turn.
@@ -137,7 +140,7 @@ impl Connecting {
             Err(error) => {
                 let said = match &target.proxy {
                     Some(proxy) if proxy.is_http && target.url.scheme() == "https" && tunnel::was_refused(&*error) => {
-                        tunnel::why_refused(proxy, &target.url).await
+                        tunnel::why_refused(proxy, target).await
                     }
                     Some(proxy) => format!("through the proxy {}: {}", proxy.address, causes(&*error)),
                     None => causes(&*error),

@@ -12,7 +12,6 @@ use super::connector::{ATTEMPT, Connecting, Target};
 use super::names::Names;
 use bytes::Bytes;
 use reqwest::{Body, Proxy, redirect, retry};
-use rustls::ClientConfig;
 use std::ops::{Deref, DerefMut};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{
@@ -48,7 +47,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The lanes of one kind of requests.
 pub struct Lanes {
     target: Arc<Target>,
-    tls: ClientConfig,
     /// Whether HTTP/2 is spoken without asking.
     prior_knowledge: bool,
     /// How many requests a connection takes: at most, and less once a server was seen to allow less.
@@ -67,9 +65,9 @@ struct Lane {
 
 impl Lanes {
     /// Makes the first lane. An error: reqwest does not take this configuration.
-    pub fn new(target: Arc<Target>, tls: ClientConfig, prior_knowledge: bool) -> Result<Lanes, String> {
+    pub fn new(target: Arc<Target>, prior_knowledge: bool) -> Result<Lanes, String> {
         let max_streams = AtomicUsize::new(MAX_STREAMS);
-        let lanes = Lanes { target, tls, prior_knowledge, max_streams, lanes: Mutex::default() };
+        let lanes = Lanes { target, prior_knowledge, max_streams, lanes: Mutex::default() };
         lanes.lanes().push(lanes.open()?);
         Ok(lanes)
     }
@@ -82,7 +80,7 @@ impl Lanes {
         let target = &self.target;
         let connecting = Connecting::new(target.clone());
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(self.tls.clone())
+            .tls_backend_preconfigured(target.tls.clone())
             .dns_resolver(Arc::new(Names))
             .redirect(redirect::Policy::none())
             .referer(false)
@@ -137,6 +135,7 @@ impl Lanes {
     where
         F: Future<Output = Result<T, AttemptError>>,
     {
+        let begun = Instant::now();
         loop {
             let lane = self.pick().map_err(AttemptError::Connect)?;
             let progress = Progress::new(self.target.clone(), lane.clone());
@@ -154,7 +153,8 @@ impl Lanes {
                     if was_sent {
                         progress.retire_lane();
                     }
-                    return Err(AttemptError::TimedOut { host: self.target.host().to_owned(), was_sent });
+                    let host = self.target.host().to_owned();
+                    return Err(AttemptError::TimedOut { host, after: begun.elapsed(), was_sent });
                 }
                 if let Some(outcome) = self.look_for_room(&progress, exchange.as_mut()).await {
                     return outcome;

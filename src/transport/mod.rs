@@ -28,6 +28,7 @@ use reqwest::Version;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
 
@@ -59,10 +60,12 @@ pub enum AttemptError {
     #[error("the connection failed before an answer came from {0}")]
     NoResponse(String),
     /// No response within the attempt's time.
-    #[error("no answer came from {host} within the time of an attempt (`attempt_timeout_ms`)")]
+    #[error("no answer came from {host} within {} ms (`attempt_timeout_ms`)", .after.as_millis())]
     TimedOut {
         /// The server.
         host: String,
+        /// How long the attempt took.
+        after: Duration,
         /// Whether the request went out.
         was_sent: bool,
     },
@@ -118,12 +121,12 @@ impl Http {
         let target = Arc::new(Target {
             url: connection.base_url.clone(),
             proxy: connection.proxy.clone(),
+            tls: tls.fresh(connection.http2),
             connect_timeout: connection.connect_timeout,
             is_http1: AtomicBool::new(is_http1),
             stats: stats.clone(),
         });
-        let tls = tls.fresh(connection.http2);
-        let lanes = || Lanes::new(target.clone(), tls.clone(), connection.http2 == Http2::Always);
+        let lanes = || Lanes::new(target.clone(), connection.http2 == Http2::Always);
         let wrong = |e| Error::config("config_json", format_args!("does not make a client: {e}"));
         Ok(Http { calls: lanes().map_err(wrong)?, heartbeats: lanes().map_err(wrong)?, stats })
     }

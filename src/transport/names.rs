@@ -12,9 +12,10 @@ use std::thread;
 use tokio::sync::oneshot;
 
 /// The look-ups under way, with those who wait for them.
-static LOOKUPS: Lock<Option<Owned<HashMap<String, Vec<Waiter>>>>> = Lock::new(None);
+static LOOKUPS: Lock<Option<Owned<Lookups>>> = Lock::new(None);
 
-type Waiter = oneshot::Sender<Result<Vec<SocketAddr>, String>>;
+type Lookups = HashMap<String, Vec<oneshot::Sender<Found>>>;
+type Found = Result<Vec<SocketAddr>, String>;
 
 /// Resolves names for reqwest.
 pub struct Names;
@@ -30,11 +31,11 @@ impl Resolve for Names {
 }
 
 /// Joins the look-up of a name, which begins now if there is none.
-fn join(name: &str) -> io::Result<oneshot::Receiver<Result<Vec<SocketAddr>, String>>> {
+fn join(name: &str) -> io::Result<oneshot::Receiver<Found>> {
     let (waiter, waiting) = oneshot::channel();
     let mut lookups = LOOKUPS.lock();
     if lookups.as_ref().and_then(Owned::get).is_none() {
-        *lookups = Some(Owned::new(HashMap::new()));
+        *lookups = Some(Owned::new(Lookups::new()));
     }
     let Some(lookups) = lookups.as_mut().and_then(Owned::get_mut) else { return Ok(waiting) };
     if let Some(waiters) = lookups.get_mut(name) {
@@ -43,7 +44,7 @@ fn join(name: &str) -> io::Result<oneshot::Receiver<Result<Vec<SocketAddr>, Stri
     }
     let asked = name.to_owned();
     let look_up = move || {
-        let found = (asked.as_str(), 0).to_socket_addrs().map(Iterator::collect).map_err(|e| e.to_string());
+        let found: Found = (asked.as_str(), 0).to_socket_addrs().map(Iterator::collect).map_err(|e| e.to_string());
         let waiters = LOOKUPS.lock().as_mut().and_then(Owned::get_mut).and_then(|lookups| lookups.remove(&asked));
         waiters.into_iter().flatten().for_each(|waiter| drop(waiter.send(found.clone())));
     };

@@ -1,16 +1,19 @@
 //! Why a proxy opened no tunnel. reqwest says only that it did not, so the proxy is asked once more, and its own words are passed on.
 
-use super::connector::{causes, chain};
+use super::connector::{Target, causes, chain};
 use super::names::Names;
 use crate::proxy::Proxy;
 use reqwest::dns::Resolve;
+use rustls::pki_types::ServerName;
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use url::Url;
+use tokio_rustls::TlsConnector;
+use url::{Host, Url};
 
 /// How much of the proxy's answer is read to find its first line.
 const MAX_STATUS_LINE: usize = 512;
@@ -25,8 +28,8 @@ pub fn was_refused(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// Asks the proxy for the tunnel once more; returns what it said.
-pub async fn why_refused(proxy: &Proxy, to: &Url) -> String {
-    let said = match timeout(TIMEOUT, ask(proxy, to)).await {
+pub async fn why_refused(proxy: &Proxy, target: &Target) -> String {
+    let said = match timeout(TIMEOUT, ask(proxy, target)).await {
         Ok(Ok(line)) if line.starts_with("HTTP/1.") && line.len() > 9 => format!("answered CONNECT with {}", &line[9..]),
         Ok(Ok(line)) if line.is_empty() => "closed the connection instead of answering CONNECT".to_owned(),
         Ok(Ok(_)) => "answered CONNECT with something else than HTTP".to_owned(),
@@ -38,29 +41,38 @@ pub async fn why_refused(proxy: &Proxy, to: &Url) -> String {
 }
 
 /// The first line of the proxy's answer to CONNECT.
-async fn ask(proxy: &Proxy, to: &Url) -> io::Result<String> {
+async fn ask(proxy: &Proxy, target: &Target) -> io::Result<String> {
     let url: Url = proxy.url.expose().parse().map_err(io::Error::other)?;
-    let target = format!("{}:{}", to.host_str().unwrap_or_default(), to.port_or_known_default().unwrap_or(443));
+    let host = url.host_str().unwrap_or_default();
+    let stream = connect(&url).await?;
+    let to = format!("{}:{}", target.url.host_str().unwrap_or_default(), target.url.port_or_known_default().unwrap_or(443));
     let authorization = proxy.authorization.as_ref().map(|value| format!("Proxy-Authorization: {}\r\n", value.expose()));
-    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{}\r\n", authorization.unwrap_or_default());
-    if url.scheme() != "http" {
-        return Err(io::Error::other("reached over TLS; its answer is not known"));
+    let request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{}\r\n", authorization.unwrap_or_default());
+    if url.scheme() == "http" {
+        return first_line(stream, &request).await;
     }
-    let mut stream = connect(&url).await?;
+    let mut tls = target.tls.clone();
+    tls.alpn_protocols.clear();
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
+    first_line(TlsConnector::from(Arc::new(tls)).connect(name, stream).await?, &request).await
+}
+
+async fn first_line(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> io::Result<String> {
     stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
     let mut answer = Vec::new();
     while answer.len() < MAX_STATUS_LINE && !answer.contains(&b'\n') && stream.read_buf(&mut answer).await? > 0 {}
     let text = String::from_utf8_lossy(&answer);
-    let line = text.lines().next().unwrap_or_default().trim_end();
-    Ok(line.chars().filter(|c| !c.is_control()).take(200).collect())
+    let line = text.lines().next().unwrap_or_default();
+    Ok(line.trim_end().chars().filter(|c| !c.is_control()).take(200).collect())
 }
 
 async fn connect(url: &Url) -> io::Result<TcpStream> {
     let port = url.port_or_known_default().unwrap_or(80);
     let addresses = match url.host() {
-        Some(url::Host::Ipv4(address)) => vec![(address, port).into()],
-        Some(url::Host::Ipv6(address)) => vec![(address, port).into()],
-        Some(url::Host::Domain(name)) => {
+        Some(Host::Ipv4(address)) => vec![(address, port).into()],
+        Some(Host::Ipv6(address)) => vec![(address, port).into()],
+        Some(Host::Domain(name)) => {
             let name = name.parse().map_err(|_| io::Error::other("the proxy's name is not valid"))?;
             let found = Names.resolve(name).await.map_err(io::Error::other)?;
             found.map(|address| (address.ip(), port).into()).collect()

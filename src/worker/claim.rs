@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            acknowledged in time ──────────────────────────► Hold
-//!           ╱ refused for good ─────────────────────────────► Stop
+//!           ╱ refused for good ─────────────────────────────► Leave: nobody has served it, so nobody ends it
 //!  polled ──── failed, still in time ───────────────────────► Again
 //!           ╲ too late, and certainly not acknowledged ─────► Leave: the queue hands it out again
 //!            too late, and perhaps acknowledged ────────────► Again, until the server says:
@@ -53,8 +53,6 @@ pub enum Next {
         /// Whether somebody else may have been handed the item.
         is_late: bool,
     },
-    /// Stop it.
-    Stop,
     /// Leave it to the queue.
     Leave,
 }
@@ -88,8 +86,6 @@ impl Claim {
     pub fn next(&mut self, now: Moment, outcome: Acknowledged, jitter: f64) -> Next {
         match outcome {
             Acknowledged::Done => Next::Hold { is_late: now >= self.until },
-            Acknowledged::Rejected if now < self.until => Next::Stop,
-            // By now it may be another's, who must not lose it to us.
             Acknowledged::Rejected => Next::Leave,
             Acknowledged::Conflict if now >= self.until => Next::Leave,
             Acknowledged::Conflict => self.again(now, None, jitter),
@@ -130,7 +126,7 @@ mod tests {
         for (now, outcome, next) in [
             (at(1_010), Acknowledged::Done, Next::Hold { is_late: false }),
             (at(6_000), Acknowledged::Done, Next::Hold { is_late: true }),
-            (at(1_010), Acknowledged::Rejected, Next::Stop),
+            (at(1_010), Acknowledged::Rejected, Next::Leave),
             (at(6_000), Acknowledged::Rejected, Next::Leave),
             (at(1_010), Acknowledged::Conflict, Next::Again(at(1_110))),
             (at(6_000), Acknowledged::Conflict, Next::Leave),

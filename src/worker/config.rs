@@ -7,6 +7,7 @@ use crate::config::Environment;
 use crate::credential::Secret;
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
+use http::header::HeaderValue;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime};
 
@@ -82,6 +83,12 @@ impl Config {
         let environment_id = environment_id.ok_or_else(|| {
             Error::config("environment_id", "is missing: give it, or set the environment variable ANTHROPIC_ENVIRONMENT_ID")
         })?;
+        if environment_id.chars().any(char::is_control) {
+            return Err(Error::config("environment_id", "has characters that cannot stand in a URL's path"));
+        }
+        if worker_id.as_ref().is_some_and(|id| HeaderValue::from_bytes(id.as_bytes()).is_err() || id.trim() != id) {
+            return Err(Error::config("worker_id", "has characters that cannot stand in an HTTP header"));
+        }
         let environment_key = environment_key
             .or_else(|| client.environment_key())
             .or_else(|| environment("ANTHROPIC_ENVIRONMENT_KEY").map(Secret::new))
@@ -110,6 +117,13 @@ impl Config {
                 idle_pause: (ms(idle_min), ms(idle_max)),
             },
         })
+    }
+
+    /// The key that an error of the server's is about: the one that is sent with each heartbeat.
+    pub fn refused_option(&self, error: &Error) -> Option<&'static str> {
+        let is_about_it = || error.to_json().to_ascii_lowercase().contains("ttl");
+        let is_invalid = matches!(error.status(), Status::BadRequest | Status::Unprocessable);
+        (self.desired_ttl_seconds.is_some() && is_invalid && is_about_it()).then_some("desired_ttl_seconds")
     }
 
     /// How long an item that was polled is surely this worker's to acknowledge.
@@ -174,11 +188,29 @@ mod tests {
             (r#"{"environment_id":"e","idle_min_ms":5,"idle_max_ms":4}"#, KEYED, "idle_max_ms"),
             (r#"{"environment_id":"e","drain":1}"#, KEYED, "drain"),
             (r#"{"environment_id":"e","odd":1}"#, KEYED, "odd"),
+            (r#"{"environment_id":"e\u0000"}"#, KEYED, "environment_id"),
+            (r#"{"environment_id":"e\n/x"}"#, KEYED, "environment_id"),
+            (r#"{"environment_id":"e","worker_id":"a\nb"}"#, KEYED, "worker_id"),
+            (r#"{"environment_id":"e","worker_id":"a\u0000"}"#, KEYED, "worker_id"),
+            (r#"{"environment_id":"e","worker_id":" a"}"#, KEYED, "worker_id"),
             ("[]", KEYED, "config_json"),
         ] {
             let error = read(json, client, &[]).unwrap_err();
             assert_eq!((error.status(), error.parameter()), (Status::Config, Some(parameter)), "{json}");
         }
+    }
+
+    #[test]
+    fn a_refusal_of_the_time_to_live_is_told_from_others() {
+        use crate::error::ServerSaid;
+        let said =
+            |status, message: &str| Error::http(status, ServerSaid { message: Some(message.into()), ..Default::default() });
+        let with = read(r#"{"environment_id":"e","desired_ttl_seconds":7200}"#, KEYED, &[]).unwrap();
+        let without = read(r#"{"environment_id":"e"}"#, KEYED, &[]).unwrap();
+        let error = said(400, "desired_ttl_seconds: must be an integer from 0 to 3600");
+        assert_eq!((with.refused_option(&error), without.refused_option(&error)), (Some("desired_ttl_seconds"), None));
+        assert_eq!(with.refused_option(&said(422, "the TTL is too large")), Some("desired_ttl_seconds"));
+        assert_eq!((with.refused_option(&said(400, "no")), with.refused_option(&said(403, "ttl"))), (None, None));
     }
 
     #[test]

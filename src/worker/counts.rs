@@ -17,12 +17,22 @@ pub enum Step {
     Heartbeat,
     /// To stop it.
     Stop,
+    /// For what others have left, and to put that back.
+    Rescue,
 }
 
-const STEPS: [(Step, &str); 4] = [(Step::Poll, "poll"), (Step::Ack, "ack"), (Step::Heartbeat, "heartbeat"), (Step::Stop, "stop")];
+const STEPS: [(Step, &str); 5] =
+    [(Step::Poll, "poll"), (Step::Ack, "ack"), (Step::Heartbeat, "heartbeat"), (Step::Stop, "stop"), (Step::Rescue, "rescue")];
+
+impl Step {
+    /// Its name in the counts and in the log.
+    pub fn name(self) -> &'static str {
+        STEPS[self as usize].1
+    }
+}
 
 /// What is counted one by one: its name, and what it is.
-const EVENTS: [(&str, &str); 8] = [
+const EVENTS: [(&str, &str); 11] = [
     ("claimed", "Items claimed and handed to the host, or about to be."),
     ("finished", "Items that were stopped when their holder was done, or at the end of the worker."),
     ("lost", "Leases lost."),
@@ -31,6 +41,9 @@ const EVENTS: [(&str, &str); 8] = [
     ("undelivered", "Items that nobody came for; the queue hands them out again."),
     ("health_checks", "Items without a session, which the worker stops itself."),
     ("rescued", "Items that another worker had acknowledged and left; the queue hands them out again."),
+    ("refused", "Items left to the queue: their acknowledgement or first heartbeat was refused for good."),
+    ("gateway", "Requests that something on the way to the API refused with a page of its own; they are made again."),
+    ("faults", "Faults in the library that were caught. Please report them."),
 ];
 
 /// Something that is counted.
@@ -52,6 +65,12 @@ pub enum Count {
     HealthCheck,
     /// An item that another worker had left.
     Rescued,
+    /// An item that was refused.
+    Refused,
+    /// A gateway answered in the API's place.
+    Gateway,
+    /// A panic.
+    Fault,
 }
 
 /// The counts.
@@ -183,6 +202,9 @@ mod tests {
         assert_eq!(EVENTS[Count::HealthCheck as usize].0, "health_checks");
         assert_eq!(EVENTS[Count::Rescued as usize].0, "rescued");
         assert_eq!(EVENTS[Count::Undelivered as usize].0, "undelivered");
+        assert_eq!(EVENTS[Count::Refused as usize].0, "refused");
+        assert_eq!(EVENTS[Count::Gateway as usize].0, "gateway");
+        assert_eq!(EVENTS[Count::Fault as usize].0, "faults");
     }
 
     #[test]
@@ -196,7 +218,7 @@ mod tests {
         counts.claim.add(Duration::from_secs(2));
         let json: Value = serde_json::from_str(&counts.to_json(&present())).unwrap();
         assert_eq!((&json["claimed"], &json["lost"], &json["leases_held"]), (&json!(2), &json!(1), &json!(2)));
-        assert_eq!(json["failures"], json!({"poll": {}, "ack": {}, "heartbeat": {"server_error": 1}, "stop": {}}));
+        assert_eq!(json["failures"], json!({"poll": {}, "ack": {}, "heartbeat": {"server_error": 1}, "stop": {}, "rescue": {}}));
         assert_eq!(json["claim_us"]["count"], 2);
         let text = counts.to_prometheus(&present());
         let labels = r#"environment_id="env_1",worker_id="host \"a\"""#;

@@ -6,16 +6,16 @@ use super::counts::{Count, Step};
 use super::holder::{Latch, Lease, Shared, nothing};
 use super::inner::{Inner, Slot};
 use super::lease::{self, Beaten, Event, Moment, Over, Standing, Stopped, Todo};
-use super::supervise::{Item, is_final};
-use super::{LOG, secret};
-use crate::client::{Answer, Client};
+use super::request::{Failure, Reply, Verdict, send};
+use super::supervise::Item;
+use super::{LOG, rescue, secret};
+use crate::client::Client;
 use crate::credential::Secret;
-use crate::error::Status;
+use crate::error::{Error, Status};
 use crate::fork::{self, Lock};
 use crate::json::Object;
 use crate::log::{self, Level};
 use crate::operation::{WORK_ACK, WORK_HEARTBEAT, WORK_STOP};
-use crate::request::Request;
 use crate::runtime::Critical;
 use serde_json::json;
 use std::pin::Pin;
@@ -26,8 +26,8 @@ use tokio::time::sleep;
 
 /// How long an item waits for the host to come for it. Then it goes back: its lease runs out, and the queue hands it out again.
 const HANDOVER: Duration = Duration::from_secs(60);
-/// Bounds a stop that nobody waits for.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bounds an attempt to stop an item that nobody holds.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The types of items that are looked after here.
 const HEALTH_CHECKS: [&str; 2] = ["healthcheck", "health_check"];
 
@@ -41,7 +41,6 @@ pub(super) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot:
     let claim = Claim::new(polled, inner.config.claim_window());
     let is_late = match acknowledge(&inner, &keyed, &item.id, claim).await {
         claim::Next::Hold { is_late } => is_late,
-        claim::Next::Stop => return stop_at_once(&inner, &keyed, &item.id).await,
         claim::Next::Leave | claim::Next::Again(_) => return,
     };
     let client = item_client(&keyed, &item, token.as_ref());
@@ -54,6 +53,8 @@ pub(super) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot:
             || json!({"work_id": item.id, "type": item.kind}),
         );
         inner.counts.add(Count::HealthCheck);
+        // Nobody waits for it to be handed out.
+        slot.ready();
         return stop_at_once(&inner, &client, &item.id).await;
     }
     let lease = Arc::new(Lease {
@@ -68,11 +69,12 @@ pub(super) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot:
             watchers: Vec::new(),
             finisher: None,
             stop: None,
-            stopped: Ok("null".to_owned()),
+            stopped: None,
+            refusal: None,
             over: None,
         }),
         news: Notify::new(),
-        gone: Latch::default(),
+        stage: Latch::default(),
         inner: inner.clone(),
     });
     slot.holds(&lease);
@@ -83,15 +85,20 @@ pub(super) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot:
 async fn acknowledge(inner: &Inner, keyed: &Client, work_id: &str, mut claim: Claim) -> claim::Next {
     loop {
         let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
-        let outcome = match keyed.prepare_with(&WORK_ACK, &ids, None) {
-            // The server names an item by something that cannot stand in a path.
-            Err(_) => return claim::Next::Leave,
-            Ok(request) => match call(inner, keyed, request, claim.timeout(clock::now()), Step::Ack, work_id).await {
-                Answer { result: Ok(_), .. } => Acknowledged::Done,
-                Answer { result: Err(error), .. } if is_final(&error) => Acknowledged::Rejected,
-                Answer { result: Err(error), .. } if error.status() == Status::Conflict => Acknowledged::Conflict,
-                Answer { may_have_arrived, retry_after, .. } => Acknowledged::Failed { may_have_arrived, retry_after },
-            },
+        // The server names an item by something that cannot stand in a path.
+        let Ok(request) = keyed.prepare_with(&WORK_ACK, &ids, None) else { return claim::Next::Leave };
+        let reply = send(inner, keyed, request, claim.timeout(clock::now()), Step::Ack, work_id).await;
+        let outcome = match reply.result {
+            Ok(_) => Acknowledged::Done,
+            Err(Failure { verdict: Verdict::Refused, error }) => {
+                inner.refused(work_id, error);
+                Acknowledged::Rejected
+            }
+            Err(Failure { verdict: Verdict::Conflict | Verdict::Precondition, .. }) => Acknowledged::Conflict,
+            Err(_) => {
+                let Reply { may_have_arrived, retry_after, .. } = reply;
+                Acknowledged::Failed { may_have_arrived, retry_after }
+            }
         };
         match claim.next(clock::now(), outcome, fastrand::f64()) {
             claim::Next::Again(at) if !inner.state.lock().gave_up => sleep(at.saturating_sub(clock::now())).await,
@@ -100,39 +107,23 @@ async fn acknowledge(inner: &Inner, keyed: &Client, work_id: &str, mut claim: Cl
     }
 }
 
-/// Makes one of a worker's calls: one attempt, counted and logged if it fails.
-async fn call(inner: &Inner, client: &Client, mut request: Request, timeout: Duration, step: Step, work_id: &str) -> Answer {
-    request.timeout = timeout;
-    request.max_retries = 0;
-    let answer = client.call_over(&inner.line, request).await;
-    if let Err(error) = &answer.result {
-        inner.counts.failure(step, error.status());
-        log::record(
-            Level::Warn,
-            LOG,
-            "a request failed",
-            || json!({"step": format!("{step:?}").to_lowercase(), "work_id": work_id, "status": error.status().name(), "why": error.to_string()}),
-        );
-    }
-    answer
-}
-
 /// Stops an item that nobody holds, as well as can be.
 async fn stop_at_once(inner: &Inner, client: &Client, work_id: &str) {
     let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
-    let Ok(mut request) = client.prepare_with(&WORK_STOP, &ids, Some("{\"force\":true}")) else { return };
-    request.timeout = STOP_TIMEOUT;
-    request.max_retries = 5;
-    if let Err(error) = client.call_over(&inner.line, request).await.result
-        && error.status() != Status::Conflict
-    {
-        inner.counts.failure(Step::Stop, error.status());
-        log::record(
-            Level::Warn,
-            LOG,
-            "an item could not be stopped",
-            || json!({"work_id": work_id, "status": error.status().name(), "why": error.to_string()}),
-        );
+    let Ok(request) = client.prepare_with(&WORK_STOP, &ids, Some("{\"force\":true}")) else { return };
+    let deadline = clock::now() + lease::STOP_PATIENCE;
+    for failures in 1.. {
+        let turn = inner.stops.acquire(deadline).await;
+        let reply = send(inner, client, request.clone(), STOP_TIMEOUT, Step::Stop, work_id).await;
+        drop(turn);
+        if !matches!(reply.result, Err(Failure { verdict: Verdict::Passing | Verdict::Gateway, .. })) {
+            return;
+        }
+        let wait = reply.retry_after.unwrap_or_else(|| lease::pause(failures, fastrand::f64()));
+        if wait >= deadline.saturating_sub(clock::now()) {
+            return;
+        }
+        sleep(wait).await;
     }
 }
 
@@ -181,7 +172,7 @@ async fn outcome(under_way: &mut Option<UnderWay>) -> Event {
 impl Holding {
     async fn run(mut self) {
         #[cfg(test)]
-        assert!(!self.lease.shared.lock().json.contains("fault!"), "a fault that a test asked for");
+        self.lease.inner.break_off("the task of an item");
         let (mut beat, mut stop): (Option<UnderWay>, Option<UnderWay>) = (None, None);
         let mut event = Event::Woken;
         loop {
@@ -190,7 +181,7 @@ impl Holding {
                 beat = Some(Box::pin(send_heartbeat(self.lease.clone(), due)));
             }
             if let Some(timeout) = todo.stop {
-                stop = Some(Box::pin(send_stop(self.lease.clone(), timeout)));
+                stop = Some(Box::pin(send_stop(self.lease.clone(), clock::now() + timeout)));
             }
             match todo.over {
                 None => {}
@@ -247,12 +238,16 @@ impl Holding {
             let finisher = shared.finisher.take()?;
             Some((finisher, lease.outcome(over, &mut shared)))
         });
+        let refusal = if shared.over == Some(Over::Refused) { shared.refusal.take() } else { None };
         let is_handed_out = shared.json.is_empty();
         // Counted first: who is told looks at the counts.
         if let Some(over) = shared.over {
             self.count(over);
         }
         lease.tell_watchers(shared);
+        if let Some(error) = refusal {
+            lease.inner.refused(&lease.work_id, error);
+        }
         if let Some((finisher, outcome)) = finished {
             finisher.tell(outcome);
         }
@@ -288,7 +283,7 @@ impl Holding {
             Standing::Held => {
                 self.critical = None;
                 self.handover = Some(now + HANDOVER);
-                inner.counts.add(Count::Claimed);
+                inner.claimed();
                 inner.counts.claim.add(now.saturating_sub(self.arrived));
                 log::record(Level::Info, LOG, "claimed an item", work_id);
             }
@@ -323,7 +318,7 @@ impl Holding {
         match over {
             Over::Stopped => inner.counts.add(Count::Finished),
             Over::Abandoned => inner.counts.add(Count::Abandoned),
-            Over::Lost | Over::NotStopped | Over::Unproven => {}
+            Over::Lost | Over::NotStopped | Over::Refused | Over::Unproven => {}
         }
         log::record(
             Level::Debug,
@@ -348,11 +343,11 @@ impl Drop for Holding {
         lease.tell_watchers(shared);
         drop(finisher);
         lease.inner.withdraw(lease);
-        // A lease that was held runs out by itself. An item without a first heartbeat has none: while there is a way, it is stopped.
+        // A lease that was held runs out by itself. An item without a first heartbeat has none: while there is a way, it gets one.
         if is_ours_alone {
             let lease = lease.clone();
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(async move { stop_at_once(&lease.inner, &lease.client, &lease.work_id).await });
+                runtime.spawn(async move { rescue::put_back(&lease.inner, &lease.work_id).await });
             }
         }
     }
@@ -365,16 +360,20 @@ async fn send_heartbeat(lease: Arc<Lease>, beat: lease::Beat) -> Event {
         params["desired_ttl_seconds"] = ttl.into();
     }
     let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", lease.work_id.as_str())];
+    let turn = inner.heartbeats.acquire(beat.until).await;
     let sent = clock::now();
     inner.counts.lateness.add(sent.saturating_sub(beat.due));
     let outcome = match lease.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params.to_string())) {
         Ok(request) => {
-            let answer = call(inner, &lease.client, request, beat.timeout, Step::Heartbeat, &lease.work_id).await;
+            // What it has waited for its turn, it has less.
+            let timeout = beat.timeout.min(beat.until.saturating_sub(sent));
+            let reply = send(inner, &lease.client, request, timeout, Step::Heartbeat, &lease.work_id).await;
             inner.counts.heartbeat.add(clock::now().saturating_sub(sent));
-            beaten(answer)
+            beaten(&lease, reply)
         }
         Err(_) => Beaten::Rejected,
     };
+    drop(turn);
     if matches!(outcome, Beaten::Good { .. }) {
         lease.shared.lock().beats += 1;
     }
@@ -382,14 +381,24 @@ async fn send_heartbeat(lease: Arc<Lease>, beat: lease::Beat) -> Event {
 }
 
 /// What a heartbeat's answer means.
-fn beaten(answer: Answer) -> Beaten {
-    let Answer { result, may_have_arrived, retry_after } = answer;
+fn beaten(lease: &Lease, reply: Reply) -> Beaten {
+    let Reply { result, may_have_arrived, retry_after } = reply;
     match result {
-        Ok(json) => read_heartbeat(&json).unwrap_or(Beaten::Failed { may_have_arrived: true, retry_after: None }),
-        Err(error) if error.http_status() == Some(412) => {
+        Ok(json) => {
+            let beaten = read_heartbeat(&json).unwrap_or(Beaten::Failed { may_have_arrived: true, retry_after: None });
+            if matches!(beaten, Beaten::Good { extended: false, .. }) {
+                let problem = "the server recorded a heartbeat, but did not extend the lease";
+                lease.shared.lock().refusal = Some(Error::new(Status::Response, problem));
+            }
+            beaten
+        }
+        Err(Failure { verdict: Verdict::Precondition, error }) => {
             Beaten::Refused { current: error.details().and_then(read_current), in_doubt: may_have_arrived }
         }
-        Err(error) if is_final(&error) => Beaten::Rejected,
+        Err(Failure { verdict: Verdict::Refused, error }) => {
+            lease.shared.lock().refusal = Some(error);
+            Beaten::Rejected
+        }
         Err(_) => Beaten::Failed { may_have_arrived, retry_after },
     }
 }
@@ -415,29 +424,30 @@ fn read_current(details: &str) -> Option<(String, Option<String>)> {
     Some((text("state").unwrap_or_default(), text("last_heartbeat")))
 }
 
-async fn send_stop(lease: Arc<Lease>, timeout: Duration) -> Event {
+async fn send_stop(lease: Arc<Lease>, deadline: Moment) -> Event {
     let request = lease.shared.lock().stop.clone();
     let request = request.map_or_else(|| lease.stop_request(None), Ok);
     let with_response = request.as_ref().is_ok_and(|request| request.with_response);
-    let result = match request {
-        Ok(request) => call(&lease.inner, &lease.client, request, timeout, Step::Stop, &lease.work_id).await.result,
-        Err(error) => Err(error),
+    let turn = lease.inner.stops.acquire(deadline).await;
+    let timeout = deadline.saturating_sub(clock::now());
+    let (outcome, result) = match request {
+        Ok(request) => match send(&lease.inner, &lease.client, request, timeout, Step::Stop, &lease.work_id).await.result {
+            Ok(json) => (Stopped::Done, Ok(json)),
+            // It has stopped already.
+            Err(Failure { verdict: Verdict::Conflict, .. }) => (Stopped::Done, Ok(nothing(with_response))),
+            Err(Failure { verdict: Verdict::Passing | Verdict::Gateway, error }) => (Stopped::Failed, Err(error)),
+            Err(Failure { error, .. }) => (Stopped::Rejected, Err(error)),
+        },
+        Err(error) => (Stopped::Rejected, Err(error)),
     };
-    let (outcome, result) = match result {
-        Ok(json) => (Stopped::Done, Ok(json)),
-        // It has stopped already.
-        Err(error) if error.status() == Status::Conflict => (Stopped::Done, Ok(nothing(with_response))),
-        Err(error) if is_final(&error) => (Stopped::Rejected, Err(error)),
-        Err(error) => (Stopped::Failed, Err(error)),
-    };
-    lease.shared.lock().stopped = result;
+    drop(turn);
+    lease.shared.lock().stopped = Some(result);
     Event::Stopped { outcome, jitter: fastrand::f64() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     #[test]
     fn a_heartbeats_answer_is_read_leniently_but_not_blindly() {
@@ -474,32 +484,6 @@ mod tests {
             ("[]", None),
         ] {
             assert_eq!(read_current(details), current, "{details}");
-        }
-    }
-
-    #[test]
-    fn a_fault_after_the_acknowledgement_stops_the_item_and_costs_no_other() {
-        let emulator = antenv_emulator::Emulator::start(antenv_emulator::Config { port: 0, ..Default::default() }).unwrap();
-        let owner = Client::new(Some(&json!({"api_key": "k", "base_url": emulator.url()}).to_string())).unwrap();
-        let ask = |method: &str, path: &str, body: serde_json::Value| -> serde_json::Value {
-            let answer = owner.request(method, path, Some(&json!({"body": body}).to_string())).unwrap();
-            serde_json::from_str(&answer).unwrap()
-        };
-        let made = ask("POST", "/v1/environments", json!({"name": "n", "config": {"type": "self_hosted"}}));
-        let environment = json!({"environment_id": made["id"]});
-        let key = ask("POST", "/_emulator/environment_keys", environment.clone());
-        let faulty = ask("POST", "/_emulator/work", json!({"environment_id": made["id"], "metadata": {"k": "fault!"}}));
-        ask("POST", "/_emulator/work", environment.clone());
-        let config = json!({"environment_id": made["id"], "environment_key": key["environment_key"]});
-        let worker = crate::worker::Worker::new(&owner, Some(&config.to_string())).unwrap();
-        let (lease, item) = worker.next(Some(Duration::from_secs(20))).unwrap().unwrap();
-        assert!(!item.contains("fault!"));
-        lease.finish_and_wait(lease.prepare_finish(None).unwrap()).unwrap();
-        let ids = json!({"environment_id": made["id"], "work_id": faulty["id"]}).to_string();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !owner.call("work.retrieve", Some(&ids)).unwrap().contains("\"stopped\"") {
-            assert!(Instant::now() < deadline, "it was not stopped");
-            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }

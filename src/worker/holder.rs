@@ -27,8 +27,20 @@ pub struct Lease {
     pub(super) shared: Lock<Shared>,
     /// Wakes the lease's task.
     pub(super) news: Notify,
-    /// Opened when the lease is no longer simply held.
-    pub(super) gone: Latch,
+    /// How far it has come.
+    pub(super) stage: Latch,
+}
+
+/// How far a lease has come, as far as its holder wants to be told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It is simply held.
+    #[default]
+    Held,
+    /// Its item is to be stopped.
+    StopRequested,
+    /// It is lost, or has ended.
+    Over,
 }
 
 /// What the lease's task and the host's threads share.
@@ -39,40 +51,46 @@ pub(super) struct Shared {
     /// The item as the server sent it, until it is handed out.
     pub(super) json: String,
     pub(super) beats: u64,
-    /// Who wants to be told, once, that the lease is no longer simply held.
-    pub(super) watchers: Vec<(Arc<Queue>, u64)>,
+    /// Who wants to be told, once, that the lease has come so far.
+    pub(super) watchers: Vec<(Stage, Arc<Queue>, u64)>,
     /// Who wants to know what came of finishing.
     pub(super) finisher: Option<Finisher>,
     pub(super) stop: Option<Request>,
-    /// What came of stopping the item.
-    pub(super) stopped: Result<String>,
+    /// What came of stopping the item, so far.
+    pub(super) stopped: Option<Result<String>>,
+    /// Why a heartbeat was refused for good.
+    pub(super) refusal: Option<Error>,
     pub(super) over: Option<Over>,
 }
 
-/// Something that waits to be opened, once.
+/// The stage that a lease has reached, for threads that wait for one.
 #[derive(Default)]
 pub(super) struct Latch {
-    is_open: Mutex<bool>,
-    opened: Condvar,
+    stage: Mutex<Stage>,
+    moved: Condvar,
 }
 
 impl Latch {
-    fn open(&self) {
-        *self.is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.opened.notify_all();
+    fn reach(&self, stage: Stage) {
+        let mut reached = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        *reached = stage.max(*reached);
+        drop(reached);
+        self.moved.notify_all();
     }
 
-    /// Whether it was opened in time.
-    fn wait(&self, patience: Option<Duration>) -> bool {
-        let is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether the stage was reached in time.
+    fn wait(&self, stage: Stage, patience: Option<Duration>) -> bool {
+        let reached = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
-        match until {
-            None => *self.opened.wait_while(is_open, |is_open| !*is_open).unwrap_or_else(PoisonError::into_inner),
+        let is_early = |reached: &mut Stage| *reached < stage;
+        let reached = match until {
+            None => self.moved.wait_while(reached, is_early).unwrap_or_else(PoisonError::into_inner),
             Some(until) => {
                 let left = until.saturating_duration_since(Instant::now());
-                *self.opened.wait_timeout_while(is_open, left, |is_open| !*is_open).unwrap_or_else(PoisonError::into_inner).0
+                self.moved.wait_timeout_while(reached, left, is_early).unwrap_or_else(PoisonError::into_inner).0
             }
-        }
+        };
+        *reached >= stage
     }
 }
 
@@ -110,7 +128,9 @@ impl Lease {
     fn describe(&self, shared: &Shared) -> String {
         let (state, reason) = match (shared.machine.standing(), shared.over) {
             // The task is gone, and with it the heartbeats.
-            (Standing::Held | Standing::Proving, Some(Over::Lost | Over::Unproven)) => ("lost", Some(Reason::Shutdown)),
+            (Standing::Held | Standing::Proving | Standing::StopRequested(_), Some(Over::Lost | Over::Unproven)) => {
+                ("lost", Some(Reason::Shutdown))
+            }
             (Standing::Held | Standing::Proving, Some(_)) => ("ended", None),
             (Standing::Held | Standing::Proving, None) => ("held", None),
             (Standing::StopRequested(reason), _) => ("stop_requested", Some(reason)),
@@ -124,44 +144,77 @@ impl Lease {
 
     /// Waits until the lease is no longer simply held. Errors: `TIMEOUT` while it is, `DONE` when it ended as its holder wanted.
     pub fn wait(&self, patience: Option<Duration>) -> Result<String> {
-        self.check()?;
-        if !self.gone.wait(patience) {
-            return Err(Error::new(Status::Timeout, "the lease is still held"));
-        }
-        self.news(&self.shared.lock()).unwrap_or_else(|| self.state())
+        self.wait_for(Stage::StopRequested, patience)
     }
 
-    /// What there is to tell of a lease that is no longer simply held.
-    fn news(&self, shared: &Shared) -> Option<Result<String>> {
-        match (shared.machine.standing(), shared.over) {
-            (Standing::StopRequested(_) | Standing::Lost(_), _) => Some(Ok(self.describe(shared))),
-            (_, Some(Over::Stopped | Over::NotStopped | Over::Abandoned)) => {
-                Some(Err(Error::new(Status::Done, "the lease has ended")))
-            }
-            (_, Some(Over::Lost)) => Some(Ok(self.describe(shared))),
-            (_, None | Some(Over::Unproven)) => None,
+    /// The same, but also a lease whose item is to be stopped is waited for: until it is lost, or has ended.
+    pub fn wait_lost(&self, patience: Option<Duration>) -> Result<String> {
+        self.wait_for(Stage::Over, patience)
+    }
+
+    fn wait_for(&self, stage: Stage, patience: Option<Duration>) -> Result<String> {
+        self.check()?;
+        let is_there = self.stage.wait(stage, patience);
+        let shared = self.shared.lock();
+        match self.news(&shared, stage).filter(|_| is_there) {
+            Some((_, news)) => news,
+            None => Err(Error::new(Status::Timeout, "the lease is still held")),
         }
+    }
+
+    /// What there is to tell who waits for a stage, and the stage that the lease has reached. `None`: it has not come so far.
+    fn news(&self, shared: &Shared, waited_for: Stage) -> Option<(Stage, Result<String>)> {
+        let state = || Ok(self.describe(shared));
+        let (reached, news) = match (shared.machine.standing(), shared.over) {
+            (_, None | Some(Over::Unproven)) => match shared.machine.standing() {
+                Standing::Proving | Standing::Held => return None,
+                Standing::StopRequested(_) => (Stage::StopRequested, state()),
+                Standing::Lost(_) => (Stage::Over, state()),
+            },
+            (Standing::Lost(_), _) | (_, Some(Over::Lost | Over::Refused)) => (Stage::Over, state()),
+            // Whoever wanted to know that, is told why it ended, not that it has.
+            (Standing::StopRequested(_), _) if waited_for < Stage::Over => (Stage::Over, state()),
+            (_, Some(Over::Stopped | Over::NotStopped | Over::Abandoned)) => {
+                (Stage::Over, Err(Error::new(Status::Done, "the lease has ended")))
+            }
+        };
+        (reached >= waited_for).then_some((reached, news))
     }
 
     /// Has a completion with this tag tell, once, that the lease is no longer simply held: with its state, or with `DONE` when it
     /// ended as the holder wanted.
     pub fn attach(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
+        self.attach_for(Stage::StopRequested, queue, tag)
+    }
+
+    /// The same for a lease that is lost, or has ended.
+    pub fn attach_lost(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
+        self.attach_for(Stage::Over, queue, tag)
+    }
+
+    fn attach_for(&self, stage: Stage, queue: &Arc<Queue>, tag: u64) -> Result<()> {
         self.check()?;
         queue.fd()?;
         let mut shared = self.shared.lock();
-        shared.watchers.push((queue.clone(), tag));
+        shared.watchers.push((stage, queue.clone(), tag));
         self.tell_watchers(shared);
         Ok(())
     }
 
     /// Tells the watchers, if there is something to tell.
     pub(super) fn tell_watchers(&self, mut shared: fork::Guard<'_, Shared>) {
-        let Some(news) = self.news(&shared) else { return };
-        let watchers = std::mem::take(&mut shared.watchers);
+        let (reached, mut told) = (self.news(&shared, Stage::Held).map(|(reached, _)| reached), Vec::new());
+        let Some(reached) = reached else { return };
+        for (stage, queue, tag) in std::mem::take(&mut shared.watchers) {
+            match self.news(&shared, stage) {
+                Some((_, news)) => told.push((queue, tag, news)),
+                None => shared.watchers.push((stage, queue, tag)),
+            }
+        }
         drop(shared);
-        self.gone.open();
-        for (queue, tag) in watchers {
-            queue.tell(tag, news.clone());
+        self.stage.reach(reached);
+        for (queue, tag, news) in told {
+            queue.tell(tag, news);
         }
     }
 
@@ -256,8 +309,12 @@ impl Lease {
 
     pub(super) fn outcome(&self, over: Over, shared: &mut Shared) -> Result<String> {
         match over {
-            Over::Stopped | Over::NotStopped => std::mem::replace(&mut shared.stopped, Ok("null".to_owned())),
-            Over::Lost | Over::Unproven => {
+            Over::Stopped => shared.stopped.take().unwrap_or_else(|| Ok("null".to_owned())),
+            Over::NotStopped => match shared.stopped.take() {
+                Some(Err(error)) => Err(error),
+                _ => Err(Error::new(Status::Timeout, "the item could not be stopped in time; its lease runs out")),
+            },
+            Over::Lost | Over::Refused | Over::Unproven => {
                 Err(Error::new(Status::LeaseLost, "the lease was lost: nothing was sent, the item may be somebody else's"))
             }
             Over::Abandoned => Err(Error::new(Status::Closed, "the lease has ended")),

@@ -1,9 +1,10 @@
 //! What a worker's tasks and the host's threads share: what is claimed, who waits for it, and why it ends.
 
 use super::config::Config;
-use super::counts::{Counts, Present};
+use super::counts::{Count, Counts, Present};
 use super::holder::Lease;
 use super::lease::Moment;
+use super::limiter::Limiter;
 use super::{LOG, clock};
 use crate::client::{Client, Line};
 use crate::error::{Error, Result, Status};
@@ -16,12 +17,20 @@ use serde_json::json;
 use slab::Slab;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How long a host that asks for work without waiting is taken to want it.
 const LINGER: Duration = Duration::from_secs(1);
+/// After how many items in a row that were refused for good, none having been claimed in between, the worker gives up.
+pub(super) const MOST_REFUSED: usize = 3;
+/// How many heartbeats, and how many stops, are in flight at once; more where more is held than they could keep in time.
+const MOST_IN_FLIGHT: usize = 128;
+const LEASES_EACH: usize = 64;
+/// After how long an item that is being claimed says nothing any more about whether items are refused.
+const UNDECIDED: Duration = Duration::from_secs(15);
 
 /// What a worker's tasks and the host's threads share.
 pub(super) struct Inner {
@@ -34,6 +43,13 @@ pub(super) struct Inner {
     /// Wakes the supervisor.
     pub(super) news: Notify,
     pub(super) counts: Counts,
+    /// Whether the API has given this worker a good answer before.
+    pub(super) has_worked: AtomicBool,
+    pub(super) heartbeats: Limiter,
+    pub(super) stops: Limiter,
+    /// What is to panic next.
+    #[cfg(test)]
+    pub(super) to_break: Lock<Vec<&'static str>>,
 }
 
 #[derive(Default)]
@@ -46,8 +62,8 @@ pub(super) struct State {
     pub(super) end: Option<End>,
     /// Leases to be handed out.
     pub(super) ready: VecDeque<Arc<Lease>>,
-    /// Items that are being claimed.
-    pub(super) unready: usize,
+    /// Items that are being claimed: since when.
+    pub(super) unready: Slab<Moment>,
     /// Items altogether, those that were handed out among them.
     pub(super) busy: usize,
     pub(super) leases: Slab<Weak<Lease>>,
@@ -55,9 +71,13 @@ pub(super) struct State {
     pub(super) gave_up: bool,
     /// Whether nobody will ask for work any more.
     pub(super) is_closed: bool,
+    /// Items refused for good since the last one that was claimed.
+    pub(super) refused: usize,
+    /// Whether an item was claimed before.
+    pub(super) has_claimed: bool,
     /// Threads in `next`.
     pub(super) waiting: usize,
-    /// Those among them that sleep, longest first. Each is woken for itself: one item wakes one thread.
+    /// Those among them that sleep, longest first. Each is woken for itself: one item wakes one thread. [`Ring`] takes them out.
     pub(super) sleepers: VecDeque<Arc<Event>>,
     /// Until when the host is taken to want work, although no thread waits.
     pub(super) lingering: Moment,
@@ -89,7 +109,86 @@ impl End {
     }
 }
 
+/// A sleeper that was taken out of the list. It sleeps until it is rung, so that is what becomes of this in any case.
+struct Ring(Arc<Event>);
+
+impl Ring {
+    fn one(state: &mut State) -> Option<Ring> {
+        state.sleepers.pop_front().map(Ring)
+    }
+
+    fn all(state: &mut State) -> Vec<Ring> {
+        state.sleepers.drain(..).map(Ring).collect()
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
 impl Inner {
+    pub(super) fn new(config: Config, client: Client, line: Line, poll: Request) -> Inner {
+        let most = MOST_IN_FLIGHT.max(config.concurrency / LEASES_EACH);
+        Inner {
+            config,
+            client,
+            line,
+            poll,
+            state: Lock::default(),
+            news: Notify::new(),
+            counts: Counts::default(),
+            has_worked: AtomicBool::new(false),
+            heartbeats: Limiter::new(most),
+            stops: Limiter::new(most),
+            #[cfg(test)]
+            to_break: Lock::default(),
+        }
+    }
+
+    /// A panic was caught.
+    pub(super) fn fault(&self, what: &'static str) {
+        self.counts.add(Count::Fault);
+        log::record(Level::Error, LOG, "a fault in the library was caught; please report it", || json!({"in": what}));
+    }
+
+    /// Panics, if a test wants that of whatever comes here under this name.
+    #[cfg(test)]
+    pub(super) fn break_off(&self, name: &str) {
+        let mut to_break = self.to_break.lock();
+        let at = to_break.iter().position(|other| *other == name);
+        at.map(|at| to_break.remove(at));
+        drop(to_break);
+        assert!(at.is_none(), "a fault that a test asked for");
+    }
+
+    /// An item was refused for good before anybody had it: it is left to the queue. When all are, the cause is the worker's.
+    pub(super) fn refused(&self, work_id: &str, error: Error) {
+        self.counts.add(Count::Refused);
+        log::record(
+            Level::Warn,
+            LOG,
+            "an item was refused, and is left to the queue",
+            || json!({"work_id": work_id, "status": error.status().name(), "why": error.to_string()}),
+        );
+        let option = self.config.refused_option(&error);
+        let mut state = self.state.lock();
+        state.refused += 1;
+        let is_enough = option.is_some() || state.refused >= MOST_REFUSED;
+        drop(state);
+        if is_enough {
+            self.end(End::Failed(option.map_or_else(|| error.clone(), |option| error.clone().blaming(option))));
+            self.news.notify_one();
+        }
+    }
+
+    pub(super) fn claimed(&self) {
+        self.counts.add(Count::Claimed);
+        let mut state = self.state.lock();
+        (state.refused, state.has_claimed) = (0, true);
+    }
+
     pub(super) fn take_ready(&self) -> Option<Arc<Lease>> {
         self.state.lock().ready.pop_front()
     }
@@ -98,13 +197,11 @@ impl Inner {
     pub(super) fn offer(&self, lease: &Arc<Lease>) {
         let mut state = self.state.lock();
         state.ready.push_back(lease.clone());
-        let (attached, is_closed, sleeper) = (state.attached.clone(), state.is_closed, state.sleepers.pop_front());
+        let (attached, is_closed, sleeper) = (state.attached.clone(), state.is_closed, Ring::one(&mut state));
         drop(state);
+        drop(sleeper);
         if is_closed {
             return self.put_back_ready();
-        }
-        if let Some(sleeper) = sleeper {
-            sleeper.set();
         }
         self.tell(attached, || Ok(lease.notice()));
     }
@@ -130,6 +227,17 @@ impl Inner {
         self.news.notify_one();
     }
 
+    /// Nobody will ask for work any more; who does just now gets none.
+    pub(super) fn close(&self) {
+        self.stop();
+        let mut state = self.state.lock();
+        state.is_closed = true;
+        let sleepers = Ring::all(&mut state);
+        drop(state);
+        drop(sleepers);
+        self.put_back_ready();
+    }
+
     /// Nothing more is claimed.
     pub(super) fn end(&self, end: End) {
         let mut state = self.state.lock();
@@ -145,16 +253,16 @@ impl Inner {
         state.ending = Some(end);
     }
 
-    /// If all that was claimed is ready or gone, that is what `next` may say.
+    /// If all that was claimed is ready or gone (or nobody gets it any more), that is what `next` may say.
     pub(super) fn conclude(&self) {
         let mut state = self.state.lock();
-        if state.end.is_some() || state.unready > 0 || state.ending.is_none() {
+        if state.end.is_some() || (!state.unready.is_empty() && !state.is_closed) || state.ending.is_none() {
             return;
         }
         state.end = state.ending.clone();
-        let (attached, end, sleepers) = (state.attached.clone(), state.end.clone(), std::mem::take(&mut state.sleepers));
+        let (attached, end, sleepers) = (state.attached.clone(), state.end.clone(), Ring::all(&mut state));
         drop(state);
-        sleepers.iter().for_each(|sleeper| sleeper.set());
+        drop(sleepers);
         if let Some(end) = end {
             self.tell(attached, || Err(end.error()));
         }
@@ -163,12 +271,17 @@ impl Inner {
     /// How many more items to ask for, beside those that polls in flight may bring.
     pub(super) fn wanted(&self, now: Moment, polls: usize) -> usize {
         let state = self.state.lock();
-        let room = self.config.concurrency.saturating_sub(state.busy + polls);
+        let mut room = self.config.concurrency.saturating_sub(state.busy + polls);
+        if state.refused > 0 || !state.has_claimed {
+            // If all are going to be refused, that is found out with few.
+            let undecided = state.unready.iter().filter(|(_, since)| now.saturating_sub(**since) < UNDECIDED).count();
+            room = room.min(MOST_REFUSED.saturating_sub(state.refused + undecided + polls));
+        }
         if state.attached.is_some() {
             return room;
         }
         let demand = state.waiting.max(usize::from(now < state.lingering));
-        room.min(demand.saturating_sub(state.unready + state.ready.len() + polls))
+        room.min(demand.saturating_sub(state.unready.len() + state.ready.len() + polls))
     }
 
     pub(super) fn leases(&self) -> Vec<Arc<Lease>> {
@@ -199,7 +312,7 @@ impl Inner {
             environment_id: &self.config.environment_id,
             worker_id: &self.config.worker_id,
             state: doing,
-            held: state.busy - state.unready.min(state.busy),
+            held: state.busy - state.unready.len().min(state.busy),
             concurrency: self.config.concurrency,
         }
     }
@@ -247,7 +360,8 @@ pub(super) fn bell() -> Result<Arc<Event>> {
 /// A place among the items that a worker may hold.
 pub(super) struct Slot {
     pub(super) inner: Arc<Inner>,
-    pub(super) is_ready: bool,
+    /// Where it stands among those that are being claimed, while it is.
+    pub(super) unready: Option<usize>,
     /// Where the lease stands in the list of all.
     pub(super) key: Option<usize>,
 }
@@ -256,9 +370,9 @@ impl Slot {
     pub(super) fn take(inner: &Arc<Inner>) -> Slot {
         let mut state = inner.state.lock();
         state.busy += 1;
-        state.unready += 1;
+        let unready = Some(state.unready.insert(clock::now()));
         drop(state);
-        Slot { inner: inner.clone(), is_ready: false, key: None }
+        Slot { inner: inner.clone(), unready, key: None }
     }
 
     /// The item has a lease, to be known to the worker.
@@ -274,10 +388,8 @@ impl Slot {
 
     /// The item is claimed.
     pub(super) fn ready(&mut self) {
-        if !std::mem::replace(&mut self.is_ready, true) {
-            let mut state = self.inner.state.lock();
-            state.unready = state.unready.saturating_sub(1);
-            drop(state);
+        if let Some(unready) = self.unready.take() {
+            self.inner.state.lock().unready.try_remove(unready);
             self.inner.news.notify_one();
         }
     }

@@ -6,10 +6,14 @@
 //!     │                             │  │ stopping, stopped, not extended; refused for good;
 //!     │                             │  │ given up                                          finish
 //!     │                             │  └──────────────────► StopRequested ───────────────────────► (stops) ──► over
-//!     │                             │ somebody else's heartbeat (412);
-//!     │                             │ no good heartbeat until the lease may have run out      finish, abandon
-//!     │                             └─────────────────────► Lost ──────────────────────────────────────────► over
-//!     ├── the same ends, at once and without a holder: nobody was given the item yet
+//!     │                             │                            │ the lease may have run out
+//!     │                             │                            ▼                        finish, abandon
+//!     │                             └─────────────────────────► Lost ───────────────────────────────────────► over
+//!     │                               somebody else's heartbeat (412);
+//!     │                               no good heartbeat until the lease may have run out
+//!     ├── stopping, stopped; given up: stopped at once, there is no holder yet
+//!     ├── refused for good, not extended: Refused, and left to the queue
+//!     ├── somebody else's heartbeat: over
 //!     └── Unproven: nobody can tell whose the item is; it is acknowledged again
 //! ```
 //!
@@ -17,7 +21,8 @@
 //!
 //! **A lease is held until the moment before which nobody else can have it**: the time at which the last good heartbeat was *sent*,
 //! plus the time to live, less a margin. The server counts from when the heartbeat arrived, which is later. Past that moment the
-//! holder is told that the lease is lost, whatever is on its way.
+//! holder is told that the lease is lost, whatever is on its way. That holds for one who was asked to stop, too: from that moment on
+//! nothing is sent, and a request to stop the item that is under way is cut off.
 //!
 //! **A 412 is our own doing only if it must be.** A heartbeat whose answer did not come may have been recorded all the same; the
 //! next one, which states an older heartbeat, is then refused. While the lease is held, nobody else can have made the one that the
@@ -44,7 +49,7 @@ pub const PROOF: Duration = Duration::from_secs(10);
 /// How long the item is kept being stopped when that fails.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(60);
 /// The same when the worker is at its end.
-pub const LAST_STOP_PATIENCE: Duration = Duration::from_secs(5);
+pub const LAST_STOP_PATIENCE: Duration = Duration::from_secs(4);
 
 const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 /// Bounds the first heartbeat: short enough for a second one within [`PROOF`].
@@ -52,6 +57,8 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
 /// As long as this a lease lasts at least, when the server has not said how long it does.
 const SHORTEST_LEASE: Duration = Duration::from_secs(30);
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(500);
+/// Bounds a heartbeat, so that one over a dead connection leaves time for others over new ones.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
@@ -111,7 +118,7 @@ pub enum Event {
         sent: Moment,
         /// What came of it.
         outcome: Beaten,
-        /// Takes up to a quarter off the pause before the next attempt.
+        /// Takes up to a quarter off the pause before the next one, so that leases that began together do not beat together.
         jitter: f64,
     },
     /// The holder is done with the item, which is to be stopped.
@@ -197,6 +204,8 @@ pub struct Beat {
     pub timeout: Duration,
     /// When it should have been sent.
     pub due: Moment,
+    /// When it is of no use any more. Of heartbeats that wait their turn, the one with the least goes first.
+    pub until: Moment,
 }
 
 /// How a lease ended.
@@ -210,6 +219,8 @@ pub enum Over {
     Lost,
     /// The lease runs out by itself.
     Abandoned,
+    /// The first heartbeat was refused for good: the item is left to the queue.
+    Refused,
     /// It could not be found out whose the item is: it has to be acknowledged again, late.
     Unproven,
 }
@@ -227,7 +238,7 @@ pub struct Lease {
     standing: Standing,
     expected: Option<String>,
     ttl: Option<Duration>,
-    /// Held: nobody else can have the item before then. Proving: whoever shows up before then is us.
+    /// Held, or to be stopped: nobody else can have the item before then. Proving: whoever shows up before then is us.
     sure_until: Moment,
     /// Proving, late: until when a good heartbeat is one.
     late_until: Option<Moment>,
@@ -257,9 +268,20 @@ fn interval(ttl: Duration) -> Duration {
 }
 
 /// A pause that doubles.
-fn pause(failures: u32, jitter: f64) -> Duration {
+pub(super) fn pause(failures: u32, jitter: f64) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
-    doubled.min(LONGEST_PAUSE).mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0))
+    less(doubled.min(LONGEST_PAUSE), jitter)
+}
+
+/// A pause less a part that chance decides, up to a quarter.
+fn less(pause: Duration, jitter: f64) -> Duration {
+    pause.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0))
+}
+
+impl Stopping {
+    fn was_tried(&self) -> bool {
+        self.failures > 0 || self.turn == Turn::UnderWay
+    }
 }
 
 impl Lease {
@@ -310,14 +332,14 @@ impl Lease {
             Event::Abandon => self.end(Over::Abandoned),
             Event::GiveUp => self.give_up(now),
         }
-        if self.standing == Standing::Held && now >= self.sure_until {
+        if matches!(self.standing, Standing::Held | Standing::StopRequested(_)) && now >= self.sure_until {
             self.lose(Reason::Expired);
         }
         if self.standing == Standing::Proving && self.proof_ends(None).is_some_and(|end| now >= end) {
             self.end(Over::Unproven);
         }
-        // A process that stood still may find that the time for stopping the item is over.
-        if self.stopping.as_ref().is_some_and(|stopping| stopping.failures > 0 && now >= stopping.until) {
+        // Each stop is tried once at least, also by a process that stood still; and cut off when it hangs.
+        if self.stopping.as_ref().is_some_and(|stopping| stopping.was_tried() && now >= stopping.until) {
             self.end(Over::NotStopped);
         }
         self.todo(now)
@@ -334,6 +356,10 @@ impl Lease {
             Beaten::Good { state, .. } if matches!(state.as_str(), "stopping" | "stopped") => {
                 self.request_stop(now, Reason::Asked)
             }
+            // Nobody has served the item, so nobody ends it: it is left to whoever can have it.
+            Beaten::Good { extended: false, .. } | Beaten::Rejected if self.standing == Standing::Proving => {
+                self.end(Over::Refused);
+            }
             Beaten::Good { extended: false, .. } => self.request_stop(now, Reason::NotExtended),
             Beaten::Good { last_heartbeat, ttl, .. } => {
                 let ttl = Some(ttl).filter(|ttl| !ttl.is_zero()).or(self.ttl).unwrap_or(SHORTEST_LEASE);
@@ -343,7 +369,7 @@ impl Lease {
                 self.sure_until = sent + ttl - margin(ttl);
                 self.first_doubt = None;
                 self.failures = 0;
-                self.beat = Turn::Due(sent + interval(ttl));
+                self.beat = Turn::Due(sent + less(interval(ttl), jitter));
             }
             Beaten::Refused { current, in_doubt } => {
                 if in_doubt {
@@ -395,13 +421,15 @@ impl Lease {
         }
         self.standing = Standing::StopRequested(reason);
         if is_proving {
-            // There is no holder who would finish.
+            // There is no holder who would finish; and from stopping no item goes back into the queue.
+            self.sure_until = now + STOP_PATIENCE;
             self.stop(now, STOP_PATIENCE);
         }
     }
 
     fn lose(&mut self, reason: Reason) {
-        let is_unfinished = self.standing == Standing::Held && self.stopping.is_none();
+        let has_holder = matches!(self.standing, Standing::Held | Standing::StopRequested(_));
+        let is_unfinished = has_holder && self.stopping.is_none();
         self.standing = Standing::Lost(reason);
         self.stopping = None;
         if !is_unfinished {
@@ -458,15 +486,19 @@ impl Lease {
                     Standing::Held => {
                         // One that hangs leaves time for another.
                         let left = self.sure_until - now;
-                        interval(self.ttl.unwrap_or(SHORTEST_LEASE)).min((left / 2).max(SHORTEST_TIMEOUT)).min(left)
+                        LONGEST_TIMEOUT.min((left / 2).max(SHORTEST_TIMEOUT)).min(left)
                     }
                     _ => {
                         let left = self.proof_ends(Some(now)).map_or(PROOF, |end| end.saturating_sub(now));
                         (PROOF_TIMEOUT * (self.failures + 1)).min(left)
                     }
                 };
+                let until = match self.standing {
+                    Standing::Held => self.sure_until,
+                    _ => self.proof_ends(None).unwrap_or(now + PROOF),
+                };
                 self.beat = Turn::UnderWay;
-                todo.beat = Some(Beat { expected: self.expected.clone(), timeout, due });
+                todo.beat = Some(Beat { expected: self.expected.clone(), timeout, due, until });
             } else {
                 todo.wake = Some(due);
             }
@@ -477,7 +509,7 @@ impl Lease {
             if due <= now {
                 stopping.turn = Turn::UnderWay;
                 // A request that is still on its way when the lease is not ours any more might stop another's work.
-                let ours = if self.standing == Standing::Held { self.sure_until - now } else { STOP_TIMEOUT };
+                let ours = self.sure_until.saturating_sub(now);
                 let left = stopping.until.saturating_sub(now).max(SHORTEST_TIMEOUT);
                 todo.stop = Some(STOP_TIMEOUT.min(left).min(ours));
             } else {
@@ -485,11 +517,12 @@ impl Lease {
             }
         }
         let end = match self.standing {
-            Standing::Held => Some(self.sure_until),
+            Standing::Held | Standing::StopRequested(_) => Some(self.sure_until),
             Standing::Proving => self.proof_ends(None),
-            _ => None,
+            Standing::Lost(_) => None,
         };
-        todo.wake = [todo.wake, end].into_iter().flatten().min();
+        let given_up = self.stopping.as_ref().filter(|stopping| stopping.was_tried()).map(|stopping| stopping.until);
+        todo.wake = [todo.wake, end, given_up].into_iter().flatten().min();
         todo
     }
 }

@@ -67,6 +67,28 @@ fn the_interval_is_half_the_time_to_live_and_at_most_half_a_minute() {
 }
 
 #[test]
+fn chance_takes_up_to_a_quarter_off_the_interval_and_adds_nothing() {
+    for (jitter, interval) in [(0.0, ms(30_000)), (0.5, ms(26_250)), (1.0, ms(22_500)), (7.0, ms(22_500))] {
+        let mut lease = proving();
+        let todo = lease.next(ms(1), Event::Beaten { sent: s(0), outcome: good("t1", 60), jitter });
+        assert_eq!(todo.wake, Some(interval), "{jitter}");
+    }
+}
+
+#[test]
+fn heartbeats_that_wait_their_turn_are_told_how_long_they_have() {
+    let (mut lease, until) = (proving(), s(55));
+    assert_eq!(lease.next(ms(1), beaten(s(0), good("t1", 60))).wake, Some(s(30)));
+    let beat = lease.next(s(30), Event::Woken).beat.unwrap();
+    assert_eq!((beat.until, beat.timeout), (until, s(10)), "one over a dead connection leaves time for others");
+    let first = Lease::new(s(0), s(0), false).next(s(0), Event::Woken).beat.unwrap();
+    assert_eq!(first.until, PROOF);
+    let mut late = Lease::new(s(7), s(0), true);
+    late.next(s(7), Event::Woken);
+    assert_eq!(late.next(s(17), Event::Woken).beat.unwrap().until, s(27));
+}
+
+#[test]
 fn what_a_heartbeat_leads_to() {
     use Standing::*;
     let not_extended = Beaten::Good { last_heartbeat: "t2".into(), extended: false, state: "active".into(), ttl: s(60) };
@@ -89,13 +111,16 @@ fn what_a_heartbeat_leads_to() {
         let todo = lease.next(sent + ms(5), beaten(sent, outcome.clone()));
         assert_eq!(lease.standing(), standing, "{outcome:?}");
         assert_eq!((todo.beat, todo.stop, todo.over), (None, None, None), "{outcome:?}");
-        assert_eq!(todo.wake.is_some(), standing == Held, "{outcome:?}");
+        assert_eq!(todo.wake.is_none(), matches!(standing, Lost(_)), "{outcome:?}");
 
         // The same for the first heartbeat, when there is no holder yet.
         let mut lease = proving();
         let todo = lease.next(ms(5), beaten(s(0), outcome.clone()));
         match standing {
             Lost(_) => assert_eq!(todo.over, Some(Over::Lost), "{outcome:?}"),
+            StopRequested(Reason::Rejected | Reason::NotExtended) => {
+                assert_eq!((todo.over, todo.stop), (Some(Over::Refused), None), "nobody has served it: {outcome:?}");
+            }
             StopRequested(_) => assert!(todo.stop.is_some() && todo.over.is_none(), "{outcome:?}"),
             _ => assert!(todo.wake.is_some() && todo.over.is_none() && todo.stop.is_none(), "{outcome:?}"),
         }
@@ -258,11 +283,11 @@ fn what_cannot_be_proven_in_time_is_not_believed() {
     assert_eq!(lease.next(s(27), Event::Woken).over, Some(Over::Unproven));
     let mut lease = Lease::new(s(7), s(0), true);
     lease.next(s(17), Event::Woken);
-    assert_eq!(
-        lease.next(s(18), beaten(s(17), Beaten::Rejected)).over,
-        Some(Over::Lost),
-        "nothing is stopped that may be another's"
-    );
+    let mut asked = lease.clone();
+    assert_eq!(lease.next(s(18), beaten(s(17), Beaten::Rejected)).over, Some(Over::Refused));
+    let stopping = Beaten::Good { last_heartbeat: "t1".into(), extended: false, state: "stopping".into(), ttl: s(60) };
+    let todo = asked.next(s(18), beaten(s(17), stopping));
+    assert_eq!((todo.over, todo.stop), (Some(Over::Lost), None), "nothing is stopped that may be another's");
 }
 
 #[test]
@@ -307,7 +332,18 @@ fn a_process_that_stood_still_while_it_stopped_an_item_tries_once_more_or_gives_
     let again = lease.next(sent + s(1), stopped(Stopped::Failed)).wake.unwrap();
     let mut late = lease.clone();
     assert!(lease.next(again + s(10), Event::Woken).stop.is_some());
-    assert_eq!(late.next(again + s(3_600), Event::Woken).over, Some(Over::NotStopped));
+    assert_eq!(late.next(again + s(3_600), Event::Woken).over, Some(Over::Lost));
+}
+
+#[test]
+fn a_stop_that_hangs_is_cut_off_when_its_time_is_over() {
+    let mut lease = held(300);
+    let todo = lease.next(s(1), FINISH);
+    assert_eq!((todo.stop, todo.wake), (Some(s(10)), Some(s(30))));
+    // The worker is given up meanwhile, which leaves the stop less time than it was sent with.
+    let todo = lease.next(s(2), Event::GiveUp);
+    assert_eq!((todo.over, todo.wake), (None, Some(s(2) + LAST_STOP_PATIENCE)));
+    assert_eq!(lease.next(s(2) + LAST_STOP_PATIENCE, Event::Woken).over, Some(Over::NotStopped));
 }
 
 #[test]
@@ -323,9 +359,40 @@ fn a_lease_that_is_lost_while_it_is_being_finished_stops_nothing_more() {
 fn an_item_whose_stop_is_requested_is_not_beaten_for_any_more() {
     let (mut lease, sent) = beating(60);
     let stopping = Beaten::Good { last_heartbeat: "t1".into(), extended: false, state: "stopping".into(), ttl: s(60) };
-    assert_eq!(lease.next(sent, beaten(sent, stopping)), Todo::default());
-    assert_eq!(lease.next(s(3_600), Event::Woken), Todo::default(), "the holder may take its time");
-    assert!(lease.next(s(3_600), FINISH).stop.is_some());
+    let ends = s(55);
+    assert_eq!(lease.next(sent, beaten(sent, stopping)), Todo { wake: Some(ends), ..Todo::default() });
+    assert_eq!(
+        lease.next(ends - ms(1), Event::Woken),
+        Todo { wake: Some(ends), ..Todo::default() },
+        "the holder may take its time"
+    );
+    assert!(lease.next(ends - ms(1), FINISH).stop.is_some());
+}
+
+#[test]
+fn whoever_is_asked_to_stop_has_as_long_as_the_lease_lasts() {
+    let state = |state: &str, extended| Beaten::Good { last_heartbeat: "t1".into(), extended, state: state.into(), ttl: s(60) };
+    for (event, reason) in [
+        (beaten(s(30), Beaten::Rejected), Reason::Rejected),
+        (beaten(s(30), state("active", false)), Reason::NotExtended),
+        (beaten(s(30), state("stopping", false)), Reason::Asked),
+    ] {
+        let (mut lease, _) = beating(60);
+        lease.next(s(30), event);
+        assert_eq!(lease.standing(), Standing::StopRequested(reason));
+        let mut finishing = lease.clone();
+        assert_eq!(lease.next(s(55), Event::Woken), Todo::default(), "who holds it is told, and has to end it still");
+        assert_eq!(lease.standing(), Standing::Lost(Reason::Expired), "{reason:?}");
+        let todo = lease.next(s(56), FINISH);
+        assert_eq!((todo.over, todo.stop), (Some(Over::Lost), None), "somebody else may have the item: nothing is sent");
+        // What is under way by then is cut off, and was not to take longer.
+        let todo = finishing.next(s(50), FINISH);
+        assert_eq!((todo.stop, todo.wake), (Some(s(5)), Some(s(55))));
+        assert_eq!(finishing.next(s(55), Event::Woken).over, Some(Over::Lost));
+    }
+    let mut lease = held(10);
+    lease.next(ms(8_500), Event::GiveUp);
+    assert_eq!(lease.next(s(9), Event::Woken).over, Some(Over::Lost), "also at the end of the worker");
 }
 
 #[test]

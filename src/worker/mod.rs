@@ -16,11 +16,15 @@ pub mod claim;
 pub mod clock;
 pub mod config;
 pub mod counts;
+#[cfg(test)]
+mod fault_tests;
 mod hold;
 mod holder;
 mod inner;
 pub mod lease;
+mod limiter;
 pub mod poller;
+mod request;
 pub mod rescue;
 pub mod secret;
 #[cfg(test)]
@@ -33,15 +37,13 @@ use crate::client::Client;
 use crate::config::process_environment;
 use crate::error::{Error, Result, Status};
 use crate::event::Woken;
-use crate::fork::{Lock, Owned};
+use crate::fork::Owned;
 use crate::queue::Queue;
 use config::Config;
-use counts::Counts;
 use inner::{End, Inner, Wanted, bell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use supervise::{poll_request, supervise};
-use tokio::sync::Notify;
 
 /// What the records here are filed under.
 const LOG: &str = "antenv::worker";
@@ -61,15 +63,8 @@ impl Worker {
             .with_bearer(&config.environment_key)
             .ok_or_else(|| Error::config("environment_key", "has characters that cannot stand in an HTTP header"))?;
         let line = client.line()?;
-        let inner = Arc::new(Inner {
-            poll: poll_request(&client, &config)?,
-            state: Lock::default(),
-            news: Notify::new(),
-            counts: Counts::default(),
-            config,
-            client,
-            line,
-        });
+        let poll = poll_request(&client, &config)?;
+        let inner = Arc::new(Inner::new(config, client, line, poll));
         let supervised = inner.clone();
         inner.line.runtime().spawn(supervise(inner.clone()), None, move |outcome| {
             // It ends by itself, is cut off when the library shuts down in a hurry, or broke off by a fault.
@@ -77,7 +72,7 @@ impl Worker {
                 Status::Cancelled => End::Stopped,
                 _ => End::Failed(error),
             });
-            supervised.state.lock().unready = 0;
+            supervised.state.lock().unready.clear();
             supervised.end(end);
             supervised.conclude();
         });
@@ -106,6 +101,9 @@ impl Worker {
                 None => {}
                 Some(End::Failed(error)) => return Err(error),
                 Some(_) => return Ok(None),
+            }
+            if state.is_closed {
+                return Ok(None);
             }
             let timeout = || Error::new(Status::Timeout, "no work came in time");
             if patience.is_some_and(|patience| patience.is_zero()) {
@@ -176,9 +174,7 @@ impl Worker {
     /// Stops the worker; nobody will ask it for work any more.
     pub fn close(&self) {
         if let Some(inner) = self.0.get() {
-            inner.stop();
-            inner.state.lock().is_closed = true;
-            inner.put_back_ready();
+            inner.close();
         }
     }
 }

@@ -9,6 +9,7 @@
 use super::counts::{Count, Step};
 use super::inner::Inner;
 use super::lease::Moment;
+use super::request::send;
 use super::{LOG, clock};
 use crate::error::Status;
 use crate::json::Object;
@@ -60,20 +61,20 @@ impl Lookout {
 pub(super) async fn sweep(inner: Arc<Inner>, mut lookout: Lookout) -> Lookout {
     let Some(left) = list(&inner, &mut lookout.cursor).await else { return lookout };
     for item in lookout.look(clock::now(), left, inner.config.rescue_after) {
-        let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", item.id.as_str())];
-        let params = json!({"expected_last_heartbeat": "NO_HEARTBEAT", "desired_ttl_seconds": LEASE_SECONDS}).to_string();
-        let Ok(request) = inner.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params)) else { continue };
-        if ask(&inner, request, Step::Heartbeat).await.is_some() {
-            inner.counts.add(Count::Rescued);
-            log::record(
-                Level::Warn,
-                LOG,
-                "an item that its worker had left goes back to the queue",
-                || json!({"work_id": item.id}),
-            );
-        }
+        put_back(&inner, &item.id).await;
     }
     lookout
+}
+
+/// Begins a lease that nobody keeps, if the item has none: when it runs out, the queue hands the item out again.
+pub(super) async fn put_back(inner: &Inner, work_id: &str) {
+    let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
+    let params = json!({"expected_last_heartbeat": "NO_HEARTBEAT", "desired_ttl_seconds": LEASE_SECONDS}).to_string();
+    let Ok(request) = inner.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params)) else { return };
+    if ask(inner, request, work_id).await.is_some() {
+        inner.counts.add(Count::Rescued);
+        log::record(Level::Warn, LOG, "an item that its worker had left goes back to the queue", || json!({"work_id": work_id}));
+    }
 }
 
 /// Looks at some pages of the queue, from the cursor on, and moves that; at the end it begins anew, as after a failure.
@@ -85,7 +86,7 @@ async fn list(inner: &Inner, cursor: &mut Option<String>) -> Option<Vec<Left>> {
         if let Some(cursor) = cursor.take() {
             request.set_query("page", cursor);
         }
-        let page = ask(inner, request.clone(), Step::Poll).await?;
+        let page = ask(inner, request.clone(), "").await?;
         *cursor = read(&page, &mut left)?.filter(|cursor| !cursor.is_empty());
         if cursor.is_none() {
             break;
@@ -94,18 +95,8 @@ async fn list(inner: &Inner, cursor: &mut Option<String>) -> Option<Vec<Left>> {
     Some(left)
 }
 
-async fn ask(inner: &Inner, mut request: Request, step: Step) -> Option<String> {
-    request.timeout = TIMEOUT;
-    request.max_retries = 0;
-    match inner.client.call_over(&inner.line, request).await.result {
-        Ok(json) => Some(json),
-        // A heartbeat that is refused: somebody is at it.
-        Err(error) if error.http_status() == Some(412) => None,
-        Err(error) => {
-            inner.counts.failure(step, error.status());
-            None
-        }
-    }
+async fn ask(inner: &Inner, request: Request, work_id: &str) -> Option<String> {
+    send(inner, &inner.client, request, TIMEOUT, Step::Rescue, work_id).await.result.ok()
 }
 
 #[derive(Deserialize)]

@@ -1,13 +1,15 @@
 //! Many workers and a queue in a world where everything goes wrong: the state machines as they are, a model of the service, and a
 //! made-up network and time, all decided by a seed.
 //!
-//! Requests and replies are lost, delayed, doubled, or answered with a failure after they were done. Clocks differ and run at
-//! different speeds. Processes are stopped for longer than a lease lasts, go on, and are killed. Then the faults end, and all must
-//! come right:
+//! Requests and replies are lost, delayed, doubled, or answered with a failure after they were done, by the service or by a gateway.
+//! The service refuses for good what it should not. Clocks differ and run at different speeds. Processes are stopped for longer than
+//! a lease lasts, go on, and are killed. Holders that are asked to stop take their time, also for longer than their lease lasts. Then
+//! the faults end, and all must come right:
 //!
 //! - No item is served by two holders at once, but for one whose process is stopped; and that one, when it goes on, is told before
 //!   it does anything else.
-//! - No holder's item is stopped by somebody else.
+//! - No holder's item is stopped by somebody else: no request to stop an item reaches the service under another's lease.
+//! - No item is stopped that nobody has served, unless its owner wants that.
 //! - Every item is finished in the end, also one whose worker was killed between acknowledgement and first heartbeat. (But for one whose
 //!   owner asked for its stop just then. The owner can force that.)
 //!
@@ -15,6 +17,7 @@
 //! a request to acknowledge one that is done after its sender has given up waiting for it.
 
 use super::claim::{self, Acknowledged, Claim, RECLAIM};
+use super::inner::MOST_REFUSED;
 use super::lease::{Beaten, Event as LeaseEvent, Lease, Moment, Over, STOP_PATIENCE, Standing, Stopped};
 use super::poller::{Manner, Next, Polled, Poller};
 use super::rescue::{Left, Lookout};
@@ -66,12 +69,19 @@ struct Item {
     state: State,
     claimed: Option<Moment>,
     last_heartbeat: Option<u64>,
+    /// Whose heartbeat that is.
+    leased: Option<Lessee>,
     expires: Moment,
     acknowledged: Moment,
     /// Its owner asked for its stop when it had been acknowledged and had had no heartbeat.
     out_of_reach: bool,
     is_done: bool,
 }
+
+/// A job of a process.
+type Lessee = (usize, u32, u64);
+/// The job of no item: what a worker does about those that others have left.
+const RESCUE: u64 = u64::MAX;
 
 #[derive(Default, Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -104,6 +114,8 @@ struct Process {
     poller: Poller,
     polls: usize,
     concurrency: usize,
+    /// Items refused for good since the last one that was claimed.
+    refused: usize,
     jobs: BTreeMap<u64, Job>,
     lookout: Lookout,
     paused: bool,
@@ -135,6 +147,8 @@ enum Reply {
     Fine,
     Conflict,
     Beaten(Beaten),
+    /// For good.
+    Refused,
     Failed(bool),
 }
 
@@ -258,6 +272,7 @@ impl World {
             poller: Poller::new(now, manner),
             polls: 0,
             concurrency: self.dice.usize(1..4),
+            refused: 0,
             jobs: BTreeMap::new(),
             lookout: Lookout::default(),
             paused: false,
@@ -408,10 +423,14 @@ impl World {
             return;
         }
         if self.goes_wrong(0.3) {
-            // The server fails before it has done anything.
+            // The server fails before it has done anything, or a gateway does not let it through.
             return self.reply(call, Reply::Failed(true));
         }
+        if !matches!(call.ask, Ask::Poll) && self.goes_wrong(0.2) {
+            return self.reply(call, Reply::Refused);
+        }
         let (now, ttl) = (self.now, self.ttl);
+        let lessee = (call.process, call.generation, call.job);
         let item = &mut self.items[call.item];
         let reply = match &call.ask {
             Ask::Poll => {
@@ -443,6 +462,7 @@ impl World {
                     State::Starting | State::Active if *expected == known => {
                         self.beats += 1;
                         item.last_heartbeat = Some(self.beats);
+                        item.leased = Some(lessee);
                         item.expires = now + ttl;
                         item.state = State::Active;
                         Beaten::Good { last_heartbeat: self.beats.to_string(), extended: true, state: "active".into(), ttl }
@@ -453,8 +473,17 @@ impl World {
             }
             Ask::Stop if item.state == State::Stopped => Reply::Conflict,
             Ask::Stop => {
+                let (was, leased) = (item.state, item.leased);
                 item.state = State::Stopped;
                 let (stopped, job) = (call.item, call.job);
+                // A lease that a rescue has begun is nobody's.
+                let is_anothers = leased.is_some_and(|leased| leased != lessee && leased.2 != RESCUE);
+                if was == State::Active && is_anothers {
+                    self.fail(format!("item {stopped} was stopped by {lessee:?} under the lease of {leased:?}"));
+                }
+                if was != State::Stopping && leased.is_none() {
+                    self.fail(format!("item {stopped} was stopped by {lessee:?}, and nobody has served it"));
+                }
                 let others = |process: &Process| {
                     let mut jobs = process.jobs.iter();
                     jobs.any(|(key, other)| *key != job && other.item == stopped && other.is_served && !process.paused)
@@ -556,6 +585,7 @@ impl World {
                     Reply::Conflict => Acknowledged::Conflict,
                     _ => Acknowledged::Rejected,
                 };
+                let is_refused = outcome == Acknowledged::Rejected;
                 job.is_acknowledging = false;
                 match job.claim.next(now, outcome, dice) {
                     claim::Next::Hold { is_late } => {
@@ -566,7 +596,12 @@ impl World {
                         let (delay, generation) = (self.until(process, at), call.generation);
                         self.after(delay, Happening::Timer { process, generation, job: call.job });
                     }
-                    claim::Next::Stop | claim::Next::Leave => self.drop_job(process, call.job),
+                    claim::Next::Leave => {
+                        self.drop_job(process, call.job);
+                        if is_refused {
+                            self.refused(process);
+                        }
+                    }
                 }
             }
             (Ask::Beat(_), reply) => {
@@ -580,6 +615,7 @@ impl World {
             (Ask::Stop, reply) => {
                 let outcome = match reply {
                     Reply::Fine | Reply::Conflict => Stopped::Done,
+                    Reply::Refused => Stopped::Rejected,
                     _ => Stopped::Failed,
                 };
                 self.step(process, call.job, LeaseEvent::Stopped { outcome, jitter: dice });
@@ -626,6 +662,18 @@ impl World {
         if let Some(over) = todo.over {
             self.items[item].is_done |= over == Over::Stopped;
             self.drop_job(process, key);
+            if over == Over::Refused {
+                self.refused(process);
+            }
+        }
+    }
+
+    /// An item was refused for good. When that has come often enough the worker gives up, and somebody starts it again.
+    fn refused(&mut self, process: usize) {
+        let of = &mut self.processes[process];
+        of.refused += 1;
+        if of.refused >= MOST_REFUSED {
+            self.kill(process);
         }
     }
 
@@ -639,6 +687,7 @@ impl World {
         match after {
             Standing::Held if before == Standing::Proving => {
                 set(true);
+                self.processes[process].refused = 0;
                 let work = ms(self.dice.u64(..self.ttl.as_millis() as u64 * 2));
                 self.after(work, Happening::Served { process, generation, job: key });
                 let others = |(number, other): (usize, &Process)| {
@@ -657,7 +706,8 @@ impl World {
                 self.after(rest, Happening::Served { process, generation, job: key });
             }
             Standing::StopRequested(_) if before == Standing::Held => {
-                let tidying = ms(self.dice.u64(..2_000));
+                let longest = if self.dice.bool() { 2_000 } else { self.ttl.as_millis() as u64 * 3 };
+                let tidying = ms(self.dice.u64(..longest));
                 self.after(tidying, Happening::Served { process, generation, job: key });
             }
             _ => {}
@@ -685,7 +735,7 @@ impl World {
             }
         }
         for item in self.processes[process].lookout.look(now, left, s(60)) {
-            self.send(process, u64::MAX, item.id.parse().expect("a number"), Ask::Beat(None), s(10));
+            self.send(process, RESCUE, item.id.parse().expect("a number"), Ask::Beat(None), s(10));
         }
         let pause = s(60).mul_f64(0.75 + self.dice.f64() / 2.0);
         self.after(pause, Happening::Sweep { process, generation });

@@ -1,27 +1,35 @@
 //! The worker's own task: polls, begins what the polls bring, looks for what others have left, and ends when nothing is held any more.
+//! A fault in one of its rounds, or in what it has begun, is counted and costs no more than that: it goes on.
 
 use super::config::Config;
 use super::counts::Step;
 use super::inner::{End, Inner, Slot};
-use super::lease::Moment;
+use super::lease::{LAST_STOP_PATIENCE, Moment};
 use super::poller::{Next, Polled, Poller};
+use super::request::{Failure, Reply, Verdict, guarded, send};
 use super::{LOG, clock, hold, rescue};
-use crate::client::{Answer, Client};
-use crate::error::{Error, Result, Status};
+use crate::client::Client;
+use crate::error::{Result, Status};
 use crate::json::Object;
 use crate::log::{self, Level};
 use crate::operation::WORK_POLL;
 use crate::request::Request;
+use crate::runtime::Runtime;
 use serde_json::json;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
 /// How much longer than it waits at the server a poll may take.
 const POLL_MARGIN: Duration = Duration::from_secs(10);
 /// How often the supervisor looks whether the machine slept.
 const SLEEP_CHECK: Duration = Duration::from_secs(1);
+/// How long after the grace period the last request is given up, whatever it waits for. By then stops have ended by themselves.
+const LAST_WORD: Duration = LAST_STOP_PATIENCE.saturating_add(Duration::from_millis(500));
+/// A rest after a round that broke off by a fault, which the next one may meet again.
+const AFTER_FAULT: Duration = Duration::from_secs(1);
 
 /// An item that a poll handed out.
 pub(super) struct Item {
@@ -50,14 +58,6 @@ impl Item {
     }
 }
 
-/// Whether a request that ended so would end so again.
-pub(super) fn is_final(error: &Error) -> bool {
-    match error.http_status() {
-        Some(status) => (400..500).contains(&status) && !matches!(status, 408 | 409 | 429),
-        None => matches!(error.status(), Status::InvalidArgument | Status::Config),
-    }
-}
-
 /// The request that every poll is a copy of. An error: the configuration does not make one.
 pub(super) fn poll_request(client: &Client, config: &Config) -> Result<Request> {
     let mut params = json!({"environment_id": config.environment_id, "anthropic_worker_id": config.worker_id});
@@ -68,8 +68,6 @@ pub(super) fn poll_request(client: &Client, config: &Config) -> Result<Request> 
         params["reclaim_older_than_ms"] = reclaim.into();
     }
     let mut request = client.prepare(&WORK_POLL, Some(&params.to_string()))?;
-    request.timeout = config.manner.block + POLL_MARGIN;
-    request.max_retries = 0;
     request.with_response = false;
     Ok(request)
 }
@@ -77,124 +75,196 @@ pub(super) fn poll_request(client: &Client, config: &Config) -> Result<Request> 
 /// What came of a poll.
 struct Poll {
     sent: Moment,
-    answer: Answer,
+    reply: Reply,
 }
 
 async fn poll(inner: Arc<Inner>) -> Poll {
-    let sent = clock::now();
-    Poll { sent, answer: inner.client.call_over(&inner.line, inner.poll.clone()).await }
+    #[cfg(test)]
+    inner.break_off("the task of a poll");
+    let (sent, timeout) = (clock::now(), inner.config.manner.block + POLL_MARGIN);
+    Poll { sent, reply: send(&inner, &inner.client, inner.poll.clone(), timeout, Step::Poll, "").await }
 }
 
 /// Polls, and begins what the polls bring; ends when nothing more is to come and nothing is held.
 pub(super) async fn supervise(inner: Arc<Inner>) {
-    let mut poller = Poller::new(clock::now(), inner.config.manner.clone());
-    let (mut polls, mut items) = (JoinSet::<Poll>::new(), JoinSet::<()>::new());
-    let mut slept = SleepCheck::new();
-    let (mut closes, mut gave_up) = (false, false);
-    let rescue_after = inner.config.rescue_after;
-    let sweeps = !rescue_after.is_zero() && !inner.config.manner.drain;
-    let (mut sweeping, mut sweep_at) = (JoinSet::new(), clock::now() + rescue_after / 4);
-    let mut lookout = Some(rescue::Lookout::default());
-    let runtime = inner.line.runtime().clone();
+    let mut supervisor = Supervisor::new(inner);
     loop {
-        slept.look(&inner);
-        let now = clock::now();
-        let (stopped, is_ending) = {
-            let state = inner.state.lock();
-            (state.stopped, state.ending.is_some())
-        };
-        let mut wake = None;
-        if let Some(since) = stopped {
-            // An item that one of these was bringing is handed out again by the queue: it was not acknowledged.
-            polls.shutdown().await;
-            sweeping.shutdown().await;
-            inner.end(End::Stopped);
-            let grace_ends = since + inner.config.grace;
-            if now < grace_ends {
-                wake = Some(grace_ends);
-            } else if !std::mem::replace(&mut gave_up, true) {
-                inner.give_up();
-            }
-        } else if !is_ending {
-            match poller.next(now, inner.wanted(now, polls.len()), polls.len()) {
-                Next::Poll => {
-                    polls.spawn(poll(inner.clone()));
-                    continue;
-                }
-                Next::Wait(until) => wake = until,
-                Next::Drained if polls.is_empty() => inner.end(End::Drained),
-                Next::Drained => {}
-            }
-            if sweeps {
-                if let Some(lookout) = lookout.take_if(|_| now >= sweep_at) {
-                    // Workers that were started together do not look all at once.
-                    sweep_at = now + rescue_after.mul_f64(0.75 + fastrand::f64() / 2.0);
-                    sweeping.spawn(rescue::sweep(inner.clone(), lookout));
-                }
-                wake = Some(wake.map_or(sweep_at, |wake: Moment| wake.min(sweep_at)));
-            }
-        }
-        if polls.is_empty() {
-            inner.conclude();
-            if items.is_empty() && inner.state.lock().ending.is_some() {
-                return;
-            }
-        }
-        tokio::select! {
-            Some(Ok(poll)) = polls.join_next(), if !polls.is_empty() => take_in(&inner, &mut poller, poll, &mut items),
-            Some(ended) = items.join_next(), if !items.is_empty() => {
-                if ended.is_err() {
-                    log::record(Level::Error, LOG, "a fault in the library ended the work on an item", || json!({}));
-                }
-            }
-            Some(swept) = sweeping.join_next(), if !sweeping.is_empty() => lookout = Some(swept.unwrap_or_default()),
-            () = inner.news.notified() => {}
-            () = sleep(wake.unwrap_or_default().saturating_sub(now)), if wake.is_some() => {}
-            () = sleep(SLEEP_CHECK), if !items.is_empty() => {}
-            () = runtime.closes(), if !closes => {
-                closes = true;
-                inner.stop();
+        match guarded(supervisor.round()).await {
+            Some(ControlFlow::Continue(())) => {}
+            Some(ControlFlow::Break(())) => return,
+            None => {
+                supervisor.inner.fault("the supervisor");
+                sleep(AFTER_FAULT).await;
             }
         }
     }
 }
 
-/// Takes a poll's outcome in; an item begins its life here.
-fn take_in(inner: &Arc<Inner>, poller: &mut Poller, poll: Poll, items: &mut JoinSet<()>) {
-    let now = clock::now();
-    let Answer { result, retry_after, .. } = poll.answer;
-    let failed = |status| {
-        inner.counts.failure(Step::Poll, status);
-        Polled::Failed { retry_after }
-    };
-    let outcome = match result {
-        Ok(json) => match Item::read(json) {
-            Ok(None) => Polled::Nothing,
-            Ok(Some(item)) => {
-                items.spawn(hold::serve(item, poll.sent, now, Slot::take(inner)));
-                Polled::Item
-            }
-            Err(problem) => {
-                log::record(Level::Warn, LOG, "a poll was answered with something else than an item", || json!({"why": problem}));
-                failed(Status::Response)
-            }
-        },
-        Err(error) => {
-            let is_final = is_final(&error);
-            log::record(
-                if is_final { Level::Error } else { Level::Warn },
-                LOG,
-                "a poll failed",
-                || json!({"status": error.status().name(), "why": error.to_string()}),
-            );
-            let outcome = failed(error.status());
-            if is_final {
-                inner.end(End::Failed(error));
-            }
-            outcome
+struct Supervisor {
+    inner: Arc<Inner>,
+    runtime: Arc<Runtime>,
+    poller: Poller,
+    polls: JoinSet<Poll>,
+    items: JoinSet<()>,
+    /// The look for what others have left, while one is under way.
+    sweep: JoinSet<rescue::Lookout>,
+    /// What that look knows, between two.
+    lookout: rescue::Lookout,
+    sweep_at: Moment,
+    slept: SleepCheck,
+    /// Whether the runtime is being closed.
+    closes: bool,
+    gave_up: bool,
+}
+
+impl Supervisor {
+    fn new(inner: Arc<Inner>) -> Supervisor {
+        Supervisor {
+            runtime: inner.line.runtime().clone(),
+            poller: Poller::new(clock::now(), inner.config.manner.clone()),
+            polls: JoinSet::new(),
+            items: JoinSet::new(),
+            sweep: JoinSet::new(),
+            lookout: rescue::Lookout::default(),
+            sweep_at: clock::now() + inner.config.rescue_after / 4,
+            slept: SleepCheck::new(),
+            closes: false,
+            gave_up: false,
+            inner,
         }
-    };
-    poller.polled(now, poll.sent, outcome, fastrand::f64());
+    }
+
+    /// Does what is to be done now, and then waits until something happens.
+    async fn round(&mut self) -> ControlFlow<()> {
+        #[cfg(test)]
+        self.inner.break_off("the supervisor");
+        let now = clock::now();
+        self.slept.look(&self.inner);
+        let (stopped, is_over, has_failed) = {
+            let state = self.inner.state.lock();
+            (state.stopped, state.ending.is_some(), matches!(state.ending, Some(End::Failed(_))))
+        };
+        if stopped.is_some() || has_failed {
+            // An item that one of these was bringing is handed out again by the queue: it was not acknowledged.
+            self.polls.shutdown().await;
+            self.sweep.shutdown().await;
+            self.inner.end(End::Stopped);
+        }
+        let wake = match stopped {
+            Some(since) => self.wind_up(now, since + self.inner.config.grace).await,
+            None if is_over => None,
+            None => self.poll(now),
+        };
+        if self.polls.is_empty() {
+            self.inner.conclude();
+            if self.items.is_empty() && self.inner.state.lock().ending.is_some() {
+                return ControlFlow::Break(());
+            }
+        }
+        tokio::select! {
+            Some(poll) = self.polls.join_next(), if !self.polls.is_empty() => self.polled(poll),
+            Some(ended) = self.items.join_next(), if !self.items.is_empty() => self.ended(ended, "an item"),
+            Some(swept) = self.sweep.join_next(), if !self.sweep.is_empty() => {
+                self.lookout = self.ended(swept, "the rescue of items").unwrap_or_default();
+                None
+            }
+            () = self.inner.news.notified() => None,
+            () = sleep(wake.unwrap_or_default().saturating_sub(now)), if wake.is_some() => None,
+            () = sleep(SLEEP_CHECK), if !self.items.is_empty() => None,
+            () = self.runtime.closes(), if !self.closes => {
+                self.closes = true;
+                self.inner.stop();
+                None
+            }
+        };
+        ControlFlow::Continue(())
+    }
+
+    /// The worker is stopped: when the grace period is over, its items are, and soon after that everything is. Gives when that is.
+    async fn wind_up(&mut self, now: Moment, grace_ends: Moment) -> Option<Moment> {
+        if now < grace_ends {
+            return Some(grace_ends);
+        }
+        if !std::mem::replace(&mut self.gave_up, true) {
+            self.inner.give_up();
+        }
+        if now >= grace_ends + LAST_WORD {
+            self.items.shutdown().await;
+        }
+        Some(grace_ends + LAST_WORD)
+    }
+
+    /// Polls as often as the poller says, and looks for what others have left. Gives when there will be something to do.
+    fn poll(&mut self, now: Moment) -> Option<Moment> {
+        let mut wake = loop {
+            let in_flight = self.polls.len();
+            match self.poller.next(now, self.inner.wanted(now, in_flight), in_flight) {
+                Next::Poll => drop(self.polls.spawn(poll(self.inner.clone()))),
+                Next::Wait(until) => break until,
+                Next::Drained => {
+                    if in_flight == 0 {
+                        self.inner.end(End::Drained);
+                    }
+                    break None;
+                }
+            }
+        };
+        let rescue_after = self.inner.config.rescue_after;
+        let sweeps = !rescue_after.is_zero() && !self.inner.config.manner.drain;
+        if sweeps && self.sweep.is_empty() {
+            if now >= self.sweep_at {
+                // Workers that were started together do not look all at once.
+                self.sweep_at = now + rescue_after.mul_f64(0.75 + fastrand::f64() / 2.0);
+                self.sweep.spawn(rescue::sweep(self.inner.clone(), std::mem::take(&mut self.lookout)));
+            } else {
+                wake = Some(wake.map_or(self.sweep_at, |wake| wake.min(self.sweep_at)));
+            }
+        }
+        wake
+    }
+
+    /// What a task of the supervisor's gave; `None`: it broke off by a fault, or was ended.
+    fn ended<T>(&self, ended: Result<T, JoinError>, what: &'static str) -> Option<T> {
+        ended
+            .inspect_err(|error| {
+                if error.is_panic() {
+                    self.inner.fault(what)
+                }
+            })
+            .ok()
+    }
+
+    /// Takes a poll's outcome in; an item begins its life here.
+    fn polled(&mut self, poll: Result<Poll, JoinError>) -> Option<()> {
+        let now = clock::now();
+        let Some(Poll { sent, reply }) = self.ended(poll, "a poll") else {
+            self.poller.polled(now, now, Polled::Failed { retry_after: None }, fastrand::f64());
+            return None;
+        };
+        let outcome = match reply.result {
+            Ok(json) => match Item::read(json) {
+                Ok(None) => Polled::Nothing,
+                Ok(Some(item)) => {
+                    self.items.spawn(hold::serve(item, sent, now, Slot::take(&self.inner)));
+                    Polled::Item
+                }
+                Err(problem) => {
+                    let why = || json!({"why": problem});
+                    log::record(Level::Warn, LOG, "a poll was answered with something else than an item", why);
+                    self.inner.counts.failure(Step::Poll, Status::Response);
+                    Polled::Failed { retry_after: reply.retry_after }
+                }
+            },
+            Err(Failure { verdict, error }) => {
+                if matches!(verdict, Verdict::Refused | Verdict::Precondition) {
+                    self.inner.end(End::Failed(error));
+                }
+                Polled::Failed { retry_after: reply.retry_after }
+            }
+        };
+        self.poller.polled(now, sent, outcome, fastrand::f64());
+        Some(())
+    }
 }
 
 /// Notices that the machine slept: timers stood still meanwhile, leases did not.

@@ -14,7 +14,7 @@ import antenv
 from emulator import Emulator
 from interop.python_sdk import API_KEY, settings
 
-pytestmark = pytest.mark.usefixtures("clean_environment")
+pytestmark = [pytest.mark.usefixtures("clean_environment"), pytest.mark.transports, pytest.mark.deep]
 
 MANY = 40
 

@@ -26,7 +26,7 @@ from interop.python_sdk import (
     start,
 )
 
-pytestmark = pytest.mark.usefixtures("clean_environment")
+pytestmark = [pytest.mark.usefixtures("clean_environment"), pytest.mark.transports, pytest.mark.deep]
 
 
 def test_the_asynchronous_client_does_all_fourteen_operations(strict_emulator: Emulator) -> None:

@@ -18,7 +18,7 @@ from anthropic.types.beta import (
 from emulator import Emulator
 from interop.python_sdk import refused
 
-pytestmark = pytest.mark.usefixtures("clean_environment")
+pytestmark = [pytest.mark.usefixtures("clean_environment"), pytest.mark.transports, pytest.mark.deep]
 
 
 def test_a_minimal_environment_is_a_cloud_environment_with_the_defaults(client: Anthropic) -> None:

@@ -14,7 +14,7 @@ from anthropic.types.beta.environments import BetaHeartbeatPreconditionFailedErr
 from emulator import Emulator
 from interop.python_sdk import NO_HEARTBEAT, claim, refused, sessions_token, settings, start
 
-pytestmark = pytest.mark.usefixtures("clean_environment")
+pytestmark = [pytest.mark.usefixtures("clean_environment"), pytest.mark.transports, pytest.mark.deep]
 
 
 # Credentials

@@ -5,6 +5,7 @@ The tests themselves are in `typescript/interop.test.mjs`; here they get the cli
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from emulator import Emulator
+from emulator import Emulator, trusted
+
+pytestmark = [pytest.mark.transports, pytest.mark.deep]
 
 FOLDER = Path(__file__).resolve().parent / "typescript"
 TESTS = FOLDER / "interop.test.mjs"
@@ -39,17 +42,21 @@ def run(command: list[str], environment: dict[str, str], timeout: float) -> str:
 
 
 def install() -> None:
-    """Installs what the lock file says, unless that has been done."""
+    """Installs what the lock file says, unless that has been done: by one test at a time."""
     lock = FOLDER / "package-lock.json"
     installed = FOLDER / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        run(["npm", "ci", "--no-audit", "--no-fund"], dict(os.environ), 300)
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            run(["npm", "ci", "--no-audit", "--no-fund"], dict(os.environ), 300)
 
 
 def test_the_typescript_client_and_the_emulator_agree(strict_emulator: Emulator) -> None:
     install()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
     environment["ANTENV_EMULATOR_URL"] = strict_emulator.url
+    if strict_emulator.url.startswith("https"):
+        environment["NODE_EXTRA_CA_CERTS"] = trusted()["SSL_CERT_FILE"]
     output = run(["node", "--test", "--test-reporter=tap", TESTS.name], environment, 60)
     written = len(re.findall(r"^test\(", TESTS.read_text(encoding="utf-8"), re.MULTILINE))
     passed = re.search(r"^# pass (\d+)$", output, re.MULTILINE)

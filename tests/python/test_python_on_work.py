@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from emulator import ROOT, Emulator
+from native import one_descriptor_left
 from python.house import PATIENCE, House, house, until
 
 PROGRAM = ROOT / "examples" / "python" / "on_work.py"
@@ -198,3 +199,34 @@ def test_what_is_wrong_is_said(lasting: House, tmp_path: Path) -> None:
     with on_work(lasting, tmp_path, command=("true",)) as program:
         assert program.process.wait(timeout=PATIENCE) == 1
         assert any(line.startswith("on_work: ") for line in program.said().splitlines())
+
+
+def test_a_command_for_which_there_is_no_room_is_tried_again(lasting: House, tmp_path: Path) -> None:
+    with on_work(lasting, tmp_path, command=("touch", "served")) as program:
+        until(lambda: lasting.polls())
+        with one_descriptor_left(program.process.pid):
+            item = lasting.enqueue()
+            until(lambda: f"{item}: not begun yet" in program.said())
+            assert not (tmp_path / "served").exists()
+        until(lambda: lasting.state(item) == "stopped")
+        assert (tmp_path / "served").exists() and program.end() == 0
+
+
+def test_an_item_whose_command_was_never_begun_goes_back(lasting: House, tmp_path: Path) -> None:
+    with on_work(lasting, tmp_path, command=("touch", "served")) as program:
+        until(lambda: lasting.polls())
+        with one_descriptor_left(program.process.pid):
+            item = lasting.enqueue()
+            until(lambda: f"{item}: not begun yet" in program.said())
+            assert program.end() == 0
+        assert lasting.state(item) == "active" and not (tmp_path / "served").exists()
+
+
+def test_a_command_that_is_no_program_ends_it(lasting: House, tmp_path: Path) -> None:
+    command = tmp_path / "command"
+    command.write_text("no program\n")
+    command.chmod(0o755)
+    with on_work(lasting, tmp_path, command=(str(command),)) as program:
+        item = lasting.enqueue()
+        assert program.process.wait(timeout=PATIENCE) == 1
+        assert "Exec format error" in program.said() and lasting.state(item) == "active"

@@ -229,7 +229,7 @@ def test_leaving_the_block_of_a_lost_lease_is_logged_and_the_loop_goes_on(
         other.finish()
         brief.enqueue()
     assert [lease.lost for lease in served] == [True, False]
-    (record,) = [record for record in caplog.records if record.name == "antenv.worker"]
+    (record,) = [record for record in caplog.records if record.getMessage().startswith("an item was not finished")]
     assert record.levelno == logging.WARNING and served[0].id in record.getMessage()
 
 

@@ -249,7 +249,7 @@ def test_a_lost_lease_is_not_finished(brief: House, run: Run, caplog: pytest.Log
             other = lose(brief, lease.id)
             await asyncio.wait_for(lease.cancelled.wait(), PATIENCE)
             assert lease.lost and lease.state().reason == "taken"
-        (record,) = [record for record in caplog.records if record.name == "antenv.worker"]
+        (record,) = [record for record in caplog.records if record.getMessage().startswith("an item was not finished")]
         assert record.levelno == logging.WARNING and lease.id in record.getMessage()
         assert lease.lost and brief.requests("work.stop") == []
         other.finish()
@@ -296,7 +296,7 @@ def test_a_handler_is_cancelled_when_its_lease_is_lost_or_its_stop_requested(
         item = brief.enqueue()
         await running
         assert brief.state(item) == "stopped"
-        (record,) = [record for record in caplog.records if record.name == "antenv.worker"]
+        (record,) = [record for record in caplog.records if record.getMessage().startswith("an item was not finished")]
         assert "was not finished" in record.getMessage()
 
     run(main())

@@ -1,7 +1,7 @@
 //! Polling and acknowledging.
 
 use crate::support::*;
-use antenv::Status;
+use antenv::{Error, Status};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -224,16 +224,106 @@ fn no_more_is_held_than_allowed_and_all_at_once_up_to_that() {
 }
 
 #[test]
-fn an_acknowledgement_that_is_refused_for_good_stops_the_item() {
+fn an_acknowledgement_that_is_refused_for_good_leaves_the_item_to_the_queue() {
     let house = House::new(300);
     house.faults(json!({"operation": "work.ack", "status": 404}));
-    let worker = house.worker(json!({}));
+    let worker = house.worker(json!({"reclaim_older_than_ms": 200}));
     let (refused, good) = (house.enqueue(), house.enqueue());
-    let (lease, item) = next(&worker);
-    assert_eq!(item["id"], good.as_str());
-    until("the stop", || house.state(&refused) == "stopped");
-    assert_eq!(house.requests("work.stop")[0]["body"], json!({"force": true}));
-    finish(&lease).unwrap();
+    for _ in 0..2 {
+        finish(&next(&worker).0).unwrap();
+    }
+    assert!([refused, good].iter().all(|id| house.state(id) == "stopped"), "it came again");
+    let stats = stats(&worker);
+    assert_eq!((&stats["refused"], &stats["finished"]), (&json!(1), &json!(2)));
+}
+
+#[test]
+fn a_worker_whose_items_are_all_refused_ends_and_leaves_the_queue_as_it_was() {
+    let cases = [
+        // What it asks for cannot be had: the first item tells.
+        (json!({"desired_ttl_seconds": 7200}), Value::Null, 1, Some("desired_ttl_seconds"), 400),
+        (json!({}), json!({"operation": "work.ack", "status": 403}), 3, None, 403),
+        (json!({}), json!({"operation": "work.heartbeat", "status": 404}), 3, None, 404),
+    ];
+    each(cases, |(config, mut fault, most, parameter, http_status)| {
+        let house = House::new(300);
+        let queued: Vec<_> = (0..100).map(|_| house.enqueue()).collect();
+        if !fault.is_null() {
+            fault["count"] = 100_000.into();
+            house.faults(fault);
+        }
+        let mut config = config;
+        config["concurrency"] = 100.into();
+        let worker = house.worker(config);
+        let errors: Vec<Error> = std::thread::scope(|scope| {
+            let waiting: Vec<_> = (0..100).map(|_| scope.spawn(|| worker.next(None).err().unwrap())).collect();
+            waiting.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(errors.iter().all(|error| error.http_status() == Some(http_status) && error.parameter() == parameter));
+        let stats = stats(&worker);
+        assert_eq!((&stats["state"], &stats["finished"], &stats["claimed"]), (&json!("failed"), &json!(0), &json!(0)));
+        assert!((1..=3).contains(&stats["refused"].as_u64().unwrap()) && stats["refused"].as_u64().unwrap() >= most.min(1));
+        assert!(house.requests("work.stop").is_empty());
+        let touched: HashSet<_> = house.requests("work.ack").iter().map(|request| request["path"].to_string()).collect();
+        assert!(touched.len() <= 5, "{touched:?}");
+        assert!(queued.iter().all(|id| house.state(id) != "stopped"));
+    });
+}
+
+#[test]
+fn an_item_that_is_claimed_makes_up_for_those_that_were_refused() {
+    let house = House::new(300);
+    let worker = house.worker(json!({"reclaim_older_than_ms": 60_000}));
+    for _ in 0..3 {
+        house.faults(json!({"operation": "work.ack", "status": 403, "count": 2}));
+        (0..3).for_each(|_| drop(house.enqueue()));
+        finish(&next(&worker).0).unwrap();
+    }
+    assert_eq!(stats(&worker)["refused"], 6);
+}
+
+#[test]
+fn a_page_of_a_gateway_ends_nothing() {
+    let pages = [
+        json!({"status": 404, "body": "404 page not found\n", "headers": {"content-type": "text/plain"}}),
+        json!({"status": 403, "body": "<html>Forbidden</html>", "headers": {"content-type": "text/html"}}),
+        json!({"status": 401, "body": {"error": {"type": "unauthorized", "message": "log in"}}}),
+        json!({"status": 400, "body": ""}),
+        json!({"status": 409, "body": "conflict"}),
+        json!({"status": 412, "body": {"message": "no"}}),
+    ];
+    each(pages, |page| {
+        let house = House::new(2);
+        let worker = house.worker(json!({}));
+        house.enqueue();
+        finish(&next(&worker).0).unwrap();
+        for operation in ["work.poll", "work.ack", "work.heartbeat", "work.stop"] {
+            let mut fault = page.clone();
+            fault["operation"] = operation.into();
+            house.faults(fault);
+        }
+        let id = house.enqueue();
+        let (lease, item) = next(&worker);
+        assert_eq!(item["id"], id.as_str(), "{page}");
+        let mut fault = page.clone();
+        fault["operation"] = "work.heartbeat".into();
+        house.faults(fault);
+        let before = house.requests("work.heartbeat").len();
+        until("heartbeats after the page", || house.requests("work.heartbeat").len() >= before + 3);
+        assert_eq!(text(&lease.state().unwrap())["state"], "held", "{page}");
+        finish(&lease).unwrap();
+        assert_eq!(house.state(&id), "stopped", "{page}");
+        let stats = stats(&worker);
+        assert_eq!((&stats["gateway"], &stats["refused"], &stats["state"]), (&json!(5), &json!(0), &json!("running")), "{page}");
+    });
+}
+
+#[test]
+fn a_page_of_a_gateway_at_the_first_poll_ends_the_worker() {
+    let house = House::new(300);
+    house.faults(json!({"operation": "work.poll", "status": 404, "body": "404 page not found"}));
+    let worker = house.worker(json!({}));
+    assert_eq!(worker.next(Some(PATIENCE)).err().unwrap().status(), Status::NotFound);
 }
 
 #[test]
@@ -306,7 +396,9 @@ fn a_configuration_that_is_not_acceptable_is_refused_at_once() {
     for (config, parameter) in [
         (json!({"environment_id": "a/../b;"}), ""),
         (json!({"environment_id": ".."}), "environment_id"),
-        (json!({"worker_id": "a\nb"}), "anthropic_worker_id"),
+        (json!({"environment_id": "env_1\0"}), "environment_id"),
+        (json!({"environment_key": "a\nb"}), "environment_key"),
+        (json!({"worker_id": "a\nb"}), "worker_id"),
     ] {
         let outcome = house.worker_of(&house.owner, config);
         match parameter {

@@ -86,7 +86,7 @@ fn neither_secret_nor_token_nor_key_is_ever_logged() {
     let token = bearers(&house, "work.heartbeat")[0].clone();
     // A server that repeats what it was sent, at every step that can fail.
     let echo = json!({"type": "error", "error": {"type": "t", "message": format!("{token} {} {secret}", house.key)}});
-    let key = json!({"error": {"message": format!("what is {}?", house.key)}});
+    let key = json!({"type": "error", "error": {"type": "t", "message": format!("what is {}?", house.key)}});
     house.faults(json!([
         {"operation": "work.heartbeat", "status": 500, "body": echo},
         {"operation": "work.stop", "status": 500, "body": echo},

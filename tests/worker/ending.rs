@@ -66,6 +66,58 @@ fn a_worker_that_cannot_stop_its_items_ends_all_the_same() {
 }
 
 #[test]
+fn a_worker_is_over_five_seconds_after_its_grace_whatever_hangs() {
+    let hangs = |operation: &str| json!({"operation": operation, "latency_ms": 60_000, "count": 100});
+    each(["work.ack", "work.heartbeat", "work.stop", "work.list", "a health check", "a finish"], |what| {
+        let house = House::new(300);
+        let worker = house.worker(json!({"grace_ms": 0, "rescue_after_ms": 10}));
+        house.faults(hangs(if what.starts_with("a ") { "work.stop" } else { what }));
+        std::thread::scope(|scope| {
+            if what == "a finish" {
+                house.enqueue();
+                let (lease, _) = next(&worker);
+                scope.spawn(move || assert_eq!(finish(&lease).unwrap_err().status(), Status::Timeout));
+                until("the stop", || !house.requests("work.stop").is_empty());
+            } else if what == "a health check" {
+                house.enqueue_with(json!({"data": {"type": "healthcheck"}}));
+            } else {
+                house.enqueue();
+            }
+            let begun = scope.spawn(|| worker.next(None).map(|next| next.is_none()));
+            match what {
+                "work.stop" => assert!(!begun.join().unwrap().unwrap()),
+                _ => until("the request that hangs", || house.requests(what).len() + house.requests("work.stop").len() > 0),
+            }
+            worker.stop().unwrap();
+            let stopped = Instant::now();
+            until("the end", || stats(&worker)["leases_held"] == 0 && worker.next(Some(Duration::ZERO)).is_ok());
+            // Five seconds, and what a busy machine takes.
+            assert!(stopped.elapsed() < Duration::from_secs(9), "{what}: {:?}", stopped.elapsed());
+        });
+    });
+}
+
+#[test]
+fn whoever_waits_is_woken_when_the_worker_is_closed_whatever_is_under_way() {
+    // Late, and never.
+    let cases = [("work.ack", 400), ("work.heartbeat", 400), ("work.ack", 60_000), ("work.heartbeat", 60_000)];
+    each(cases, |(operation, latency)| {
+        let house = House::new(300);
+        house.faults(json!({"operation": operation, "latency_ms": latency, "count": 100}));
+        let worker = house.worker(json!({}));
+        std::thread::scope(|scope| {
+            let waiting: Vec<_> = (0..4).map(|_| scope.spawn(|| worker.next(None).unwrap().is_none())).collect();
+            house.enqueue();
+            until("the request that is late", || !house.requests(operation).is_empty());
+            worker.close();
+            let closed = Instant::now();
+            assert!(waiting.into_iter().all(|thread| thread.join().unwrap()));
+            assert!(closed.elapsed() < Duration::from_secs(8), "{operation} {latency}");
+        });
+    });
+}
+
+#[test]
 fn an_item_that_nobody_comes_for_goes_back() {
     let house = House::new(1);
     let queue = Arc::new(Queue::new().unwrap());

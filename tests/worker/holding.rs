@@ -123,6 +123,55 @@ fn a_heartbeat_that_is_refused_for_good_tells_the_holder_and_the_item_is_stopped
 }
 
 #[test]
+fn whoever_takes_too_long_after_being_asked_to_stop_is_told_that_the_lease_is_lost() {
+    let house = House::new(4);
+    let worker = house.worker(json!({"idle_min_ms": 0}));
+    let queue = std::sync::Arc::new(antenv::queue::Queue::new().unwrap());
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    lease.attach(&queue, 1).unwrap();
+    lease.attach_lost(&queue, 2).unwrap();
+    house.faults(json!({"operation": "work.heartbeat", "status": 403}));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| text(&lease.wait_lost(Some(PATIENCE)).unwrap()));
+        assert_eq!(gone(&lease), ("stop_requested".to_owned(), "rejected".to_owned()));
+        assert_eq!(gone(&lease).0, "stop_requested", "whoever asks again is told at once");
+        let early = lease.wait_lost(Some(Duration::ZERO)).err().map(|error| error.status());
+        assert!(early == Some(Status::Timeout) || text(&lease.state().unwrap())["state"] == "lost");
+        assert_eq!(waiting.join().unwrap()["reason"], "expired");
+    });
+    assert_eq!(gone(&lease), ("lost".to_owned(), "expired".to_owned()));
+    for (tag, state) in [(1, "stop_requested"), (2, "lost")] {
+        let told = queue.next(1, Some(PATIENCE)).unwrap().remove(0);
+        assert_eq!((told.tag, &text(&told.result.unwrap())["state"]), (tag, &json!(state)));
+    }
+    // Another has it by the time that the first one finishes.
+    let (theirs, item) = next(&house.worker(json!({})));
+    assert_eq!(item["id"], id.as_str());
+    assert_eq!(finish(&lease).unwrap_err().status(), Status::LeaseLost);
+    assert!(house.requests("work.stop").is_empty());
+    assert_eq!(text(&theirs.state().unwrap())["state"], "held");
+    assert!(queue.next(1, Some(Duration::ZERO)).is_err(), "once each");
+    queue.close();
+}
+
+#[test]
+fn whoever_finishes_in_time_after_being_asked_to_stop_is_not_told_of_a_loss() {
+    let house = House::new(300);
+    let worker = house.worker(json!({}));
+    let queue = std::sync::Arc::new(antenv::queue::Queue::new().unwrap());
+    let id = house.enqueue();
+    let (lease, _) = next(&worker);
+    lease.attach_lost(&queue, 2).unwrap();
+    finish(&lease).unwrap();
+    assert_eq!(lease.wait_lost(Some(PATIENCE)).unwrap_err().status(), Status::Done);
+    let told = queue.next(1, Some(PATIENCE)).unwrap().remove(0);
+    assert_eq!((told.tag, told.result.unwrap_err().status()), (2, Status::Done));
+    assert_eq!(house.state(&id), "stopped");
+    queue.close();
+}
+
+#[test]
 fn a_lease_is_lost_in_time_when_no_heartbeat_gets_through() {
     let slow_down = json!({"status": 429, "headers": {"retry-after": "600"}});
     let faults =
@@ -198,9 +247,12 @@ fn an_item_whose_first_heartbeat_is_refused_is_not_handed_out() {
     let (lease, item) = next(&worker);
     assert_eq!(item["id"], good.as_str());
     finish(&lease).unwrap();
-    assert_eq!(house.state(&others), "starting", "somebody else's: nothing is done to it");
-    until("the stop", || house.state(&rejected) == "stopped");
-    assert_eq!(stats(&worker)["claimed"], 1);
+    for id in [&others, &rejected] {
+        assert_eq!(house.state(id), "starting", "nothing is done to it: it is somebody else's, or the queue's");
+    }
+    assert!(house.requests("work.stop").iter().all(|request| request["path"].to_string().contains(&good)));
+    let stats = stats(&worker);
+    assert_eq!((&stats["claimed"], &stats["refused"]), (&json!(1), &json!(1)));
 }
 
 #[test]
@@ -253,6 +305,23 @@ fn finishing_takes_the_parameters_of_a_stop() {
     assert_eq!(house.state(&id), "stopping");
     let request = &house.requests("work.stop")[0];
     assert_eq!((&request["body"], &request["headers"]["x-test"]), (&json!({"force": false}), &json!("1")));
+}
+
+#[test]
+fn heartbeats_that_are_due_at_once_leave_the_host_its_descriptors() {
+    let house = House::new(20);
+    let worker = house.worker(json!({"concurrency": 300}));
+    house.control("POST", "work", json!({"environment_id": house.environment, "count": 300}));
+    let leases: Vec<_> = (0..300).map(|_| next(&worker).0).collect();
+    house.faults(json!({"operation": "work.heartbeat", "latency_ms": 2_500, "count": 300}));
+    let most = std::cell::Cell::new(0);
+    until("the second heartbeat of each", || {
+        let in_flight = house.requests("work.heartbeat").iter().filter(|request| request["done"] == false).count();
+        most.set(in_flight.max(most.get()));
+        leases.iter().all(|lease| text(&lease.state().unwrap())["beats"].as_u64().unwrap() >= 2)
+    });
+    assert!(most.get() <= 128, "{} heartbeats were in flight at once", most.get());
+    assert!(leases.iter().all(|lease| text(&lease.state().unwrap())["state"] == "held"));
 }
 
 #[test]

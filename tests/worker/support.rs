@@ -1,7 +1,7 @@
 //! An emulator with an environment in it, and what tests ask of both.
 
 use antenv::{Client, Error, Lease, Status, Worker};
-use antenv_emulator::{Auth, Config, Emulator};
+use antenv_emulator::{Auth, Config, Emulator, Tls};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,9 +31,11 @@ impl House {
         House::with(Config { port: 0, auth: Auth::Any, ..Config::default() })
     }
 
+    /// Over HTTPS with HTTP/2 when the environment says so: the Makefile runs these tests both ways.
     fn with(config: Config) -> House {
-        let emulator = Emulator::start(config).unwrap();
-        let owner = client(emulator.url(), json!({"api_key": "an-api-key"}));
+        let tls = std::env::var_os("ANTENV_TEST_TLS").map(|_| Tls::default());
+        let emulator = Emulator::start(Config { tls, ..config }).unwrap();
+        let owner = client(&emulator, json!({"api_key": "an-api-key"}));
         let made = owner.call("environments.create", Some(r#"{"name":"hosts","config":{"type":"self_hosted"}}"#)).unwrap();
         let environment = text(&made)["id"].as_str().unwrap().to_owned();
         let mut house = House { emulator, owner, environment, key: String::new() };
@@ -116,12 +118,15 @@ impl House {
 
     /// A client of the emulator.
     pub fn client(&self, config: Value) -> Client {
-        client(self.emulator.url(), config)
+        client(&self.emulator, config)
     }
 }
 
-fn client(url: &str, mut config: Value) -> Client {
-    config["base_url"] = url.into();
+fn client(emulator: &Emulator, mut config: Value) -> Client {
+    config["base_url"] = emulator.url().into();
+    if let Some(file) = emulator.ca_file() {
+        config["ca_file"] = file.to_str().unwrap().into();
+    }
     Client::new(Some(&config.to_string())).unwrap()
 }
 

@@ -30,12 +30,14 @@ import (
 type Emulator struct {
 	// URL is where it is: a base URL for clients.
 	URL string
+	// CAFile is what clients have to trust when it was started with "--tls" (antenv.WithCAFile); else empty.
+	CAFile string
 
 	t testing.TB
 }
 
 // Start starts an emulator, and stops it when the test ends. Options are what the program takes, such as "--auth=any" to accept every
-// credential; antenv-emulator --help lists them. The test fails if the program is not there or does not start.
+// credential, or "--tls" to serve HTTPS with HTTP/2; antenv-emulator --help lists them. The test fails if the program is not there or does not start.
 func Start(t testing.TB, options ...string) *Emulator {
 	t.Helper()
 	program := os.Getenv("ANTENV_EMULATOR")
@@ -59,19 +61,27 @@ func Start(t testing.TB, options ...string) *Emulator {
 		_ = process.Process.Signal(syscall.SIGTERM)
 		_ = process.Wait()
 	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if url := strings.TrimSpace(line); err == nil && strings.HasPrefix(url, "http://") {
-		return &Emulator{URL: url, t: t}
+	said := bufio.NewReader(out)
+	line, err := said.ReadString('\n')
+	emulator := &Emulator{URL: strings.TrimSpace(line), t: t}
+	if err == nil && strings.HasPrefix(emulator.URL, "https://") {
+		line, err = said.ReadString('\n')
+		emulator.CAFile = strings.TrimSpace(line)
 	}
-	t.Fatalf("%s did not start: it said %q", program, line)
-	return nil
+	if err != nil || !strings.HasPrefix(emulator.URL, "http") {
+		t.Fatalf("%s did not start: it said %q", program, line)
+	}
+	return emulator
 }
 
 // Client makes a client for the emulator, closed when the test ends. It has an API key, unless an option gives another credential.
 func (e *Emulator) Client(t testing.TB, options ...antenv.Option) *antenv.Client {
 	t.Helper()
-	all := append([]antenv.Option{antenv.WithBaseURL(e.URL), antenv.WithAPIKey("an-api-key")}, options...)
-	client, err := antenv.NewClient(all...)
+	all := []antenv.Option{antenv.WithBaseURL(e.URL), antenv.WithAPIKey("an-api-key")}
+	if e.CAFile != "" {
+		all = append(all, antenv.WithCAFile(e.CAFile))
+	}
+	client, err := antenv.NewClient(append(all, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +189,8 @@ func (e *Emulator) control(method, path string, body, into any) error {
 		}
 		content = bytes.NewReader(text)
 	}
-	request, err := http.NewRequest(method, e.URL+"/_emulator/"+path, content)
+	// The endpoints of control are there without TLS as well.
+	request, err := http.NewRequest(method, strings.Replace(e.URL, "https:", "http:", 1)+"/_emulator/"+path, content)
 	if err != nil {
 		return err
 	}

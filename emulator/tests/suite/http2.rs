@@ -143,6 +143,8 @@ fn requests_of_one_connection_are_served_side_by_side() {
         let log = emulator.requests();
         assert_eq!(log[0]["connection"], log[1]["connection"]);
         assert_eq!(log[1]["body"], json!({"name": "n"}));
+        assert_eq!(log[1]["http"], "2");
+        assert_eq!(emulator.get("/_emulator/connections").ok()["requests_open"], 1);
     });
 }
 

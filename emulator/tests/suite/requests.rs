@@ -16,7 +16,8 @@ fn a_request_is_recorded_as_it_was_received() {
     let requests = emulator.requests();
     assert_eq!(requests.len(), 3);
     let first = requests[0].as_object().unwrap();
-    let order = ["operation", "method", "target", "path", "query", "headers", "body", "status", "done", "connection", "at"];
+    let order =
+        ["operation", "method", "http", "target", "path", "query", "headers", "body", "status", "done", "connection", "at"];
     let text = emulator.get("/_emulator/requests").ok();
     let first_text = text.text().split_once("[{").unwrap().1.split_once("},{").unwrap().0;
     assert_eq!(keys(&format!("{{{first_text}}}")), order);

@@ -7,11 +7,12 @@
 // ANTHROPIC_ENVIRONMENT_ID and ANTHROPIC_ENVIRONMENT_KEY say which queue. The command gets the item's JSON on standard input, and in its
 // environment ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_SESSION_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one,
 // ANTHROPIC_WORK_SECRET. When the item is to be stopped or its lease is lost, the command's process group gets SIGTERM, and SIGKILL after
-// the grace period. SIGTERM and SIGINT have onwork claim no more; commands go on until they are done or the grace period is over.
+// the grace period. While the system has no room for another process, starting it is tried again every second. SIGTERM and SIGINT have onwork claim no more; commands go on until they are done or the grace period is over.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -55,31 +56,81 @@ func main() {
 	if *metrics != "" {
 		serveMetrics(worker, *metrics)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, giveUp := context.WithCancelCause(context.Background())
+	stopping, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	err = worker.Run(ctx, func(ctx context.Context, lease *antenv.Lease) error { return serve(ctx, lease.Work, *grace) })
+	err = worker.Run(stopping, func(ctx context.Context, lease *antenv.Lease) error {
+		return serve(ctx, stopping, lease, *grace, giveUp)
+	})
+	if err == nil {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		log.Fatal(err)
 	}
 }
 
-// serve runs the command for an item.
-func serve(ctx context.Context, item *antenv.Work, grace time.Duration) error {
-	command := exec.CommandContext(ctx, flag.Arg(0), flag.Args()[1:]...)
-	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(item.RawJSON()), os.Stdout, os.Stderr
-	command.Env = append(os.Environ(), "ANTHROPIC_WORK_ID="+item.ID, "ANTHROPIC_ENVIRONMENT_ID="+item.EnvironmentID,
-		"ANTHROPIC_SESSION_ID="+item.Data.ID)
-	if item.Secret != "" {
-		command.Env = append(command.Env, "ANTHROPIC_WORK_SECRET="+string(item.Secret))
+// start starts the command for an item, which is left to the queue if that does not come about.
+func start(ctx, stopping context.Context, lease *antenv.Lease, prepare func() *exec.Cmd, giveUp func(error)) (*exec.Cmd, error) {
+	for {
+		command := prepare()
+		err := command.Start()
+		if err == nil {
+			return command, nil
+		}
+		if !isNoRoom(err) {
+			lease.Abandon()
+			if ctx.Err() == nil { // the next one could not be started either
+				giveUp(err)
+			}
+			return nil, err
+		}
+		log.Print(lease.Work.ID, ": not begun yet: ", err)
+		select {
+		case <-time.After(time.Second):
+			continue
+		case <-stopping.Done():
+		case <-ctx.Done():
+		}
+		lease.Abandon()
+		return nil, err
 	}
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its own children are stopped with it
+}
+
+// isNoRoom tells whether the system is short of something at the moment.
+func isNoRoom(err error) bool {
+	for _, passing := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
+}
+
+// serve runs the command for an item.
+func serve(ctx, stopping context.Context, lease *antenv.Lease, grace time.Duration, giveUp func(error)) error {
+	item := lease.Work
 	var kill *time.Timer
-	command.Cancel = func() error {
-		kill = time.AfterFunc(grace, func() { _ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) })
-		return syscall.Kill(-command.Process.Pid, syscall.SIGTERM)
+	command, err := start(ctx, stopping, lease, func() *exec.Cmd {
+		command := exec.CommandContext(ctx, flag.Arg(0), flag.Args()[1:]...)
+		command.Stdin, command.Stdout, command.Stderr = strings.NewReader(item.RawJSON()), os.Stdout, os.Stderr
+		command.Env = append(os.Environ(), "ANTHROPIC_WORK_ID="+item.ID, "ANTHROPIC_ENVIRONMENT_ID="+item.EnvironmentID,
+			"ANTHROPIC_SESSION_ID="+item.Data.ID)
+		if item.Secret != "" {
+			command.Env = append(command.Env, "ANTHROPIC_WORK_SECRET="+string(item.Secret))
+		}
+		command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its own children are stopped with it
+		command.Cancel = func() error {
+			kill = time.AfterFunc(grace, func() { _ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) })
+			return syscall.Kill(-command.Process.Pid, syscall.SIGTERM)
+		}
+		return command
+	}, giveUp)
+	if err != nil {
+		return err
 	}
 	log.Print(item.ID, ": begun")
-	err := command.Run()
+	err = command.Wait()
 	if kill != nil && kill.Stop() {
 		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) // what it left behind
 	}

@@ -29,10 +29,11 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 def encoded(params: Mapping[str, Any]) -> bytes:
-    """The parameters of a call as the library takes them: JSON, `timeout` in seconds turned into `timeout_ms`."""
-    if "timeout" in params:
-        params = {**params, "timeout_ms": milliseconds(params["timeout"])}
-        del params["timeout"]
+    """The parameters of a call as the library takes them: JSON, what is in seconds turned into milliseconds."""
+    for name in ("timeout", "attempt_timeout", "connect_timeout"):
+        if name in params:
+            params = {**params, f"{name}_ms": milliseconds(params[name])}
+            del params[name]
     try:
         return _encode(params).encode()
     except UnicodeEncodeError:  # half a surrogate pair; written as an escape it gets the library's error, which names the parameter

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _log, _native
-from ._calls import c_string, call, decoded, encoded, milliseconds, told
+from ._calls import c_string, call, decoded, encoded, told
 from ._errors import error_of
 from ._resources import Environments
 from ._uncopyable import Uncopyable
@@ -35,6 +35,7 @@ class BaseClient(Uncopyable):
         environment_key: str | None = None,
         base_url: str | None = None,
         timeout: float | None = None,
+        attempt_timeout: float | None = None,
         connect_timeout: float | None = None,
         max_retries: int | None = None,
         default_headers: Mapping[str, str | None] | None = None,
@@ -43,6 +44,9 @@ class BaseClient(Uncopyable):
         anthropic_version: str | None = None,
         auth_header: str | None = None,
         ca_file: str | None = None,
+        roots: str | None = None,
+        client_cert_file: str | None = None,
+        client_key_file: str | None = None,
         proxy: str | None = None,
         max_response_bytes: int | None = None,
         http2: str | None = None,
@@ -57,15 +61,21 @@ class BaseClient(Uncopyable):
             environment_key: Key of a self-hosted environment. With an API key beside it, each operation gets the one it needs.
             base_url: Where the API is. Without it: ANTHROPIC_BASE_URL, then https://api.anthropic.com.
             timeout: Bounds a whole call in seconds, retries included: 0.001 to 2147483. Without it: 600.
-            connect_timeout: Bounds one attempt to connect, in seconds. Without it: 5.
+            attempt_timeout: Bounds one attempt of a call in seconds, so that a connection that has silently died costs an
+                attempt, not the call. Without it: 60, and for a poll 10 on top of its `block_ms`.
+            connect_timeout: Bounds one attempt to connect, in seconds, over all addresses of the host. Without it: 5.
             max_retries: How often 408, 409, 429, 5xx and connection failures are tried again: 0 to 100. Without it: 2.
             default_headers: Headers for every call.
             betas: Beta versions for every call, beside the one that is always sent.
             workspace_id: The workspace to act in.
             anthropic_version: The version of the API. Without it: 2026-10-21.
             auth_header: How an API key travels: "authorization" (without it), or "x-api-key", the older form.
-            ca_file: PEM file of roots to trust beside the bundled ones.
-            proxy: URL of a proxy, "" for none. Without it: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+            ca_file: PEM file of roots to trust besides those that `roots` names.
+            roots: "bundled" (without it), "system", or "only_ca_file".
+            client_cert_file: PEM file of the certificate that the client shows, with its chain.
+            client_key_file: PEM file of its private key. Without it: the key is in `client_cert_file`, too.
+            proxy: URL of a proxy (http, https, socks4, socks4a, socks5, socks5h), "" for none. Without it: HTTPS_PROXY,
+                HTTP_PROXY, ALL_PROXY and NO_PROXY.
             max_response_bytes: The largest answer that is taken. Without it: 67108864.
             http2: "auto" (without it), "never" or "always".
             allow_insecure_http: True allows plain http:// also to other hosts than this one.
@@ -74,7 +84,7 @@ class BaseClient(Uncopyable):
             ConfigError: An argument is not acceptable, or no credential was found.
         """
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self._take(*_native.made(_native.client_new, _config(config)))
+        self._take(*_native.made(_native.client_new, encoded(config)))
 
     def with_options(
         self,
@@ -83,6 +93,7 @@ class BaseClient(Uncopyable):
         auth_token: str | None = None,
         environment_key: str | None = None,
         timeout: float | None = None,
+        attempt_timeout: float | None = None,
         max_retries: int | None = None,
         default_headers: Mapping[str, str | None] | None = None,
         betas: Sequence[str] | None = None,
@@ -98,7 +109,7 @@ class BaseClient(Uncopyable):
         """
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         derived = type(self).__new__(type(self))
-        derived._take(*_native.made(_native.client_derive, self._handle, _config(config)))
+        derived._take(*_native.made(_native.client_derive, self._handle, encoded(config)))
         return derived
 
     def _take(self, status: int, handle: int, error: bytes) -> None:
@@ -123,13 +134,6 @@ class BaseClient(Uncopyable):
 
     def __repr__(self) -> str:
         return f"<antenv.{type(self).__name__}{'' if self._handle else ', closed'}>"
-
-
-def _config(config: dict[str, Any]) -> bytes:
-    """The configuration as the library takes it: JSON, seconds turned into milliseconds."""
-    if "connect_timeout" in config:
-        config["connect_timeout_ms"] = milliseconds(config.pop("connect_timeout"))
-    return encoded(config)
 
 
 class Client(BaseClient):

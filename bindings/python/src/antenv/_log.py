@@ -110,11 +110,11 @@ def _end() -> None:
 
 
 def _forward(running: Any) -> None:
-    threading.current_thread().name = "antenv-log"
     record = _native.Completion()
     wait = 0 if _is_green else -1
     while (status := _native.queue_next(_queue, wait, byref(record))) in _ALIVE:
         if status == _native.OK:
+            threading.current_thread().name = "antenv-log"
             _hand_on(record)
         elif _is_green:
             time.sleep(_GREEN_SECONDS)

@@ -248,6 +248,8 @@ class CallOptions(TypedDict, total=False):
 
     #: Bounds the whole call in seconds, retries included: 0.001 to 2147483. None: the client's.
     timeout: float | None
+    #: Bounds one attempt in seconds. None: the client's.
+    attempt_timeout: float | None
     #: How often 408, 409, 429, 5xx and connection failures are tried again: 0 to 100. None: the client's.
     max_retries: int | None
     #: Headers for this call; None leaves a default one out.

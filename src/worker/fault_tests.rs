@@ -1,0 +1,149 @@
+//! Faults in the library itself: what panics is counted, and everything else goes on.
+
+use super::Worker;
+use crate::client::Client;
+use antenv_emulator::{Config, Emulator};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct House {
+    owner: Client,
+    environment: Value,
+    key: Value,
+    _emulator: Emulator,
+}
+
+impl House {
+    fn new(lease_ttl: u32) -> House {
+        let emulator = Emulator::start(Config { port: 0, lease_ttl, ..Default::default() }).unwrap();
+        let owner = Client::new(Some(&json!({"api_key": "k", "base_url": emulator.url()}).to_string())).unwrap();
+        let mut house = House { owner, environment: Value::Null, key: Value::Null, _emulator: emulator };
+        let made = house.ask("/v1/environments", json!({"name": "n", "config": {"type": "self_hosted"}}));
+        house.environment = made["id"].clone();
+        let issued = house.ask("/_emulator/environment_keys", json!({"environment_id": made["id"]}));
+        house.key = issued["environment_key"].clone();
+        house
+    }
+
+    fn ask(&self, path: &str, body: Value) -> Value {
+        serde_json::from_str(&self.owner.request("POST", path, Some(&json!({"body": body}).to_string())).unwrap()).unwrap()
+    }
+
+    fn enqueue(&self) -> Value {
+        self.ask("/_emulator/work", json!({"environment_id": self.environment}))["id"].clone()
+    }
+
+    fn state(&self, id: &Value) -> String {
+        let ids = json!({"environment_id": self.environment, "work_id": id}).to_string();
+        let item: Value = serde_json::from_str(&self.owner.call("work.retrieve", Some(&ids)).unwrap()).unwrap();
+        item["state"].as_str().unwrap().to_owned()
+    }
+
+    fn worker(&self, mut config: Value) -> Worker {
+        (config["environment_id"], config["environment_key"]) = (self.environment.clone(), self.key.clone());
+        Worker::new(&self.owner, Some(&config.to_string())).unwrap()
+    }
+}
+
+fn break_next(worker: &Worker, what: &[&'static str]) {
+    worker.inner().unwrap().to_break.lock().extend(what);
+}
+
+fn count(worker: &Worker, what: &str) -> u64 {
+    let stats: Value = serde_json::from_str(&worker.stats().unwrap()).unwrap();
+    stats[what].as_u64().unwrap()
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "it did not come about: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn serve(worker: &Worker) -> String {
+    let (lease, item) = worker.next(Some(PATIENCE)).unwrap().unwrap();
+    lease.finish_and_wait(lease.prepare_finish(None).unwrap()).unwrap();
+    item
+}
+
+#[test]
+fn a_worker_goes_on_polling_whatever_breaks_off() {
+    for what in ["poll", "the task of a poll", "the supervisor"] {
+        let house = House::new(300);
+        // Without a look for what others have left there is nothing else that would wake it.
+        let worker = house.worker(json!({"rescue_after_ms": 0}));
+        break_next(&worker, &[what]);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| serve(&worker));
+            until(what, || count(&worker, "faults") == 1);
+            house.enqueue();
+            waiting.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn an_item_is_claimed_kept_and_finished_whatever_request_breaks_off() {
+    let house = House::new(2);
+    let worker = house.worker(json!({}));
+    let id = house.enqueue();
+    break_next(&worker, &["ack", "heartbeat", "stop"]);
+    let (lease, _) = worker.next(Some(PATIENCE)).unwrap().unwrap();
+    break_next(&worker, &["heartbeat"]);
+    until("the heartbeat that breaks off", || count(&worker, "faults") == 3);
+    let state: Value = serde_json::from_str(&lease.state().unwrap()).unwrap();
+    assert_eq!(state["state"], "held");
+    lease.finish_and_wait(lease.prepare_finish(None).unwrap()).unwrap();
+    assert_eq!((house.state(&id).as_str(), count(&worker, "faults"), count(&worker, "finished")), ("stopped", 4, 1));
+}
+
+#[test]
+fn leases_outlive_a_fault_of_the_supervisor() {
+    let house = House::new(300);
+    let worker = house.worker(json!({}));
+    house.enqueue();
+    let (lease, _) = worker.next(Some(PATIENCE)).unwrap().unwrap();
+    break_next(&worker, &["the supervisor"]);
+    let _ = worker.next(Some(Duration::ZERO));
+    until("the fault", || count(&worker, "faults") == 1);
+    lease.finish_and_wait(lease.prepare_finish(None).unwrap()).unwrap();
+    house.enqueue();
+    serve(&worker);
+}
+
+#[test]
+fn an_item_whose_task_breaks_off_goes_back_to_the_queue_and_costs_no_other() {
+    let house = House::new(300);
+    let faulty = house.enqueue();
+    let worker = house.worker(json!({}));
+    break_next(&worker, &["the task of an item"]);
+    house.enqueue();
+    assert!(!serve(&worker).contains(faulty.as_str().unwrap()));
+    // It gets the one heartbeat that begins a lease, which runs out.
+    until("the lease that brings it back", || house.state(&faulty) == "active");
+    house.ask("/_emulator/clock", json!({"advance_ms": 31_000}));
+    assert!(serve(&worker).contains(faulty.as_str().unwrap()));
+    assert_eq!((count(&worker, "faults"), count(&worker, "finished")), (1, 2));
+}
+
+#[test]
+fn items_are_rescued_after_a_look_for_them_that_broke_off() {
+    let house = House::new(300);
+    let id = house.enqueue();
+    let key = json!({"environment_key": house.key}).to_string();
+    let somebody = house.owner.derive(Some(&key)).unwrap();
+    let ids = json!({"environment_id": house.environment, "work_id": id}).to_string();
+    somebody.call("work.poll", Some(&json!({"environment_id": house.environment}).to_string())).unwrap();
+    somebody.call("work.ack", Some(&ids)).unwrap();
+    let worker = house.worker(json!({"rescue_after_ms": 100}));
+    break_next(&worker, &["rescue", "rescue"]);
+    let _ = worker.next(Some(Duration::ZERO));
+    until("the rescue", || count(&worker, "rescued") == 1);
+    let stats: Value = serde_json::from_str(&worker.stats().unwrap()).unwrap();
+    assert_eq!((&stats["faults"], &stats["failures"]["rescue"]), (&json!(2), &json!({"internal": 2})));
+    assert_eq!((&stats["failures"]["poll"], &stats["failures"]["heartbeat"]), (&json!({}), &json!({})));
+}

@@ -8,9 +8,10 @@
 
 enum { MOST = 1024, WARM_UP = 200000 /* microseconds */ };
 
-static int in_flight;
+static int in_flight, cold; /* how many slots have yet to see a call end: their connections may still be opening */
 static double begun[MOST]; /* when the call of each slot was submitted */
-static double start, stop, start_cpu;
+static int is_warm[MOST];
+static double start, stop = 1e300, span, start_cpu;
 static unsigned count[LONGEST]; /* how many calls took that many microseconds */
 
 /* Notes the end of a slot's call, which is the beginning of its next. When time is up: reports, and ends the program. */
@@ -22,9 +23,14 @@ static void finished(int slot) {
     }
     if (start_cpu > 0) {
         count_call(count, time - begun[slot]);
-    } else if (time >= start) {
-        start = time;
-        start_cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+    } else {
+        cold -= !is_warm[slot];
+        is_warm[slot] = 1;
+        if (cold == 0 && time >= start) {
+            start = time;
+            stop = start + span;
+            start_cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+        }
     }
     begun[slot] = time;
 }
@@ -122,7 +128,8 @@ int main(int argc, char **argv) {
     in_flight = atoi(argv[3]);
     if (in_flight < 1 || in_flight > MOST) fail("IN_FLIGHT is out of range");
     set_up();
+    cold = in_flight;
     start = now(CLOCK_MONOTONIC) + WARM_UP;
-    stop = start + atof(argv[4]) * 1e6;
+    span = atof(argv[4]) * 1e6;
     run();
 }

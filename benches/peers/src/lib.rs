@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const LONGEST: usize = 100_000;
-const WARM_UP: Duration = Duration::from_millis(200);
+/// Long enough for some hundred connections to be opened.
+const WARM_UP: Duration = Duration::from_millis(500);
 
 /// The command line: URL ENVIRONMENT_ID IN_FLIGHT SECONDS.
 pub struct Options {

@@ -40,7 +40,8 @@ async fn main() -> Result<()> {
     let text: Arc<str> = as_http1(&headers).into();
     for tls in [Some(tls), Some(http1), None] {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        println!("http{}://{}", if tls.is_some() { "s" } else { "" }, listener.local_addr()?);
+        // By a name, as users have it: some clients take longer over addresses.
+        println!("http{}://localhost:{}", if tls.is_some() { "s" } else { "" }, listener.local_addr()?.port());
         let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         tokio::spawn(listen(listener, acceptor, headers.clone(), text.clone()));
     }
@@ -55,7 +56,7 @@ fn tls(ca_file: &str) -> Result<ServerConfig> {
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
     std::fs::write(ca_file, ca.pem())?;
     let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(["127.0.0.1".to_owned()])?.signed_by(&key, &ca)?;
+    let certificate = CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &ca)?;
     let key = PrivateKeyDer::try_from(key.serialize_der())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

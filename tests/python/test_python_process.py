@@ -214,7 +214,7 @@ logged = threading.Event()
 class Handler(logging.Handler):
     def emit(self, record):
         if record.getMessage().startswith("call done"):
-            print(os.getpid(), record.getMessage(), flush=True)
+            os.write(1, f"{os.getpid()} {record.getMessage()}\n".encode())  # in one piece, whatever the buffering
             logged.set()
 logging.basicConfig(level=logging.DEBUG, handlers=[Handler()])
 client = antenv.Client(api_key="k", base_url=sys.argv[1])
@@ -224,7 +224,7 @@ assert logged.wait(20)
 if child == 0:
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
-print("child", child)
+print("child", child, flush=True)
 """
 
 

@@ -186,12 +186,14 @@ fn occurrences(text: &str, secret: &str) -> Vec<Range<usize>> {
 /// How many bytes of the text spell the secret, if its beginning does.
 fn spelled(text: &[u8], mut secret: &[u8]) -> Option<usize> {
     let mut at = 0;
-    while !secret.is_empty() {
+    while let Some(first) = secret.first() {
         let rest = text.get(at..)?;
-        // What is spelled may be a part of what is escaped: a percent sign itself stands for one, too.
+        let backslashes = |text: &[u8]| text.iter().take_while(|byte| **byte == b'\\').count();
         let (unit, length) = match unescaped(rest) {
+            // Each level of JSON doubles them.
+            _ if *first == b'\\' && backslashes(rest) >= backslashes(secret) => (backslashes(secret), backslashes(rest)),
             Some((unit, length)) if secret.starts_with(unit.as_slice()) => (unit.len(), length),
-            _ if rest.first() == secret.first() => (1, 1),
+            _ if rest.first() == Some(first) => (1, 1),
             _ => return None,
         };
         secret = &secret[unit..];
@@ -200,23 +202,42 @@ fn spelled(text: &[u8], mut secret: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// What an escape at the beginning of the text stands for, and how long the escape is.
+/// What an escape at the beginning of the text stands for, and how long the escape is. JSON within JSON has more backslashes before an
+/// escape, what is percent-encoded twice has `25` behind each percent sign.
 fn unescaped(text: &[u8]) -> Option<(Vec<u8>, usize)> {
     let hex = |digits: &[u8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
-    match text {
-        [b'%', rest @ ..] => Some((vec![u8::try_from(hex(rest.get(..2)?)?).ok()?], 3)),
-        [b'\\', b'u', rest @ ..] => {
+    if text.first() == Some(&b'%') {
+        let pairs = text[1..].chunks_exact(2);
+        let doubled = pairs.clone().take_while(|pair| *pair == b"25").count();
+        // The last of them may be the percent sign itself.
+        let followed = pairs.clone().nth(doubled).and_then(hex).and_then(|byte| u8::try_from(byte).ok());
+        let (byte, digits) = match followed {
+            Some(byte) => (byte, doubled + 1),
+            None if doubled > 0 => (b'%', doubled),
+            None => return None,
+        };
+        return Some((vec![byte], 1 + 2 * digits));
+    }
+    let backslashes = text.iter().take_while(|byte| **byte == b'\\').count();
+    match &text[backslashes..] {
+        _ if backslashes == 0 => None,
+        [b'u', rest @ ..] => {
             let first = hex(rest.get(..4)?)?;
-            let (number, length) = match (first, rest.get(4..6), rest.get(6..10).and_then(hex)) {
-                (0xD800..=0xDBFF, Some(b"\\u"), Some(second @ 0xDC00..=0xDFFF)) => {
-                    (0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00), 12)
+            let second = rest.get(4..).filter(|rest| rest.starts_with(b"\\")).and_then(|rest| {
+                let between = rest.iter().take_while(|byte| **byte == b'\\').count();
+                let digits = rest[between..].strip_prefix(b"u")?.get(..4)?;
+                Some((hex(digits)?, between + 5))
+            });
+            let (number, length) = match (first, second) {
+                (0xD800..=0xDBFF, Some((second @ 0xDC00..=0xDFFF, length))) => {
+                    (0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00), 5 + length)
                 }
-                _ => (first, 6),
+                _ => (first, 5),
             };
-            Some((char::from_u32(number)?.to_string().into_bytes(), length))
+            Some((char::from_u32(number)?.to_string().into_bytes(), backslashes + length))
         }
-        [b'\\', escaped @ (b'"' | b'\\' | b'/'), ..] => Some((vec![*escaped], 2)),
-        [b'\\', b't', ..] => Some((vec![b'\t'], 2)),
+        [escaped @ (b'"' | b'/'), ..] => Some((vec![*escaped], backslashes + 1)),
+        [b't', ..] => Some((vec![b'\t'], backslashes + 1)),
         _ => None,
     }
 }
@@ -278,6 +299,8 @@ mod tests {
             "sk%2fant%2bk%ey-%22%c3%a9%f0%9f%94%91",
             r#"sk\/ant+k%ey-\"\u00e9\ud83d\udd11"#,
             r#"\u0073\u006B/ant\u002bk\u0025ey-\u0022\u00E9\uD83D\uDD11"#,
+            r#"\\u0073\\u006b\\\/ant+k%ey-\\\"\\u00e9\\ud83d\\udd11"#,
+            "sk%252Fant%252Bk%2525ey-%2522%25C3%25A9%25F0%259F%2594%2591",
         ] {
             let mut text = format!("a%zz {spelling} b {spelling}");
             redactor.text(&mut text);

@@ -46,6 +46,8 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// Whether one connection carries one request at a time. Until that is known connections are opened in turn.
     pub is_http1: AtomicBool,
+    /// How many requests one connection carries at a time over HTTP/2: at most, and less once the server was seen to allow less.
+    pub max_streams: AtomicUsize,
     /// Counts.
     pub stats: Arc<Stats>,
 }
@@ -185,20 +187,17 @@ impl<S> Layer<S> for Connecting {
     type Service = Connector<S>;
 
     fn layer(&self, connector: S) -> Connector<S> {
-        Connector { connector: Arc::new(connector), layer: self.clone() }
+        Connector(Arc::new((connector, self.clone())))
     }
 }
 
 /// reqwest's connector with the layer around it. It is copied several times for each request, for the most part without being asked
-/// for anything: so reqwest's own part stays in one place.
-pub struct Connector<S> {
-    connector: Arc<S>,
-    layer: Connecting,
-}
+/// for anything: so all of it stays in one place.
+pub struct Connector<S>(Arc<(S, Connecting)>);
 
 impl<S> Clone for Connector<S> {
     fn clone(&self) -> Self {
-        Connector { connector: self.connector.clone(), layer: self.layer.clone() }
+        Connector(self.0.clone())
     }
 }
 
@@ -218,7 +217,7 @@ where
     }
 
     fn call(&mut self, to: R) -> Self::Future {
-        let (mut connector, layer) = (S::clone(&self.connector), self.layer.clone());
+        let (mut connector, layer) = (*self.0).clone();
         Box::pin(layer.open(async move {
             std::future::poll_fn(|context| connector.poll_ready(context)).await?;
             connector.call(to).await

@@ -30,7 +30,9 @@ pub fn was_refused(error: &(dyn StdError + 'static)) -> bool {
 /// Asks the proxy for the tunnel once more; returns what it said.
 pub async fn why_refused(proxy: &Proxy, target: &Target) -> String {
     let said = match timeout(TIMEOUT, ask(proxy, target)).await {
-        Ok(Ok(line)) if line.starts_with("HTTP/1.") && line.len() > 9 => format!("answered CONNECT with {}", &line[9..]),
+        Ok(Ok(line)) if line.starts_with("HTTP/1.") && line.get(9..).is_some_and(|status| !status.is_empty()) => {
+            format!("answered CONNECT with {}", &line[9..])
+        }
         Ok(Ok(line)) if line.is_empty() => "closed the connection instead of answering CONNECT".to_owned(),
         Ok(Ok(_)) => "answered CONNECT with something else than HTTP".to_owned(),
         Ok(Err(e)) => format!("opened no tunnel ({})", causes(&e)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,13 @@ def test_a_connection_that_is_used_up_is_used_again_when_there_is_room(driver: D
 
 def test_the_heartbeats_of_a_worker_pass_the_calls_of_its_host(driver: Driver) -> None:
     holding, beats = Holding(), 0
-    item = {"id": "work_1", "type": "work", "environment_id": "env_1", "state": "starting", "metadata": {}}
+    item: dict[str, Any] = {
+        "id": "work_1",
+        "type": "work",
+        "environment_id": "env_1",
+        "state": "starting",
+        "metadata": {},
+    }
     item |= {"data": {"type": "session", "id": "sesn_1"}, "secret": None, "created_at": "2026-01-01T00:00:00Z"}
 
     def act(stream: Stream) -> None:

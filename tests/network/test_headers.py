@@ -83,9 +83,9 @@ def spellings(secret: str, login: str | None = None) -> set[str]:
     encoded = "".join(f"%{byte:02X}" for byte in secret.encode())
     found = {secret, escaped, plain, every, every.upper().replace("\\U", "\\u"), plain.replace("/", "\\/")}
     found |= {percent, percent.lower(), loose, loose.lower(), encoded, encoded.lower()}
-    for text in (secret, login or f"user:{secret}"):
-        coded = base64.b64encode(text.encode()).decode()
-        found |= {coded, coded.rstrip("="), base64.urlsafe_b64encode(text.encode()).decode()}
+    if login:
+        coded = base64.b64encode(login.encode()).decode()
+        found |= {coded, coded.rstrip("="), base64.urlsafe_b64encode(login.encode()).decode()}
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import socket
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,7 +13,7 @@ from support.certificates import Authority
 from support.http1 import Http1Server
 from support.http2 import Http2Server
 from support.proxies import OPENED, ConnectProxy, SocksProxy
-from support.server import Server
+from support.server import Blunt
 
 OK, CONFIG, CONNECTION, TIMEOUT = 0, 3, 4, 5
 PASSWORD = "päss:w/rd%41+-of-the-proxy"
@@ -115,21 +114,6 @@ def test_nonsense_from_a_socks_proxy_is_a_failure_to_connect(broken: tuple[int, 
 # --- CONNECT ---
 
 
-class Blunt(Server):
-    """Says one thing to whoever asks for anything, and then closes the connection, or holds it and says no more."""
-
-    def __init__(self, reply: bytes, *, holds: bool) -> None:
-        super().__init__()
-        self.reply = reply
-        self.holds = holds
-
-    def handle(self, connection: socket.socket, number: int) -> None:
-        connection.recv(65536)
-        connection.sendall(self.reply)
-        while self.holds and connection.recv(65536):
-            pass
-
-
 def secure(authority: Authority, host: str, **config: object) -> dict[str, object]:
     return {"api_key": "k", "base_url": f"https://{host}", "ca_file": str(authority.root), "max_retries": 0} | config
 
@@ -148,6 +132,7 @@ def tunnelled_server(authority: Authority) -> Http1Server:
         b"HTTP/1.1 204 No Content\r\n\r\n",
         b"HTTP/1.1 299 Why not\r\nx-padding: " + b"x" * 3000 + b"\r\n\r\n",
     ],
+    ids=lambda reply: repr(reply[:20]),
 )
 def test_any_2xx_opens_a_tunnel(reply: bytes, authority: Authority, driver: Driver) -> None:
     with tunnelled_server(authority) as server, ConnectProxy(lambda _: reply, target=server.port) as proxy:
@@ -218,6 +203,7 @@ def test_a_refusal_tells_the_proxy_the_status_and_the_reason(
         b"\x16\x03\x01\x00\x00\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000 + b"\r\n\r\n",
     ],
+    ids=lambda reply: repr(reply[:20]),
 )
 def test_nonsense_from_a_proxy_is_a_failure_to_connect(reply: bytes, authority: Authority, driver: Driver) -> None:
     with Blunt(reply, holds=False) as proxy:
@@ -226,8 +212,10 @@ def test_nonsense_from_a_proxy_is_a_failure_to_connect(reply: bytes, authority: 
         assert outcome.status == CONNECTION and proxy.address in outcome.json["message"], outcome
 
 
-@pytest.mark.parametrize("scheme", ["http", "socks5h"])
-@pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 200 OK\r\n", b"\x05\x00", b"\x05"])
+@pytest.mark.parametrize(
+    ("scheme", "reply"),
+    [("http", b""), ("http", b"HTTP/1.1 200 OK\r\n"), ("socks5h", b""), ("socks5h", b"\x05"), ("socks5h", b"\x05\x00")],
+)
 def test_a_proxy_that_says_no_more_is_given_up_within_the_connect_timeout(
     scheme: str, reply: bytes, authority: Authority, driver: Driver
 ) -> None:
@@ -235,7 +223,7 @@ def test_a_proxy_that_says_no_more_is_given_up_within_the_connect_timeout(
         config = secure(authority, "tunnelled.test", proxy=f"{scheme}://{proxy.address}", connect_timeout_ms=700)
         driver.client(**config, timeout_ms=120_000, attempt_timeout_ms=110_000)
         outcome = driver.call("environments.list")
-        assert outcome.status == CONNECTION and proxy.address in outcome.json["message"], outcome
+        assert outcome.status == CONNECTION and "700 ms" in outcome.json["message"], outcome
 
 
 def test_plain_http_goes_to_the_proxy_as_it_is(driver: Driver) -> None:
@@ -255,7 +243,6 @@ def test_plain_http_goes_to_the_proxy_as_it_is(driver: Driver) -> None:
     "value",
     [
         "ftp://127.0.0.1:21",
-        "socks4://127.0.0.1:1080",
         "nonsense://x",
         "http://",
         "http://[",
@@ -305,7 +292,8 @@ def test_who_is_excluded_is_never_asked_for_at_a_proxy(by: str, excluded: str, h
         for variables in ({"HTTP_PROXY": f"http://{proxy.address}"}, {"ALL_PROXY": f"socks5h://{socks.address}"}):
             with Driver(driver_program, environment={**variables, by: excluded}) as driver:
                 assert driver.client(**insecure(host, connect_timeout_ms=300)).status == OK
-                assert driver.call("environments.list").status == CONNECTION
+                # Whether anybody is there is not the question.
+                driver.call("environments.list")
         assert (proxy.accepted, socks.accepted) == (0, 0)
 
 

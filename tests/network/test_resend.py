@@ -18,7 +18,7 @@ from support.waiting import until
 OK, CONNECTION, RESPONSE, SERVER_ERROR, HTTP_STATUS = 0, 4, 7, 111, 113
 KEPT = 12
 CREATE = ("environments.create", {"name": "once"})
-LIST = ("environments.list", {})
+LIST: tuple[str, dict[str, str]] = ("environments.list", {})
 
 
 def warm(driver: Driver, count: int = KEPT) -> None:

@@ -60,7 +60,7 @@ class Authority:
         request, lines = folder / f"{name}.csr", folder / f"{name}.ext"
         lines.write_text(extensions)
         openssl("req", *new_key(curve), "-subj", f"/CN={name}", "-keyout", made.key, "-out", request)
-        signer = ["-CA", self._own.certificate, "-CAkey", self._own.key, "-CAcreateserial"]
+        signer: list[str | Path] = ["-CA", self._own.certificate, "-CAkey", self._own.key, "-CAcreateserial"]
         openssl(
             "x509", "-req", "-days", str(days), "-in", request, *signer, "-extfile", lines, "-out", made.certificate
         )

@@ -34,7 +34,7 @@ class Exchange(NamedTuple):
 Answer = Callable[[Exchange], bytes | None]
 
 
-def read_request(reader: BinaryIO, connection: int) -> Request | None:
+def read_request(reader: BinaryIO | socket.SocketIO, connection: int) -> Request | None:
     """Reads a request; None at the end of the connection."""
     line = reader.readline().decode()
     if not line.endswith("\r\n"):

@@ -88,6 +88,21 @@ class Server:
         self._open.discard(connection)
 
 
+class Blunt(Server):
+    """Says one thing to whoever says anything, and then closes the connection, or holds it and says no more."""
+
+    def __init__(self, reply: bytes, *, holds: bool = False) -> None:
+        super().__init__()
+        self.reply = reply
+        self.holds = holds
+
+    def handle(self, connection: socket.socket, number: int) -> None:
+        connection.recv(65536)
+        connection.sendall(self.reply)
+        while self.holds and connection.recv(65536):
+            pass
+
+
 def close(connection: socket.socket) -> None:
     """Ends a connection with FIN, and wakes the threads that read from it."""
     with contextlib.suppress(OSError):

@@ -214,7 +214,7 @@ logged = threading.Event()
 class Handler(logging.Handler):
     def emit(self, record):
         if record.getMessage().startswith("call done"):
-            os.write(1, f"{os.getpid()} {record.getMessage()}\n".encode())  # in one piece, whatever the buffering
+            os.write(1, f"{os.getpid()} {record.getMessage()}\\n".encode())  # in one piece, whatever the buffering
             logged.set()
 logging.basicConfig(level=logging.DEBUG, handlers=[Handler()])
 client = antenv.Client(api_key="k", base_url=sys.argv[1])

@@ -122,7 +122,7 @@ def test_a_fork_in_the_middle_of_another_threads_call(emulator: Emulator) -> Non
     emulator.faults({"operation": "environments.list", "latency_ms": 300, "count": 1})
     waiting = threading.Thread(target=lambda: list(client.environments.list()))
     waiting.start()
-    wait_until(lambda: client.stats()["attempts"] == 1)
+    wait_until(lambda: requests(emulator))
     child = os.fork()
     if child == 0:
         try:
@@ -147,7 +147,7 @@ def test_leaving_with_calls_under_way_is_quick_and_quiet(emulator: Emulator) -> 
 import asyncio, sys, threading, antenv
 client = antenv.Client(api_key="k", base_url=sys.argv[1])
 threading.Thread(target=client.environments.list, daemon=True).start()
-while client.stats()["attempts"] == 0:
+while client.stats()["calls"]["in_flight"] == 0:
     pass
 """
     done = subprocess.run(

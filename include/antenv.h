@@ -1103,8 +1103,9 @@ antenv_status antenv_lease_wait(antenv_lease *lease,
  *
  * `lease`, `timeout_ms`, `out_json`, errors and blocking: as for antenv_lease_wait.
  *
- *     antenv_lease_wait(lease, -1, &json); wind_down();
- *     if (antenv_lease_wait_lost(lease, 0, &json) == ANTENV_OK) give_up();
+ *     antenv_lease_wait(lease, -1, &json);
+ *     begin_to_wind_down();
+ *     if (antenv_lease_wait_lost(lease, 0, &json) == ANTENV_OK) leave_it_to_others();
  */
 antenv_status antenv_lease_wait_lost(antenv_lease *lease,
                                      int64_t timeout_ms,

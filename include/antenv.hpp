@@ -787,6 +787,20 @@ public:
         if (state.error().status() == ANTENV_TIMEOUT) return Face::template give<outcome>(outcome());
         return Face::template give<outcome>(state.error());
     }
+    /** The same for a lease that is lost; that its item is to be stopped does not end the wait. */
+    of<std::optional<std::string>> wait_lost(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
+        using outcome = std::optional<std::string>;
+        result<std::string> state =
+            detail::json([&](char **out) { return antenv_lease_wait_lost(handle_.get(), timeout.count(), out); });
+        if (state) return Face::template give<outcome>(outcome(*std::move(state)));
+        if (state.error().status() == ANTENV_TIMEOUT) return Face::template give<outcome>(outcome());
+        return Face::template give<outcome>(state.error());
+    }
+    /** Has one completion with `tag` tell that the lease is lost; ANTENV_DONE: it was ended. Does not block. */
+    template <class F>
+    of<void> attach_lost(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Face::is_noexcept) {
+        return detail::done<Face>(antenv_lease_attach_lost(handle_.get(), queue.handle(), tag));
+    }
     /** Has one completion with `tag` tell that the lease is no longer simply held; ANTENV_DONE: it was ended. Does not block. */
     template <class F>
     of<void> attach(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Face::is_noexcept) {

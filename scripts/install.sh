@@ -2,7 +2,8 @@
 # install.sh install | uninstall: what `make install` puts where, and takes away again.
 #
 # From the environment: VERSION, RELEASE (where the libraries were built), EMULATOR; PREFIX, LIBDIR, INCLUDEDIR, BINDIR, MANDIR, DOCDIR as
-# the installed files will see them; DESTDIR, which goes before each when it is written.
+# the installed files will see them; DESTDIR, which goes before each when it is written; STRIP, if another program than
+# `strip` is to strip the emulator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -54,7 +55,7 @@ case $1 in
             install -d "$(dirname "$DESTDIR$destination")"
             case $source in
                 *.in) fill "$source" | install -m "$mode" /dev/stdin "$DESTDIR$destination" ;;
-                "$EMULATOR") install -s -m "$mode" "$source" "$DESTDIR$destination" ;; # built with symbols for its tests
+                "$EMULATOR") install -s ${STRIP:+--strip-program="$STRIP"} -m "$mode" "$source" "$DESTDIR$destination" ;; # built with symbols for its tests
                 *) install -m "$mode" "$source" "$DESTDIR$destination" ;;
             esac
         done

@@ -1,10 +1,11 @@
 package antenv
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
+	"reflect"
 )
 
 // Environments are the operations on environments. They take an API key. Each waits for its result, takes call options, and returns an
@@ -50,7 +51,7 @@ func decoded[T any](text []byte, err error) (*T, error) {
 		return nil, err
 	}
 	var result *T
-	if err := json.Unmarshal(text, &result); err != nil {
+	if err := read(bytes.TrimSpace(text), reflect.ValueOf(&result).Elem()); err != nil {
 		return nil, fmt.Errorf("antenv: the answer is not what the API describes: %w", err)
 	}
 	return result, nil

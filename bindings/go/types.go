@@ -60,13 +60,10 @@ func (o Object[T]) ExtraFields() map[string]json.RawMessage {
 	return members
 }
 
-// keep decodes an object and keeps its JSON. P is the type without its methods: decoding T again would not end.
+// keep decodes an object and keeps its JSON. P is the type without its methods.
 func keep[P, T any](data []byte, plain *P, of *Object[T]) error {
-	if err := json.Unmarshal(data, plain); err != nil {
-		return err
-	}
 	of.raw = append(json.RawMessage(nil), data...)
-	return nil
+	return readObject(of.raw, reflect.ValueOf(plain).Elem())
 }
 
 // Environment is an environment. Times are RFC 3339 texts, "" where the server says null.

@@ -72,8 +72,9 @@ pub extern "C" fn antenv_lease_wait(lease: *mut antenv_lease, timeout_ms: i64, o
 /// `lease`, `timeout_ms`, `out_json`, errors and blocking: as for antenv_lease_wait.
 ///
 /// ```c
-///     antenv_lease_wait(lease, -1, &json); wind_down();
-///     if (antenv_lease_wait_lost(lease, 0, &json) == ANTENV_OK) give_up();
+///     antenv_lease_wait(lease, -1, &json);
+///     begin_to_wind_down();
+///     if (antenv_lease_wait_lost(lease, 0, &json) == ANTENV_OK) leave_it_to_others();
 /// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_lease_wait_lost(lease: *mut antenv_lease, timeout_ms: i64, out_json: *mut *mut c_char) -> Status {

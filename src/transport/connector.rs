@@ -185,20 +185,17 @@ impl<S> Layer<S> for Connecting {
     type Service = Connector<S>;
 
     fn layer(&self, connector: S) -> Connector<S> {
-        Connector { connector: Arc::new(connector), layer: self.clone() }
+        Connector(Arc::new((connector, self.clone())))
     }
 }
 
 /// reqwest's connector with the layer around it. It is copied several times for each request, for the most part without being asked
-/// for anything: so reqwest's own part stays in one place.
-pub struct Connector<S> {
-    connector: Arc<S>,
-    layer: Connecting,
-}
+/// for anything: so all of it stays in one place.
+pub struct Connector<S>(Arc<(S, Connecting)>);
 
 impl<S> Clone for Connector<S> {
     fn clone(&self) -> Self {
-        Connector { connector: self.connector.clone(), layer: self.layer.clone() }
+        Connector(self.0.clone())
     }
 }
 
@@ -218,7 +215,7 @@ where
     }
 
     fn call(&mut self, to: R) -> Self::Future {
-        let (mut connector, layer) = (S::clone(&self.connector), self.layer.clone());
+        let (mut connector, layer) = (*self.0).clone();
         Box::pin(layer.open(async move {
             std::future::poll_fn(|context| connector.poll_ready(context)).await?;
             connector.call(to).await

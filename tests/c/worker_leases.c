@@ -6,7 +6,7 @@
 #define _GNU_SOURCE
 #include "process.h"
 
-enum { THREADS = 8, WORKER_TAG = 1, LEASE_TAG = 2, FINISH_TAG = 3, ID = 64, SECONDS = 1000 };
+enum { THREADS = 8, WORKER_TAG = 1, LEASE_TAG = 2, FINISH_TAG = 3, LOST_TAG = 4, ID = 64, SECONDS = 1000 };
 
 static const char *url, *environment, *key;
 /* Has the API key, and does what happens behind the workers' backs. */
@@ -289,6 +289,8 @@ static void a_lease_ends_once(void) {
     EXPECT(antenv_lease_wait(lease, 0, &json), ANTENV_TIMEOUT, "\"timeout\"");
     EXPECT(antenv_lease_wait(lease, 20, &json), ANTENV_TIMEOUT, "\"timeout\"");
     EXPECT(antenv_lease_wait(lease, -2, &json), ANTENV_INVALID_ARGUMENT, "\"parameter\":\"timeout_ms\"");
+    EXPECT(antenv_lease_wait_lost(lease, 0, &json), ANTENV_TIMEOUT, "\"timeout\"");
+    EXPECT(antenv_lease_wait_lost(lease, -2, &json), ANTENV_INVALID_ARGUMENT, "\"parameter\":\"timeout_ms\"");
     EXPECT(antenv_lease_client(lease, &own, &json), ANTENV_OK, NULL);
     CHECK(antenv_lease_client(lease, NULL, NULL) == ANTENV_INVALID_ARGUMENT);
 
@@ -311,6 +313,8 @@ static void a_lease_ends_once(void) {
     EXPECT(antenv_lease_submit_finish(lease, NULL, queue, FINISH_TAG, &json), ANTENV_INVALID_HANDLE, "lease");
     EXPECT(antenv_lease_state(lease, &json), ANTENV_INVALID_HANDLE, "lease");
     EXPECT(antenv_lease_wait(lease, -1, &json), ANTENV_INVALID_HANDLE, "lease");
+    EXPECT(antenv_lease_wait_lost(lease, -1, &json), ANTENV_INVALID_HANDLE, "lease");
+    CHECK(antenv_lease_attach_lost(lease, queue, LEASE_TAG) == ANTENV_INVALID_HANDLE);
     CHECK(antenv_lease_attach(lease, queue, LEASE_TAG) == ANTENV_INVALID_HANDLE && antenv_lease_abandon(lease) == ANTENV_INVALID_HANDLE);
     antenv_client *none = own;
     EXPECT(antenv_lease_client(lease, &none, &json), ANTENV_INVALID_HANDLE, "lease");
@@ -361,6 +365,27 @@ static void one_thread_waits_while_another_finishes(void) {
     }
     CHECK(waited);
     free_worker(worker);
+}
+
+static void who_is_asked_to_stop_has_as_long_as_the_lease_lasts(void) {
+    antenv_worker *worker = new_worker(",\"desired_ttl_seconds\":2");
+    antenv_queue *queue = new_queue();
+    char id[ID];
+    enqueue(id);
+    antenv_lease *lease = take(worker, id);
+    CHECK(antenv_lease_attach(lease, queue, LEASE_TAG) == ANTENV_OK);
+    CHECK(antenv_lease_attach_lost(lease, queue, LOST_TAG) == ANTENV_OK);
+    EXPECT(antenv_work_stop(owner, environment, id, NULL, &json), ANTENV_OK, id);
+    EXPECT(antenv_lease_wait(lease, -1, &json), ANTENV_OK, "\"reason\":\"asked\"");
+    EXPECT(antenv_lease_wait_lost(lease, -1, &json), ANTENV_OK, "\"expired\"");
+    antenv_completion asked = next_completion(queue), lost = next_completion(queue);
+    CHECK(asked.tag == LEASE_TAG && asked.status == ANTENV_OK && strstr(asked.json, "\"stop_requested\""));
+    CHECK(lost.tag == LOST_TAG && lost.status == ANTENV_OK && strstr(lost.json, "\"lost\""));
+    antenv_string_free(asked.json);
+    antenv_string_free(lost.json);
+    EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_LEASE_LOST, "\"lease_lost\"");
+    free_worker(worker);
+    CHECK(antenv_queue_free(queue) == ANTENV_OK);
 }
 
 static void a_lost_lease_stops_nothing(void) {
@@ -539,6 +564,7 @@ int main(int argc, char **argv) {
     } else if (strcmp(title, "ending") == 0) {
         a_lease_ends_once();
         one_thread_waits_while_another_finishes();
+        who_is_asked_to_stop_has_as_long_as_the_lease_lasts();
         a_lost_lease_stops_nothing();
         freeing_a_worker_frees_nobodys_lease();
     } else if (strcmp(title, "shutting down") == 0) {

@@ -255,6 +255,22 @@ def test_warnings_and_errors_are_logged_whatever_the_level(emulator: Emulator) -
     assert "antenv.worker" in said and {line.split()[0] for line in said.splitlines()} <= {"WARNING", "ERROR"}
 
 
+def test_no_record_of_a_handler_of_atexit_is_lost(emulator: Emulator) -> None:
+    program = "import atexit, logging, sys, antenv\natexit.register(lambda: client.environments.list())\n"
+    assert run(program + LOGS, emulator.url, "debug").stdout.count("call done") == 1
+
+
+def test_a_program_that_imports_logging_late_gets_a_workers_warnings(emulator: Emulator) -> None:
+    program = """
+import sys, antenv
+client = antenv.Client(api_key="k", environment_key="k", base_url=sys.argv[1])
+assert "logging" not in sys.modules
+import logging
+logging.basicConfig()
+"""
+    assert "a poll failed" in run(program + FAILING_WORKER, emulator.url).stderr
+
+
 def test_a_program_that_does_not_set_up_logging_gets_warnings_as_pythons_own(emulator: Emulator) -> None:
     program = (
         "import logging, sys, antenv\nclient = antenv.Client(api_key='k', environment_key='k', base_url=sys.argv[1])"

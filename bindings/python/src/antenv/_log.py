@@ -1,7 +1,8 @@
 """The library's log, in the `logging` module: the logger "antenv", and below it one for each part ("antenv.client").
 
-Records come to a queue, and a thread takes them from there. It is made with the first client for which the logger "antenv" is
-enabled for ERROR or less, as it is by default, in a program that has imported `logging`: nobody else listens. Set levels first.
+Records come to a queue, and a thread takes them from there. It is made with the first client or worker for which the logger
+"antenv" is enabled for ERROR or less, as it is by default, in a program that has imported `logging`: nobody else listens. Levels
+are to be set before.
 
 Under gevent or eventlet it is a greenlet, which looks for records now and then and never waits inside the library. A true thread
 would not do: handlers' locks and sockets are made for greenlets there, and eventlet's fail in another thread.
@@ -66,7 +67,8 @@ def _begin() -> bool:
         _queue = 0
         _native.queue_free(queue)
         return False
-    atexit.register(_end)
+    if not _is_end_known:
+        atexit.register(_end)
     os.register_at_fork(after_in_child=_start_in_child) if hasattr(os, "register_at_fork") else None
     return True
 
@@ -100,6 +102,8 @@ def _end() -> None:
     if _is_over:
         return
     _is_over = True
+    if not _queue:
+        return
     _native.log_subscribe(_queue, b"off", 0, None)
     record = _native.Completion()
     while _native.queue_next(_queue, 0, byref(record)) == _native.OK:
@@ -132,3 +136,9 @@ def _hand_on(record: _native.Completion) -> None:
         logger.log(LEVELS[said["level"]], "%s", text, extra={"fields": fields})
     except Exception:  # of a filter, or of a handler that does not handle its own
         sys.excepthook(*sys.exc_info())
+
+
+#: Handlers of `atexit` run last in, first out: those that come after this may still log, and `logging` ends after it.
+_is_end_known = "logging" in sys.modules
+if _is_end_known:
+    atexit.register(_end)

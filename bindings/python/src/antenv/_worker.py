@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ctypes import byref, c_void_p
 from typing import TYPE_CHECKING, Any, Callable
 
-from . import _native
+from . import _log, _native
 from ._calls import call, decoded, encoded, milliseconds, told, waited
 from ._errors import AntenvError, LeaseLostError, error_of
 from ._uncopyable import Uncopyable
@@ -103,6 +103,7 @@ class BaseWorker(Uncopyable):
     _handle = 0
 
     def __init__(self, client: int, params: Mapping[str, Any]) -> None:
+        _log.follow()
         status, self._handle, error = _native.made(_native.worker_new, client, _config(params))
         if status:
             raise error_of(status, error)

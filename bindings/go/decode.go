@@ -1,0 +1,141 @@
+package antenv
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"sync"
+)
+
+// Results are read here, and not by encoding/json alone, because that goes over an object four times for each level with an UnmarshalJSON
+// of its own: half of what a call cost in Go. The text is valid JSON already: the library has checked it, or encoding/json has, which
+// does so before it calls an UnmarshalJSON. What is not simple is left to encoding/json.
+
+var errNotJSON = errors.New("antenv: not valid JSON")
+
+// readObject reads an object's members into the fields of a struct that have their names.
+func readObject(text []byte, into reflect.Value) error {
+	if text = bytes.TrimSpace(text); len(text) == 0 || text[0] != '{' {
+		return json.Unmarshal(text, into.Addr().Interface()) // null, or an error
+	}
+	known := fieldsOf(into.Type())
+	return split(text, '{', func(name string, value []byte) error {
+		if i, ok := known[name]; ok {
+			return read(value, into.Field(i))
+		}
+		return nil
+	})
+}
+
+// read reads a value into a field.
+func read(text []byte, into reflect.Value) error {
+	if own, ok := into.Addr().Interface().(json.Unmarshaler); ok {
+		return own.UnmarshalJSON(text)
+	}
+	switch kind := into.Kind(); {
+	case kind == reflect.String && isPlain(text):
+		into.SetString(string(text[1 : len(text)-1]))
+		return nil
+	case kind == reflect.Pointer && string(text) != "null":
+		into.Set(reflect.New(into.Type().Elem()))
+		return read(text, into.Elem())
+	case kind == reflect.Slice && len(text) > 0 && text[0] == '[':
+		into.Set(reflect.MakeSlice(into.Type(), 0, bytes.Count(text, []byte{','})+1))
+		return split(text, '[', func(_ string, value []byte) error {
+			into.Set(reflect.Append(into, reflect.Zero(into.Type().Elem())))
+			return read(value, into.Index(into.Len()-1))
+		})
+	}
+	return json.Unmarshal(text, into.Addr().Interface())
+}
+
+// isPlain tells whether a value is a string in which every character stands for itself.
+func isPlain(text []byte) bool {
+	return len(text) >= 2 && text[0] == '"' && bytes.IndexByte(text, '\\') < 0
+}
+
+// split hands out the members of an object or the elements of an array, whichever `open` begins, without the space around it.
+func split(text []byte, open byte, each func(name string, value []byte) error) error {
+	i := blank(text, 1)
+	if i < len(text) && text[i] == open+2 { // `}` and `]` come two after `{` and `[`
+		return nil
+	}
+	for i < len(text) {
+		var name string
+		if open == '{' {
+			end := past(text, i)
+			if end <= i+1 || text[i] != '"' {
+				return errNotJSON
+			}
+			if name = string(text[i+1 : end-1]); !isPlain(text[i:end]) {
+				if err := json.Unmarshal(text[i:end], &name); err != nil {
+					return err
+				}
+			}
+			i = blank(text, blank(text, end)+1) // the colon
+		}
+		end := past(text, i)
+		if end <= i {
+			return errNotJSON
+		}
+		if err := each(name, text[i:end]); err != nil {
+			return err
+		}
+		if i = blank(text, end); i == len(text) || text[i] == open+2 {
+			break
+		}
+		i = blank(text, i+1) // the comma
+	}
+	return nil
+}
+
+// blank is where the white space at `i` ends.
+func blank(text []byte, i int) int {
+	for i < len(text) && (text[i] == ' ' || text[i] == '\n' || text[i] == '\t' || text[i] == '\r') {
+		i++
+	}
+	return min(i, len(text))
+}
+
+// past is where the value at `i` ends.
+func past(text []byte, i int) int {
+	for depth, inString := 0, false; i < len(text); i++ {
+		switch c := text[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			if inString = !inString; !inString && depth == 0 {
+				return i + 1
+			}
+		case inString:
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			if depth--; depth <= 0 {
+				return i + 1 + min(depth, 0) // one too many is whose the value is
+			}
+		case depth == 0 && (c == ',' || c == ':' || c == ' ' || c == '\n' || c == '\t' || c == '\r'):
+			return i
+		}
+	}
+	return len(text)
+}
+
+var knownFields sync.Map // a struct's type to its fields
+
+// fieldsOf are the places of a struct's fields by their names in JSON.
+func fieldsOf(kind reflect.Type) map[string]int {
+	if known, ok := knownFields.Load(kind); ok {
+		return known.(map[string]int)
+	}
+	known := make(map[string]int)
+	for i := range kind.NumField() {
+		if name, _, _ := strings.Cut(kind.Field(i).Tag.Get("json"), ","); name != "" && name != "-" {
+			known[name] = i
+		}
+	}
+	knownFields.Store(kind, known)
+	return known
+}

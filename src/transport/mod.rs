@@ -19,7 +19,7 @@ mod tunnel;
 use crate::config::{Connection, Http2};
 use crate::error::{Error, Result, Status};
 use crate::operation::Traffic;
-use crate::request::{Request, with_room};
+use crate::request::Request;
 use crate::response::{MAX_ERROR_BODY, Response};
 use crate::stats::Stats;
 use connector::{ConnectError, Target, causes, chain, host};
@@ -159,8 +159,7 @@ async fn exchange(
     progress: Arc<Progress>,
 ) -> Result<Response, AttemptError> {
     let mut outgoing = reqwest::Request::new(request.method.clone(), url.clone());
-    // With room: reqwest makes some for a header of its own, and would have to copy them all.
-    *outgoing.headers_mut() = with_room(&request.headers);
+    *outgoing.headers_mut() = request.headers.clone();
     *outgoing.body_mut() = Some(progress.watch(request.body.clone().unwrap_or_default()));
     let mut incoming = client.execute(outgoing).await.map_err(|error| failure(&error, url, &progress))?;
     progress.answered(incoming.version() < Version::HTTP_2);

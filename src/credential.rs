@@ -184,62 +184,57 @@ fn occurrences(text: &str, secret: &str) -> Vec<Range<usize>> {
 }
 
 /// How many bytes of the text spell the secret, if its beginning does.
-fn spelled(text: &[u8], mut secret: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    while let Some(first) = secret.first() {
-        let rest = text.get(at..)?;
-        let backslashes = |text: &[u8]| text.iter().take_while(|byte| **byte == b'\\').count();
-        let (unit, length) = match unescaped(rest) {
-            // Each level of JSON doubles them.
-            _ if *first == b'\\' && backslashes(rest) >= backslashes(secret) => (backslashes(secret), backslashes(rest)),
-            Some((unit, length)) if secret.starts_with(unit.as_slice()) => (unit.len(), length),
-            _ if rest.first() == Some(first) => (1, 1),
-            _ => return None,
-        };
-        secret = &secret[unit..];
-        at += length;
+fn spelled(text: &[u8], secret: &[u8]) -> Option<usize> {
+    if secret.is_empty() {
+        return Some(0);
     }
-    Some(at)
+    let [encoded, percent] = percent_decoded(text);
+    let raw = text.first().map(|byte| (vec![*byte], 1));
+    [encoded, percent, json_unescaped(text), backslashes(text), raw].into_iter().flatten().find_map(|(unit, length)| {
+        let rest = secret.strip_prefix(unit.as_slice())?;
+        Some(length + spelled(&text[length..], rest)?)
+    })
 }
 
-/// What an escape at the beginning of the text stands for, and how long the escape is. JSON within JSON has more backslashes before an
-/// escape, what is percent-encoded twice has `25` behind each percent sign.
-fn unescaped(text: &[u8]) -> Option<(Vec<u8>, usize)> {
-    let hex = |digits: &[u8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
-    if text.first() == Some(&b'%') {
-        let pairs = text[1..].chunks_exact(2);
-        let doubled = pairs.clone().take_while(|pair| *pair == b"25").count();
-        // The last of them may be the percent sign itself.
-        let followed = pairs.clone().nth(doubled).and_then(hex).and_then(|byte| u8::try_from(byte).ok());
-        let (byte, digits) = match followed {
-            Some(byte) => (byte, doubled + 1),
-            None if doubled > 0 => (b'%', doubled),
-            None => return None,
-        };
-        return Some((vec![byte], 1 + 2 * digits));
-    }
-    let backslashes = text.iter().take_while(|byte| **byte == b'\\').count();
-    match &text[backslashes..] {
-        _ if backslashes == 0 => None,
-        [b'u', rest @ ..] => {
-            let first = hex(rest.get(..4)?)?;
-            let second = rest.get(4..).filter(|rest| rest.starts_with(b"\\")).and_then(|rest| {
-                let between = rest.iter().take_while(|byte| **byte == b'\\').count();
-                let digits = rest[between..].strip_prefix(b"u")?.get(..4)?;
-                Some((hex(digits)?, between + 5))
-            });
-            let (number, length) = match (first, second) {
-                (0xD800..=0xDBFF, Some((second @ 0xDC00..=0xDFFF, length))) => {
-                    (0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00), 5 + length)
-                }
-                _ => (first, 5),
-            };
-            Some((char::from_u32(number)?.to_string().into_bytes(), backslashes + length))
+/// What a spelling stands for, and how long it is.
+type Spelling = Option<(Vec<u8>, usize)>;
+
+/// What is percent-encoded at the beginning of the text. What was encoded twice has `25` behind the percent sign; or that is a percent sign
+/// itself, and what follows stands for itself.
+fn percent_decoded(text: &[u8]) -> [Spelling; 2] {
+    let Some(digits) = text.strip_prefix(b"%") else { return [None, None] };
+    let doubled = digits.chunks_exact(2).take_while(|pair| *pair == b"25").count();
+    let followed = digits.get(2 * doubled..2 * doubled + 2).and_then(hexadecimal).and_then(|byte| u8::try_from(byte).ok());
+    [followed.map(|byte| (vec![byte], 2 * doubled + 3)), (doubled > 0).then(|| (vec![b'%'], 2 * doubled + 1))]
+}
+
+/// The character that one of JSON's escapes at the beginning of the text stands for, and how long the escape is. JSON within JSON has
+/// more backslashes before each.
+fn json_unescaped(text: &[u8]) -> Spelling {
+    let (_, start) = backslashes(text)?;
+    let unit = |at: usize| text.get(at..)?.strip_prefix(b"u").and_then(|digits| hexadecimal(digits.get(..4)?));
+    let character = |number| Some(char::from_u32(number)?.to_string().into_bytes());
+    match (text.get(start)?, unit(start)) {
+        (b'u', Some(high @ 0xD800..=0xDBFF)) => {
+            let (_, between) = backslashes(text.get(start + 5..)?)?;
+            let low = unit(start + 5 + between).filter(|low| (0xDC00..=0xDFFF).contains(low))?;
+            Some((character(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))?, start + 10 + between))
         }
-        [escaped @ (b'"' | b'/'), ..] => Some((vec![*escaped], backslashes + 1)),
-        [b't', ..] => Some((vec![b'\t'], backslashes + 1)),
+        (b'u', Some(number)) => Some((character(number)?, start + 5)),
+        (escaped @ (b'"' | b'/'), _) => Some((vec![*escaped], start + 1)),
+        (b't', _) => Some((vec![b'\t'], start + 1)),
         _ => None,
     }
+}
+
+/// A backslash, escaped however often.
+fn backslashes(text: &[u8]) -> Spelling {
+    let length = text.iter().take_while(|byte| **byte == b'\\').count();
+    (length > 0).then(|| (vec![b'\\'], length))
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u32> {
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ def test_what_is_submitted_comes_back_once_and_what_is_refused_never(run_c: Runn
     assert run_c(SOURCES / "queue.c", emulator.url) == "queue: as it should be\n"
 
 
-def test_a_cancelled_call_ends_at_once_and_takes_its_connection_along(
+def test_a_cancelled_call_ends_at_once_and_takes_its_request_along(
     run_c: Runner, request: pytest.FixtureRequest, emulator: Emulator
 ) -> None:
     # What checks memory also slows down: there only the outcome counts.
@@ -206,6 +206,7 @@ def test_every_interleaving_gives_each_accepted_call_one_completion(seed: int, w
     assert run(command, ASAN_OPTIONS="detect_leaks=0") == "model: as it should be\n"
 
 
+@pytest.mark.deep
 def test_the_model_leaks_nothing(emulator: Emulator) -> None:
     command = [str(compile_c(SOURCES / "model.c")), emulator.url, "4", "150", "0"]
     assert run(VALGRIND + command) == "model: as it should be\n"

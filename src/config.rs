@@ -125,6 +125,20 @@ pub fn process_environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
 }
 
+/// The headers of every call that nobody has changed. There is room for more, also in copies of them: without it each request's would be
+/// moved when the credential is added, and again inside reqwest.
+fn fixed_headers() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.extend([
+        (ACCEPT, HeaderValue::from_static("application/json")),
+        // Without it a server may pick a coding, and nothing here would undo that.
+        (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+        (USER_AGENT, HeaderValue::from_static(concat!("antenv/", env!("CARGO_PKG_VERSION")))),
+        (VERSION_HEADER, HeaderValue::from_static("2026-10-21")),
+    ]);
+    headers
+}
+
 /// Reads a configuration.
 pub fn read(json: &str, environment: Environment) -> Result<(Connection, Defaults)> {
     let mut object = Object::parse(json, "config_json", Status::Config)?;
@@ -132,13 +146,7 @@ pub fn read(json: &str, environment: Environment) -> Result<(Connection, Default
         timeout: Duration::from_secs(600),
         attempt_timeout: None,
         max_retries: 2,
-        headers: HeaderMap::from_iter([
-            (ACCEPT, HeaderValue::from_static("application/json")),
-            // Without it a server may pick a coding, and nothing here would undo that.
-            (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
-            (USER_AGENT, HeaderValue::from_static(concat!("antenv/", env!("CARGO_PKG_VERSION")))),
-            (VERSION_HEADER, HeaderValue::from_static("2026-10-21")),
-        ]),
+        headers: fixed_headers(),
         betas: Vec::new(),
         max_response_bytes: 64 << 20,
         credentials: Credentials::default(),

@@ -184,41 +184,57 @@ fn occurrences(text: &str, secret: &str) -> Vec<Range<usize>> {
 }
 
 /// How many bytes of the text spell the secret, if its beginning does.
-fn spelled(text: &[u8], mut secret: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    while !secret.is_empty() {
-        let rest = text.get(at..)?;
-        // What is spelled may be a part of what is escaped: a percent sign itself stands for one, too.
-        let (unit, length) = match unescaped(rest) {
-            Some((unit, length)) if secret.starts_with(unit.as_slice()) => (unit.len(), length),
-            _ if rest.first() == secret.first() => (1, 1),
-            _ => return None,
-        };
-        secret = &secret[unit..];
-        at += length;
+fn spelled(text: &[u8], secret: &[u8]) -> Option<usize> {
+    if secret.is_empty() {
+        return Some(0);
     }
-    Some(at)
+    let [encoded, percent] = percent_decoded(text);
+    let raw = text.first().map(|byte| (vec![*byte], 1));
+    [encoded, percent, json_unescaped(text), backslashes(text), raw].into_iter().flatten().find_map(|(unit, length)| {
+        let rest = secret.strip_prefix(unit.as_slice())?;
+        Some(length + spelled(&text[length..], rest)?)
+    })
 }
 
-/// What an escape at the beginning of the text stands for, and how long the escape is.
-fn unescaped(text: &[u8]) -> Option<(Vec<u8>, usize)> {
-    let hex = |digits: &[u8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
-    match text {
-        [b'%', rest @ ..] => Some((vec![u8::try_from(hex(rest.get(..2)?)?).ok()?], 3)),
-        [b'\\', b'u', rest @ ..] => {
-            let first = hex(rest.get(..4)?)?;
-            let (number, length) = match (first, rest.get(4..6), rest.get(6..10).and_then(hex)) {
-                (0xD800..=0xDBFF, Some(b"\\u"), Some(second @ 0xDC00..=0xDFFF)) => {
-                    (0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00), 12)
-                }
-                _ => (first, 6),
-            };
-            Some((char::from_u32(number)?.to_string().into_bytes(), length))
+/// What a spelling stands for, and how long it is.
+type Spelling = Option<(Vec<u8>, usize)>;
+
+/// What is percent-encoded at the beginning of the text. What was encoded twice has `25` behind the percent sign; or that is a percent sign
+/// itself, and what follows stands for itself.
+fn percent_decoded(text: &[u8]) -> [Spelling; 2] {
+    let Some(digits) = text.strip_prefix(b"%") else { return [None, None] };
+    let doubled = digits.chunks_exact(2).take_while(|pair| *pair == b"25").count();
+    let followed = digits.get(2 * doubled..2 * doubled + 2).and_then(hexadecimal).and_then(|byte| u8::try_from(byte).ok());
+    [followed.map(|byte| (vec![byte], 2 * doubled + 3)), (doubled > 0).then(|| (vec![b'%'], 2 * doubled + 1))]
+}
+
+/// The character that one of JSON's escapes at the beginning of the text stands for, and how long the escape is. JSON within JSON has
+/// more backslashes before each.
+fn json_unescaped(text: &[u8]) -> Spelling {
+    let (_, start) = backslashes(text)?;
+    let unit = |at: usize| text.get(at..)?.strip_prefix(b"u").and_then(|digits| hexadecimal(digits.get(..4)?));
+    let character = |number| Some(char::from_u32(number)?.to_string().into_bytes());
+    match (text.get(start)?, unit(start)) {
+        (b'u', Some(high @ 0xD800..=0xDBFF)) => {
+            let (_, between) = backslashes(text.get(start + 5..)?)?;
+            let low = unit(start + 5 + between).filter(|low| (0xDC00..=0xDFFF).contains(low))?;
+            Some((character(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))?, start + 10 + between))
         }
-        [b'\\', escaped @ (b'"' | b'\\' | b'/'), ..] => Some((vec![*escaped], 2)),
-        [b'\\', b't', ..] => Some((vec![b'\t'], 2)),
+        (b'u', Some(number)) => Some((character(number)?, start + 5)),
+        (escaped @ (b'"' | b'/'), _) => Some((vec![*escaped], start + 1)),
+        (b't', _) => Some((vec![b'\t'], start + 1)),
         _ => None,
     }
+}
+
+/// A backslash, escaped however often.
+fn backslashes(text: &[u8]) -> Spelling {
+    let length = text.iter().take_while(|byte| **byte == b'\\').count();
+    (length > 0).then(|| (vec![b'\\'], length))
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u32> {
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 #[cfg(test)]
@@ -278,6 +294,8 @@ mod tests {
             "sk%2fant%2bk%ey-%22%c3%a9%f0%9f%94%91",
             r#"sk\/ant+k%ey-\"\u00e9\ud83d\udd11"#,
             r#"\u0073\u006B/ant\u002bk\u0025ey-\u0022\u00E9\uD83D\uDD11"#,
+            r#"\\u0073\\u006b\\\/ant+k%ey-\\\"\\u00e9\\ud83d\\udd11"#,
+            "sk%252Fant%252Bk%2525ey-%2522%25C3%25A9%25F0%259F%2594%2591",
         ] {
             let mut text = format!("a%zz {spelling} b {spelling}");
             redactor.text(&mut text);

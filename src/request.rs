@@ -324,7 +324,7 @@ impl<'a> Builder<'a> {
     /// Joins the layers: the client's defaults, what the body needs, the credential, the call's own headers.
     fn finish(self, accepts: Accepts, defaults: &Defaults) -> Result<Request> {
         let Builder { mut request, body, betas, headers: own } = self;
-        request.headers = with_room(&defaults.headers);
+        request.headers = defaults.headers.clone();
         let headers = &mut request.headers;
         if !betas.is_empty() {
             headers.insert(BETA_HEADER, config::join_betas(defaults.betas.iter().chain(&betas)));
@@ -349,13 +349,6 @@ impl<'a> Builder<'a> {
         }
         Ok(request)
     }
-}
-
-/// A copy to which a few headers may be added without all of them being moved.
-pub fn with_room(headers: &HeaderMap) -> HeaderMap {
-    let mut copy = HeaderMap::with_capacity(headers.len() + 5);
-    copy.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-    copy
 }
 
 /// Whether a path segment is `.` or `..`, with or without path parameters behind a `;`.

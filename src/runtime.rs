@@ -279,8 +279,11 @@ impl<F: Future, D: FnOnce(Result<F::Output>)> Call<F, D> {
             cancel.waker.take();
         }
         if let Some(done) = self.done.take() {
-            done(outcome(self));
-            if self.state.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.state.closing.load(Ordering::SeqCst) {
+            let outcome = outcome(self);
+            // Whoever is told that the call has ended finds that it is not in flight any more.
+            let was_last = self.state.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
+            done(outcome);
+            if was_last && self.state.closing.load(Ordering::SeqCst) {
                 self.state.news.notify_one();
             }
         }

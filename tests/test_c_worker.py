@@ -315,6 +315,9 @@ def test_many_commands_run_at_once_and_no_more(strict_emulator: Emulator, tmp_pa
 def test_a_command_for_which_there_is_no_room_is_tried_again(strict_emulator: Emulator, tmp_path: Path) -> None:
     environment = hosts(strict_emulator)
     with on_work("true", folder=tmp_path, **variables(strict_emulator, environment)) as program:
+        # Serving one makes the connections that the next one needs.
+        first = strict_emulator.enqueue(environment)["id"]
+        program.says(f"{first}: done")
         until(lambda: polls_waiting(strict_emulator), "a poll")
         with one_descriptor_left(program.process.pid):
             item = strict_emulator.enqueue(environment)["id"]

@@ -296,7 +296,10 @@ def test_onwork_ends_commands_when_the_grace_period_is_over(strict_emulator: Emu
 def test_onwork_tries_again_when_there_is_no_room_for_a_command(
     in_time: bool, strict_emulator: Emulator, tmp_path: Path
 ) -> None:
-    with OnWork(strict_emulator, tmp_path, 'touch "$there/served"') as onwork:
+    with OnWork(strict_emulator, tmp_path, 'touch "$there/$ANTHROPIC_WORK_ID"') as onwork:
+        # Serving one makes the connections that the next one needs.
+        first = onwork.enqueue()
+        until(lambda: onwork.state(first) == "stopped")
         until(lambda: strict_emulator.control("GET", "/_emulator/connections")["polls_waiting"] > 0)
         with one_descriptor_left(onwork.process.pid):
             item = onwork.enqueue()
@@ -307,7 +310,7 @@ def test_onwork_tries_again_when_there_is_no_room_for_a_command(
             until(lambda: onwork.state(item) == "stopped")
             assert onwork.end() == 0
         assert onwork.state(item) == ("stopped" if in_time else "active")
-        assert (tmp_path / "served").exists() == in_time
+        assert (tmp_path / item).exists() == in_time
 
 
 def test_onwork_ends_when_its_command_is_no_program(strict_emulator: Emulator, tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// Whether one connection carries one request at a time. Until that is known connections are opened in turn.
     pub is_http1: AtomicBool,
+    /// How many requests one connection carries at a time over HTTP/2: at most, and less once the server was seen to allow less.
+    pub max_streams: AtomicUsize,
     /// Counts.
     pub stats: Arc<Stats>,
 }

@@ -24,7 +24,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 /// How many requests are sent over one HTTP/2 connection at a time. Few servers allow less than a hundred.
-const MAX_STREAMS: usize = 100;
+pub const MAX_STREAMS: usize = 100;
 /// After how long a request that its connection has not taken up looks for another. Far longer than that takes when there is room.
 const STALLED: Duration = Duration::from_millis(50);
 /// How often the runtime gets to do what else is due before a request counts as stalled.
@@ -49,8 +49,6 @@ pub struct Lanes {
     target: Arc<Target>,
     /// Whether HTTP/2 is spoken without asking.
     prior_knowledge: bool,
-    /// How many requests a connection takes: at most, and less once a server was seen to allow less.
-    max_streams: AtomicUsize,
     lanes: Mutex<Vec<Arc<Lane>>>,
 }
 
@@ -58,7 +56,7 @@ struct Lane {
     client: reqwest::Client,
     connecting: Connecting,
     in_flight: AtomicUsize,
-    /// How many of those its connections have taken up.
+    /// How many of those its connections are at work on.
     on_the_wire: AtomicUsize,
     is_retired: AtomicBool,
 }
@@ -66,8 +64,7 @@ struct Lane {
 impl Lanes {
     /// Makes the first lane. An error: reqwest does not take this configuration.
     pub fn new(target: Arc<Target>, prior_knowledge: bool) -> Result<Lanes, String> {
-        let max_streams = AtomicUsize::new(MAX_STREAMS);
-        let lanes = Lanes { target, prior_knowledge, max_streams, lanes: Mutex::default() };
+        let lanes = Lanes { target, prior_knowledge, lanes: Mutex::default() };
         lanes.lanes().push(lanes.open()?);
         Ok(lanes)
     }
@@ -115,7 +112,7 @@ impl Lanes {
 
     /// A lane with room for one more request.
     fn pick(&self) -> Result<Arc<Lane>, String> {
-        let most = if self.target.is_http1.load(Relaxed) { usize::MAX } else { self.max_streams.load(Relaxed) };
+        let most = if self.target.is_http1.load(Relaxed) { usize::MAX } else { self.target.max_streams.load(Relaxed) };
         let mut lanes = self.lanes();
         lanes.retain(|lane| !lane.is_retired.load(SeqCst));
         if let Some(lane) = lanes.iter().find(|lane| lane.in_flight.load(SeqCst) < most) {
@@ -126,10 +123,12 @@ impl Lanes {
         Ok(lane)
     }
 
-    /// Runs one exchange on a lane until the given moment; on another lane, if the first has no room after all.
+    /// Runs one exchange on a lane until the given moment; on another lane, if the first has no room after all. `may_repeat`: nothing is
+    /// lost if the server gets the request twice.
     pub async fn run<T, F>(
         &self,
         until: Instant,
+        may_repeat: bool,
         exchange: impl Fn(reqwest::Client, Arc<Progress>) -> F,
     ) -> Result<T, AttemptError>
     where
@@ -149,8 +148,8 @@ impl Lanes {
                     () = alarm.as_mut() => {}
                 }
                 if alarm.deadline() >= until {
-                    let was_sent = progress.was_sent();
-                    if was_sent {
+                    let was_sent = progress.is_taken_up();
+                    if progress.is_on_the_wire() {
                         progress.retire_lane();
                     }
                     let host = self.target.host().to_owned();
@@ -159,16 +158,19 @@ impl Lanes {
                 if let Some(outcome) = self.look_for_room(&progress, exchange.as_mut()).await {
                     return outcome;
                 }
-                if !progress.was_sent() && lane.on_the_wire.load(SeqCst) > 0 && !lane.connecting.is_under_way() {
-                    break;
+                let on_the_wire = lane.on_the_wire.load(SeqCst);
+                let is_waiting = !progress.is_on_the_wire();
+                if is_waiting && on_the_wire > 0 && !lane.connecting.is_under_way() {
+                    // The lane has a connection, which takes no more.
+                    self.target.max_streams.fetch_min(on_the_wire, Relaxed);
+                    if may_repeat || !progress.is_taken_up() {
+                        break;
+                    }
+                    // It is the next in line there, and would be sent even if nobody waited for it any more.
                 }
-                // It is under way, or a connection for it is still being opened.
-                let next = if progress.was_sent() { until } else { until.min(Instant::now() + STALLED) };
-                alarm.as_mut().reset(next);
+                let is_connecting = is_waiting && !progress.is_taken_up();
+                alarm.as_mut().reset(if is_connecting { until.min(Instant::now() + STALLED) } else { until });
             }
-            // The lane has a connection, which takes no more: one request waits in it for room, and this one behind that.
-            let allowed = lane.on_the_wire.load(SeqCst).saturating_sub(1).max(1);
-            self.max_streams.fetch_min(allowed, Relaxed);
         }
     }
 
@@ -180,7 +182,7 @@ impl Lanes {
                 outcome = exchange.as_mut() => return Some(outcome),
                 () = yield_now() => {}
             }
-            if progress.was_sent() {
+            if progress.is_on_the_wire() {
                 break;
             }
         }
@@ -192,13 +194,14 @@ impl Lanes {
 pub struct Progress {
     target: Arc<Target>,
     lane: Arc<Lane>,
-    is_sent: AtomicBool,
+    is_taken_up: AtomicBool,
+    is_on_the_wire: AtomicBool,
 }
 
 impl Progress {
     fn new(target: Arc<Target>, lane: Arc<Lane>) -> Arc<Progress> {
         lane.in_flight.fetch_add(1, SeqCst);
-        Arc::new(Progress { target, lane, is_sent: AtomicBool::new(false) })
+        Arc::new(Progress { target, lane, is_taken_up: AtomicBool::new(false), is_on_the_wire: AtomicBool::new(false) })
     }
 
     /// The server that it goes to.
@@ -206,14 +209,19 @@ impl Progress {
         &self.target
     }
 
-    /// A request body by which it is noticed when a connection takes the request up.
+    /// A request body by which it is noticed how far its connection is with the request.
     pub fn watch(self: &Arc<Progress>, bytes: Bytes) -> Body {
         Body::wrap(Pin::new(Watched { body: bytes.into(), progress: self.clone() }))
     }
 
-    /// Whether a connection has taken the request up: before that nothing of it was sent.
-    pub fn was_sent(&self) -> bool {
-        self.is_sent.load(SeqCst)
+    /// Whether a connection has taken the request up: before that nothing of it was sent, nor will be once the attempt has ended.
+    pub fn is_taken_up(&self) -> bool {
+        self.is_taken_up.load(SeqCst)
+    }
+
+    /// Whether a connection is at work on the request: it does not wait for a stream any more.
+    fn is_on_the_wire(&self) -> bool {
+        self.is_on_the_wire.load(SeqCst)
     }
 
     /// The response has begun.
@@ -227,34 +235,33 @@ impl Progress {
     pub fn retire_lane(&self) {
         self.lane.is_retired.store(true, SeqCst);
     }
-
-    fn sent(&self) {
-        if !self.is_sent.swap(true, SeqCst) {
-            self.lane.on_the_wire.fetch_add(1, SeqCst);
-        }
-    }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         self.lane.in_flight.fetch_sub(1, SeqCst);
-        if self.was_sent() {
+        if self.is_on_the_wire() {
             self.lane.on_the_wire.fetch_sub(1, SeqCst);
         }
     }
 }
 
-/// A request body that is looked at through this pointer alone. Whoever looks at it outside the attempt is the connection's own task, and
-/// it first does so when it takes the request up.
+/// A request body that is looked at through this pointer alone. Whoever does so outside the attempt is the connection's own task. It looks
+/// at the body when it takes the request up; it reads it, or drops one that is empty, when the request has its stream.
 struct Watched {
     body: Body,
     progress: Arc<Progress>,
 }
 
 impl Watched {
-    fn look(&self) {
-        if ATTEMPT.try_with(|()| ()).is_err() {
-            self.progress.sent();
+    fn is_with_its_connection(&self) -> bool {
+        ATTEMPT.try_with(|()| ()).is_err()
+    }
+
+    fn on_the_wire(&self) {
+        let progress = &self.progress;
+        if self.is_with_its_connection() && progress.is_taken_up() && !progress.is_on_the_wire.swap(true, SeqCst) {
+            progress.lane.on_the_wire.fetch_add(1, SeqCst);
         }
     }
 }
@@ -263,14 +270,22 @@ impl Deref for Watched {
     type Target = Body;
 
     fn deref(&self) -> &Body {
-        self.look();
+        if self.is_with_its_connection() {
+            self.progress.is_taken_up.store(true, SeqCst);
+        }
         &self.body
     }
 }
 
 impl DerefMut for Watched {
     fn deref_mut(&mut self) -> &mut Body {
-        self.look();
+        self.on_the_wire();
         &mut self.body
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.on_the_wire();
     }
 }

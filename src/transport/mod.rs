@@ -19,15 +19,15 @@ mod tunnel;
 use crate::config::{Connection, Http2};
 use crate::error::{Error, Result, Status};
 use crate::operation::Traffic;
-use crate::request::{Request, with_room};
+use crate::request::Request;
 use crate::response::{MAX_ERROR_BODY, Response};
 use crate::stats::Stats;
 use connector::{ConnectError, Target, causes, chain, host};
 use lanes::{Lanes, Progress};
-use reqwest::Version;
+use reqwest::{Method, Version};
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
@@ -124,6 +124,7 @@ impl Http {
             tls: tls.fresh(connection.http2),
             connect_timeout: connection.connect_timeout,
             is_http1: AtomicBool::new(is_http1),
+            max_streams: AtomicUsize::new(lanes::MAX_STREAMS),
             stats: stats.clone(),
         });
         let lanes = || Lanes::new(target.clone(), connection.http2 == Http2::Always);
@@ -135,7 +136,8 @@ impl Http {
     pub async fn attempt(&self, request: &Request, url: &Url, until: Instant) -> Result<Response, AttemptError> {
         let is_heartbeat = request.operation.is_some_and(|operation| operation.traffic == Traffic::Heartbeat);
         let lanes = if is_heartbeat { &self.heartbeats } else { &self.calls };
-        let outcome = lanes.run(until, |lane, progress| exchange(lane, request, url, progress)).await;
+        let may_repeat = request.method == Method::GET && request.operation.is_none_or(|known| known.traffic == Traffic::Call);
+        let outcome = lanes.run(until, may_repeat, |lane, progress| exchange(lane, request, url, progress)).await;
         if let Ok(response)
         | Err(
             AttemptError::IncompleteBody(response, _)
@@ -157,8 +159,7 @@ async fn exchange(
     progress: Arc<Progress>,
 ) -> Result<Response, AttemptError> {
     let mut outgoing = reqwest::Request::new(request.method.clone(), url.clone());
-    // With room: reqwest makes some for a header of its own, and would have to copy them all.
-    *outgoing.headers_mut() = with_room(&request.headers);
+    *outgoing.headers_mut() = request.headers.clone();
     *outgoing.body_mut() = Some(progress.watch(request.body.clone().unwrap_or_default()));
     let mut incoming = client.execute(outgoing).await.map_err(|error| failure(&error, url, &progress))?;
     progress.answered(incoming.version() < Version::HTTP_2);
@@ -194,14 +195,16 @@ async fn exchange(
 fn failure(error: &reqwest::Error, url: &Url, progress: &Progress) -> AttemptError {
     let chain = || chain(error).skip(1);
     let about = |why: &str| format!("{}: {why}", host(url));
+    let target = progress.target();
     if error.is_connect() {
         let said = chain().find_map(|cause| cause.downcast_ref::<ConnectError>()).map(ToString::to_string);
-        let late = || format!("no connection within {} ms", progress.target().connect_timeout.as_millis());
+        let way = target.proxy.as_ref().map(|proxy| format!(" through the proxy {}", proxy.address)).unwrap_or_default();
+        let late = || format!("no connection{way} within {} ms", target.connect_timeout.as_millis());
         return AttemptError::Connect(about(&said.unwrap_or_else(|| if error.is_timeout() { late() } else { causes(error) })));
     }
     // The first two causes are reqwest's and its pool's, and say only that a request failed.
     let why = chain().nth(1).map_or_else(|| error.to_string(), causes);
-    if !progress.was_sent() {
+    if !progress.is_taken_up() {
         return AttemptError::NotSent(about(&why));
     }
     let h2 = chain().find_map(|cause| cause.downcast_ref::<h2::Error>());

@@ -44,7 +44,9 @@ fn join(name: &str) -> io::Result<oneshot::Receiver<Found>> {
     }
     let asked = name.to_owned();
     let look_up = move || {
-        let found: Found = (asked.as_str(), 0).to_socket_addrs().map(Iterator::collect).map_err(|e| e.to_string());
+        // reqwest asks for the address in a URL like for a name when a SOCKS proxy is to be told, brackets included.
+        let found: Found =
+            (asked.trim_matches(['[', ']']), 0).to_socket_addrs().map(Iterator::collect).map_err(|e| e.to_string());
         let waiters = LOOKUPS.lock().as_mut().and_then(Owned::get_mut).and_then(|lookups| lookups.remove(&asked));
         waiters.into_iter().flatten().for_each(|waiter| drop(waiter.send(found.clone())));
     };

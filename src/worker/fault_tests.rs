@@ -147,3 +147,14 @@ fn items_are_rescued_after_a_look_for_them_that_broke_off() {
     assert_eq!((&stats["faults"], &stats["failures"]["rescue"]), (&json!(2), &json!({"internal": 2})));
     assert_eq!((&stats["failures"]["poll"], &stats["failures"]["heartbeat"]), (&json!({}), &json!({})));
 }
+
+#[test]
+fn a_look_for_items_that_takes_longer_than_its_interval_does_not_keep_the_worker_busy() {
+    let house = House::new(300);
+    house.ask("/_emulator/faults", json!({"operation": "work.list", "latency_ms": 5_000, "count": 10}));
+    let worker = house.worker(json!({"rescue_after_ms": 1}));
+    let rounds = || worker.inner().unwrap().rounds.load(std::sync::atomic::Ordering::Relaxed);
+    let _ = worker.next(Some(Duration::from_millis(1_500)));
+    let after = rounds();
+    assert!(after < 1_000, "{after} rounds");
+}

@@ -50,6 +50,9 @@ pub(super) struct Inner {
     /// What is to panic next.
     #[cfg(test)]
     pub(super) to_break: Lock<Vec<&'static str>>,
+    /// How often the supervisor looked for something to do.
+    #[cfg(test)]
+    pub(super) rounds: std::sync::atomic::AtomicU64,
 }
 
 #[derive(Default)]
@@ -144,6 +147,8 @@ impl Inner {
             stops: Limiter::new(most),
             #[cfg(test)]
             to_break: Lock::default(),
+            #[cfg(test)]
+            rounds: Default::default(),
         }
     }
 

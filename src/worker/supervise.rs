@@ -137,7 +137,10 @@ impl Supervisor {
     /// Does what is to be done now, and then waits until something happens.
     async fn round(&mut self) -> ControlFlow<()> {
         #[cfg(test)]
-        self.inner.break_off("the supervisor");
+        {
+            self.inner.rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.inner.break_off("the supervisor");
+        }
         let now = clock::now();
         self.slept.look(&self.inner);
         let (stopped, is_over, has_failed) = {

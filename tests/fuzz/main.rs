@@ -24,7 +24,7 @@ static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 #[test]
 fn parameters() {
-    let server = Peer::start(Manner::Answer);
+    let server = Peer::start(Manner::Parts(&[]));
     let client = client(json!({"base_url": server.url("http")}));
     let operations: Vec<&str> = antenv::operation::OPERATIONS.iter().map(|operation| operation.name).collect();
     fuzz("parameters", PARAMS, |mutator, input| {
@@ -45,13 +45,14 @@ fn configurations() {
     fuzz("configurations", CONFIGS, |mutator, input| {
         let text = String::from_utf8_lossy(input);
         let made = Client::new(Some(&text))?;
-        made.derive(Some(&String::from_utf8_lossy(&mutator.mutate(input)))).map(|derived| derived.stats())
+        let derivation = mutator.mutate(br#"{"auth_token":"t","default_headers":{"x-a":null},"betas":[],"timeout_ms":5}"#);
+        made.derive(Some(&String::from_utf8_lossy(&derivation))).map(|derived| derived.stats())
     });
 }
 
 #[test]
 fn responses() {
-    let server = Peer::start(Manner::Answer);
+    let server = Peer::start(Manner::Parts(&[]));
     let client = client(json!({"base_url": server.url("http"), "http2": "never", "max_response_bytes": 100_000}));
     fuzz("responses", RESPONSES, |mutator, input| {
         server.answer_with(input.to_vec());
@@ -62,8 +63,9 @@ fn responses() {
 
 #[test]
 fn http2_responses() {
-    let server = Peer::start(Manner::Greet);
-    let client = client(json!({"base_url": server.url("http"), "http2": "always", "max_response_bytes": 100_000}));
+    let server = Peer::start(Manner::Http2);
+    let client =
+        client(json!({"base_url": server.url("http"), "http2": "always", "max_response_bytes": 100_000, "timeout_ms": 300}));
     let frames: Vec<Vec<u8>> = [
         &[frame(1, 4, 1, b"\x88"), frame(0, 1, 1, b"{\"id\":\"env_1\"}")][..],
         &[frame(1, 4, 1, b"\x88\x5f\x10application/json"), frame(0, 0, 1, b"{"), frame(0, 1, 1, b"}")],
@@ -84,7 +86,7 @@ fn http2_responses() {
 
 #[test]
 fn proxies_answers_to_connect() {
-    let proxy = Peer::start(Manner::Answer);
+    let proxy = Peer::start(Manner::Parts(&[]));
     let client = client(json!({"base_url": "https://api.test", "proxy": proxy.url("http")}));
     fuzz("answers to CONNECT", TUNNELS, |_, input| {
         proxy.answer_with(input.to_vec());
@@ -94,7 +96,7 @@ fn proxies_answers_to_connect() {
 
 #[test]
 fn socks_proxies_answers() {
-    let proxy = Peer::start(Manner::AnswerTwice);
+    let proxy = Peer::start(Manner::Parts(&[2, 10]));
     let clients = ["socks5h", "socks5"].map(|scheme| client(json!({"base_url": "http://127.1.2.3", "proxy": proxy.url(scheme)})));
     fuzz("SOCKS answers", SOCKS, |mutator, input| {
         proxy.answer_with(input.to_vec());
@@ -148,7 +150,7 @@ fn fuzz(name: &str, seeds: &[&[u8]], mut target: impl FnMut(&mut Mutator, &[u8])
 fn client(mut config: serde_json::Value) -> Client {
     config["api_key"] = "an-api-key".into();
     config["max_retries"] = 0.into();
-    config["timeout_ms"] = TIMEOUT_MS.into();
+    config["timeout_ms"] = config.get("timeout_ms").cloned().unwrap_or(TIMEOUT_MS.into());
     config["connect_timeout_ms"] = (TIMEOUT_MS / 2).into();
     Client::new(Some(&config.to_string())).unwrap()
 }

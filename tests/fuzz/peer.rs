@@ -8,16 +8,15 @@ use std::time::Duration;
 
 /// Only what the library leaves open by mistake is waited for that long.
 const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(50);
 
-/// What a peer waits for before it answers.
+/// How a peer speaks.
 #[derive(Clone, Copy)]
 pub enum Manner {
-    /// For the first bytes.
-    Answer,
-    /// For the first bytes; its answer comes in two parts, the second after more bytes.
-    AnswerTwice,
-    /// For the end of an HTTP/2 request that has no body.
-    Greet,
+    /// It waits for bytes before each part of its answer. The parts but the last are so long.
+    Parts(&'static [usize]),
+    /// It waits for an HTTP/2 request that has no body.
+    Http2,
 }
 
 /// A peer.
@@ -60,15 +59,19 @@ fn serve(mut connection: TcpStream, manner: Manner, answer: &[u8]) -> Option<()>
     connection.set_nodelay(true).ok()?;
     let mut buffer = [0; 65536];
     let mut read = connection.read(&mut buffer).ok()?;
+    let mut rest = answer;
     match manner {
-        Manner::Answer => connection.write_all(answer).ok()?,
-        Manner::AnswerTwice => {
-            let (first, rest) = answer.split_at(answer.len().min(2));
-            connection.write_all(first).ok()?;
-            connection.read(&mut buffer).ok()?;
-            connection.write_all(rest).ok()?;
+        Manner::Parts(lengths) => {
+            for length in lengths {
+                let (part, after) = rest.split_at(rest.len().min(*length));
+                connection.write_all(part).ok()?;
+                // The other side may have nothing to say, and wait for more.
+                connection.set_read_timeout(Some(PAUSE)).ok()?;
+                let _ = connection.read(&mut buffer);
+                rest = after;
+            }
         }
-        Manner::Greet => {
+        Manner::Http2 => {
             // The frames of a request come with the preface, or right after it; HEADERS are the first of kind 1.
             while !buffer[..read].windows(6).any(|bytes| bytes[0] == 1 && bytes[1] & 1 == 1 && bytes[2..] == [0, 0, 0, 1]) {
                 let more = connection.read(&mut buffer[read..]).ok()?;
@@ -77,9 +80,10 @@ fn serve(mut connection: TcpStream, manner: Manner, answer: &[u8]) -> Option<()>
                 }
                 read += more;
             }
-            connection.write_all(answer).ok()?;
         }
     }
+    connection.write_all(rest).ok()?;
+    connection.set_read_timeout(Some(PATIENCE)).ok()?;
     connection.shutdown(Shutdown::Write).ok()?;
     // What is still on its way is taken in, so that the answer is not lost to a reset.
     while connection.read(&mut buffer).ok()? > 0 {}

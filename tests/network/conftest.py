@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.certificates import Authority
+from support.http2 import Way
 from support.resolver import Resolver
 
 
@@ -31,6 +32,14 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """A certificate authority that nobody knows yet."""
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(params=["plain", "tls"])
+def way(request: pytest.FixtureRequest, authority: Authority) -> Way:
+    """With prior knowledge, and as it is in production: over TLS, by ALPN."""
+    if request.param == "plain":
+        return Way(None, {"http2": "always"})
+    return Way(authority.issue("http2").context(), {"ca_file": str(authority.root)})
 
 
 @pytest.fixture

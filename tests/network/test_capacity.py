@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from native import Driver
-from support.http2 import Http2Server, Stream
+from support.http2 import Http2Server, Stream, Way
 from support.waiting import until
 
 OK = 0
@@ -36,12 +36,12 @@ class Holding:
 @pytest.mark.parametrize(("limit", "count", "most"), [(100, 1000, 50), (10, 100, 50), (1, 20, 30)])
 @pytest.mark.parametrize("operation", ["work.poll", "environments.list"])
 def test_calls_beyond_the_streams_of_a_connection_open_another_and_a_heartbeat_passes_them(
-    operation: str, limit: int, count: int, most: int, driver: Driver
+    operation: str, limit: int, count: int, most: int, driver: Driver, way: Way
 ) -> None:
     """All calls are with the server at the same time, which is what makes it answer them."""
     holding = Holding()
-    with Http2Server(holding.act, max_streams=limit) as server:
-        driver.client(api_key="k", base_url=server.url, http2="always", timeout_ms=120_000, max_retries=0)
+    with Http2Server(holding.act, max_streams=limit, tls=way.tls) as server:
+        driver.client(api_key="k", base_url=server.url, **way.config, timeout_ms=120_000, max_retries=0)
         params = {"environment_id": "env_1", "block_ms": 999} if operation == "work.poll" else {}
         for _ in range(count):
             assert driver.submit(operation, params).status == OK
@@ -53,10 +53,10 @@ def test_calls_beyond_the_streams_of_a_connection_open_another_and_a_heartbeat_p
         assert count / limit <= server.accepted <= most, server.accepted
 
 
-def test_a_limit_that_is_lowered_later_is_kept_and_others_take_the_rest(driver: Driver) -> None:
+def test_a_limit_that_is_lowered_later_is_kept_and_others_take_the_rest(driver: Driver, way: Way) -> None:
     holding = Holding()
-    with Http2Server(holding.act, max_streams=100) as server:
-        driver.client(api_key="k", base_url=server.url, http2="always", timeout_ms=120_000, max_retries=0)
+    with Http2Server(holding.act, max_streams=100, tls=way.tls) as server:
+        driver.client(api_key="k", base_url=server.url, **way.config, timeout_ms=120_000, max_retries=0)
         assert driver.call("work.heartbeat", HEARTBEAT).status == OK
         server.max_streams = 5
         for connection in server.connections:
@@ -72,10 +72,10 @@ def test_a_limit_that_is_lowered_later_is_kept_and_others_take_the_rest(driver: 
         assert {driver.run("collect").status for _ in range(30)} == {OK}
 
 
-def test_a_connection_that_is_used_up_is_used_again_when_there_is_room(driver: Driver) -> None:
+def test_a_connection_that_is_used_up_is_used_again_when_there_is_room(driver: Driver, way: Way) -> None:
     holding = Holding()
-    with Http2Server(holding.act, max_streams=10) as server:
-        driver.client(api_key="k", base_url=server.url, http2="always", timeout_ms=120_000)
+    with Http2Server(holding.act, max_streams=10, tls=way.tls) as server:
+        driver.client(api_key="k", base_url=server.url, **way.config, timeout_ms=120_000)
         for _ in range(5):
             for _ in range(20):
                 assert driver.submit("environments.list").status == OK
@@ -86,7 +86,7 @@ def test_a_connection_that_is_used_up_is_used_again_when_there_is_room(driver: D
         assert server.accepted <= 10, server.accepted
 
 
-def test_the_heartbeats_of_a_worker_pass_the_calls_of_its_host(driver: Driver) -> None:
+def test_the_heartbeats_of_a_worker_pass_the_calls_of_its_host(driver: Driver, way: Way) -> None:
     holding, beats = Holding(), 0
     item: dict[str, Any] = {
         "id": "work_1",
@@ -110,8 +110,8 @@ def test_the_heartbeats_of_a_worker_pass_the_calls_of_its_host(driver: Driver) -
         else:
             stream.answer(json.dumps(item).encode())
 
-    with Http2Server(act, max_streams=4) as server:
-        driver.client(api_key="k", environment_key="e", base_url=server.url, http2="always", timeout_ms=120_000)
+    with Http2Server(act, max_streams=4, tls=way.tls) as server:
+        driver.client(api_key="k", environment_key="e", base_url=server.url, **way.config, timeout_ms=120_000)
         assert driver.worker(environment_id="env_1", concurrency=4).status == OK
         assert driver.take(20_000).status == OK
         for _ in range(100):

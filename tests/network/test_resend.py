@@ -11,7 +11,7 @@ from emulator import Emulator
 from native import Driver, Outcome
 from support import http2
 from support.http1 import ENVIRONMENT, Exchange, Http1Server, response
-from support.http2 import Http2Server, Stream
+from support.http2 import Http2Server, Stream, Way
 from support.server import reset
 from support.waiting import until
 
@@ -42,15 +42,15 @@ def sent_and_told(outcome: Outcome, driver: Driver, sent: int, most: int) -> Non
 @pytest.mark.parametrize("code", [http2.NO_ERROR, http2.PROTOCOL_ERROR, http2.INTERNAL_ERROR, http2.CANCEL, 11, 13, 99])
 @pytest.mark.parametrize("retries", [0, 2])
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_stream_that_was_reset_is_an_attempt(code: int, retries: int, kept: bool, driver: Driver) -> None:
+def test_a_stream_that_was_reset_is_an_attempt(code: int, retries: int, kept: bool, driver: Driver, way: Way) -> None:
     def act(stream: Stream) -> None:
         if stream.method == "GET":
             stream.answer()
         else:
             stream.reset(code)
 
-    with Http2Server(act) as server:
-        driver.client(api_key="k", base_url=server.url, http2="always", max_retries=retries)
+    with Http2Server(act, tls=way.tls) as server:
+        driver.client(api_key="k", base_url=server.url, **way.config, max_retries=retries)
         if kept:
             assert driver.call(*LIST).status == OK
         outcome = driver.call(*CREATE)
@@ -62,7 +62,7 @@ def test_a_stream_that_was_reset_is_an_attempt(code: int, retries: int, kept: bo
 @pytest.mark.parametrize("call", [LIST, CREATE])
 @pytest.mark.parametrize("kept", [False, True])
 def test_a_refused_stream_is_sent_again_without_counting(
-    call: tuple[str, dict[str, str]], kept: bool, driver: Driver
+    call: tuple[str, dict[str, str]], kept: bool, driver: Driver, way: Way
 ) -> None:
     refused: list[Stream] = []
 
@@ -73,17 +73,17 @@ def test_a_refused_stream_is_sent_again_without_counting(
         else:
             stream.answer()
 
-    with Http2Server(act) as server:
-        driver.client(api_key="k", base_url=server.url, http2="always", max_retries=0)
+    with Http2Server(act, tls=way.tls) as server:
+        driver.client(api_key="k", base_url=server.url, **way.config, max_retries=0)
         if kept:
             assert driver.call(*LIST).status == OK
         assert driver.call(*call).status == OK
         assert len(refused) == 1 and len(server.requests) == 2 + kept
 
 
-def test_a_server_that_refuses_every_stream_is_not_asked_for_ever(driver: Driver) -> None:
-    with Http2Server(lambda stream: stream.reset(http2.REFUSED_STREAM)) as server:
-        driver.client(api_key="k", base_url=server.url, http2="always", max_retries=1, timeout_ms=60_000)
+def test_a_server_that_refuses_every_stream_is_not_asked_for_ever(driver: Driver, way: Way) -> None:
+    with Http2Server(lambda stream: stream.reset(http2.REFUSED_STREAM), tls=way.tls) as server:
+        driver.client(api_key="k", base_url=server.url, **way.config, max_retries=1, timeout_ms=60_000)
         outcome = driver.call(*CREATE)
         assert outcome.status == CONNECTION
         assert 2 <= len(server.requests) <= 50 and outcome.json["attempts"] == len(server.requests)
@@ -92,7 +92,7 @@ def test_a_server_that_refuses_every_stream_is_not_asked_for_ever(driver: Driver
 @pytest.mark.parametrize("call", [LIST, CREATE])
 @pytest.mark.parametrize("kept", [False, True])
 def test_a_request_above_the_last_stream_of_a_goaway_is_sent_on_another_connection(
-    call: tuple[str, dict[str, str]], kept: bool, driver: Driver
+    call: tuple[str, dict[str, str]], kept: bool, driver: Driver, way: Way
 ) -> None:
     def act(stream: Stream) -> None:
         if stream.connection.number == 1 and stream.number == 1 + kept:
@@ -101,22 +101,24 @@ def test_a_request_above_the_last_stream_of_a_goaway_is_sent_on_another_connecti
         else:
             stream.answer()
 
-    with Http2Server(act) as server:
-        driver.client(api_key="k", base_url=server.url, http2="always", max_retries=0)
+    with Http2Server(act, tls=way.tls) as server:
+        driver.client(api_key="k", base_url=server.url, **way.config, max_retries=0)
         if kept:
             assert driver.call(*LIST).status == OK
         assert driver.call(*call).status == OK
         assert server.accepted == 2
 
 
-def test_a_request_that_a_goaway_still_serves_is_answered_and_the_next_takes_another_connection(driver: Driver) -> None:
+def test_a_request_that_a_goaway_still_serves_is_answered_and_the_next_takes_another_connection(
+    driver: Driver, way: Way
+) -> None:
     def act(stream: Stream) -> None:
         if stream.connection.number == 1:
             stream.connection.goaway(stream.id)
         stream.answer(ENVIRONMENT)
 
-    with Http2Server(act) as server:
-        driver.client(api_key="k", base_url=server.url, http2="always", max_retries=0)
+    with Http2Server(act, tls=way.tls) as server:
+        driver.client(api_key="k", base_url=server.url, **way.config, max_retries=0)
         assert [driver.call(*CREATE).status for _ in range(2)] == [OK, OK]
         assert server.count("POST") == 2 and server.accepted == 2
 
@@ -125,7 +127,7 @@ def test_a_request_that_a_goaway_still_serves_is_answered_and_the_next_takes_ano
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("says", ["nothing", "goaway", "garbage"])
 def test_a_connection_that_ends_under_a_request_is_an_attempt(
-    says: str, kept: bool, retries: int, driver: Driver
+    says: str, kept: bool, retries: int, driver: Driver, way: Way
 ) -> None:
     def act(stream: Stream) -> None:
         if stream.method == "GET":
@@ -138,8 +140,8 @@ def test_a_connection_that_ends_under_a_request_is_an_attempt(
             stream.connection.transport.sendall(b"HTTP/1.1 500 Oops\r\n\r\n" * 10)
         stream.connection.close()
 
-    with Http2Server(act) as server:
-        driver.client(api_key="k", base_url=server.url, http2="always", max_retries=retries)
+    with Http2Server(act, tls=way.tls) as server:
+        driver.client(api_key="k", base_url=server.url, **way.config, max_retries=retries)
         if kept:
             assert driver.call(*LIST).status == OK
         outcome = driver.call(*CREATE)
@@ -148,7 +150,7 @@ def test_a_connection_that_ends_under_a_request_is_an_attempt(
 
 
 @pytest.mark.parametrize("how", ["reset", "close", "short"])
-def test_an_http2_answer_that_breaks_within_its_body_is_an_attempt(how: str, driver: Driver) -> None:
+def test_an_http2_answer_that_breaks_within_its_body_is_an_attempt(how: str, driver: Driver, way: Way) -> None:
     def act(stream: Stream) -> None:
         stream.answer(b'{"id":', announced=14, is_whole=how == "short")
         if how == "reset":
@@ -156,8 +158,8 @@ def test_an_http2_answer_that_breaks_within_its_body_is_an_attempt(how: str, dri
         elif how == "close":
             stream.connection.close()
 
-    with Http2Server(act) as server:
-        driver.client(api_key="k", base_url=server.url, http2="always", max_retries=1)
+    with Http2Server(act, tls=way.tls) as server:
+        driver.client(api_key="k", base_url=server.url, **way.config, max_retries=1)
         for retries in (0, 1):
             before = len(server.requests)
             outcome = driver.call(CREATE[0], {**CREATE[1], "max_retries": retries})
@@ -232,15 +234,15 @@ def test_every_kept_connection_may_be_closed_before_a_byte_was_sent(driver: Driv
     assert server.count("POST") == 1
 
 
-def test_a_lost_answer_to_a_heartbeat_is_for_the_caller_to_judge(driver: Driver) -> None:
+def test_a_lost_answer_to_a_heartbeat_is_for_the_caller_to_judge(driver: Driver, way: Way) -> None:
     """Sent again with the same expectation, it would be refused for what it has done itself."""
     params = {"environment_id": "env_1", "work_id": "work_1", "expected_last_heartbeat": "NO_HEARTBEAT"}
     with Http1Server(closes) as server:
         driver.client(environment_key="k", base_url=server.url)
         outcome = driver.call("work.heartbeat", params)
         assert (outcome.status, outcome.json["attempts"], len(server.requests)) == (CONNECTION, 1, 1)
-    with Http2Server(lambda stream: stream.reset(http2.INTERNAL_ERROR)) as server2:
-        driver.client(environment_key="k", base_url=server2.url, http2="always")
+    with Http2Server(lambda stream: stream.reset(http2.INTERNAL_ERROR), tls=way.tls) as server2:
+        driver.client(environment_key="k", base_url=server2.url, **way.config)
         outcome = driver.call("work.heartbeat", params)
         assert (outcome.status, outcome.json["attempts"], len(server2.requests)) == (CONNECTION, 1, 1)
 
@@ -283,7 +285,7 @@ def test_what_the_counts_tell_is_what_went_out(emulator: Emulator, driver: Drive
     assert (outcome.json["attempts"], driver.stats()["attempts"], seen) == (4, 5, 5)
 
 
-def test_a_connection_that_was_lost_does_not_take_others_with_it(driver: Driver) -> None:
+def test_a_connection_that_was_lost_does_not_take_others_with_it(driver: Driver, way: Way) -> None:
     """The reset of one stream leaves the others of its connection alone."""
     held: list[Stream] = []
 
@@ -293,8 +295,8 @@ def test_a_connection_that_was_lost_does_not_take_others_with_it(driver: Driver)
         else:
             held.append(stream)
 
-    with Http2Server(act) as server:
-        driver.client(api_key="k", base_url=server.url, http2="always", max_retries=0)
+    with Http2Server(act, tls=way.tls) as server:
+        driver.client(api_key="k", base_url=server.url, **way.config, max_retries=0)
         assert driver.submit("environments.list").status == OK
         until(lambda: held, "the call did not arrive")
         assert driver.call(*CREATE).status == CONNECTION

@@ -109,7 +109,7 @@ def test_cancelling_a_task_cancels_its_call(run: Run, emulator: Emulator) -> Non
 
     async def main(client: antenv.AsyncClient) -> None:
         task = asyncio.ensure_future(first_page(client))
-        await until(lambda: client.stats()["attempts"] == 1)
+        await until(lambda: len(emulator.control("GET", "/_emulator/requests")["data"]) == 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -208,7 +208,7 @@ def test_a_loop_that_ends_with_calls_in_flight_cancels_them(emulator: Emulator) 
 
     async def leave() -> None:
         tasks: list[Awaitable[Any]] = [asyncio.ensure_future(first_page(client)) for _ in range(3)]
-        await until(lambda: client.stats()["attempts"] == len(tasks))
+        await until(lambda: len(emulator.control("GET", "/_emulator/requests")["data"]) == len(tasks))
 
     asyncio.run(leave())  # it cancels what is left
     deadline = time.monotonic() + 20

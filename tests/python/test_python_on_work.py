@@ -201,25 +201,34 @@ def test_what_is_wrong_is_said(lasting: House, tmp_path: Path) -> None:
         assert any(line.startswith("on_work: ") for line in program.said().splitlines())
 
 
+TOUCH = ("sh", "-c", "touch $ANTHROPIC_WORK_ID")
+
+
+def serve_one(house: House) -> None:
+    """Has an item served, so that there are connections for those that follow, and waits for the next poll."""
+    item = house.enqueue()
+    until(lambda: house.state(item) == "stopped" and house.polls())
+
+
 def test_a_command_for_which_there_is_no_room_is_tried_again(lasting: House, tmp_path: Path) -> None:
-    with on_work(lasting, tmp_path, command=("touch", "served")) as program:
-        until(lambda: lasting.polls())
+    with on_work(lasting, tmp_path, command=TOUCH) as program:
+        serve_one(lasting)
         with one_descriptor_left(program.process.pid):
             item = lasting.enqueue()
             until(lambda: f"{item}: not begun yet" in program.said())
-            assert not (tmp_path / "served").exists()
+            assert not (tmp_path / item).exists()
         until(lambda: lasting.state(item) == "stopped")
-        assert (tmp_path / "served").exists() and program.end() == 0
+        assert (tmp_path / item).exists() and program.end() == 0
 
 
 def test_an_item_whose_command_was_never_begun_goes_back(lasting: House, tmp_path: Path) -> None:
-    with on_work(lasting, tmp_path, command=("touch", "served")) as program:
-        until(lambda: lasting.polls())
+    with on_work(lasting, tmp_path, command=TOUCH) as program:
+        serve_one(lasting)
         with one_descriptor_left(program.process.pid):
             item = lasting.enqueue()
             until(lambda: f"{item}: not begun yet" in program.said())
             assert program.end() == 0
-        assert lasting.state(item) == "active" and not (tmp_path / "served").exists()
+        assert lasting.state(item) == "active" and not (tmp_path / item).exists()
 
 
 def test_a_command_that_is_no_program_ends_it(lasting: House, tmp_path: Path) -> None:

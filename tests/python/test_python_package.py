@@ -107,7 +107,11 @@ def known(use: Callable[..., Any], *arguments: Any, **params: Any) -> set[str]:
 def test_the_operations_and_their_parameters_are_those_of_the_table() -> None:
     client = antenv.Client(api_key="k", base_url="http://127.0.0.1:9")
     environments = client.environments
-    options = set(inspect.get_annotations(types.CallOptions)) - SECONDS | {f"{name}_ms" for name in SECONDS} | {"with_response"}
+    options = (
+        set(inspect.get_annotations(types.CallOptions)) - SECONDS
+        | {f"{name}_ms" for name in SECONDS}
+        | {"with_response"}
+    )
     params_of = {
         "environments.create": types.EnvironmentCreateParams,
         "environments.list": types.EnvironmentListParams,
@@ -135,7 +139,9 @@ def test_the_operations_and_their_parameters_are_those_of_the_table() -> None:
             "worker"
         }
         assert {name for found, name in methods if found == resource} == public
-    request = set(types.RequestParams.__annotations__) - SECONDS | {f"{name}_ms" for name in SECONDS} | {"with_response"}
+    request = (
+        set(types.RequestParams.__annotations__) - SECONDS | {f"{name}_ms" for name in SECONDS} | {"with_response"}
+    )
     assert known(client.request, "GET", "/", odd=0) == request
 
 

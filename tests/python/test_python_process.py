@@ -122,7 +122,7 @@ def test_a_fork_in_the_middle_of_another_threads_call(emulator: Emulator) -> Non
     emulator.faults({"operation": "environments.list", "latency_ms": 300, "count": 1})
     waiting = threading.Thread(target=lambda: list(client.environments.list()))
     waiting.start()
-    wait_until(lambda: client.stats()["attempts"] == 1)
+    wait_until(lambda: requests(emulator))
     child = os.fork()
     if child == 0:
         try:
@@ -147,7 +147,7 @@ def test_leaving_with_calls_under_way_is_quick_and_quiet(emulator: Emulator) -> 
 import asyncio, sys, threading, antenv
 client = antenv.Client(api_key="k", base_url=sys.argv[1])
 threading.Thread(target=client.environments.list, daemon=True).start()
-while client.stats()["attempts"] == 0:
+while client.stats()["calls"]["in_flight"] == 0:
     pass
 """
     done = subprocess.run(
@@ -214,7 +214,7 @@ logged = threading.Event()
 class Handler(logging.Handler):
     def emit(self, record):
         if record.getMessage().startswith("call done"):
-            print(os.getpid(), record.getMessage(), flush=True)
+            os.write(1, f"{os.getpid()} {record.getMessage()}\\n".encode())  # in one piece, whatever the buffering
             logged.set()
 logging.basicConfig(level=logging.DEBUG, handlers=[Handler()])
 client = antenv.Client(api_key="k", base_url=sys.argv[1])
@@ -224,7 +224,7 @@ assert logged.wait(20)
 if child == 0:
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
-print("child", child)
+print("child", child, flush=True)
 """
 
 

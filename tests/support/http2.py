@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hpack import Decoder, Encoder
 
@@ -22,10 +24,50 @@ MAX_CONCURRENT_STREAMS = 3
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL = 0, 1, 2, 7, 8
 
 
+class Way(NamedTuple):
+    """How HTTP/2 is spoken: with which TLS at the server, and with which configuration of the client."""
+
+    tls: ssl.SSLContext | None
+    config: dict[str, str]
+
+
+class Transport:
+    """A socket that one thread may read from while others write to it: with TLS, too, which by itself forbids that."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        connection.setblocking(False)
+
+    def recv(self) -> bytes:
+        """Waits for bytes; none: the connection has ended."""
+        while True:
+            with self._lock:
+                try:
+                    return self._connection.recv(65536)
+                except (BlockingIOError, ssl.SSLWantReadError):
+                    pass
+            select.select([self._connection], [], [])
+
+    def sendall(self, data: bytes) -> None:
+        """Sends bytes, however long that takes."""
+        with self._lock:
+            while data:
+                try:
+                    data = data[self._connection.send(data) :]
+                except (BlockingIOError, ssl.SSLWantWriteError):
+                    select.select([], [self._connection], [])
+
+    def shutdown(self) -> None:
+        """Ends the connection."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
+
+
 class Connection:
     """A connection of the server's. Its methods may be called from any thread."""
 
-    def __init__(self, transport: socket.socket, number: int) -> None:
+    def __init__(self, transport: Transport, number: int) -> None:
         self.transport = transport
         self.number = number
         self.streams = 0
@@ -52,8 +94,7 @@ class Connection:
 
     def close(self) -> None:
         """Closes the connection."""
-        with contextlib.suppress(OSError):
-            self.transport.shutdown(socket.SHUT_RDWR)
+        self.transport.shutdown()
 
 
 @dataclass
@@ -119,44 +160,49 @@ class Http2Server(Server):
         """How many requests with that method came."""
         return sum(request.method == method for request in self.requests)
 
-    def handle(self, transport: socket.socket, number: int) -> None:
-        connection, decoder, streams = Connection(transport, number), Decoder(), dict[int, Stream]()
-        self.connections.append(connection)
-        with transport.makefile("rb") as reader:
+    def handle(self, connection: socket.socket, number: int) -> None:
+        transport = Transport(connection)
+        ours = Connection(transport, number)
+        decoder, streams, unread = Decoder(), dict[int, Stream](), bytearray()
+        self.connections.append(ours)
 
-            def exactly(length: int) -> bytes:
-                data = reader.read(length)
-                if data is None or len(data) < length:
+        def exactly(length: int) -> bytes:
+            while len(unread) < length:
+                data = transport.recv()
+                if not data:
                     raise OSError("the connection has ended")
-                return data
+                unread.extend(data)
+            taken = bytes(unread[:length])
+            del unread[:length]
+            return taken
 
-            assert exactly(len(PREFACE)) == PREFACE
-            connection.settings(**({} if self.max_streams is None else {"max_streams": self.max_streams}))
-            while True:
-                head = exactly(9)
-                kind, flags, stream_id = head[3], head[4], struct.unpack(">I", head[5:])[0] & 0x7FFFFFFF
-                payload = exactly(int.from_bytes(head[:3], "big"))
-                if kind in (SETTINGS, PING) and not flags & ACK:
-                    connection.send(kind, ACK, 0, payload if kind == PING else b"")
-                elif kind == SETTINGS:
-                    connection.is_acknowledged = True
-                elif kind == RST_STREAM:
-                    connection.open_streams.discard(stream_id)
-                elif kind == HEADERS:
-                    # A client that is asked for little here sends neither padding nor CONTINUATION; a priority it may.
-                    assert flags & END_HEADERS and not flags & PADDED
-                    block = payload[5:] if flags & PRIORITY else payload
-                    fields = {str(name): str(value) for name, value in decoder.decode(block)}
-                    connection.streams += 1
-                    connection.open_streams.add(stream_id)
-                    streams[stream_id] = Stream(connection, stream_id, connection.streams, fields)
-                    if self.max_streams is not None and len(connection.open_streams) > self.max_streams:
-                        streams.pop(stream_id).reset(REFUSED_STREAM)
-                elif kind == DATA:
-                    if stream_id in streams:
-                        streams[stream_id].body += payload
-                    if payload:
-                        connection.send(WINDOW_UPDATE, 0, 0, struct.pack(">I", len(payload)))
-                if kind in (HEADERS, DATA) and flags & END_STREAM and (whole := streams.pop(stream_id, None)):
-                    self.requests.append(whole)
-                    self.act(whole)
+        assert exactly(len(PREFACE)) == PREFACE
+        ours.settings(**({} if self.max_streams is None else {"max_streams": self.max_streams}))
+        while True:
+            head = exactly(9)
+            kind, flags, stream_id = head[3], head[4], struct.unpack(">I", head[5:])[0] & 0x7FFFFFFF
+            payload = exactly(int.from_bytes(head[:3], "big"))
+            if kind in (SETTINGS, PING) and not flags & ACK:
+                ours.send(kind, ACK, 0, payload if kind == PING else b"")
+            elif kind == SETTINGS:
+                ours.is_acknowledged = True
+            elif kind == RST_STREAM:
+                ours.open_streams.discard(stream_id)
+            elif kind == HEADERS:
+                # A client that is asked for little here sends neither padding nor CONTINUATION; a priority it may.
+                assert flags & END_HEADERS and not flags & PADDED
+                block = payload[5:] if flags & PRIORITY else payload
+                fields = {str(name): str(value) for name, value in decoder.decode(block)}
+                ours.streams += 1
+                ours.open_streams.add(stream_id)
+                streams[stream_id] = Stream(ours, stream_id, ours.streams, fields)
+                if self.max_streams is not None and len(ours.open_streams) > self.max_streams:
+                    streams.pop(stream_id).reset(REFUSED_STREAM)
+            elif kind == DATA:
+                if stream_id in streams:
+                    streams[stream_id].body += payload
+                if payload:
+                    ours.send(WINDOW_UPDATE, 0, 0, struct.pack(">I", len(payload)))
+            if kind in (HEADERS, DATA) and flags & END_STREAM and (whole := streams.pop(stream_id, None)):
+                self.requests.append(whole)
+                self.act(whole)

@@ -41,9 +41,15 @@ class Relay(Server):
     def __init__(self, target: str, *, freezes_new: bool = False) -> None:
         super().__init__()
         self.target = int(target.rpartition(":")[2])
+        self._is_secure = target.startswith("https:")
         self.links: list[Link] = []
         #: Whether a new connection is frozen from its beginning: accepted, and never answered.
         self.freezes_new = freezes_new
+
+    @property
+    def url(self) -> str:
+        """What a client takes as `base_url`: with the scheme of the server behind."""
+        return f"https://{self.address}" if self._is_secure else f"http://{self.address}"
 
     def handle(self, connection: socket.socket, number: int) -> None:
         far = socket.create_connection(("127.0.0.1", self.target))

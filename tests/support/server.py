@@ -78,7 +78,8 @@ class Server:
 
     def _serve(self, connection: socket.socket, number: int) -> None:
         self.keep(connection)
-        with contextlib.suppress(OSError):
+        # ValueError: of a connection that another thread has closed.
+        with contextlib.suppress(OSError, ValueError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.tls:
                 connection = self.tls.wrap_socket(connection, server_side=True)

@@ -6,8 +6,8 @@ The programs are the ready ones (examples: on_work), each running a command for 
 their commands) and replaced, stopped and continued (SIGSTOP, SIGCONT: for longer than a lease lasts, now and then).
 Requests are lost, refused, late, answered and the answer lost, or done when their sender has long gone. With --tls all
 of it is HTTPS with HTTP/2; with --freeze, all connections fall silent every so many seconds, without an end that
-anybody would notice. Afterwards the emulator's history of each item has to show that it was held by one at a time, and finished
-by one who still held it; and with --spare, which leaves the processes alone, that nobody lost a lease.
+anybody would notice. Afterwards the emulator's history of each item has to show that it was held by one at a time, and
+finished by one who still held it; and with --spare, which leaves the processes alone, that nobody lost a lease.
 
 An item whose worker is killed between acknowledgement and first heartbeat is put back by another, a minute or two on.
 """
@@ -63,7 +63,7 @@ def programs() -> dict[str, list[str]]:
 
 
 class Harm(NamedTuple):
-    """What is done to workers beside the faults: whether they are killed, stopped; how often connections fall silent."""
+    """What is done to workers beside the faults: are they killed, stopped; how often do connections fall silent."""
 
     kills: bool = True
     stops: bool = True

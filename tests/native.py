@@ -32,7 +32,7 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 
 @contextmanager
 def in_place_of(program: Path) -> Iterator[Path]:
-    """Where to write a program, so that it is there whole or not at all: tests that run at the same time write the same ones."""
+    """Where to write a program, so that it is there whole or not at all: other tests may write the same one."""
     fresh = program.with_name(f"{program.name}.{os.getpid()}")
     yield fresh
     fresh.replace(program)

@@ -4,10 +4,10 @@ python tests/soak.py [--items 2000] [--seconds 120] [--seed N] [--tls] [--freeze
 
 The programs are the ready ones (examples: on_work), each running a command for every item. Processes are killed (with
 their commands) and replaced, stopped and continued (SIGSTOP, SIGCONT: for longer than a lease lasts, now and then).
-Requests are lost, refused, late, answered and the answer lost, or done when their sender has long gone. With --tls all of
-it is HTTPS with HTTP/2; with --freeze, all connections fall silent every so many seconds, without an end that anybody would
-notice. Afterwards the emulator's history of each item has to show that it was held by one at a time, and finished by one
-who still held it; and with --spare, which leaves the processes alone, that nobody lost a lease.
+Requests are lost, refused, late, answered and the answer lost, or done when their sender has long gone. With --tls all
+of it is HTTPS with HTTP/2; with --freeze, all connections fall silent every so many seconds, without an end that
+anybody would notice. Afterwards the emulator's history of each item has to show that it was held by one at a time, and
+finished by one who still held it; and with --spare, which leaves the processes alone, that nobody lost a lease.
 
 An item whose worker is killed between acknowledgement and first heartbeat is put back by another, a minute or two on.
 """
@@ -63,7 +63,7 @@ def programs() -> dict[str, list[str]]:
 
 
 class Harm(NamedTuple):
-    """What is done to workers beside the faults: whether they are killed, are stopped; how often connections fall silent."""
+    """What is done to workers beside the faults: are they killed, stopped; how often do connections fall silent."""
 
     kills: bool = True
     stops: bool = True
@@ -215,6 +215,18 @@ def settle(emulator: Emulator, environment: str) -> tuple[dict[str, Account], li
         assert time.monotonic() < deadline, {work: events[work] for work in open_items[:3]}
 
 
+def judge(accounts: dict[str, Account], history: list[dict[str, Any]], harm: Harm) -> None:
+    """Checks that everything came about as it has to."""
+    problems = {work: account.problems for work, account in accounts.items() if account.problems}
+    assert not problems, problems
+    ends = Counter(account.end for account in accounts.values())
+    assert set(ends) == {"by its holder"}, ends
+    if not (harm.kills or harm.stops):
+        # All processes were alive and awake: a lease that ran out was lost by one of them.
+        lost = [event["work_id"] for event in history if event["event"] == "requeued"]
+        assert not lost, {work: [event for event in history if event["work_id"] == work] for work in lost[:3]}
+
+
 def soak(items: int, seconds: float, seed: int, harm: Harm) -> dict[str, int]:
     """Runs it all. Gives the figures of the table; raises when something is not as it has to be."""
     dice = random.Random(seed)
@@ -238,25 +250,18 @@ def soak(items: int, seconds: float, seed: int, harm: Harm) -> dict[str, int]:
             accounts, history = settle(emulator, environment)
             for worker in workers:
                 worker.drain()
+            judge(accounts, history, harm)
         except BaseException:
             for worker in workers:
                 worker.signal(signal.SIGKILL)
             for log in sorted(Path(folder).glob("*.log")):
                 print(f"--- {log.name}\n{log.read_text()[-3000:]}", file=sys.stderr)
             raise
-    problems = {work: account.problems for work, account in accounts.items() if account.problems}
-    assert not problems, problems
-    ends = Counter(account.end for account in accounts.values())
-    assert set(ends) == {"by its holder"}, ends
-    events = Counter(event["event"] for event in history)
-    if not (harm.kills or harm.stops):
-        # All processes were alive and awake: a lease that ran out was lost by one of them.
-        lost = [event["work_id"] for event in history if event["event"] == "requeued"]
-        assert not lost, {work: [event for event in history if event["work_id"] == work] for work in lost[:3]}
+    ends, events = Counter(account.end for account in accounts.values()), Counter(event["event"] for event in history)
     return {
         "items": len(accounts),
         "finished once, by a holder that had its lease": ends["by its holder"],
-        "held by two at once": len(problems),
+        "held by two at once": sum(bool(account.problems) for account in accounts.values()),
         "forgotten": ends[None],
         "left by a kill before the first heartbeat, put back": sum(account.rescued for account in accounts.values()),
         "handed out": events["claimed"],

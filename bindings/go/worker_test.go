@@ -411,11 +411,9 @@ func TestALeaseHasAClientWithItsOwnToken(t *testing.T) {
 	must(lease.Finish(ctx))(t)
 	worker.Close()
 	must(client.Request(ctx, "GET", "/v1/sessions/"+lease.Work.Data.ID))(t) // it outlives both
-	requests := s.Requests()
-	last := requests[len(requests)-1]
-	equal(t, last.Operation, "sessions.retrieve")
-	if !strings.HasPrefix(last.Headers["authorization"], "Bearer sk-ant-req-") {
-		t.Fatal(last.Headers)
+	requests := s.only("sessions.retrieve")
+	if len(requests) != 1 || !strings.HasPrefix(requests[0].Headers["authorization"], "Bearer sk-ant-req-") {
+		t.Fatal(requests)
 	}
 }
 

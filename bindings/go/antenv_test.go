@@ -648,7 +648,7 @@ func TestTheOperationsAndTheirParametersAreThoseOfTheTable(t *testing.T) {
 }
 
 var callOptions = []string{
-	"betas", "workspace_id", "timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response",
+	"betas", "workspace_id", "timeout_ms", "attempt_timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response",
 }
 
 func TestThereIsAnOptionForEveryKey(t *testing.T) {

@@ -284,6 +284,11 @@ impl Ended {
     /// Sends the call to its queue, together with the others that end in this round of the runtime: what the round's other tasks
     /// have to do takes microseconds, while waking the threads that wait for each call alone would cost more than the call.
     fn gather(self) {
+        // A call alone in its queue has none to wait for.
+        if self.queue.open().is_ok_and(|(state, _)| state.in_flight.get().is_some_and(|in_flight| in_flight.len() == 1)) {
+            let queue = self.queue.clone();
+            return queue.complete(std::iter::once(self));
+        }
         let is_first = ENDED.with_borrow_mut(|ended| {
             ended.push(self);
             ended.len() == 1

@@ -17,6 +17,7 @@ SOURCES = ROOT / "tests" / "c"
 EXAMPLES = ROOT / "examples" / "c"
 VALGRIND = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=definite,indirect"]
 VALGRIND += ["--errors-for-leak-kinds=definite,indirect", "--fair-sched=yes"]
+VALGRIND += [f"--suppressions={SOURCES / 'valgrind.supp'}"]
 
 Runner = Callable[..., str]
 

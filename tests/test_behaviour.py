@@ -153,7 +153,7 @@ def test_calls_share_one_connection(emulator: Emulator, client: Driver) -> None:
 def test_a_kept_connection_that_the_server_closed_does_not_fail_a_call(
     operation: str, emulator: Emulator, client: Driver
 ) -> None:
-    """Neither a GET nor a POST: whether or not the end of the connection was seen in time, it costs at most an attempt."""
+    """Neither a GET nor a POST: it costs an attempt at most, whether or not its end was seen in time."""
     params = {"name": "n"} if operation == "environments.create" else {}
     for _ in range(10):
         emulator.faults({"close_after": True})

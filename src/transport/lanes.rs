@@ -123,12 +123,10 @@ impl Lanes {
         Ok(lane)
     }
 
-    /// Runs one exchange on a lane until the given moment; on another lane, if the first has no room after all. `may_repeat`: nothing is
-    /// lost if the server gets the request twice.
+    /// Runs one exchange on a lane until the given moment; on another lane, if the first has no room after all.
     pub async fn run<T, F>(
         &self,
         until: Instant,
-        may_repeat: bool,
         exchange: impl Fn(reqwest::Client, Arc<Progress>) -> F,
     ) -> Result<T, AttemptError>
     where
@@ -163,10 +161,10 @@ impl Lanes {
                 if is_waiting && on_the_wire > 0 && !lane.connecting.is_under_way() {
                     // The lane has a connection, which takes no more.
                     self.target.max_streams.fetch_min(on_the_wire, Relaxed);
-                    if may_repeat || !progress.is_taken_up() {
+                    if !progress.is_taken_up() {
                         break;
                     }
-                    // It is the next in line there, and would be sent even if nobody waited for it any more.
+                    // It is the next in line there, and would be sent even if nobody waited for it any more: it has to wait.
                 }
                 let is_connecting = is_waiting && !progress.is_taken_up();
                 alarm.as_mut().reset(if is_connecting { until.min(Instant::now() + STALLED) } else { until });

@@ -24,7 +24,7 @@ use crate::response::{MAX_ERROR_BODY, Response};
 use crate::stats::Stats;
 use connector::{ConnectError, Target, causes, chain, host};
 use lanes::{Lanes, Progress};
-use reqwest::{Method, Version};
+use reqwest::Version;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -136,8 +136,7 @@ impl Http {
     pub async fn attempt(&self, request: &Request, url: &Url, until: Instant) -> Result<Response, AttemptError> {
         let is_heartbeat = request.operation.is_some_and(|operation| operation.traffic == Traffic::Heartbeat);
         let lanes = if is_heartbeat { &self.heartbeats } else { &self.calls };
-        let may_repeat = request.method == Method::GET && request.operation.is_none_or(|known| known.traffic == Traffic::Call);
-        let outcome = lanes.run(until, may_repeat, |lane, progress| exchange(lane, request, url, progress)).await;
+        let outcome = lanes.run(until, |lane, progress| exchange(lane, request, url, progress)).await;
         if let Ok(response)
         | Err(
             AttemptError::IncompleteBody(response, _)

@@ -21,16 +21,28 @@ class Holding:
 
     def __init__(self) -> None:
         self.held: list[Stream] = []
+        self.is_released = False
 
     def act(self, stream: Stream) -> None:
-        if stream.path.partition("?")[0].endswith(("/poll", "/environments")):
-            self.held.append(stream)
-        else:
+        if not stream.path.partition("?")[0].endswith(("/poll", "/environments")):
             stream.answer(json.dumps(BEAT).encode())
+            return
+        self.held.append(stream)
+        if self.is_released:
+            self.answer(stream)
+
+    def answer(self, stream: Stream) -> None:
+        stream.answer(b"null" if "/poll" in stream.path else b'{"data":[],"next_page":null}')
 
     def release(self) -> None:
-        for stream in self.held:
-            stream.answer(b"null" if "/poll" in stream.path else b'{"data":[],"next_page":null}')
+        self.is_released = True
+        for stream in list(self.held):
+            self.answer(stream)
+
+
+def left_behind(limit: int, count: int) -> int:
+    """How many calls may wait in a connection for room: one in each that took too many before the limit was known."""
+    return 0 if limit >= 100 else -(-count // 100)
 
 
 @pytest.mark.parametrize(("limit", "count", "most"), [(100, 1000, 50), (10, 100, 50), (1, 20, 30)])
@@ -46,11 +58,12 @@ def test_calls_beyond_the_streams_of_a_connection_open_another_and_a_heartbeat_p
         for _ in range(count):
             assert driver.submit(operation, params).status == OK
         assert driver.call("work.heartbeat", {**HEARTBEAT, "timeout_ms": 20_000}).status == OK
-        until(lambda: len(holding.held) == count, "not all calls come to the server while none is answered")
+        until(lambda: len(holding.held) >= count - left_behind(limit, count), "too few calls come to the server")
         assert driver.call("work.heartbeat", {**HEARTBEAT, "timeout_ms": 20_000}).status == OK
         holding.release()
         assert {driver.run("collect").status for _ in range(count)} == {OK}
-        assert count / limit <= server.accepted <= most, server.accepted
+        assert len(holding.held) == count, "some call was sent twice"
+        assert count // limit <= server.accepted <= most, server.accepted
 
 
 def test_a_limit_that_is_lowered_later_is_kept_and_others_take_the_rest(driver: Driver, way: Way) -> None:
@@ -67,7 +80,7 @@ def test_a_limit_that_is_lowered_later_is_kept_and_others_take_the_rest(driver: 
         )
         for _ in range(30):
             assert driver.submit("environments.list").status == OK
-        until(lambda: len(holding.held) == 30, "not all calls come to the server while none is answered")
+        until(lambda: len(holding.held) >= 29, "too few calls come to the server")
         holding.release()
         assert {driver.run("collect").status for _ in range(30)} == {OK}
 
@@ -79,10 +92,12 @@ def test_a_connection_that_is_used_up_is_used_again_when_there_is_room(driver: D
         for _ in range(5):
             for _ in range(20):
                 assert driver.submit("environments.list").status == OK
-            until(lambda: len(holding.held) == 20, "not all calls come to the server while none is answered")
+            until(lambda: len(holding.held) >= 19, "too few calls come to the server")
             holding.release()
-            holding.held.clear()
             assert {driver.run("collect").status for _ in range(20)} == {OK}
+            assert len(holding.held) == 20, "some call was sent twice"
+            holding.held.clear()
+            holding.is_released = False
         assert server.accepted <= 10, server.accepted
 
 

@@ -73,7 +73,7 @@ fn the_holder_is_told_when_the_item_is_to_be_stopped() {
         assert_eq!(beats(&house), before, "there is no lease to extend");
         assert_eq!(stats(&worker)["stop_requested"], 1);
     }
-    let house = House::new(1);
+    let house = House::new(6);
     let worker = house.worker(json!({}));
     house.enqueue();
     let (lease, _) = next(&worker);

@@ -112,10 +112,16 @@ impl Lanes {
 
     /// A lane with room for one more request.
     fn pick(&self) -> Result<Arc<Lane>, String> {
-        let most = if self.target.is_http1.load(Relaxed) { usize::MAX } else { self.target.max_streams.load(Relaxed) };
         let mut lanes = self.lanes();
         lanes.retain(|lane| !lane.is_retired.load(SeqCst));
-        if let Some(lane) = lanes.iter().find(|lane| lane.in_flight.load(SeqCst) < most) {
+        let with_room = if self.target.is_http1.load(Relaxed) {
+            // Several lanes there are if the protocol was not known at first: all their connections are used.
+            lanes.iter().min_by_key(|lane| lane.in_flight.load(SeqCst))
+        } else {
+            let most = self.target.max_streams.load(Relaxed);
+            lanes.iter().find(|lane| lane.in_flight.load(SeqCst) < most)
+        };
+        if let Some(lane) = with_room {
             return Ok(lane.clone());
         }
         let lane = self.open()?;

@@ -256,10 +256,22 @@ impl Connection {
     }
 }
 
+/// Reads a URL whose host is a name or an address as they stand in DNS: what is percent-encoded there is no host, and capital letters are
+/// small ones (the parser of internationalised names, which is built without their tables, does not expect them).
+pub fn parse_url(text: &str) -> Option<Url> {
+    let (scheme, rest) = text.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len()));
+    let (user, host) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    if host.contains('%') {
+        return None;
+    }
+    Url::parse(&format!("{scheme}://{user}{}{path}", host.to_ascii_lowercase())).ok()
+}
+
 fn check_base_url(text: &str, insecure: bool) -> Result<Url> {
     // The URL is not repeated in the message: it may hold a password.
     let error = |problem: &str| Err(Error::config("base_url", problem));
-    let Ok(url) = Url::parse(text) else { return error("must be a URL such as https://api.anthropic.com") };
+    let Some(url) = parse_url(text) else { return error("must be a URL such as https://api.anthropic.com") };
     if !matches!(url.scheme(), "http" | "https") {
         return error("must begin with https:// (or http://)");
     }
@@ -586,6 +598,10 @@ mod tests {
             ("https://example.com", true),
             ("http://example.com", false),
             ("http://localhost.example.com", false),
+            ("HTTPS://API.Example.com/V1", true),
+            ("https://ex%41mple.com", false),
+            ("https://Ex\u{e4}mple.com", false),
+            ("https:example.com", false),
             ("http://10.0.0.1", false),
             ("http://127.0.0.1@example.com", false),
             ("https://user:pass@example.com", false),

@@ -1,6 +1,6 @@
 //! Which proxy leads to the server: the one that the configuration names, else the one of the environment variables. Pure.
 
-use crate::config::Environment;
+use crate::config::{Environment, parse_url};
 use crate::credential::Secret;
 use crate::error::{Error, Result};
 use base64::Engine;
@@ -38,7 +38,7 @@ impl Proxy {
             )
         };
         let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let url = Url::parse(&text).map_err(|_| unusable())?;
+        let url = parse_url(&text).ok_or_else(unusable)?;
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(unusable)?;
         if !SCHEMES.contains(&url.scheme()) {
             return Err(unusable());

@@ -75,7 +75,7 @@ test: wheel prefix ## run every functional test, in every language (some minutes
 test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, mutated input, soak
 	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm
 	@echo "== mutated input"
-	ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),200) $(CARGO) test --profile quick --workspace --test fuzz
+	ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),100) $(CARGO) test --profile quick --workspace --test fuzz
 	@echo "== tests in depth"
 	$(PYTEST) -n $(JOBS) -m deep
 

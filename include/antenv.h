@@ -963,7 +963,7 @@ antenv_status antenv_worker_new(antenv_client *client,
  *
  * Returns ANTENV_OK; ANTENV_TIMEOUT when none came in time; ANTENV_INTERRUPTED when a signal handler ran in this thread (call again
  * to go on waiting); ANTENV_DONE when there is nothing more to come, because the worker was stopped or the queue is drained; or the
- * error for which the worker gave up (a poll that was refused for good: ANTENV_AUTHENTICATION, ANTENV_PERMISSION_DENIED,
+ * error for which the worker gave up (a poll that was refused permanently: ANTENV_AUTHENTICATION, ANTENV_PERMISSION_DENIED,
  * ANTENV_NOT_FOUND, ...; or the third item in a row whose acknowledgement or first heartbeat was refused so; with `parameter`, if that
  * was for what the key says), from then on for every call. ANTENV_CLOSED in a forked child: the worker is its parent's.
  * ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks, `timeout_ms` at most.
@@ -1020,7 +1020,7 @@ antenv_status antenv_worker_stop(antenv_worker *worker);
  * | abandoned, undelivered    | leases given up; those among them that nobody came for                                    |
  * | health_checks             | items without a session, which the worker acknowledges and stops itself                   |
  * | rescued                   | items that another worker had acknowledged and left, put back into the queue               |
- * | refused                   | items left to the queue, because their acknowledgement or first heartbeat was refused for good |
+ * | refused                   | items left to the queue, because their acknowledgement or first heartbeat was refused permanently |
  * | gateway                   | requests that something on the way to the API refused with a page of its own, and that are made again |
  * | faults                    | faults in the library that were caught; please report them                                |
  * | failures                  | requests that failed, by step ("poll", "ack", "heartbeat", "stop", "rescue") and name of the status |
@@ -1071,7 +1071,7 @@ antenv_status antenv_worker_free(antenv_worker *worker);
  * how many heartbeats were good}
  *
  * `reason` is null while the lease is held. "stop_requested": "asked" (the item is stopping or stopped at the server),
- * "not_extended", "rejected" (a heartbeat was refused for good), "shutdown" (the worker's grace period is over): end the work and
+ * "not_extended", "rejected" (a heartbeat was refused permanently), "shutdown" (the worker's grace period is over): end the work and
  * finish, while the lease lasts: it is not extended any more, and becomes "lost" when it may have run out. "lost": "taken" (somebody
  * else has it), "expired" (no heartbeat was good for as long as the lease lasts), "shutdown" (the library was shut down): stop
  * working at once, somebody else may be at it; finishing sends nothing.

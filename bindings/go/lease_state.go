@@ -22,7 +22,7 @@ type LeaseReason string
 const (
 	ReasonAsked       LeaseReason = "asked"        // stop requested: the item is stopping or stopped at the server
 	ReasonNotExtended LeaseReason = "not_extended" // stop requested: the server did not extend the lease
-	ReasonRejected    LeaseReason = "rejected"     // stop requested: a heartbeat was refused for good
+	ReasonRejected    LeaseReason = "rejected"     // stop requested: a heartbeat was refused permanently
 	ReasonShutdown    LeaseReason = "shutdown"     // stop requested: the worker's grace period is over; lost: the library was shut down
 	ReasonTaken       LeaseReason = "taken"        // lost: somebody else has it
 	ReasonExpired     LeaseReason = "expired"      // lost: no heartbeat was good for as long as the lease lasts

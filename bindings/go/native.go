@@ -215,7 +215,7 @@ func subscribeLog(queue queueHandle, filter string) error {
 	return err
 }
 
-// nextOne waits, in the library, for the one call of a queue, and returns what came of it.
+// nextOne waits, in the library, for the one call of a queue, and returns its outcome.
 func nextOne(queue queueHandle) (Status, []byte) {
 	it := C.next_one(queue)
 	return Status(it.status), take(it.error)

@@ -152,7 +152,7 @@ func expect() (c *call, queue queueHandle, tag uint64) {
 	return c, calls.queue.handle, calls.lastTag
 }
 
-// run makes a call and returns what came of it: the result's JSON, or the error's.
+// run makes a call and returns its outcome: the result's JSON, or the error's.
 func (s submission) run(ctx context.Context, client clientHandle) (Status, []byte, error) {
 	if direct := takeDirect(); direct != nil {
 		defer direct.leave()

@@ -40,7 +40,7 @@ fn get(handle: *mut antenv_lease) -> Result<Arc<Lease>> {
 /// how many heartbeats were good}
 ///
 /// `reason` is null while the lease is held. "stop_requested": "asked" (the item is stopping or stopped at the server),
-/// "not_extended", "rejected" (a heartbeat was refused for good), "shutdown" (the worker's grace period is over): end the work and
+/// "not_extended", "rejected" (a heartbeat was refused permanently), "shutdown" (the worker's grace period is over): end the work and
 /// finish, while the lease lasts: it is not extended any more, and becomes "lost" when it may have run out. "lost": "taken" (somebody
 /// else has it), "expired" (no heartbeat was good for as long as the lease lasts), "shutdown" (the library was shut down): stop
 /// working at once, somebody else may be at it; finishing sends nothing.

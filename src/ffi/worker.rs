@@ -84,7 +84,7 @@ pub extern "C" fn antenv_worker_new(
 ///
 /// Returns ANTENV_OK; ANTENV_TIMEOUT when none came in time; ANTENV_INTERRUPTED when a signal handler ran in this thread (call again
 /// to go on waiting); ANTENV_DONE when there is nothing more to come, because the worker was stopped or the queue is drained; or the
-/// error for which the worker gave up (a poll that was refused for good: ANTENV_AUTHENTICATION, ANTENV_PERMISSION_DENIED,
+/// error for which the worker gave up (a poll that was refused permanently: ANTENV_AUTHENTICATION, ANTENV_PERMISSION_DENIED,
 /// ANTENV_NOT_FOUND, ...; or the third item in a row whose acknowledgement or first heartbeat was refused so; with `parameter`, if that
 /// was for what the key says), from then on for every call. ANTENV_CLOSED in a forked child: the worker is its parent's.
 /// ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks, `timeout_ms` at most.
@@ -150,7 +150,7 @@ pub extern "C" fn antenv_worker_stop(worker: *mut antenv_worker) -> Status {
 /// | abandoned, undelivered    | leases given up; those among them that nobody came for                                    |
 /// | health_checks             | items without a session, which the worker acknowledges and stops itself                   |
 /// | rescued                   | items that another worker had acknowledged and left, put back into the queue               |
-/// | refused                   | items left to the queue, because their acknowledgement or first heartbeat was refused for good |
+/// | refused                   | items left to the queue, because their acknowledgement or first heartbeat was refused permanently |
 /// | gateway                   | requests that something on the way to the API refused with a page of its own, and that are made again |
 /// | faults                    | faults in the library that were caught; please report them                                |
 /// | failures                  | requests that failed, by step ("poll", "ack", "heartbeat", "stop", "rescue") and name of the status |

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
-/// How many requests are sent over one HTTP/2 connection at a time. Few servers allow less than a hundred.
+/// How many requests are sent over one HTTP/2 connection at a time. Few servers allow fewer than a hundred.
 pub const MAX_STREAMS: usize = 100;
 /// After how long a request that its connection has not taken up looks for another. Far longer than that takes when there is room.
 const STALLED: Duration = Duration::from_millis(50);
@@ -235,9 +235,10 @@ impl Progress {
         }
     }
 
-    /// The connection broke: the others of its lane are not used again.
+    /// The connection broke: the others of its lane are not used again. The next one may lead to another server, with other limits.
     pub fn retire_lane(&self) {
         self.lane.is_retired.store(true, SeqCst);
+        self.target.max_streams.store(MAX_STREAMS, Relaxed);
     }
 }
 

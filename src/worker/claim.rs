@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            acknowledged in time ──────────────────────────► Hold
-//!           ╱ refused for good ─────────────────────────────► Leave: nobody has served it, so nobody ends it
+//!           ╱ refused permanently ─────────────────────────────► Leave: nobody has served it, so nobody ends it
 //!  polled ──── failed, still in time ───────────────────────► Again
 //!           ╲ too late, and certainly not acknowledged ─────► Leave: the queue hands it out again
 //!            too late, and perhaps acknowledged ────────────► Again, until the server says:
@@ -30,7 +30,7 @@ const LATE_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum Acknowledged {
     /// The server took it.
     Done,
-    /// Refused for good.
+    /// Refused permanently.
     Rejected,
     /// The item's present state does not allow it.
     Conflict,

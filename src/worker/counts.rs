@@ -41,7 +41,7 @@ const EVENTS: [(&str, &str); 11] = [
     ("undelivered", "Items that nobody came for; the queue hands them out again."),
     ("health_checks", "Items without a session, which the worker stops itself."),
     ("rescued", "Items that another worker had acknowledged and left; the queue hands them out again."),
-    ("refused", "Items left to the queue: their acknowledgement or first heartbeat was refused for good."),
+    ("refused", "Items left to the queue: their acknowledgement or first heartbeat was refused permanently."),
     ("gateway", "Requests that something on the way to the API refused with a page of its own; they are made again."),
     ("faults", "Faults in the library that were caught. Please report them."),
 ];

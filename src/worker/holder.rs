@@ -58,7 +58,7 @@ pub(super) struct Shared {
     pub(super) stop: Option<Request>,
     /// What came of stopping the item, so far.
     pub(super) stopped: Option<Result<String>>,
-    /// Why a heartbeat was refused for good.
+    /// Why a heartbeat was refused permanently.
     pub(super) refusal: Option<Error>,
     pub(super) over: Option<Over>,
 }

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 /// How long a host that asks for work without waiting is taken to want it.
 const LINGER: Duration = Duration::from_secs(1);
-/// After how many items in a row that were refused for good, none having been claimed in between, the worker gives up.
+/// After how many items in a row that were refused permanently, none having been claimed in between, the worker gives up.
 pub(super) const MOST_REFUSED: usize = 3;
 /// How many heartbeats, and how many stops, are in flight at once; more where more is held than they could keep in time.
 const MOST_IN_FLIGHT: usize = 128;
@@ -74,7 +74,7 @@ pub(super) struct State {
     pub(super) gave_up: bool,
     /// Whether nobody will ask for work any more.
     pub(super) is_closed: bool,
-    /// Items refused for good since the last one that was claimed.
+    /// Items refused permanently since the last one that was claimed.
     pub(super) refused: usize,
     /// Whether an item was claimed before.
     pub(super) has_claimed: bool,
@@ -168,7 +168,7 @@ impl Inner {
         assert!(at.is_none(), "a fault that a test asked for");
     }
 
-    /// An item was refused for good before anybody had it: it is left to the queue. When all are, the cause is the worker's.
+    /// An item was refused permanently before anybody had it: it is left to the queue. When all are, the cause is the worker's.
     pub(super) fn refused(&self, work_id: &str, error: Error) {
         self.counts.add(Count::Refused);
         log::record(

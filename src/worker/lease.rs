@@ -3,7 +3,7 @@
 //! ```text
 //!            first good heartbeat                  finish
 //!  Proving ───────────────────────► Held ───────────────────────► (stops the item, still beating) ──► over
-//!     │                             │  │ stopping, stopped, not extended; refused for good;
+//!     │                             │  │ stopping, stopped, not extended; refused permanently;
 //!     │                             │  │ given up                                          finish
 //!     │                             │  └──────────────────► StopRequested ───────────────────────► (stops) ──► over
 //!     │                             │                            │ the lease may have run out
@@ -12,7 +12,7 @@
 //!     │                               somebody else's heartbeat (412);
 //!     │                               no good heartbeat until the lease may have run out
 //!     ├── stopping, stopped; given up: stopped at once, there is no holder yet
-//!     ├── refused for good, not extended: Refused, and left to the queue
+//!     ├── refused permanently, not extended: Refused, and left to the queue
 //!     ├── somebody else's heartbeat: over
 //!     └── Unproven: nobody can tell whose the item is; it is acknowledged again
 //! ```
@@ -160,7 +160,7 @@ pub enum Beaten {
         /// Whether the request was sent twice, because the first time the connection broke.
         in_doubt: bool,
     },
-    /// Refused for good.
+    /// Refused permanently.
     Rejected,
     /// No answer, or one that may be another next time.
     Failed {
@@ -176,7 +176,7 @@ pub enum Beaten {
 pub enum Stopped {
     /// The item is stopped, or was already.
     Done,
-    /// Refused for good.
+    /// Refused permanently.
     Rejected,
     /// No answer, or one that may be another next time.
     Failed,
@@ -219,7 +219,7 @@ pub enum Over {
     Lost,
     /// The lease runs out by itself.
     Abandoned,
-    /// The first heartbeat was refused for good: the item is left to the queue.
+    /// The first heartbeat was refused permanently: the item is left to the queue.
     Refused,
     /// It could not be found out whose the item is: it has to be acknowledged again, late.
     Unproven,

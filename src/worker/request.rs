@@ -48,7 +48,7 @@ pub(super) enum Verdict {
     Conflict,
     /// 412: the server has another heartbeat than was stated.
     Precondition,
-    /// Refused for good.
+    /// Refused permanently.
     Refused,
 }
 

@@ -114,7 +114,7 @@ struct Process {
     poller: Poller,
     polls: usize,
     concurrency: usize,
-    /// Items refused for good since the last one that was claimed.
+    /// Items refused permanently since the last one that was claimed.
     refused: usize,
     jobs: BTreeMap<u64, Job>,
     lookout: Lookout,
@@ -668,7 +668,7 @@ impl World {
         }
     }
 
-    /// An item was refused for good. When that has come often enough the worker gives up, and somebody starts it again.
+    /// An item was refused permanently. When that has come often enough the worker gives up, and somebody starts it again.
     fn refused(&mut self, process: usize) {
         let of = &mut self.processes[process];
         of.refused += 1;

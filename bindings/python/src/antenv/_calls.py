@@ -126,7 +126,7 @@ class _Waiter:
 #: Those that no call uses at the moment. A signal handler may make a call while the call it interrupted waits: it takes another.
 _idle: list[_Waiter] = []
 #: How many are kept. Each has a descriptor, of which a thousand threads that called once would otherwise keep a thousand.
-_MOST_IDLE = 8
+_MAX_IDLE = 8
 
 
 def call(submit: Any, handle: Any, *what: bytes) -> bytes:
@@ -143,7 +143,7 @@ def call(submit: Any, handle: Any, *what: bytes) -> bytes:
     except BaseException:
         waiter.close()
         raise
-    if len(_idle) < _MOST_IDLE:
+    if len(_idle) < _MAX_IDLE:
         _idle.append(waiter)
     else:
         waiter.close()

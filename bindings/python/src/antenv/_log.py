@@ -55,7 +55,7 @@ def follow() -> None:
 
 
 def _begin() -> bool:
-    """Makes the queue and the thread, for good. Where that cannot be there is no log, and clients work without."""
+    """Makes the queue and the thread, which stay. Where that cannot be there is no log, and clients work without."""
     global _queue, _is_green
     if not _threads.are_allowed():
         return False

@@ -227,9 +227,8 @@ def judge(accounts: dict[str, Account], history: list[dict[str, Any]], harm: Har
     ends = Counter(account.end for account in accounts.values())
     assert set(ends) == {"by its holder"}, ends
     if not (harm.kills or harm.stops):
-        # All processes were alive and awake: none may lose a lease that it held. (An item goes back to the queue without
-        # that when the answer to its first heartbeat is lost for so long that nobody can tell whose it is. Then nobody
-        # is handed it.)
+        # All processes were alive and awake: none may lose a lease that it held. (When the answer to an item's first
+        # heartbeat is lost for so long that nobody can tell whose it is, nobody is handed it, and it is queued again.)
         lost = [account for account in accounts.values() if account.ran_out]
         assert not lost and "a lease is lost" not in logs, (history, logs[-3000:])
 

@@ -67,7 +67,7 @@ def test_a_break_is_noticed(before: str, after: str, tmp_path: Path) -> None:
     ("before", "after"),
     [
         ("uint32_t antenv_abi_version(void);", "uint32_t antenv_abi_version(void);\nuint32_t antenv_novel(void);"),
-        ("    ANTENV_HTTP_STATUS = 113,", "    ANTENV_HTTP_STATUS = 113,\n    ANTENV_NOVEL = 114,"),
+        ("    ANTENV_HTTP_STATUS = 113\n", "    ANTENV_HTTP_STATUS = 113,\n    ANTENV_NOVEL = 114\n"),
     ],
     ids=["a function comes", "a constant comes"],
 )

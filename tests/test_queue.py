@@ -36,7 +36,7 @@ def roomy() -> Iterator[None]:
 
 def until(condition: Callable[[], bool]) -> None:
     """Waits for a condition."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.005)
@@ -168,18 +168,18 @@ def test_ten_thousand_polls_are_held_by_one_thread_in_little_memory(roomy: None)
                 return int(found[1])
 
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
-            emulator.faults({"operation": "work.poll", "latency_ms": 8_000, "count": HELD})
+            emulator.faults({"operation": "work.poll", "latency_ms": 20_000, "count": HELD})
             before = about("VmRSS")
             assert ask("submit") == "submitted\n"
             until(lambda: bool(emulator.control("GET", "/_emulator/connections")["requests_open"] == HELD))
             assert json.loads(ask("stats"))["calls"]["in_flight"] == HELD
             each = (about("VmRSS") - before) / HELD
             assert about("Threads") == 2
-            assert each <= 35, f"{each:.1f} KB for each call"
+            assert each <= 45, f"{each:.1f} KB for each call"
             print(f"{each:.1f} KB for each of {HELD} calls")
             assert ask("collect") == "collected\n"
             process.stdin.close() if process.stdin else None
-            assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=120) == 0
 
 
 def test_a_hundred_thousand_calls_come_back_once_each(shared_emulator: Emulator) -> None:

@@ -46,7 +46,7 @@ func equal[T any](t *testing.T, got, want T) {
 // until waits for a condition.
 func until(t *testing.T, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !condition(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it did not come about")
 		}
@@ -388,13 +388,16 @@ func TestTenThousandGoroutinesInCallsTakeFewThreads(t *testing.T) {
 	}
 	with, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Held for so long that all are there at once, however long that takes.
+	emulator.Faults(antenvtest.Fault{"operation": "work.poll", "latency_ms": 100_000, "count": 2 * many})
 	var polls sync.WaitGroup
 	for range many {
 		polls.Add(1)
 		go func() {
 			defer polls.Done()
 			for with.Err() == nil {
-				_, err := client.Environments.Work.Poll(with, environment.ID, antenv.WorkPollParams{BlockMs: antenv.Int(999)})
+				_, err := client.Environments.Work.Poll(with, environment.ID, antenv.WorkPollParams{BlockMs: antenv.Int(999)},
+					antenv.WithAttemptTimeout(5*time.Minute))
 				if err != nil && !errors.Is(err, context.Canceled) {
 					t.Error(err)
 					return
@@ -404,7 +407,7 @@ func TestTenThousandGoroutinesInCallsTakeFewThreads(t *testing.T) {
 	}
 	most := 0
 	var waiting struct {
-		Polls int `json:"polls_waiting"`
+		Polls int `json:"requests_open"`
 	}
 	until(t, func() bool {
 		most = max(most, threads(t))

@@ -37,7 +37,7 @@ static void expect_nothing(void) {
 
 static void held(const char *environment, size_t count) {
     char params[128], line[16];
-    snprintf(params, sizeof params, "{\"environment_id\":\"%s\"}", environment);
+    snprintf(params, sizeof params, "{\"environment_id\":\"%s\",\"attempt_timeout_ms\":120000}", environment);
     /* The first call makes what all share: the thread, the pool, the queue. */
     EXPECT(antenv_submit(client, queue, "work.poll", params, 0, NULL, &json), ANTENV_OK, NULL);
     CHECK(collect(count, "null") == 1);

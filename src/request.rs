@@ -43,7 +43,7 @@ pub struct Request {
 }
 
 /// What `http` takes as a URL.
-const LONGEST_URL: usize = u16::MAX as usize - 1;
+const MAX_URL: usize = u16::MAX as usize - 1;
 /// The options that every call takes beside its parameters.
 const OPTIONS: &[&str] =
     &["timeout_ms", "attempt_timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response"];
@@ -173,7 +173,7 @@ impl Request {
             }
             url.set_query(Some(&text));
         }
-        if url.as_str().len() > LONGEST_URL {
+        if url.as_str().len() > MAX_URL {
             return Err(Error::argument("path", "does not make a URL: it is too long"));
         }
         Ok(url)

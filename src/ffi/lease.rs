@@ -43,7 +43,7 @@ fn get(handle: *mut antenv_lease) -> Result<Arc<Lease>> {
 /// "not_extended", "rejected" (a heartbeat was refused permanently), "shutdown" (the worker's grace period is over): end the work and
 /// finish, while the lease lasts: it is not extended any more, and becomes "lost" when it may have run out. "lost": "taken" (somebody
 /// else has it), "expired" (no heartbeat was good for as long as the lease lasts), "shutdown" (the library was shut down): stop
-/// working at once, somebody else may be at it; finishing sends nothing.
+/// working at once, another worker may be at it; finishing sends nothing.
 ///
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
 #[unsafe(no_mangle)]

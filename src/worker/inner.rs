@@ -25,9 +25,9 @@ use tokio::sync::Notify;
 /// How long a host that asks for work without waiting is taken to want it.
 const LINGER: Duration = Duration::from_secs(1);
 /// After how many items in a row that were refused permanently, none having been claimed in between, the worker gives up.
-pub(super) const MOST_REFUSED: usize = 3;
+pub(super) const MAX_REFUSED: usize = 3;
 /// How many heartbeats, and how many stops, are in flight at once; more where more is held than they could keep in time.
-const MOST_IN_FLIGHT: usize = 128;
+const MAX_IN_FLIGHT: usize = 128;
 const LEASES_EACH: usize = 64;
 /// After how long an item that is being claimed says nothing any more about whether items are refused.
 const UNDECIDED: Duration = Duration::from_secs(15);
@@ -133,7 +133,7 @@ impl Drop for Ring {
 
 impl Inner {
     pub(super) fn new(config: Config, client: Client, line: Line, poll: Request) -> Inner {
-        let most = MOST_IN_FLIGHT.max(config.concurrency / LEASES_EACH);
+        let most = MAX_IN_FLIGHT.max(config.concurrency / LEASES_EACH);
         Inner {
             config,
             client,
@@ -180,7 +180,7 @@ impl Inner {
         let option = self.config.refused_option(&error);
         let mut state = self.state.lock();
         state.refused += 1;
-        let is_enough = option.is_some() || state.refused >= MOST_REFUSED;
+        let is_enough = option.is_some() || state.refused >= MAX_REFUSED;
         drop(state);
         if is_enough {
             self.end(End::Failed(option.map_or_else(|| error.clone(), |option| error.clone().blaming(option))));
@@ -280,7 +280,7 @@ impl Inner {
         if state.refused > 0 || !state.has_claimed {
             // If all are going to be refused, that is found out with few.
             let undecided = state.unready.iter().filter(|(_, since)| now.saturating_sub(**since) < UNDECIDED).count();
-            room = room.min(MOST_REFUSED.saturating_sub(state.refused + undecided + polls));
+            room = room.min(MAX_REFUSED.saturating_sub(state.refused + undecided + polls));
         }
         if state.attached.is_some() {
             return room;

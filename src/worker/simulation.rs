@@ -17,7 +17,7 @@
 //! a request to acknowledge one that is done after its sender has given up waiting for it.
 
 use super::claim::{self, Acknowledged, Claim, RECLAIM};
-use super::inner::MOST_REFUSED;
+use super::inner::MAX_REFUSED;
 use super::lease::{Beaten, Event as LeaseEvent, Lease, Moment, Over, STOP_PATIENCE, Standing, Stopped};
 use super::poller::{Manner, Next, Polled, Poller};
 use super::rescue::{Left, Lookout};
@@ -672,7 +672,7 @@ impl World {
     fn refused(&mut self, process: usize) {
         let of = &mut self.processes[process];
         of.refused += 1;
-        if of.refused >= MOST_REFUSED {
+        if of.refused >= MAX_REFUSED {
             self.kill(process);
         }
     }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from emulator import ROOT, Emulator
-from native import GO, build_go, compile_c
+from native import GO, LIBRARY, build_go, compile_c
 
 HEADER = (ROOT / "include" / "antenv.h").read_text()
 
@@ -95,3 +98,157 @@ def test_the_table_of_operations_is_that_of_the_code() -> None:
     documented = re.findall(r"^\| `(antenv_\w+)` \| `([\w.]+)` \| ([\w ]+) \| ([\w ]+) \|$", page, re.MULTILINE)
     assert len(expected) == 14
     assert documented == expected
+
+
+class Library:
+    """The shared library, for what it says about the keys that it is given."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(str(LIBRARY / "libantenv.so"))
+        self._client = ctypes.c_void_p()
+        assert self._call("client_new", self._client, {"api_key": "k", "base_url": "http://127.0.0.1:9"}) is None
+
+    def _call(self, function: str, out: ctypes.c_void_p | None, *arguments: Any) -> Any:
+        """Calls a function with JSON, text and handles; returns the JSON that it gives back."""
+        given = [json.dumps(each).encode() if isinstance(each, dict) else each for each in arguments]
+        text = ctypes.c_void_p()
+        handle = [] if out is None else [ctypes.byref(out)]
+        getattr(self._library, f"antenv_{function}")(*given, *handle, ctypes.byref(text))
+        found = None if text.value is None else json.loads(ctypes.string_at(text.value))
+        self._library.antenv_string_free(text)
+        return found
+
+    def _create(self, kind: str, function: str, *arguments: Any) -> Any:
+        handle = ctypes.c_void_p()
+        error = self._call(function, handle, *arguments)
+        getattr(self._library, f"antenv_{kind}_free")(handle)
+        return error
+
+    # The error for an object of keys; None: they are accepted.
+
+    def client(self, keys: dict[str, Any]) -> Any:
+        return self._create("client", "client_new", {"api_key": "k", "base_url": "https://api.example"} | keys)
+
+    def derive(self, keys: dict[str, Any]) -> Any:
+        return self._create("client", "client_derive", self._client, keys)
+
+    def worker(self, keys: dict[str, Any]) -> Any:
+        needed = {"environment_id": "e", "environment_key": "k"}
+        return self._create("worker", "worker_new", self._client, needed | keys)
+
+    def request(self, keys: dict[str, Any]) -> Any:
+        """Sends nothing: a GET has no body, and that is the error when the keys are accepted."""
+        error = self.any_request({"extra_body": {}} | keys)
+        return None if error["parameter"] == "extra_body" and "extra_body" not in keys else error
+
+    def any_request(self, keys: dict[str, Any]) -> Any:
+        return self._call("request", None, self._client, b"GET", b"/v1/x", keys)
+
+    def operation(self, name: bytes, keys: dict[str, Any]) -> Any:
+        return self._call("call", None, self._client, name, keys)
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    return Library()
+
+
+def known(error: Any) -> list[str]:
+    """The keys that the error about an unknown one lists."""
+    assert error["parameter"] == "?", error
+    return sorted(error["message"].rsplit(": ", 1)[1].split(", "))
+
+
+def keys_of(section: str) -> dict[str, dict[str, str]]:
+    """A table of docs/configuration.md: its rows by key, each by the names of the columns."""
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    text = re.split(rf"^## {section}$", page, flags=re.MULTILINE)[1].split("\n## ")[0]
+    head, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")
+    ]
+    table = {cells[0].strip("`"): dict(zip(head, cells, strict=True)) for cells in rows}
+    assert len(table) == len(rows) and all(row["what it does"] for row in table.values())
+    return table
+
+
+def test_the_tables_of_the_configuration_have_the_keys_that_the_library_accepts(library: Library) -> None:
+    assert sorted(keys_of("Client")) == known(library.client({"?": 1}))
+    derived = [key for key, row in keys_of("Client").items() if row["derive"] == "yes"]
+    assert sorted(derived) == known(library.derive({"?": 1}))
+    assert sorted(keys_of("Worker")) == known(library.worker({"?": 1}))
+    free_form = known(library.any_request({"?": 1}))
+    assert sorted(keys_of("Call")) == free_form
+    operations = [
+        known(library.operation(b"environments.list", {"?": 1})),
+        known(library.operation(b"work.stats", {"environment_id": "e", "?": 1})),
+    ]
+    common = sorted(set(operations[0]) & set(operations[1]))
+    assert sorted([*common, "query", "headers", "body"]) == free_form
+
+
+WRONG = {"string": 1, "integer": "1", "boolean": 1, "object": 1, "array of strings": 1}
+
+
+@pytest.mark.parametrize(("section", "function"), [("Client", "client"), ("Worker", "worker"), ("Call", "request")])
+def test_the_types_and_ranges_of_the_configuration_are_those_of_the_library(
+    section: str, function: str, library: Library
+) -> None:
+    ask = getattr(library, function)
+    bounds = 0
+    for key, row in keys_of(section).items():
+        if row["type"] in WRONG:
+            assert ask({key: WRONG[row["type"]]})["parameter"] == key, key
+        else:
+            assert row["type"] == "any JSON"
+        if row["type"] == "integer":
+            least, most = map(int, re.fullmatch(r"(\d+) to (\d+)\b.*", row["range"]).groups())  # type: ignore[union-attr]
+            pause = (
+                {"idle_max_ms": most} if key == "idle_min_ms" else {"idle_min_ms": 0} if key == "idle_max_ms" else {}
+            )
+            for accepted in (least, most):
+                assert ask({key: accepted, **pause}) is None, (key, accepted)
+            for refused in (least - 1, most + 1):
+                assert ask({key: refused, **pause})["parameter"] == key, (key, refused)
+            bounds += 1
+        if row["range"] == "not empty":
+            assert ask({key: ""})["parameter"] == key, key
+        choices = re.findall(r'"[^"]+"', row["range"])
+        if choices and row["type"] == "string" and row["range"].startswith('`"'):
+            assert re.findall(r'"[^"]+"', ask({key: "?"})["message"]) == choices, key
+    assert bounds >= 3
+
+
+def test_every_environment_variable_that_is_read_is_documented() -> None:
+    sources = "".join(path.read_text().split("#[cfg(test)]")[0] for path in (ROOT / "src").rglob("*.rs"))
+    read = set(re.findall(r'"((?:ANTHROPIC|SSL)_\w+|\w+_(?:PROXY|proxy)|REQUEST_METHOD|COMPUTERNAME)"', sources))
+    rows = keys_of_variables()
+    assert len(read) > 10 and read <= set(rows)
+    assert {name for name in rows if not name.startswith("ANTENV_")} == read
+    for section in ("Client", "Worker"):
+        for row in keys_of(section).values():
+            assert set(re.findall(r"`(\w+)`", row["environment variable"])) <= read
+
+
+def keys_of_variables() -> list[str]:
+    text = (ROOT / "docs" / "configuration.md").read_text().split("\n## Environment variables\n")[1]
+    return [
+        name for cell in re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    ]
+
+
+def test_every_link_between_the_pages_leads_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    anchors = {page: set(map(anchor, re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE))) for page in pages}
+    links = 0
+    for page in pages:
+        for path, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text()):
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), f"{page.name}: {path}"
+            assert not heading or heading in anchors[target], f"{page.name}: {path}#{heading}"
+            links += 1
+    assert links > 40
+
+
+def anchor(heading: str) -> str:
+    """The anchor that a heading has where Markdown is shown."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

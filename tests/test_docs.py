@@ -20,11 +20,6 @@ from native import GO, LIBRARY, build_go, compile_c
 HEADER = (ROOT / "include" / "antenv.h").read_text()
 
 
-def test_the_readme_shows_the_quick_start_as_it_is() -> None:
-    example = (ROOT / "examples" / "c" / "quickstart.c").read_text().rstrip()
-    assert f"```c\n{example}\n```" in (ROOT / "README.md").read_text()
-
-
 def blocks(page: str, language: str) -> list[str]:
     """The pieces of code in a page."""
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
@@ -43,6 +38,13 @@ def python_program(code: str, folder: Path) -> list[str | Path]:
     return [sys.executable, folder / "readme.py"]
 
 
+def c_program(code: str, folder: Path) -> list[str | Path]:
+    (folder / "readme.c").write_text(
+        f"#include <antenv.h>\n#include <stdio.h>\nint main(void) {{\n{code}return 0;\n}}\n"
+    )
+    return [compile_c(folder / "readme.c")]
+
+
 def cpp_program(code: str, folder: Path) -> list[str | Path]:
     (folder / "readme.cpp").write_text(f"#include <antenv.hpp>\n#include <iostream>\nint main() {{\n{code}}}\n")
     return [compile_c(folder / "readme.cpp")]
@@ -58,22 +60,45 @@ def go_program(code: str, folder: Path) -> list[str | Path]:
 
 
 @pytest.mark.parametrize(
-    ("language", "program", "ends"),
+    ("language", "program", "last"),
     [
-        ("python", python_program, "environment_not_found There is no environment"),
-        ("cpp", cpp_program, "not_found: There is no environment"),
+        ("c", c_program, 'not_found: {.*"There is no environment'),
+        ("cpp", cpp_program, "not_found: .*There is no environment"),
+        ("python", python_program, "environment_not_found .*There is no environment"),
         ("go", go_program, "true"),
     ],
 )
 def test_what_the_readme_shows_of_each_language_runs(
-    language: str, program: Callable[[str, Path], list[str | Path]], ends: str, emulator: Emulator, tmp_path: Path
+    language: str, program: Callable[[str, Path], list[str | Path]], last: str, emulator: Emulator, tmp_path: Path
 ) -> None:
     code, *_ = blocks("README.md", language)
     variables = GO | {"ANTHROPIC_BASE_URL": emulator.url, "ANTHROPIC_API_KEY": "any"}
     command = program(code, tmp_path)
     said = subprocess.run(command, env=os.environ | variables, check=True, capture_output=True, text=True).stdout
-    assert said.splitlines()[-1].startswith(ends)
+    assert re.match(last, said.splitlines()[-1]), said
     assert "tests" in said and "env_" in said
+
+
+def test_the_worker_of_the_readme_serves_what_there_is(strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = strict_emulator.create_environment("hosts", config={"type": "self_hosted"})
+    sessions = {item["data"]["id"] for item in strict_emulator.enqueue(environment, count=6)["data"]}
+    own = {
+        "ANTHROPIC_BASE_URL": strict_emulator.url,
+        "ANTHROPIC_ENVIRONMENT_ID": environment,
+        "ANTHROPIC_ENVIRONMENT_KEY": strict_emulator.environment_key(environment),
+    }
+    _, worker = blocks("README.md", "python")
+    done = subprocess.run(
+        python_program(worker, tmp_path), env=os.environ | own, check=True, capture_output=True, text=True
+    )
+    assert len(sessions) == done.stdout.count("serving") == 6, done.stderr
+    assert all(f"serving {session}" in done.stdout for session in sessions)
+    stops = [each["status"] for each in strict_emulator.take_requests() if each["operation"] == "work.stop"]
+    assert stops == [200] * 6
+
+
+def test_the_readme_fits_on_a_few_screens() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
 
 
 def test_the_table_of_errors_has_the_numbers_of_the_header() -> None:

@@ -109,12 +109,12 @@ def test_the_table_of_errors_has_the_numbers_of_the_header() -> None:
 
 
 def test_the_table_of_operations_is_that_of_the_code() -> None:
-    source = (ROOT / "src" / "operation.rs").read_text()
+    source = (ROOT / "src" / "api" / "operations.rs").read_text()
     words = {"ApiKey": "API key", "EnvironmentKey": "environment key", "Both": "either"}
     expected = []
     for row in re.findall(r": Operation = Operation \{(.*?)^\};", source, re.MULTILINE | re.DOTALL):
         name, title = (re.search(rf'^    {field}: "(.*)"', row, re.MULTILINE) for field in ("name", "title"))
-        accepts = re.search(r"accepts: Accepts::(\w+)", row)
+        accepts = re.search(r"accepts: \w+::(\w+)", row)
         assert name and title
         if name[1]:
             function = f"antenv_{name[1].replace('.', '_')}"
@@ -259,6 +259,26 @@ def keys_of_variables() -> list[str]:
     return [
         name for cell in re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
     ]
+
+
+def test_the_map_has_every_file_of_the_source() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", page.split("\n## The map\n")[1].split("\n## ")[0], re.MULTILINE)
+    paths = {ROOT / path: text for first, text in rows for path in re.findall(r"`([^`]+)`", first)}
+    assert all(path.exists() for path in paths), paths
+    for file in (ROOT / "src").rglob("*.rs"):
+        # A folder of many files alike stands for them; so does its row for the file that only lists the others.
+        is_told = file in paths or file.name == "mod.rs" or f"`{file.name}`" in paths.get(file.parent, "")
+        assert is_told or file.parent == ROOT / "src" / "ffi", f"{file} is not in the map"
+    named = {name for folder, text in paths.items() for name in re.findall(r"`(\w+\.rs)`", text) if folder.is_dir()}
+    there = {file.name for file in (ROOT / "src").rglob("*.rs")}
+    assert named <= there, named - there
+
+
+def test_the_glossary_is_in_order() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    terms = re.findall(r"^\| ([\w ,-]+) \|", page.split("\n## Glossary\n")[1], re.MULTILINE)[1:]
+    assert len(terms) > 40 and terms == sorted(terms, key=lambda term: term.replace("-", " "))
 
 
 def test_every_link_between_the_pages_leads_somewhere() -> None:

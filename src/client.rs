@@ -8,17 +8,17 @@
 //! ```
 
 use crate::api::operations::{self, OPERATIONS, Operation, Traffic};
-use crate::config::{self, Connection, Defaults};
+use crate::config::{self, CallDefaults, ConnectionSettings};
 use crate::credentials::{Redactor, Secret};
 use crate::error::{Error, Result, Status};
 use crate::http::request::{self, Request};
 use crate::http::response::Response;
 use crate::http::retry;
 use crate::http::transport::{AttemptError, Http, Tls};
-use crate::runtime::fork::{Lock, Owned};
+use crate::runtime::fork::{ForkSafeMutex, ProcessLocal};
 use crate::runtime::{self, Cancel, Runtime};
 use crate::telemetry::log::{self, Level};
-use crate::telemetry::stats::{CallUnderWay, Retry, Stats};
+use crate::telemetry::stats::{ActiveCall, RetryReason, Stats};
 use serde_json::json;
 use std::fmt;
 use std::pin::Pin;
@@ -42,31 +42,31 @@ const LOG: &str = "antenv::client";
 #[derive(Debug, Clone)]
 pub struct Client {
     pool: Arc<Pool>,
-    defaults: Arc<Defaults>,
+    defaults: Arc<CallDefaults>,
 }
 
 /// What clients that are derived from one another share.
 struct Pool {
-    connection: Connection,
+    connection: ConnectionSettings,
     tls: Tls,
-    live: Lock<Option<Owned<Arc<Live>>>>,
+    live: ForkSafeMutex<Option<ProcessLocal<Arc<RuntimePool>>>>,
 }
 
 /// The part of a pool that serves one runtime: it is made anew after the library was shut down, and in a forked child.
-struct Live {
+struct RuntimePool {
     runtime: Arc<Runtime>,
     http: Http,
     stats: Arc<Stats>,
 }
 
 /// A call whose exchange is over, to be judged by [`Client::judge`].
-pub struct Exchanged {
+pub struct RawOutcome {
     request: Request,
-    settled: Settled,
+    settled: AttemptsOutcome,
 }
 
 /// What came of a call's attempts.
-struct Settled {
+struct AttemptsOutcome {
     attempts: u32,
     /// Whether the server may have done what one of them asked.
     may_have_arrived: bool,
@@ -75,9 +75,9 @@ struct Settled {
 
 /// A client's way to the server for tasks that live on the runtime. It stays open while the runtime is closing.
 #[derive(Clone)]
-pub struct Line(Arc<Live>);
+pub struct PoolHandle(Arc<RuntimePool>);
 
-impl Line {
+impl PoolHandle {
     /// The runtime that it leads through.
     pub fn runtime(&self) -> &Arc<Runtime> {
         &self.0.runtime
@@ -97,9 +97,10 @@ pub struct Answer {
 impl Client {
     /// Makes a client from a JSON configuration (`None`: from the environment alone). No connection is made yet.
     pub fn new(config_json: Option<&str>) -> Result<Client> {
-        let (connection, defaults) = config::read(config_json.unwrap_or("{}"), &config::process_environment)?;
+        let (connection, defaults) = config::read(config_json.unwrap_or("{}"), &config::process_env_vars)?;
         let tls = Tls::new(&connection)?;
-        let client = Client { pool: Arc::new(Pool { connection, tls, live: Lock::default() }), defaults: Arc::new(defaults) };
+        let client =
+            Client { pool: Arc::new(Pool { connection, tls, live: ForkSafeMutex::default() }), defaults: Arc::new(defaults) };
         // Should the runtime not start, or the configuration not make a pool, now is the time to say so.
         client.pool.live()?;
         Ok(client)
@@ -152,7 +153,7 @@ impl Client {
     }
 
     /// Begins a call. The outcome, to be judged, arrives at the receiver; dropping that does not end the call.
-    pub fn start_awaited(&self, request: Request) -> Result<oneshot::Receiver<Result<Exchanged>>> {
+    pub fn start_awaited(&self, request: Request) -> Result<oneshot::Receiver<Result<RawOutcome>>> {
         let live = self.pool.live()?;
         let exchange = self.exchange(&live, request)?;
         Ok(live.runtime.spawn_awaited(exchange))
@@ -163,7 +164,7 @@ impl Client {
         &self,
         request: Request,
         cancel: Arc<Cancel>,
-        done: impl FnOnce(Result<Exchanged>) + Send + 'static,
+        done: impl FnOnce(Result<RawOutcome>) + Send + 'static,
     ) -> Result<()> {
         let live = self.pool.live()?;
         let exchange = self.exchange(&live, request)?;
@@ -172,12 +173,12 @@ impl Client {
     }
 
     /// The exchange of a call, to be run on the runtime.
-    fn exchange(&self, live: &Arc<Live>, request: Request) -> Result<impl Future<Output = Exchanged> + Send + use<>> {
+    fn exchange(&self, live: &Arc<RuntimePool>, request: Request) -> Result<impl Future<Output = RawOutcome> + Send + use<>> {
         let url = request.url(&self.pool.connection.base_url)?;
         let call = live.stats.begin(request.operation);
         let (live, defaults) = (live.clone(), self.defaults.clone());
         Ok(async move {
-            let settled = settle(&live.http, &request, &url, &call, &defaults).await;
+            let settled = run_attempts(&live.http, &request, &url, &call, &defaults).await;
             let status = match &settled.outcome {
                 Ok(response) if response.is_success() => Status::Ok,
                 Ok(response) => Status::from_http(response.status),
@@ -188,25 +189,29 @@ impl Client {
                        "elapsed_ms": call.elapsed().as_secs_f64() * 1e3})
             });
             call.end(status);
-            Exchanged { request, settled }
+            RawOutcome { request, settled }
         })
     }
 
     /// The way to the server for tasks on the present runtime.
-    pub fn line(&self) -> Result<Line> {
-        Ok(Line(self.pool.live()?))
+    pub fn pool_handle(&self) -> Result<PoolHandle> {
+        Ok(PoolHandle(self.pool.live()?))
     }
 
     /// Makes a call from a task.
-    pub async fn call_over(&self, line: &Line, request: Request) -> Answer {
+    pub async fn send_on(&self, line: &PoolHandle, request: Request) -> Answer {
         // Behind a pointer: a task that makes one call after another is small while it waits, and the code is there once.
-        let exchange: Pin<Box<dyn Future<Output = Exchanged> + Send>> = match self.exchange(&line.0, request) {
+        let exchange: Pin<Box<dyn Future<Output = RawOutcome> + Send>> = match self.exchange(&line.0, request) {
             Ok(exchange) => Box::pin(exchange),
             Err(error) => return Answer { result: Err(error), may_have_arrived: false, retry_after: None },
         };
         let exchanged = exchange.await;
-        let retry_after =
-            exchanged.settled.outcome.as_ref().ok().and_then(|response| retry::asked_for(&response.headers, SystemTime::now()));
+        let retry_after = exchanged
+            .settled
+            .outcome
+            .as_ref()
+            .ok()
+            .and_then(|response| retry::requested_delay(&response.headers, SystemTime::now()));
         Answer { may_have_arrived: exchanged.settled.may_have_arrived, retry_after, result: self.judge(Ok(exchanged)) }
     }
 
@@ -217,7 +222,7 @@ impl Client {
 
     /// The same client; what the server says of its calls is cleared of these secrets, too.
     pub fn redacting<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Client {
-        let mut defaults = Defaults::clone(&self.defaults);
+        let mut defaults = CallDefaults::clone(&self.defaults);
         secrets.into_iter().for_each(|secret| defaults.redactor.add(secret));
         Client { pool: self.pool.clone(), defaults: Arc::new(defaults) }
     }
@@ -229,12 +234,12 @@ impl Client {
     }
 
     /// What came of a call. Reading a large answer takes a while, so this is for the caller's thread.
-    pub fn judge(&self, outcome: Result<Exchanged>) -> Result<String> {
-        let Exchanged { request, settled: Settled { attempts, outcome, .. } } = outcome?;
+    pub fn judge(&self, outcome: Result<RawOutcome>) -> Result<String> {
+        let RawOutcome { request, settled: AttemptsOutcome { attempts, outcome, .. } } = outcome?;
         let was_answered = outcome.as_ref().is_ok_and(Response::is_success);
         let result = outcome.and_then(|response| response.into_result(&request, attempts, SystemTime::now()));
         result.map_err(|error| {
-            if let Some(live) = self.pool.live.lock().as_ref().and_then(Owned::get).filter(|_| was_answered) {
+            if let Some(live) = self.pool.live.lock().as_ref().and_then(ProcessLocal::get).filter(|_| was_answered) {
                 live.stats.failure(error.status());
             }
             let error = error.with_attempts(attempts).redact(&redactor(&self.defaults, &request));
@@ -244,24 +249,24 @@ impl Client {
 
     /// What this client, and those that share its connections, did so far in this process: a JSON object.
     pub fn stats(&self) -> String {
-        let stats = self.pool.live.lock().as_ref().and_then(Owned::get).map(|live| live.stats.clone());
+        let stats = self.pool.live.lock().as_ref().and_then(ProcessLocal::get).map(|live| live.stats.clone());
         stats.unwrap_or_default().to_json()
     }
 }
 
 impl Pool {
     /// What serves the present runtime.
-    fn live(&self) -> Result<Arc<Live>> {
+    fn live(&self) -> Result<Arc<RuntimePool>> {
         let mut live = self.live.lock();
-        let known = live.as_ref().and_then(Owned::get);
+        let known = live.as_ref().and_then(ProcessLocal::get);
         if let Some(known) = known.filter(|live| live.runtime.is_open()) {
             return Ok(known.clone());
         }
         let stats = known.map(|live| live.stats.clone()).unwrap_or_default();
         let runtime = runtime::current()?;
         let http = Http::new(&self.connection, &self.tls, stats.clone())?;
-        let fresh = Arc::new(Live { runtime, http, stats });
-        *live = Some(Owned::new(fresh.clone()));
+        let fresh = Arc::new(RuntimePool { runtime, http, stats });
+        *live = Some(ProcessLocal::new(fresh.clone()));
         Ok(fresh)
     }
 }
@@ -281,14 +286,14 @@ pub fn find(name: &str) -> Result<&'static Operation> {
 }
 
 /// What must not show in anything that is said of a call.
-fn redactor(defaults: &Defaults, request: &Request) -> Redactor {
+fn redactor(defaults: &CallDefaults, request: &Request) -> Redactor {
     let mut redactor = defaults.redactor.clone();
     redactor.add_headers(&request.headers);
     redactor
 }
 
 /// Makes attempts until one settles the call, the retries are used up, or the time is.
-async fn settle(http: &Http, request: &Request, url: &Url, call: &CallUnderWay, defaults: &Defaults) -> Settled {
+async fn run_attempts(http: &Http, request: &Request, url: &Url, call: &ActiveCall, defaults: &CallDefaults) -> AttemptsOutcome {
     let deadline = Instant::now() + request.timeout;
     // Attempts are the requests that went out, and those that found no connection to go out by.
     let (mut attempts, mut retries, mut unprocessed) = (0, 0, 0);
@@ -307,24 +312,24 @@ async fn settle(http: &Http, request: &Request, url: &Url, call: &CallUnderWay, 
             Err(error) => error.may_have_arrived(),
         };
         may_have_arrived |= this_may_have_arrived;
-        let settled = |outcome: Result<Response, AttemptError>| Settled {
+        let settled = |outcome: Result<Response, AttemptError>| AttemptsOutcome {
             attempts,
             may_have_arrived,
             outcome: outcome.map_err(AttemptError::into_error),
         };
         if matches!(outcome, Err(AttemptError::TimedOut { .. })) && Instant::now() >= deadline {
-            return Settled { attempts, may_have_arrived, outcome: Err(timed_out(request, before)) };
+            return AttemptsOutcome { attempts, may_have_arrived, outcome: Err(timed_out(request, before)) };
         }
         let is_free = unprocessed < MAX_UNPROCESSED && outcome.as_ref().is_err_and(AttemptError::is_unprocessed);
         let (reason, headers) = match &outcome {
-            Ok(response) if retry::wanted(response.status, &response.headers) => {
-                (Retry::from_http(response.status), Some(&response.headers))
+            Ok(response) if retry::should_retry(response.status, &response.headers) => {
+                (RetryReason::from_http(response.status), Some(&response.headers))
             }
-            Err(AttemptError::Connect(_)) => (Retry::Connect, None),
-            Err(AttemptError::NotSent(_) | AttemptError::NotProcessed(_)) => (Retry::NotProcessed, None),
-            Err(AttemptError::NoResponse(_)) => (Retry::Unanswered, None),
-            Err(AttemptError::TimedOut { .. }) => (Retry::Timeout, None),
-            Err(AttemptError::IncompleteBody(..)) => (Retry::CutShort, None),
+            Err(AttemptError::Connect(_)) => (RetryReason::Connect, None),
+            Err(AttemptError::NotSent(_) | AttemptError::NotProcessed(_)) => (RetryReason::NotProcessed, None),
+            Err(AttemptError::NoResponse(_)) => (RetryReason::Unanswered, None),
+            Err(AttemptError::TimedOut { .. }) => (RetryReason::Timeout, None),
+            Err(AttemptError::IncompleteBody(..)) => (RetryReason::CutShort, None),
             Ok(_) | Err(AttemptError::TooLarge(..) | AttemptError::OutOfMemory(..)) => return settled(outcome),
         };
         let wait = if is_free {

@@ -89,7 +89,7 @@ impl Pager {
             state.next = NextPage::Wanted(cursor.clone());
             drop(state);
             let arrival = arrival.map_or_else(|| self.ask_for(cursor), Ok)?;
-            let page = self.client.judge(runtime::wait(arrival))?;
+            let page = runtime::wait(arrival)?.into_result(&self.client)?;
             if let Some(cursor) = self.take_page(&page)? {
                 let arrival = self.ask_for(Some(cursor.clone()))?;
                 self.state.lock().next = NextPage::OnItsWay(Some(cursor), ProcessLocal::new(arrival));

@@ -64,12 +64,12 @@ enum Outcome {
 }
 
 impl PendingCompletion {
-    fn judge(self) -> Completion {
+    fn into_completion(self) -> Completion {
         let result = match self.outcome {
             Outcome::News(news) => news,
             // A fault here must cost neither this completion nor those that are taken with it.
             Outcome::Call(client, outcome) => {
-                catch_unwind(AssertUnwindSafe(|| client.judge(outcome))).unwrap_or_else(|_| Err(runtime::fault()))
+                catch_unwind(AssertUnwindSafe(|| outcome?.into_result(&client))).unwrap_or_else(|_| Err(runtime::fault()))
             }
         };
         Completion { tag: self.tag, result }
@@ -204,7 +204,7 @@ impl Queue {
             }
             drop(state);
             if !done.is_empty() || !records.is_empty() {
-                let done = done.into_iter().map(PendingCompletion::judge);
+                let done = done.into_iter().map(PendingCompletion::into_completion);
                 let records = records.into_iter().map(|(tag, record)| Completion { tag, result: Ok(record) });
                 return Ok(done.chain(records).collect());
             }

@@ -8,7 +8,7 @@ use crate::client::{Answer, Client};
 use crate::error::{Error, Status};
 use crate::http::request::Request;
 use crate::runtime;
-use crate::runtime::clock::{self, Moment};
+use crate::runtime::clock::{self, ClockTime};
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -90,7 +90,7 @@ pub(super) async fn send(
     let call = async {
         #[cfg(test)]
         inner.break_off(step.name());
-        client.call_over(&inner.line, request).await
+        client.send_on(&inner.line, request).await
     };
     if timeout.is_zero() {
         // It has waited for its turn for too long.
@@ -148,7 +148,7 @@ fn record(inner: &Inner, Failure { verdict, error }: &Failure, step: Step, work_
 
 /// Runs a future with a time of its own, but lets it do nothing after a moment of the leases' clock: a process that stood still, or a
 /// machine that slept, does not go on with what is too late by now. `None`: that was so.
-async fn before<F: Future>(until: Moment, future: F) -> Option<F::Output> {
+async fn before<F: Future>(until: ClockTime, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(
         |context| {
@@ -171,14 +171,14 @@ pub(super) async fn guarded<F: Future>(future: F) -> Option<F::Output> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ServerSaid;
+    use crate::error::ApiErrorBody;
     use serde_json::value::RawValue;
 
     fn answered(status: u16, body: &str) -> Error {
         let kind = serde_json::from_str::<serde_json::Value>(body).ok();
         let kind = kind.and_then(|body| body["error"]["type"].as_str().map(str::to_owned));
         let body = RawValue::from_string(body.to_owned()).ok();
-        Error::http(status, ServerSaid { kind, body, ..ServerSaid::default() })
+        Error::http(status, ApiErrorBody { kind, body, ..ApiErrorBody::default() })
     }
 
     #[test]

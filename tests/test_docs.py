@@ -114,11 +114,11 @@ def test_the_table_of_operations_is_that_of_the_code() -> None:
     expected = []
     for row in re.findall(r": Operation = Operation \{(.*?)^\};", source, re.MULTILINE | re.DOTALL):
         name, title = (re.search(rf'^    {field}: "(.*)"', row, re.MULTILINE) for field in ("name", "title"))
-        accepts = re.search(r"accepts: \w+::(\w+)", row)
+        credential = re.search(r"credential: \w+::(\w+)", row)
         assert name and title
         if name[1]:
             function = f"antenv_{name[1].replace('.', '_')}"
-            expected.append((function, name[1], title[1], words[accepts[1] if accepts else "ApiKey"]))
+            expected.append((function, name[1], title[1], words[credential[1] if credential else "ApiKey"]))
     page = (ROOT / "docs" / "c-api.md").read_text()
     documented = re.findall(r"^\| `(antenv_\w+)` \| `([\w.]+)` \| ([\w ]+) \| ([\w ]+) \|$", page, re.MULTILINE)
     assert len(expected) == 14

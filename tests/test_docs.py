@@ -261,6 +261,16 @@ def keys_of_variables() -> list[str]:
     ]
 
 
+def test_the_page_on_errors_has_every_member_of_the_error_object(library: Library) -> None:
+    page = (ROOT / "docs" / "errors.md").read_text()
+    rows = page.split("| member | |\n")[1].split("\n\n")[0]
+    documented = [name for row in re.findall(r"^\| (`[^|]+) \|", rows, re.M) for name in re.findall(r"`(\w+)`", row)]
+    error = library.client({"?": 1})
+    assert sorted(documented) == sorted(error)
+    shown = json.loads(page.split("```json\n")[1].split("```")[0])
+    assert list(shown) == list(error)
+
+
 def test_the_map_has_every_file_of_the_source() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     rows = re.findall(r"^\| (`.*?) \| (.*) \|$", page.split("\n## The map\n")[1].split("\n## ")[0], re.MULTILINE)

@@ -26,7 +26,7 @@ DEPLOY = ROOT / "examples" / "deploy"
 
 
 def read_yaml(text: str) -> list[Any]:
-    """The documents of a YAML file that keeps to what is plain: blocks, two blanks deep, and JSON on one line."""
+    """Reads the documents of a YAML file of a plain kind: blocks indented by two, and JSON on one line."""
     documents = []
     for document in text.split("\n---\n"):
         lines = [line for line in document.splitlines() if line.strip() and not line.lstrip().startswith("#")]
@@ -70,26 +70,26 @@ def read_scalar(text: str) -> Any:
 
 
 def whole(pattern: str, path: str) -> int:
-    """The number that a file states where the pattern's group is."""
+    """Returns the one number that the group of a pattern finds in a file."""
     found = re.findall(pattern, (ROOT / path).read_text())
     assert len(found) == 1, (pattern, path, found)
     return int(found[0].replace("_", ""))
 
 
 def unit() -> dict[str, str]:
-    """The settings of the unit, but for those that stand there twice."""
+    """Returns the settings of the systemd unit."""
     text = (DEPLOY / "antenv-worker.service").read_text()
     return dict(line.split("=", 1) for line in text.splitlines() if re.match(r"[A-Z]\w+=", line))
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The instructions of the Dockerfile, each with what follows its name."""
+    """Returns the instructions of the Dockerfile: name and arguments."""
     text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     return [(line.split()[0], line.split(maxsplit=1)[1]) for line in text.splitlines() if line]
 
 
 def stages() -> dict[str, list[tuple[str, str]]]:
-    """The instructions of each stage, with those of the stage that it is made from before them."""
+    """Returns the instructions of each stage, after those of the stage that it is based on."""
     found: dict[str, list[tuple[str, str]]] = {}
     for name, rest in instructions():
         if name == "FROM":
@@ -108,7 +108,7 @@ def test_one_grace_period_stands_everywhere() -> None:
     assert whole(r'"-grace", "(\d+)s"', "examples/deploy/kubernetes.yaml") == grace
     assert whole(r'"-grace", "(\d+)s"', "examples/deploy/Dockerfile") == grace
     assert whole(r"default of (\d+) seconds", "examples/deploy/README.md") == grace
-    # What the library itself takes after the grace period: the last stop, and half a second for all to end.
+    # What the library itself takes after the grace period: the last stop, and half a second for everything to end.
     last_stop = whole(r"const LAST_STOP_\w+: Duration = Duration::from_secs\((\d+)\)", "src/worker/lease/machine.rs")
     assert last_stop < 5
     stop = int(unit()["TimeoutStopSec"])
@@ -125,7 +125,7 @@ def test_the_unit_runs_the_program(tmp_path: Path) -> None:
     command = settings["ExecStart"].split()
     assert Path(command[0]).name == "on_work" and settings["KillMode"] == "mixed"
     assert settings["Restart"] == "on-failure" and settings["EnvironmentFile"].startswith("/etc/")
-    # With an identifier that is missing it fails, but not for how it is used.
+    # Without an identifier it fails, but not because of wrong usage.
     program = compile_c(EXAMPLES / "on_work.c")
     assert subprocess.run([program, *command[1:-1], "true"], env={}, capture_output=True, check=False).returncode == 1
     text = (DEPLOY / "antenv-worker.service").read_text()
@@ -152,7 +152,7 @@ def test_the_images_hold_what_the_manifests_run_and_are_not_root() -> None:
         assert container["command"] == entry
         assert container.get("args", []) == json.loads(by_name.get("CMD", ["[]"])[0])
         assert by_name["EXPOSE"] == [str(container["ports"][0]["containerPort"])]
-        # All that is named in the command is there: copied, or the interpreter that the image is about.
+        # Every path in the command exists in the image: copied there, or its interpreter.
         copied = [rest.split()[-1] for rest in by_name["COPY"]]
         for path in [*entry, *container.get("args", [])]:
             assert not path.startswith("/") or path in copied or path == "/usr/bin/python3", path
@@ -160,7 +160,7 @@ def test_the_images_hold_what_the_manifests_run_and_are_not_root() -> None:
             source = rest.split()[-2]
             assert "--from=build" in rest or (ROOT / source).is_file(), source
         assert container["image"] in (DEPLOY / "Dockerfile").read_text()
-    # Where the Python package goes, and where it is looked for, in the image and under systemd.
+    # Where the Python package is looked for, in the image and under systemd.
     paths = re.findall(r"PYTHONPATH=(\S+)", "\n".join([*(rest for _, rest in built["python"]), unit()["Environment"]]))
     assert set(paths) == {"/usr/local/lib/antenv/python"} and len(paths) == 2
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
@@ -197,7 +197,7 @@ def test_the_sample_serves_an_item_and_stops_early_when_it_must(tmp_path: Path) 
 
 
 def stop(emulator: Emulator, item: dict[str, Any]) -> None:
-    """Asks, as the owner of the environment, for an item to be stopped."""
+    """Requests, as the owner of the environment, that an item be stopped."""
     url = f"{emulator.url}/v1/environments/{item['environment_id']}/work/{item['id']}/stop"
     urllib.request.urlopen(urllib.request.Request(url, b"{}", API_HEADERS, method="POST"), timeout=30).close()
 
@@ -243,7 +243,7 @@ def test_the_manifests_fit_the_programs_and_one_another() -> None:
 
 @contextmanager
 def exporter(**environ: str) -> Iterator[str]:
-    """Runs the exporter; gives its URL."""
+    """Runs the exporter; yields its URL."""
     command = [sys.executable, str(DEPLOY / "queue_exporter.py"), "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
         assert process.stdout is not None

@@ -21,7 +21,7 @@ HEADER = (ROOT / "include" / "antenv.h").read_text()
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The pieces of code in a page."""
+    """Returns the code blocks of a page in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -126,7 +126,7 @@ def test_the_table_of_operations_is_that_of_the_code() -> None:
 
 
 class Library:
-    """The shared library, for what it says about the keys that it is given."""
+    """The shared library, to ask it which keys and values it accepts."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(str(LIBRARY / "libantenv.so"))
@@ -134,7 +134,7 @@ class Library:
         assert self._call("client_new", self._client, {"api_key": "k", "base_url": "http://127.0.0.1:9"}) is None
 
     def _call(self, function: str, out: ctypes.c_void_p | None, *arguments: Any) -> Any:
-        """Calls a function with JSON, text and handles; returns the JSON that it gives back."""
+        """Calls a function with JSON, text and handles; returns the JSON of its last argument."""
         given = [json.dumps(each).encode() if isinstance(each, dict) else each for each in arguments]
         text = ctypes.c_void_p()
         handle = [] if out is None else [ctypes.byref(out)]
@@ -149,7 +149,7 @@ class Library:
         getattr(self._library, f"antenv_{kind}_free")(handle)
         return error
 
-    # The error for an object of keys; None: they are accepted.
+    # Each returns the error for an object of keys, or None if all of them are accepted.
 
     def client(self, keys: dict[str, Any]) -> Any:
         return self._create("client", "client_new", {"api_key": "k", "base_url": "https://api.example"} | keys)
@@ -162,7 +162,7 @@ class Library:
         return self._create("worker", "worker_new", self._client, needed | keys)
 
     def request(self, keys: dict[str, Any]) -> Any:
-        """Sends nothing: a GET has no body, and that is the error when the keys are accepted."""
+        """Sends nothing: a GET has no body, and if the keys are accepted, that is the error."""
         error = self.any_request({"extra_body": {}} | keys)
         return None if error["parameter"] == "extra_body" and "extra_body" not in keys else error
 
@@ -179,13 +179,13 @@ def library() -> Library:
 
 
 def known(error: Any) -> list[str]:
-    """The keys that the error about an unknown one lists."""
+    """Returns the keys that the error about an unknown key lists."""
     assert error["parameter"] == "?", error
     return sorted(error["message"].rsplit(": ", 1)[1].split(", "))
 
 
 def keys_of(section: str) -> dict[str, dict[str, str]]:
-    """A table of docs/configuration.md: its rows by key, each by the names of the columns."""
+    """Returns the rows of a table of docs/configuration.md by key, each by the names of its columns."""
     page = (ROOT / "docs" / "configuration.md").read_text()
     text = re.split(rf"^## {section}$", page, flags=re.MULTILINE)[1].split("\n## ")[0]
     head, _, *rows = [
@@ -271,18 +271,17 @@ def test_the_page_on_errors_has_every_member_of_the_error_object(library: Librar
     assert list(shown) == list(error)
 
 
-def test_the_map_has_every_file_of_the_source() -> None:
+def test_the_map_leads_to_every_file_of_the_source() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     rows = re.findall(r"^\| (`.*?) \| (.*) \|$", page.split("\n## The map\n")[1].split("\n## ")[0], re.MULTILINE)
     paths = {ROOT / path: text for first, text in rows for path in re.findall(r"`([^`]+)`", first)}
-    assert all(path.exists() for path in paths), paths
+    assert not [path for path in paths if not path.exists()]
+    for folder, text in paths.items():
+        assert not [name for name in re.findall(r"`([\w/]+\.rs)`", text) if not (folder / name).exists()], folder
     for file in (ROOT / "src").rglob("*.rs"):
-        # A folder of many files alike stands for them; so does its row for the file that only lists the others.
-        is_told = file in paths or file.name == "mod.rs" or f"`{file.name}`" in paths.get(file.parent, "")
-        assert is_told or file.parent == ROOT / "src" / "ffi", f"{file} is not in the map"
-    named = {name for folder, text in paths.items() for name in re.findall(r"`(\w+\.rs)`", text) if folder.is_dir()}
-    there = {file.name for file in (ROOT / "src").rglob("*.rs")}
-    assert named <= there, named - there
+        # Itself, a folder that it is in, or the module that its folder belongs to.
+        folders = [folder for folder in file.parents if ROOT / "src" in folder.parents]
+        assert {file, *folders, *(folder.with_suffix(".rs") for folder in folders)} & set(paths), file
 
 
 def test_the_glossary_is_in_order() -> None:
@@ -305,5 +304,5 @@ def test_every_link_between_the_pages_leads_somewhere() -> None:
 
 
 def anchor(heading: str) -> str:
-    """The anchor that a heading has where Markdown is shown."""
+    """Returns the anchor that a heading gets when the page is rendered."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

@@ -109,8 +109,8 @@ def test_one_grace_period_stands_everywhere() -> None:
     assert whole(r'"-grace", "(\d+)s"', "examples/deploy/Dockerfile") == grace
     assert whole(r"default of (\d+) seconds", "examples/deploy/README.md") == grace
     # What the library itself takes after the grace period: the last stop, and half a second for everything to end.
-    last_stop = whole(r"const LAST_STOP_\w+: Duration = Duration::from_secs\((\d+)\)", "src/worker/lease/machine.rs")
-    assert last_stop < 5
+    stop_timeout = r"const (?:LAST|SHUTDOWN)_STOP_\w+: Duration = Duration::from_secs\((\d+)\)"
+    assert whole(stop_timeout, "src/worker/lease/machine.rs") < 5
     stop = int(unit()["TimeoutStopSec"])
     assert stop > 2 * grace + 5
     assert whole(r"terminationGracePeriodSeconds: (\d+)", "examples/deploy/kubernetes.yaml") == stop

@@ -243,6 +243,32 @@ def test_the_types_and_ranges_of_the_configuration_are_those_of_the_library(
     assert bounds >= 3
 
 
+# Where the source states a default: what stands before it, and how many of the key's units it counts in.
+DEFAULTS = {
+    "timeout_ms": (r"        timeout: Duration::from_secs\(", 1000),
+    "attempt_timeout_ms": (r"ATTEMPT_TIMEOUT: Duration = Duration::from_secs\(", 1000),
+    "connect_timeout_ms": (r"None => Duration::from_secs\(", 1000),
+    "max_retries": (r"        max_retries: ", 1),
+    "max_response_bytes": (r"        max_response_bytes: ", 1 << 20),
+} | {
+    key: (rf'"{key}", \d, \w+\)\?\.unwrap_or\((?:idle_min\.max\()?', 1)
+    for key in ("concurrency", "idle_after_ms", "idle_min_ms", "idle_max_ms", "grace_ms", "rescue_after_ms")
+}
+
+
+def test_the_defaults_of_the_configuration_are_those_of_the_source() -> None:
+    source = "".join((ROOT / "src" / file).read_text() for file in ("config/mod.rs", "worker/config.rs"))
+    documented = keys_of("Worker") | keys_of("Client")
+    for key, (before, unit) in DEFAULTS.items():
+        stated = re.findall(before + r"([\d_]+)", source)
+        assert len(stated) == 1, (key, stated)
+        assert int(documented[key]["default"].split(",")[0].split(";")[0]) == int(stated[0].replace("_", "")) * unit, (
+            key
+        )
+    assert f'"{documented["anthropic_version"]["default"].strip(chr(96)).strip(chr(34))}"' in source
+    assert documented["base_url"]["default"].strip("`") in source
+
+
 def test_every_environment_variable_that_is_read_is_documented() -> None:
     sources = "".join(path.read_text().split("#[cfg(test)]")[0] for path in (ROOT / "src").rglob("*.rs"))
     read = set(re.findall(r'"((?:ANTHROPIC|SSL)_\w+|\w+_(?:PROXY|proxy)|REQUEST_METHOD|COMPUTERNAME)"', sources))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from emulator import ROOT, Emulator
-from native import GO, LIBRARY, build_go, compile_c
+from native import GO, LIBRARY, WARNINGS, build_go, compile_c
 
 HEADER = (ROOT / "include" / "antenv.h").read_text()
 
@@ -99,6 +99,27 @@ def test_the_worker_of_the_readme_serves_what_there_is(strict_emulator: Emulator
 
 def test_the_readme_fits_on_a_few_screens() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+# What the pieces of C in the pages take for granted.
+DECLARED = """
+#include <antenv.h>
+#include <signal.h>
+void serve(const char *item);
+extern antenv_client *client; extern antenv_queue *queue; extern antenv_ticket *ticket;
+extern antenv_worker *worker; extern antenv_lease *lease;
+extern antenv_completion done; extern const char *params; extern uint64_t tag;
+extern volatile sig_atomic_t ctrl_c; extern char *error, *json, *item;
+"""
+
+
+@pytest.mark.parametrize("page", ["docs/concurrency.md", "docs/worker.md"])
+def test_the_pieces_of_c_in_a_page_compile(page: str) -> None:
+    pieces = blocks(page, "c")
+    program = DECLARED + "".join(f"void piece{number}(void) {{\n{code}}}\n" for number, code in enumerate(pieces))
+    flags = ["-xc", "-std=c11", *WARNINGS, f"-I{ROOT / 'include'}", "-fsyntax-only", "-"]
+    done = subprocess.run(["cc", *flags], input=program, capture_output=True, text=True, check=False)
+    assert pieces and (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_table_of_errors_has_the_numbers_of_the_header() -> None:

@@ -17,7 +17,7 @@
 //! a request to acknowledge one that is done after its sender has given up waiting for it.
 
 use super::claim::{self, Acknowledged, Claim, RECLAIM};
-use super::lease::machine::{Beaten, Event as LeaseEvent, Lease, Over, STOP_PATIENCE, Standing, Stopped};
+use super::lease::machine::{HeartbeatResult, LeaseEnd, LeaseEvent, LeaseMachine, LeaseState, STOP_TIMEOUT, StopResult};
 use super::poller::{Manner, Next, Polled, Poller};
 use super::rescue::{Left, Lookout};
 use super::shared::MAX_REFUSED;
@@ -129,7 +129,7 @@ struct Job {
     polled: Moment,
     claim: Claim,
     is_acknowledging: bool,
-    lease: Option<Lease>,
+    lease: Option<LeaseMachine>,
     /// Its holder works on it: the lease was handed out, and nobody has told that it is lost.
     is_served: bool,
 }
@@ -147,7 +147,7 @@ enum Reply {
     Claimed(Option<usize>),
     Fine,
     Conflict,
-    Beaten(Beaten),
+    Heartbeat(HeartbeatResult),
     /// For good.
     Refused,
     Failed(bool),
@@ -366,7 +366,7 @@ impl World {
                 }
             }
             Happening::Timer { process, job: 0, .. } => self.poll(process),
-            Happening::Timer { process, job, .. } => self.step(process, job, LeaseEvent::Woken),
+            Happening::Timer { process, job, .. } => self.step(process, job, LeaseEvent::Tick),
             Happening::Served { process, job, .. } => self.served(process, job),
             Happening::Sweep { process, generation } => self.sweep(process, generation),
             Happening::Pause(process) => {
@@ -454,7 +454,7 @@ impl World {
             Ask::Beat(expected) => {
                 let known = item.last_heartbeat.map(|beat| beat.to_string());
                 let beaten = match item.state {
-                    State::Stopping | State::Stopped => Beaten::Good {
+                    State::Stopping | State::Stopped => HeartbeatResult::Accepted {
                         last_heartbeat: known.unwrap_or_default(),
                         extended: false,
                         state: item.state.name().into(),
@@ -466,11 +466,19 @@ impl World {
                         item.leased = Some(lessee);
                         item.expires = now + ttl;
                         item.state = State::Active;
-                        Beaten::Good { last_heartbeat: self.beats.to_string(), extended: true, state: "active".into(), ttl }
+                        HeartbeatResult::Accepted {
+                            last_heartbeat: self.beats.to_string(),
+                            extended: true,
+                            state: "active".into(),
+                            ttl,
+                        }
                     }
-                    _ => Beaten::Refused { current: Some((item.state.name().into(), known)), in_doubt: false },
+                    _ => HeartbeatResult::PreconditionFailed {
+                        current: Some((item.state.name().into(), known)),
+                        may_have_arrived: false,
+                    },
                 };
-                Reply::Beaten(beaten)
+                Reply::Heartbeat(beaten)
             }
             Ask::Stop if item.state == State::Stopped => Reply::Conflict,
             Ask::Stop => {
@@ -590,8 +598,8 @@ impl World {
                 job.is_acknowledging = false;
                 match job.claim.next(now, outcome, dice) {
                     claim::Next::Hold { is_late } => {
-                        job.lease = Some(Lease::new(now, job.polled, is_late));
-                        self.step(process, call.job, LeaseEvent::Woken);
+                        job.lease = Some(LeaseMachine::new(now, job.polled, is_late));
+                        self.step(process, call.job, LeaseEvent::Tick);
                     }
                     claim::Next::Again(at) => {
                         let (delay, generation) = (self.until(process, at), call.generation);
@@ -607,19 +615,19 @@ impl World {
             }
             (Ask::Beat(_), reply) => {
                 let outcome = match reply {
-                    Reply::Beaten(beaten) => beaten,
-                    Reply::Failed(may_have_arrived) => Beaten::Failed { may_have_arrived, retry_after: None },
-                    _ => Beaten::Rejected,
+                    Reply::Heartbeat(beaten) => beaten,
+                    Reply::Failed(may_have_arrived) => HeartbeatResult::Failed { may_have_arrived, retry_after: None },
+                    _ => HeartbeatResult::Rejected,
                 };
-                self.step(process, call.job, LeaseEvent::Beaten { sent: call.sent, outcome, jitter: dice });
+                self.step(process, call.job, LeaseEvent::HeartbeatDone { sent: call.sent, result: outcome, jitter: dice });
             }
             (Ask::Stop, reply) => {
                 let outcome = match reply {
-                    Reply::Fine | Reply::Conflict => Stopped::Done,
-                    Reply::Refused => Stopped::Rejected,
-                    _ => Stopped::Failed,
+                    Reply::Fine | Reply::Conflict => StopResult::Done,
+                    Reply::Refused => StopResult::Rejected,
+                    _ => StopResult::Failed,
                 };
-                self.step(process, call.job, LeaseEvent::Stopped { outcome, jitter: dice });
+                self.step(process, call.job, LeaseEvent::StopDone { result: outcome, jitter: dice });
             }
         }
     }
@@ -637,33 +645,33 @@ impl World {
             }
             return;
         };
-        let before = lease.standing();
-        let todo = lease.next(now, event);
-        let after = lease.standing();
+        let before = lease.state();
+        let actions = lease.next(now, event);
+        let after = lease.state();
         let generation = self.processes[process].generation;
         if before != after {
             self.trace(|| format!("process {process} (job {key}) has item {item} {after:?}"));
             self.stands(process, key, item, before, after);
         }
-        if let Some(beat) = todo.beat {
+        if let Some(beat) = actions.heartbeat {
             self.send(process, key, item, Ask::Beat(beat.expected), beat.timeout);
         }
-        if let Some(timeout) = todo.stop {
+        if let Some(timeout) = actions.stop {
             self.send(process, key, item, Ask::Stop, timeout);
         }
-        if let Some(at) = todo.wake {
+        if let Some(at) = actions.wake_at {
             let delay = self.until(process, at);
             self.after(delay, Happening::Timer { process, generation, job: key });
         }
-        if todo.over == Some(Over::Unproven) {
+        if actions.end == Some(LeaseEnd::Unconfirmed) {
             let job = self.processes[process].jobs.get_mut(&key).expect("it is the one above");
             (job.claim, job.lease) = (Claim::late(), None);
-            return self.step(process, key, LeaseEvent::Woken);
+            return self.step(process, key, LeaseEvent::Tick);
         }
-        if let Some(over) = todo.over {
-            self.items[item].is_done |= over == Over::Stopped;
+        if let Some(over) = actions.end {
+            self.items[item].is_done |= over == LeaseEnd::Stopped;
             self.drop_job(process, key);
-            if over == Over::Refused {
+            if over == LeaseEnd::Rejected {
                 self.refused(process);
             }
         }
@@ -678,7 +686,7 @@ impl World {
         }
     }
 
-    fn stands(&mut self, process: usize, key: u64, item: usize, before: Standing, after: Standing) {
+    fn stands(&mut self, process: usize, key: u64, item: usize, before: LeaseState, after: LeaseState) {
         let generation = self.processes[process].generation;
         let mut set = |is_served| {
             if let Some(job) = self.processes[process].jobs.get_mut(&key) {
@@ -686,7 +694,7 @@ impl World {
             }
         };
         match after {
-            Standing::Held if before == Standing::Proving => {
+            LeaseState::Held if before == LeaseState::Unconfirmed => {
                 set(true);
                 self.processes[process].refused = 0;
                 let work = ms(self.dice.u64(..self.ttl.as_millis() as u64 * 2));
@@ -701,12 +709,12 @@ impl World {
                     self.fail(format!("item {item} has a second holder, process {process}, before the first was told"));
                 }
             }
-            Standing::Lost(_) => {
+            LeaseState::Lost(_) => {
                 set(self.is_deaf);
                 let rest = if self.is_deaf { s(30) } else { s(0) };
                 self.after(rest, Happening::Served { process, generation, job: key });
             }
-            Standing::StopRequested(_) if before == Standing::Held => {
+            LeaseState::StopRequested(_) if before == LeaseState::Held => {
                 let longest = if self.dice.bool() { 2_000 } else { self.ttl.as_millis() as u64 * 3 };
                 let tidying = ms(self.dice.u64(..longest));
                 self.after(tidying, Happening::Served { process, generation, job: key });
@@ -719,7 +727,7 @@ impl World {
     fn served(&mut self, process: usize, key: u64) {
         if let Some(job) = self.processes[process].jobs.get_mut(&key) {
             job.is_served = false;
-            self.step(process, key, LeaseEvent::Finish { patience: STOP_PATIENCE });
+            self.step(process, key, LeaseEvent::Finish { timeout: STOP_TIMEOUT });
         }
     }
 

@@ -2,7 +2,7 @@
 //! A fault in one of its rounds, or in what it has begun, is counted and costs no more than that: it goes on.
 
 use super::config::Config;
-use super::lease::machine::LAST_STOP_PATIENCE;
+use super::lease::machine::SHUTDOWN_STOP_TIMEOUT;
 use super::lease::task;
 use super::metrics::Step;
 use super::poller::{Next, Polled, Poller};
@@ -29,7 +29,7 @@ const POLL_MARGIN: Duration = Duration::from_secs(10);
 /// How often the supervisor looks whether the machine slept.
 const SLEEP_CHECK: Duration = Duration::from_secs(1);
 /// How long after the grace period the last request is given up, whatever it waits for. By then stops have ended by themselves.
-const LAST_WORD: Duration = LAST_STOP_PATIENCE.saturating_add(Duration::from_millis(500));
+const LAST_WORD: Duration = SHUTDOWN_STOP_TIMEOUT.saturating_add(Duration::from_millis(500));
 /// A rest after a round that broke off by a fault, which the next one may meet again.
 const AFTER_FAULT: Duration = Duration::from_secs(1);
 

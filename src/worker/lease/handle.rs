@@ -1,6 +1,6 @@
 //! A lease as its holder sees it: how it stands, waiting for a change, finishing, giving up.
 
-use super::machine::{self, Event, Over, Reason, Standing};
+use super::machine::{self, LeaseEnd, LeaseEvent, LeaseState, Reason};
 use crate::api::operations::WORK_STOP;
 use crate::client::Client;
 use crate::completion::Queue;
@@ -40,14 +40,14 @@ pub enum Stage {
     /// Its item is to be stopped.
     StopRequested,
     /// It is lost, or has ended.
-    Over,
+    Ended,
 }
 
 /// What the lease's task and the host's threads share.
 pub(in crate::worker) struct Shared {
-    pub(in crate::worker) machine: machine::Lease,
+    pub(in crate::worker) machine: machine::LeaseMachine,
     /// What happened and the task has yet to take in.
-    pub(in crate::worker) inbox: Vec<Event>,
+    pub(in crate::worker) inbox: Vec<LeaseEvent>,
     /// The item as the server sent it, until it is handed out.
     pub(in crate::worker) json: String,
     pub(in crate::worker) beats: u64,
@@ -60,7 +60,7 @@ pub(in crate::worker) struct Shared {
     pub(in crate::worker) stopped: Option<Result<String>>,
     /// Why a heartbeat was refused permanently.
     pub(in crate::worker) refusal: Option<Error>,
-    pub(in crate::worker) over: Option<Over>,
+    pub(in crate::worker) end: Option<LeaseEnd>,
 }
 
 /// The stage that a lease has reached, for threads that wait for one.
@@ -79,9 +79,9 @@ impl Latch {
     }
 
     /// Whether the stage was reached in time.
-    fn wait(&self, stage: Stage, patience: Option<Duration>) -> bool {
+    fn wait(&self, stage: Stage, timeout: Option<Duration>) -> bool {
         let reached = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let is_early = |reached: &mut Stage| *reached < stage;
         let reached = match until {
             None => self.moved.wait_while(reached, is_early).unwrap_or_else(PoisonError::into_inner),
@@ -126,15 +126,16 @@ impl Lease {
     }
 
     fn describe(&self, shared: &Shared) -> String {
-        let (state, reason) = match (shared.machine.standing(), shared.over) {
+        let (state, reason) = match (shared.machine.state(), shared.end) {
             // The task is gone, and with it the heartbeats.
-            (Standing::Held | Standing::Proving | Standing::StopRequested(_), Some(Over::Lost | Over::Unproven)) => {
-                ("lost", Some(Reason::Shutdown))
-            }
-            (Standing::Held | Standing::Proving, Some(_)) => ("ended", None),
-            (Standing::Held | Standing::Proving, None) => ("held", None),
-            (Standing::StopRequested(reason), _) => ("stop_requested", Some(reason)),
-            (Standing::Lost(reason), _) => ("lost", Some(reason)),
+            (
+                LeaseState::Held | LeaseState::Unconfirmed | LeaseState::StopRequested(_),
+                Some(LeaseEnd::Lost | LeaseEnd::Unconfirmed),
+            ) => ("lost", Some(Reason::Shutdown)),
+            (LeaseState::Held | LeaseState::Unconfirmed, Some(_)) => ("ended", None),
+            (LeaseState::Held | LeaseState::Unconfirmed, None) => ("held", None),
+            (LeaseState::StopRequested(reason), _) => ("stop_requested", Some(reason)),
+            (LeaseState::Lost(reason), _) => ("lost", Some(reason)),
         };
         let ttl = shared.machine.ttl().map(|ttl| ttl.as_secs());
         json!({"state": state, "reason": reason.map(Reason::name), "work_id": self.work_id, "ttl_seconds": ttl,
@@ -143,18 +144,18 @@ impl Lease {
     }
 
     /// Waits until the lease is no longer simply held. Errors: `TIMEOUT` while it is, `DONE` when it ended as its holder wanted.
-    pub fn wait(&self, patience: Option<Duration>) -> Result<String> {
-        self.wait_for(Stage::StopRequested, patience)
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<String> {
+        self.wait_for(Stage::StopRequested, timeout)
     }
 
     /// The same, but also a lease whose item is to be stopped is waited for: until it is lost, or has ended.
-    pub fn wait_lost(&self, patience: Option<Duration>) -> Result<String> {
-        self.wait_for(Stage::Over, patience)
+    pub fn wait_lost(&self, timeout: Option<Duration>) -> Result<String> {
+        self.wait_for(Stage::Ended, timeout)
     }
 
-    fn wait_for(&self, stage: Stage, patience: Option<Duration>) -> Result<String> {
+    fn wait_for(&self, stage: Stage, timeout: Option<Duration>) -> Result<String> {
         self.check()?;
-        let is_there = self.stage.wait(stage, patience);
+        let is_there = self.stage.wait(stage, timeout);
         let shared = self.shared.lock();
         match self.news(&shared, stage).filter(|_| is_there) {
             Some((_, news)) => news,
@@ -165,17 +166,17 @@ impl Lease {
     /// What there is to tell who waits for a stage, and the stage that the lease has reached. `None`: it has not come so far.
     fn news(&self, shared: &Shared, waited_for: Stage) -> Option<(Stage, Result<String>)> {
         let state = || Ok(self.describe(shared));
-        let (reached, news) = match (shared.machine.standing(), shared.over) {
-            (_, None | Some(Over::Unproven)) => match shared.machine.standing() {
-                Standing::Proving | Standing::Held => return None,
-                Standing::StopRequested(_) => (Stage::StopRequested, state()),
-                Standing::Lost(_) => (Stage::Over, state()),
+        let (reached, news) = match (shared.machine.state(), shared.end) {
+            (_, None | Some(LeaseEnd::Unconfirmed)) => match shared.machine.state() {
+                LeaseState::Unconfirmed | LeaseState::Held => return None,
+                LeaseState::StopRequested(_) => (Stage::StopRequested, state()),
+                LeaseState::Lost(_) => (Stage::Ended, state()),
             },
-            (Standing::Lost(_), _) | (_, Some(Over::Lost | Over::Refused)) => (Stage::Over, state()),
+            (LeaseState::Lost(_), _) | (_, Some(LeaseEnd::Lost | LeaseEnd::Rejected)) => (Stage::Ended, state()),
             // Whoever wanted to know that, is told why it ended, not that it has.
-            (Standing::StopRequested(_), _) if waited_for < Stage::Over => (Stage::Over, state()),
-            (_, Some(Over::Stopped | Over::NotStopped | Over::Abandoned)) => {
-                (Stage::Over, Err(Error::new(Status::Done, "the lease has ended")))
+            (LeaseState::StopRequested(_), _) if waited_for < Stage::Ended => (Stage::Ended, state()),
+            (_, Some(LeaseEnd::Stopped | LeaseEnd::NotStopped | LeaseEnd::Abandoned)) => {
+                (Stage::Ended, Err(Error::new(Status::Done, "the lease has ended")))
             }
         };
         (reached >= waited_for).then_some((reached, news))
@@ -189,7 +190,7 @@ impl Lease {
 
     /// The same for a lease that is lost, or has ended.
     pub fn attach_lost(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
-        self.attach_for(Stage::Over, queue, tag)
+        self.attach_for(Stage::Ended, queue, tag)
     }
 
     fn attach_for(&self, stage: Stage, queue: &Arc<Queue>, tag: u64) -> Result<()> {
@@ -235,16 +236,16 @@ impl Lease {
     ///
     /// [`prepare_finish`]: Lease::prepare_finish
     pub fn finish(&self, prepared: Request, done: impl FnOnce(Result<String>) + Send + 'static) {
-        let patience = prepared.timeout;
+        let timeout = prepared.timeout;
         let finisher = Finisher(Some(Box::new(done)));
         let mut shared = self.shared.lock();
-        let outcome = match shared.over {
+        let outcome = match shared.end {
             Some(over) => self.outcome(over, &mut shared),
             None if shared.finisher.is_some() => Err(Error::new(Status::Closed, "the item is being finished already")),
             None => {
                 shared.stop = Some(prepared);
                 shared.finisher = Some(finisher);
-                shared.inbox.push(Event::Finish { patience });
+                shared.inbox.push(LeaseEvent::Finish { timeout });
                 drop(shared);
                 return self.news.notify_one();
             }
@@ -263,13 +264,13 @@ impl Lease {
     /// Ends the heartbeats without stopping the item: its lease runs out, and the queue hands it out again.
     pub fn abandon(&self) {
         if self.check().is_ok() {
-            self.push(Event::Abandon);
+            self.push(LeaseEvent::Abandon);
         }
     }
 
     /// The item is to be stopped, whoever holds it.
     pub(in crate::worker) fn give_up(&self) {
-        self.push(Event::GiveUp);
+        self.push(LeaseEvent::GraceExpired);
     }
 
     /// Has the task look at the clock.
@@ -281,10 +282,10 @@ impl Lease {
     pub(in crate::worker) fn put_back(&self) {
         self.inner.counts.add(Count::Undelivered);
         log::record(Level::Warn, LOG, "nobody came for an item: it goes back to the queue", || json!({"work_id": self.work_id}));
-        self.push(Event::Abandon);
+        self.push(LeaseEvent::Abandon);
     }
 
-    pub(in crate::worker) fn push(&self, event: Event) {
+    pub(in crate::worker) fn push(&self, event: LeaseEvent) {
         self.shared.lock().inbox.push(event);
         self.news.notify_one();
     }
@@ -307,17 +308,17 @@ impl Lease {
         Ok(request)
     }
 
-    pub(in crate::worker) fn outcome(&self, over: Over, shared: &mut Shared) -> Result<String> {
+    pub(in crate::worker) fn outcome(&self, over: LeaseEnd, shared: &mut Shared) -> Result<String> {
         match over {
-            Over::Stopped => shared.stopped.take().unwrap_or_else(|| Ok("null".to_owned())),
-            Over::NotStopped => match shared.stopped.take() {
+            LeaseEnd::Stopped => shared.stopped.take().unwrap_or_else(|| Ok("null".to_owned())),
+            LeaseEnd::NotStopped => match shared.stopped.take() {
                 Some(Err(error)) => Err(error),
                 _ => Err(Error::new(Status::Timeout, "the item could not be stopped in time; its lease runs out")),
             },
-            Over::Lost | Over::Refused | Over::Unproven => {
+            LeaseEnd::Lost | LeaseEnd::Rejected | LeaseEnd::Unconfirmed => {
                 Err(Error::new(Status::LeaseLost, "the lease was lost: nothing was sent, the item may be somebody else's"))
             }
-            Over::Abandoned => Err(Error::new(Status::Closed, "the lease has ended")),
+            LeaseEnd::Abandoned => Err(Error::new(Status::Closed, "the lease has ended")),
         }
     }
 }
@@ -332,7 +333,7 @@ pub(in crate::worker) fn nothing(with_response: bool) -> String {
 /// is left for the request to refuse.
 fn with_defaults(params_json: &str) -> String {
     let Ok(given) = serde_json::from_str::<BTreeMap<String, &RawValue>>(params_json) else { return params_json.to_owned() };
-    let own = json!({"force": true, "timeout_ms": machine::STOP_PATIENCE.as_millis() as u64});
+    let own = json!({"force": true, "timeout_ms": machine::STOP_TIMEOUT.as_millis() as u64});
     let missing = own.as_object().into_iter().flatten().filter(|(name, _)| !given.contains_key(*name));
     let missing: Vec<_> = missing.map(|(name, value)| format!("\"{name}\":{value}")).collect();
     let rest = params_json.trim_start().strip_prefix('{').unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            first good heartbeat                  finish
-//!  Proving ───────────────────────► Held ───────────────────────► (stops the item, still beating) ──► over
+//!  Unconfirmed ───────────────────────► Held ───────────────────────► (stops the item, still beating) ──► over
 //!     │                             │  │ stopping, stopped, not extended; refused permanently;
 //!     │                             │  │ given up                                          finish
 //!     │                             │  └──────────────────► StopRequested ───────────────────────► (stops) ──► over
@@ -14,7 +14,7 @@
 //!     ├── stopping, stopped; given up: stopped at once, there is no holder yet
 //!     ├── refused permanently, not extended: Refused, and left to the queue
 //!     ├── somebody else's heartbeat: over
-//!     └── Unproven: nobody can tell whose the item is; it is acknowledged again
+//!     └── Unconfirmed: nobody can tell whose the item is; it is acknowledged again
 //! ```
 //!
 //! Two rules keep an item from being served twice.
@@ -31,41 +31,41 @@
 //! Before the first good heartbeat it takes more care, because an item may have been handed to two workers: to one that did not
 //! acknowledge it in time, and then to another.
 //!
-//! - Who acknowledged in time beats at once. A 412 within [`PROOF`] of the poll is its own doing, if a heartbeat may have been recorded.
-//! - Who acknowledged late waits for [`PROOF`] from then, and takes a 412 for a no. So it cannot be the one whom the other takes for
+//! - Who acknowledged in time beats at once. A 412 within [`CONFIRM_WINDOW`] of the poll is its own doing, if a heartbeat may have been recorded.
+//! - Who acknowledged late waits for [`CONFIRM_WINDOW`] from then, and takes a 412 for a no. So it cannot be the one whom the other takes for
 //!   itself: the other's poll came before the late acknowledgement.
 //! - Either believes a good answer only for as long as no lease can have begun and run out, which would have brought in a third. After
 //!   that nothing is proven, and the item is acknowledged once more, late.
 //!
-//! This holds for leases that last for twice [`PROOF`] or longer; the service's last five minutes. `simulation.rs` looks for holes.
+//! This holds for leases that last for twice [`CONFIRM_WINDOW`] or longer; the service's last five minutes. `simulation.rs` looks for holes.
 
 use crate::runtime::clock::Moment;
 use std::time::Duration;
 
 /// How long after a poll the first heartbeat of a worker that acknowledged in time is sure to be the first.
-pub const PROOF: Duration = Duration::from_secs(10);
+pub const CONFIRM_WINDOW: Duration = Duration::from_secs(10);
 /// How long the item is kept being stopped when that fails.
-pub const STOP_PATIENCE: Duration = Duration::from_secs(60);
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same when the worker is at its end.
-pub const LAST_STOP_PATIENCE: Duration = Duration::from_secs(4);
+pub const SHUTDOWN_STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
-const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
-/// Bounds the first heartbeat: short enough for a second one within [`PROOF`].
-const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
+const MAX_INTERVAL: Duration = Duration::from_secs(30);
+/// Bounds the first heartbeat: short enough for a second one within [`CONFIRM_WINDOW`].
+const FIRST_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
 /// As long as this a lease lasts at least, when the server has not said how long it does.
-const SHORTEST_LEASE: Duration = Duration::from_secs(30);
-const SHORTEST_TIMEOUT: Duration = Duration::from_millis(500);
+const DEFAULT_TTL: Duration = Duration::from_secs(30);
+const MIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Bounds a heartbeat, so that one over a dead connection leaves time for others over new ones.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+const MAX_PAUSE: Duration = Duration::from_secs(8);
 
 /// How it stands with the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaseState {
     /// Whether the item is ours is not known yet: no heartbeat was good so far.
-    Proving,
+    Unconfirmed,
     /// The item is ours.
     Held,
     /// The item is ours, and is to be stopped.
@@ -78,7 +78,7 @@ pub enum Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The item is stopping or stopped at the server.
-    Asked,
+    StopRequested,
     /// The server did not extend the lease.
     NotExtended,
     /// The server refused a heartbeat for good: the item or the credential is gone.
@@ -95,7 +95,7 @@ impl Reason {
     /// Its name in a lease's state.
     pub fn name(self) -> &'static str {
         match self {
-            Reason::Asked => "asked",
+            Reason::StopRequested => "asked",
             Reason::NotExtended => "not_extended",
             Reason::Rejected => "rejected",
             Reason::Shutdown => "shutdown",
@@ -107,41 +107,41 @@ impl Reason {
 
 /// What happens to a lease.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub enum LeaseEvent {
     /// Time has passed.
-    Woken,
+    Tick,
     /// A heartbeat that was sent at `sent` has an outcome. `jitter`: 0 to 1.
-    Beaten {
+    HeartbeatDone {
         /// When it was sent.
         sent: Moment,
         /// What came of it.
-        outcome: Beaten,
+        result: HeartbeatResult,
         /// Takes up to a quarter off the pause before the next one, so that leases that began together do not beat together.
         jitter: f64,
     },
     /// The holder is done with the item, which is to be stopped.
     Finish {
         /// How long that is tried.
-        patience: Duration,
+        timeout: Duration,
     },
     /// A request to stop the item has an outcome.
-    Stopped {
+    StopDone {
         /// What came of it.
-        outcome: Stopped,
+        result: StopResult,
         /// Takes up to a quarter off the pause before the next attempt.
         jitter: f64,
     },
     /// The holder wants nothing more to be done.
     Abandon,
     /// The worker is at its end: the item is to be stopped, whoever holds it.
-    GiveUp,
+    GraceExpired,
 }
 
 /// What came of a heartbeat.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Beaten {
+pub enum HeartbeatResult {
     /// The server recorded it, or knows that the item is to be stopped.
-    Good {
+    Accepted {
         /// What the next heartbeat must state.
         last_heartbeat: String,
         /// Whether the lease was extended.
@@ -152,11 +152,11 @@ pub enum Beaten {
         ttl: Duration,
     },
     /// 412: the server has another heartbeat than was stated.
-    Refused {
+    PreconditionFailed {
         /// The item's state and last heartbeat, if the server says them.
         current: Option<(String, Option<String>)>,
         /// Whether the request was sent twice, because the first time the connection broke.
-        in_doubt: bool,
+        may_have_arrived: bool,
     },
     /// Refused permanently.
     Rejected,
@@ -171,7 +171,7 @@ pub enum Beaten {
 
 /// What came of a request to stop the item.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Stopped {
+pub enum StopResult {
     /// The item is stopped, or was already.
     Done,
     /// Refused permanently.
@@ -182,20 +182,20 @@ pub enum Stopped {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Todo {
+pub struct Actions {
     /// Send a heartbeat.
-    pub beat: Option<Beat>,
+    pub heartbeat: Option<Heartbeat>,
     /// Stop the item, within this time.
     pub stop: Option<Duration>,
     /// Come back at this moment, if nothing happens before.
-    pub wake: Option<Moment>,
+    pub wake_at: Option<Moment>,
     /// How it ended.
-    pub over: Option<Over>,
+    pub end: Option<LeaseEnd>,
 }
 
 /// A heartbeat to be sent.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Beat {
+pub struct Heartbeat {
     /// The last heartbeat to state; `None`: that there was none.
     pub expected: Option<String>,
     /// How long it may take.
@@ -208,7 +208,7 @@ pub struct Beat {
 
 /// How a lease ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
+pub enum LeaseEnd {
     /// The item is stopped.
     Stopped,
     /// The item could not be stopped; its lease runs out by itself.
@@ -218,39 +218,39 @@ pub enum Over {
     /// The lease runs out by itself.
     Abandoned,
     /// The first heartbeat was refused permanently: the item is left to the queue.
-    Refused,
+    Rejected,
     /// It could not be found out whose the item is: it has to be acknowledged again, late.
-    Unproven,
+    Unconfirmed,
 }
 
 /// A request that is made again and again.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Turn {
+enum Schedule {
     Due(Moment),
-    UnderWay,
+    InFlight,
 }
 
 /// The machine.
 #[derive(Debug, Clone)]
-pub struct Lease {
-    standing: Standing,
+pub struct LeaseMachine {
+    state: LeaseState,
     expected: Option<String>,
     ttl: Option<Duration>,
-    /// Held, or to be stopped: nobody else can have the item before then. Proving: whoever shows up before then is us.
-    sure_until: Moment,
-    /// Proving, late: until when a good heartbeat is one.
-    late_until: Option<Moment>,
+    /// Held, or to be stopped: nobody else can have the item before then. Unconfirmed: whoever shows up before then is us.
+    exclusive_until: Moment,
+    /// Unconfirmed, late: until when a good heartbeat is one.
+    late_deadline: Option<Moment>,
     /// When the first heartbeat since the last good one was sent that may have arrived unnoticed.
-    first_doubt: Option<Moment>,
+    unconfirmed_since: Option<Moment>,
     failures: u32,
-    beat: Turn,
+    heartbeat: Schedule,
     stopping: Option<Stopping>,
-    over: Option<Over>,
+    end: Option<LeaseEnd>,
 }
 
 #[derive(Debug, Clone)]
 struct Stopping {
-    turn: Turn,
+    schedule: Schedule,
     until: Moment,
     failures: u32,
 }
@@ -262,13 +262,13 @@ fn margin(ttl: Duration) -> Duration {
 
 /// How long to wait between two heartbeats.
 fn interval(ttl: Duration) -> Duration {
-    (ttl / 2).min(LONGEST_INTERVAL)
+    (ttl / 2).min(MAX_INTERVAL)
 }
 
 /// A pause that doubles.
 pub(in crate::worker) fn pause(failures: u32, jitter: f64) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
-    less(doubled.min(LONGEST_PAUSE), jitter)
+    less(doubled.min(MAX_PAUSE), jitter)
 }
 
 /// A pause less a part that chance decides, up to a quarter.
@@ -278,36 +278,36 @@ fn less(pause: Duration, jitter: f64) -> Duration {
 
 impl Stopping {
     fn was_tried(&self) -> bool {
-        self.failures > 0 || self.turn == Turn::UnderWay
+        self.failures > 0 || self.schedule == Schedule::InFlight
     }
 }
 
-impl Lease {
+impl LeaseMachine {
     /// A lease on an item that was acknowledged, and was asked for (by a poll) at `polled`. `is_late`: another poller may have been
     /// handed the item before it was acknowledged.
-    pub fn new(now: Moment, polled: Moment, is_late: bool) -> Lease {
-        Lease {
-            standing: Standing::Proving,
+    pub fn new(now: Moment, polled: Moment, is_late: bool) -> LeaseMachine {
+        LeaseMachine {
+            state: LeaseState::Unconfirmed,
             expected: None,
             ttl: None,
-            sure_until: if is_late { Moment::ZERO } else { polled + PROOF },
-            late_until: is_late.then(|| now + PROOF * 2),
-            first_doubt: None,
+            exclusive_until: if is_late { Moment::ZERO } else { polled + CONFIRM_WINDOW },
+            late_deadline: is_late.then(|| now + CONFIRM_WINDOW * 2),
+            unconfirmed_since: None,
             failures: 0,
-            beat: Turn::Due(if is_late { now + PROOF } else { now }),
+            heartbeat: Schedule::Due(if is_late { now + CONFIRM_WINDOW } else { now }),
             stopping: None,
-            over: None,
+            end: None,
         }
     }
 
     /// How it stands.
-    pub fn standing(&self) -> Standing {
-        self.standing
+    pub fn state(&self) -> LeaseState {
+        self.state
     }
 
     /// Whether somebody else may have been handed the item before it was acknowledged.
     pub fn is_late(&self) -> bool {
-        self.late_until.is_some()
+        self.late_deadline.is_some()
     }
 
     /// How long the lease lasts, as far as the server has said.
@@ -321,207 +321,211 @@ impl Lease {
     }
 
     /// Takes in what happened, and says what is to be done.
-    pub fn next(&mut self, now: Moment, event: Event) -> Todo {
+    pub fn next(&mut self, now: Moment, event: LeaseEvent) -> Actions {
         match event {
-            Event::Woken => {}
-            Event::Beaten { sent, outcome, jitter } => self.beaten(now, sent, outcome, jitter),
-            Event::Finish { patience } => self.stop(now, patience),
-            Event::Stopped { outcome, jitter } => self.stopped(now, outcome, jitter),
-            Event::Abandon => self.end(Over::Abandoned),
-            Event::GiveUp => self.give_up(now),
+            LeaseEvent::Tick => {}
+            LeaseEvent::HeartbeatDone { sent, result, jitter } => self.on_heartbeat(now, sent, result, jitter),
+            LeaseEvent::Finish { timeout } => self.stop(now, timeout),
+            LeaseEvent::StopDone { result, jitter } => self.on_stop(now, result, jitter),
+            LeaseEvent::Abandon => self.end_with(LeaseEnd::Abandoned),
+            LeaseEvent::GraceExpired => self.on_grace_expired(now),
         }
-        if matches!(self.standing, Standing::Held | Standing::StopRequested(_)) && now >= self.sure_until {
+        if matches!(self.state, LeaseState::Held | LeaseState::StopRequested(_)) && now >= self.exclusive_until {
             self.lose(Reason::Expired);
         }
-        if self.standing == Standing::Proving && self.proof_ends(None).is_some_and(|end| now >= end) {
-            self.end(Over::Unproven);
+        if self.state == LeaseState::Unconfirmed && self.confirmation_deadline(None).is_some_and(|end| now >= end) {
+            self.end_with(LeaseEnd::Unconfirmed);
         }
         // Each stop is tried once at least, also by a process that stood still; and cut off when it hangs.
         if self.stopping.as_ref().is_some_and(|stopping| stopping.was_tried() && now >= stopping.until) {
-            self.end(Over::NotStopped);
+            self.end_with(LeaseEnd::NotStopped);
         }
-        self.todo(now)
+        self.actions(now)
     }
 
-    fn beaten(&mut self, now: Moment, sent: Moment, outcome: Beaten, jitter: f64) {
-        if !matches!(self.standing, Standing::Proving | Standing::Held) {
+    fn on_heartbeat(&mut self, now: Moment, sent: Moment, result: HeartbeatResult, jitter: f64) {
+        if !matches!(self.state, LeaseState::Unconfirmed | LeaseState::Held) {
             return;
         }
-        match outcome {
-            _ if self.standing == Standing::Proving && self.proof_ends(Some(sent)).is_some_and(|end| now >= end) => {
-                self.end(Over::Unproven);
+        match result {
+            _ if self.state == LeaseState::Unconfirmed
+                && self.confirmation_deadline(Some(sent)).is_some_and(|end| now >= end) =>
+            {
+                self.end_with(LeaseEnd::Unconfirmed);
             }
-            Beaten::Good { state, .. } if matches!(state.as_str(), "stopping" | "stopped") => {
-                self.request_stop(now, Reason::Asked)
+            HeartbeatResult::Accepted { state, .. } if matches!(state.as_str(), "stopping" | "stopped") => {
+                self.request_stop(now, Reason::StopRequested)
             }
             // Nobody has served the item, so nobody ends it: it is left to whoever can have it.
-            Beaten::Good { extended: false, .. } | Beaten::Rejected if self.standing == Standing::Proving => {
-                self.end(Over::Refused);
+            HeartbeatResult::Accepted { extended: false, .. } | HeartbeatResult::Rejected
+                if self.state == LeaseState::Unconfirmed =>
+            {
+                self.end_with(LeaseEnd::Rejected);
             }
-            Beaten::Good { extended: false, .. } => self.request_stop(now, Reason::NotExtended),
-            Beaten::Good { last_heartbeat, ttl, .. } => {
-                let ttl = Some(ttl).filter(|ttl| !ttl.is_zero()).or(self.ttl).unwrap_or(SHORTEST_LEASE);
-                self.standing = Standing::Held;
+            HeartbeatResult::Accepted { extended: false, .. } => self.request_stop(now, Reason::NotExtended),
+            HeartbeatResult::Accepted { last_heartbeat, ttl, .. } => {
+                let ttl = Some(ttl).filter(|ttl| !ttl.is_zero()).or(self.ttl).unwrap_or(DEFAULT_TTL);
+                self.state = LeaseState::Held;
                 self.expected = Some(last_heartbeat);
                 self.ttl = Some(ttl);
-                self.sure_until = sent + ttl - margin(ttl);
-                self.first_doubt = None;
+                self.exclusive_until = sent + ttl - margin(ttl);
+                self.unconfirmed_since = None;
                 self.failures = 0;
-                self.beat = Turn::Due(sent + less(interval(ttl), jitter));
+                self.heartbeat = Schedule::Due(sent + less(interval(ttl), jitter));
             }
-            Beaten::Refused { current, in_doubt } => {
-                if in_doubt {
-                    self.first_doubt.get_or_insert(sent);
+            HeartbeatResult::PreconditionFailed { current, may_have_arrived } => {
+                if may_have_arrived {
+                    self.unconfirmed_since.get_or_insert(sent);
                 }
-                match self.own_doing(now, current) {
+                match self.own_heartbeat(now, current) {
                     Some(last_heartbeat) => {
                         self.expected = Some(last_heartbeat);
-                        self.beat = Turn::Due(now);
+                        self.heartbeat = Schedule::Due(now);
                     }
                     None => self.lose(Reason::Taken),
                 }
             }
-            Beaten::Rejected => self.request_stop(now, Reason::Rejected),
-            Beaten::Failed { may_have_arrived, retry_after } => {
+            HeartbeatResult::Rejected => self.request_stop(now, Reason::Rejected),
+            HeartbeatResult::Failed { may_have_arrived, retry_after } => {
                 if may_have_arrived {
-                    self.first_doubt.get_or_insert(sent);
+                    self.unconfirmed_since.get_or_insert(sent);
                 }
                 self.failures += 1;
-                let longest = interval(self.ttl.unwrap_or(SHORTEST_LEASE));
-                let mut wait = retry_after.unwrap_or_else(|| pause(self.failures, jitter)).min(longest);
-                if self.standing == Standing::Held {
+                let max = interval(self.ttl.unwrap_or(DEFAULT_TTL));
+                let mut wait = retry_after.unwrap_or_else(|| pause(self.failures, jitter)).min(max);
+                if self.state == LeaseState::Held {
                     // There is always time for one more.
-                    wait = wait.min(self.sure_until.saturating_sub(now) / 2);
+                    wait = wait.min(self.exclusive_until.saturating_sub(now) / 2);
                 }
-                self.beat = Turn::Due(now + wait);
+                self.heartbeat = Schedule::Due(now + wait);
             }
         }
     }
 
     /// Until when a first heartbeat can prove anything; `sent`: when the one was sent that is about to. `None`: nothing was recorded yet.
-    fn proof_ends(&self, sent: Option<Moment>) -> Option<Moment> {
-        self.late_until.or_else(|| Some(self.first_doubt.or(sent)? + PROOF))
+    fn confirmation_deadline(&self, sent: Option<Moment>) -> Option<Moment> {
+        self.late_deadline.or_else(|| Some(self.unconfirmed_since.or(sent)? + CONFIRM_WINDOW))
     }
 
     /// The heartbeat that the server reports in a 412, if it must be one of ours whose answer was lost.
-    fn own_doing(&self, now: Moment, current: Option<(String, Option<String>)>) -> Option<String> {
-        self.first_doubt?;
+    fn own_heartbeat(&self, now: Moment, current: Option<(String, Option<String>)>) -> Option<String> {
+        self.unconfirmed_since?;
         let (state, last_heartbeat) = current?;
         let is_running = !matches!(state.as_str(), "queued" | "stopping" | "stopped");
-        last_heartbeat.filter(|last| is_running && now < self.sure_until && Some(last) != self.expected.as_ref())
+        last_heartbeat.filter(|last| is_running && now < self.exclusive_until && Some(last) != self.expected.as_ref())
     }
 
     fn request_stop(&mut self, now: Moment, reason: Reason) {
-        let is_proving = self.standing == Standing::Proving;
-        if is_proving && self.is_late() {
+        let is_unconfirmed = self.state == LeaseState::Unconfirmed;
+        if is_unconfirmed && self.is_late() {
             // It may be another's, who is not to lose it to us.
             return self.lose(reason);
         }
-        self.standing = Standing::StopRequested(reason);
-        if is_proving {
+        self.state = LeaseState::StopRequested(reason);
+        if is_unconfirmed {
             // There is no holder who would finish; and from stopping no item goes back into the queue.
-            self.sure_until = now + STOP_PATIENCE;
-            self.stop(now, STOP_PATIENCE);
+            self.exclusive_until = now + STOP_TIMEOUT;
+            self.stop(now, STOP_TIMEOUT);
         }
     }
 
     fn lose(&mut self, reason: Reason) {
-        let has_holder = matches!(self.standing, Standing::Held | Standing::StopRequested(_));
+        let has_holder = matches!(self.state, LeaseState::Held | LeaseState::StopRequested(_));
         let is_unfinished = has_holder && self.stopping.is_none();
-        self.standing = Standing::Lost(reason);
+        self.state = LeaseState::Lost(reason);
         self.stopping = None;
         if !is_unfinished {
-            self.end(Over::Lost);
+            self.end_with(LeaseEnd::Lost);
         }
     }
 
-    fn stop(&mut self, now: Moment, patience: Duration) {
-        if matches!(self.standing, Standing::Lost(_)) {
-            self.end(Over::Lost);
+    fn stop(&mut self, now: Moment, timeout: Duration) {
+        if matches!(self.state, LeaseState::Lost(_)) {
+            self.end_with(LeaseEnd::Lost);
         } else if self.stopping.is_none() {
-            self.stopping = Some(Stopping { turn: Turn::Due(now), until: now + patience, failures: 0 });
+            self.stopping = Some(Stopping { schedule: Schedule::Due(now), until: now + timeout, failures: 0 });
         }
     }
 
-    fn stopped(&mut self, now: Moment, outcome: Stopped, jitter: f64) {
+    fn on_stop(&mut self, now: Moment, result: StopResult, jitter: f64) {
         let Some(stopping) = &mut self.stopping else { return };
         stopping.failures += 1;
         let again = now + pause(stopping.failures, jitter);
-        match outcome {
-            Stopped::Done => self.end(Over::Stopped),
-            Stopped::Rejected => self.end(Over::NotStopped),
-            Stopped::Failed if again >= stopping.until => self.end(Over::NotStopped),
-            Stopped::Failed => stopping.turn = Turn::Due(again),
+        match result {
+            StopResult::Done => self.end_with(LeaseEnd::Stopped),
+            StopResult::Rejected => self.end_with(LeaseEnd::NotStopped),
+            StopResult::Failed if again >= stopping.until => self.end_with(LeaseEnd::NotStopped),
+            StopResult::Failed => stopping.schedule = Schedule::Due(again),
         }
     }
 
-    fn give_up(&mut self, now: Moment) {
-        match self.standing {
-            Standing::Proving if self.late_until.is_some() => self.end(Over::Lost),
-            Standing::Lost(_) => self.end(Over::Lost),
-            Standing::Proving | Standing::Held => self.standing = Standing::StopRequested(Reason::Shutdown),
-            Standing::StopRequested(_) => {}
+    fn on_grace_expired(&mut self, now: Moment) {
+        match self.state {
+            LeaseState::Unconfirmed if self.late_deadline.is_some() => self.end_with(LeaseEnd::Lost),
+            LeaseState::Lost(_) => self.end_with(LeaseEnd::Lost),
+            LeaseState::Unconfirmed | LeaseState::Held => self.state = LeaseState::StopRequested(Reason::Shutdown),
+            LeaseState::StopRequested(_) => {}
         }
-        let until = now + LAST_STOP_PATIENCE;
+        let until = now + SHUTDOWN_STOP_TIMEOUT;
         match &mut self.stopping {
             Some(stopping) => stopping.until = stopping.until.min(until),
-            None => self.stop(now, LAST_STOP_PATIENCE),
+            None => self.stop(now, SHUTDOWN_STOP_TIMEOUT),
         }
     }
 
-    fn end(&mut self, over: Over) {
-        self.over.get_or_insert(over);
+    fn end_with(&mut self, end: LeaseEnd) {
+        self.end.get_or_insert(end);
     }
 
-    fn todo(&mut self, now: Moment) -> Todo {
-        let mut todo = Todo { over: self.over, ..Todo::default() };
-        if self.over.is_some() {
-            return todo;
+    fn actions(&mut self, now: Moment) -> Actions {
+        let mut actions = Actions { end: self.end, ..Actions::default() };
+        if self.end.is_some() {
+            return actions;
         }
-        if let (Standing::Proving | Standing::Held, Turn::Due(due)) = (self.standing, self.beat) {
+        if let (LeaseState::Unconfirmed | LeaseState::Held, Schedule::Due(due)) = (self.state, self.heartbeat) {
             if due <= now {
-                let timeout = match self.standing {
-                    Standing::Held => {
+                let timeout = match self.state {
+                    LeaseState::Held => {
                         // One that hangs leaves time for another.
-                        let left = self.sure_until - now;
-                        LONGEST_TIMEOUT.min((left / 2).max(SHORTEST_TIMEOUT)).min(left)
+                        let left = self.exclusive_until - now;
+                        MAX_HEARTBEAT_TIMEOUT.min((left / 2).max(MIN_TIMEOUT)).min(left)
                     }
                     _ => {
-                        let left = self.proof_ends(Some(now)).map_or(PROOF, |end| end.saturating_sub(now));
-                        (PROOF_TIMEOUT * (self.failures + 1)).min(left)
+                        let left = self.confirmation_deadline(Some(now)).map_or(CONFIRM_WINDOW, |end| end.saturating_sub(now));
+                        (FIRST_HEARTBEAT_TIMEOUT * (self.failures + 1)).min(left)
                     }
                 };
-                let until = match self.standing {
-                    Standing::Held => self.sure_until,
-                    _ => self.proof_ends(None).unwrap_or(now + PROOF),
+                let until = match self.state {
+                    LeaseState::Held => self.exclusive_until,
+                    _ => self.confirmation_deadline(None).unwrap_or(now + CONFIRM_WINDOW),
                 };
-                self.beat = Turn::UnderWay;
-                todo.beat = Some(Beat { expected: self.expected.clone(), timeout, due, until });
+                self.heartbeat = Schedule::InFlight;
+                actions.heartbeat = Some(Heartbeat { expected: self.expected.clone(), timeout, due, until });
             } else {
-                todo.wake = Some(due);
+                actions.wake_at = Some(due);
             }
         }
         if let Some(stopping) = &mut self.stopping
-            && let Turn::Due(due) = stopping.turn
+            && let Schedule::Due(due) = stopping.schedule
         {
             if due <= now {
-                stopping.turn = Turn::UnderWay;
+                stopping.schedule = Schedule::InFlight;
                 // A request that is still on its way when the lease is not ours any more might stop another's work.
-                let ours = self.sure_until.saturating_sub(now);
-                let left = stopping.until.saturating_sub(now).max(SHORTEST_TIMEOUT);
-                todo.stop = Some(STOP_TIMEOUT.min(left).min(ours));
+                let ours = self.exclusive_until.saturating_sub(now);
+                let left = stopping.until.saturating_sub(now).max(MIN_TIMEOUT);
+                actions.stop = Some(STOP_ATTEMPT_TIMEOUT.min(left).min(ours));
             } else {
-                todo.wake = Some(todo.wake.map_or(due, |wake| wake.min(due)));
+                actions.wake_at = Some(actions.wake_at.map_or(due, |wake| wake.min(due)));
             }
         }
-        let end = match self.standing {
-            Standing::Held | Standing::StopRequested(_) => Some(self.sure_until),
-            Standing::Proving => self.proof_ends(None),
-            Standing::Lost(_) => None,
+        let end = match self.state {
+            LeaseState::Held | LeaseState::StopRequested(_) => Some(self.exclusive_until),
+            LeaseState::Unconfirmed => self.confirmation_deadline(None),
+            LeaseState::Lost(_) => None,
         };
         let given_up = self.stopping.as_ref().filter(|stopping| stopping.was_tried()).map(|stopping| stopping.until);
-        todo.wake = [todo.wake, end, given_up].into_iter().flatten().min();
-        todo
+        actions.wake_at = [actions.wake_at, end, given_up].into_iter().flatten().min();
+        actions
     }
 }
 

@@ -1,7 +1,7 @@
 //! One item: acknowledging it, keeping its lease, stopping it. What the state machines say is done here.
 
 use super::handle::{Latch, Lease, Shared, nothing};
-use super::machine::{self, Beaten, Event, Over, Standing, Stopped, Todo};
+use super::machine::{self, Actions, HeartbeatResult, LeaseEnd, LeaseEvent, LeaseState, StopResult};
 use crate::api::operations::{WORK_ACK, WORK_HEARTBEAT, WORK_STOP};
 use crate::client::Client;
 use crate::credentials::Secret;
@@ -27,7 +27,7 @@ use tokio::time::sleep;
 /// How long an item waits for the host to come for it. Then it goes back: its lease runs out, and the queue hands it out again.
 const HANDOVER: Duration = Duration::from_secs(60);
 /// Bounds an attempt to stop an item that nobody holds.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The types of items that are looked after here.
 const HEALTH_CHECKS: [&str; 2] = ["healthcheck", "health_check"];
 
@@ -62,7 +62,7 @@ pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment
         work_id: item.id,
         client,
         shared: Lock::new(Shared {
-            machine: machine::Lease::new(clock::now(), polled, is_late),
+            machine: machine::LeaseMachine::new(clock::now(), polled, is_late),
             inbox: Vec::new(),
             json: item.json,
             beats: 0,
@@ -71,7 +71,7 @@ pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment
             stop: None,
             stopped: None,
             refusal: None,
-            over: None,
+            end: None,
         }),
         news: Notify::new(),
         stage: Latch::default(),
@@ -111,10 +111,10 @@ async fn acknowledge(inner: &Inner, keyed: &Client, work_id: &str, mut claim: Cl
 async fn stop_at_once(inner: &Inner, client: &Client, work_id: &str) {
     let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
     let Ok(request) = client.prepare_with(&WORK_STOP, &ids, Some("{\"force\":true}")) else { return };
-    let deadline = clock::now() + machine::STOP_PATIENCE;
+    let deadline = clock::now() + machine::STOP_TIMEOUT;
     for failures in 1.. {
         let turn = inner.stops.acquire(deadline).await;
-        let reply = send(inner, client, request.clone(), STOP_TIMEOUT, Step::Stop, work_id).await;
+        let reply = send(inner, client, request.clone(), STOP_ATTEMPT_TIMEOUT, Step::Stop, work_id).await;
         drop(turn);
         if !matches!(reply.result, Err(Failure { verdict: Verdict::Passing | Verdict::Gateway, .. })) {
             return;
@@ -155,10 +155,10 @@ struct Holding {
     handover: Option<Moment>,
 }
 
-type UnderWay = Pin<Box<dyn Future<Output = Event> + Send>>;
+type UnderWay = Pin<Box<dyn Future<Output = LeaseEvent> + Send>>;
 
 /// What is under way, if anything is.
-async fn outcome(under_way: &mut Option<UnderWay>) -> Event {
+async fn outcome(under_way: &mut Option<UnderWay>) -> LeaseEvent {
     match under_way {
         Some(future) => {
             let event = future.await;
@@ -174,74 +174,74 @@ impl Holding {
         #[cfg(test)]
         self.lease.inner.break_off("the task of an item");
         let (mut beat, mut stop): (Option<UnderWay>, Option<UnderWay>) = (None, None);
-        let mut event = Event::Woken;
+        let mut event = LeaseEvent::Tick;
         loop {
-            let todo = self.take_in(event);
-            if let Some(due) = todo.beat {
+            let actions = self.take_in(event);
+            if let Some(due) = actions.heartbeat {
                 beat = Some(Box::pin(send_heartbeat(self.lease.clone(), due)));
             }
-            if let Some(timeout) = todo.stop {
+            if let Some(timeout) = actions.stop {
                 stop = Some(Box::pin(send_stop(self.lease.clone(), clock::now() + timeout)));
             }
-            match todo.over {
+            match actions.end {
                 None => {}
-                Some(Over::Unproven) => {
+                Some(LeaseEnd::Unconfirmed) => {
                     (beat, stop) = (None, None);
-                    if !self.prove_again().await {
+                    if !self.reacknowledge().await {
                         return;
                     }
                 }
                 Some(_) => return,
             }
             let now = clock::now();
-            let wake = [todo.wake, self.handover].into_iter().flatten().min();
+            let wake = [actions.wake_at, self.handover].into_iter().flatten().min();
             event = tokio::select! {
                 event = outcome(&mut beat) => event,
                 event = outcome(&mut stop) => event,
-                () = sleep(wake.unwrap_or_default().saturating_sub(now)), if wake.is_some() => Event::Woken,
-                () = self.lease.news.notified() => Event::Woken,
+                () = sleep(wake.unwrap_or_default().saturating_sub(now)), if wake.is_some() => LeaseEvent::Tick,
+                () = self.lease.news.notified() => LeaseEvent::Tick,
             };
         }
     }
 
     /// Acknowledges the item once more, and begins anew with its first heartbeat. False: it is left alone.
-    async fn prove_again(&mut self) -> bool {
+    async fn reacknowledge(&mut self) -> bool {
         let next = acknowledge(&self.lease.inner, &self.keyed, &self.lease.work_id, Claim::late()).await;
         let mut shared = self.lease.shared.lock();
-        shared.machine = machine::Lease::new(clock::now(), Moment::ZERO, true);
+        shared.machine = machine::LeaseMachine::new(clock::now(), Moment::ZERO, true);
         if !matches!(next, claim::Next::Hold { .. }) {
-            shared.over = Some(Over::Lost);
+            shared.end = Some(LeaseEnd::Lost);
         }
         // The machine has something to do at once.
         self.lease.news.notify_one();
-        shared.over.is_none()
+        shared.end.is_none()
     }
 
     /// Has the machine take in what happened, and tells those who want to know.
-    fn take_in(&mut self, event: Event) -> Todo {
+    fn take_in(&mut self, event: LeaseEvent) -> Actions {
         let (lease, now) = (self.lease.clone(), clock::now());
         let mut shared = lease.shared.lock();
-        let before = shared.machine.standing();
+        let before = shared.machine.state();
         let mut events = std::mem::take(&mut shared.inbox);
         events.insert(0, event);
-        let mut todo = Todo::default();
+        let mut actions = Actions::default();
         for event in events {
             let next = shared.machine.next(now, event);
-            todo = Todo { beat: todo.beat.or(next.beat), stop: todo.stop.or(next.stop), ..next };
+            actions = Actions { heartbeat: actions.heartbeat.or(next.heartbeat), stop: actions.stop.or(next.stop), ..next };
         }
-        let after = shared.machine.standing();
+        let after = shared.machine.state();
         if before != after {
             self.stands(before, after, now);
         }
-        shared.over = todo.over.filter(|over| *over != Over::Unproven);
-        let finished = shared.over.and_then(|over| {
+        shared.end = actions.end.filter(|over| *over != LeaseEnd::Unconfirmed);
+        let finished = shared.end.and_then(|over| {
             let finisher = shared.finisher.take()?;
             Some((finisher, lease.outcome(over, &mut shared)))
         });
-        let refusal = if shared.over == Some(Over::Refused) { shared.refusal.take() } else { None };
+        let refusal = if shared.end == Some(LeaseEnd::Rejected) { shared.refusal.take() } else { None };
         let is_handed_out = shared.json.is_empty();
         // Counted first: who is told looks at the counts.
-        if let Some(over) = shared.over {
+        if let Some(over) = shared.end {
             self.count(over);
         }
         lease.tell_watchers(shared);
@@ -251,16 +251,19 @@ impl Holding {
         if let Some((finisher, outcome)) = finished {
             finisher.tell(outcome);
         }
-        if before == Standing::Proving && after == Standing::Held {
+        if before == LeaseState::Unconfirmed && after == LeaseState::Held {
             self.slot.ready();
             lease.inner.offer(&lease);
-        } else if matches!(after, Standing::StopRequested(_) | Standing::Lost(_)) && before == Standing::Held && !is_handed_out {
+        } else if matches!(after, LeaseState::StopRequested(_) | LeaseState::Lost(_))
+            && before == LeaseState::Held
+            && !is_handed_out
+        {
             // Nobody has it yet, and now nobody shall.
             if lease.inner.withdraw(&lease) {
-                lease.push(Event::Finish { patience: machine::STOP_PATIENCE });
+                lease.push(LeaseEvent::Finish { timeout: machine::STOP_TIMEOUT });
             }
         }
-        if self.handover.is_some() && (is_handed_out || todo.over.is_some()) {
+        if self.handover.is_some() && (is_handed_out || actions.end.is_some()) {
             self.handover = None;
         } else if self.handover.is_some_and(|until| now >= until) {
             self.handover = None;
@@ -268,26 +271,26 @@ impl Holding {
                 lease.put_back();
             }
         }
-        if todo.over.is_some() {
+        if actions.end.is_some() {
             lease.inner.withdraw(&lease);
         }
-        todo
+        actions
     }
 
     /// The lease stands otherwise than before.
-    fn stands(&mut self, before: Standing, after: Standing, now: Moment) {
+    fn stands(&mut self, before: LeaseState, after: LeaseState, now: Moment) {
         let inner = &self.lease.inner;
         let work_id = || json!({"work_id": self.lease.work_id});
         match after {
-            Standing::Proving => {}
-            Standing::Held => {
+            LeaseState::Unconfirmed => {}
+            LeaseState::Held => {
                 self.critical = None;
                 self.handover = Some(now + HANDOVER);
                 inner.claimed();
                 inner.counts.claim.add(now.saturating_sub(self.arrived));
                 log::record(Level::Info, LOG, "claimed an item", work_id);
             }
-            Standing::StopRequested(reason) => {
+            LeaseState::StopRequested(reason) => {
                 inner.counts.add(Count::StopRequested);
                 log::record(
                     Level::Info,
@@ -297,10 +300,10 @@ impl Holding {
                 );
             }
             // Whoever was quicker has it, and this worker never had.
-            Standing::Lost(_) if before == Standing::Proving => {
+            LeaseState::Lost(_) if before == LeaseState::Unconfirmed => {
                 log::record(Level::Info, LOG, "an item is somebody else's", work_id);
             }
-            Standing::Lost(reason) => {
+            LeaseState::Lost(reason) => {
                 inner.counts.add(Count::Lost);
                 log::record(
                     Level::Warn,
@@ -313,12 +316,12 @@ impl Holding {
     }
 
     /// The lease is over.
-    fn count(&self, over: Over) {
+    fn count(&self, over: LeaseEnd) {
         let inner = &self.lease.inner;
         match over {
-            Over::Stopped => inner.counts.add(Count::Finished),
-            Over::Abandoned => inner.counts.add(Count::Abandoned),
-            Over::Lost | Over::NotStopped | Over::Refused | Over::Unproven => {}
+            LeaseEnd::Stopped => inner.counts.add(Count::Finished),
+            LeaseEnd::Abandoned => inner.counts.add(Count::Abandoned),
+            LeaseEnd::Lost | LeaseEnd::NotStopped | LeaseEnd::Rejected | LeaseEnd::Unconfirmed => {}
         }
         log::record(
             Level::Debug,
@@ -334,11 +337,11 @@ impl Drop for Holding {
     fn drop(&mut self) {
         let lease = &self.lease;
         let mut shared = lease.shared.lock();
-        if shared.over.is_some() {
+        if shared.end.is_some() {
             return;
         }
-        let is_ours_alone = shared.machine.standing() == Standing::Proving && !shared.machine.is_late();
-        shared.over = Some(Over::Lost);
+        let is_ours_alone = shared.machine.state() == LeaseState::Unconfirmed && !shared.machine.is_late();
+        shared.end = Some(LeaseEnd::Lost);
         let finisher = shared.finisher.take();
         lease.tell_watchers(shared);
         drop(finisher);
@@ -353,7 +356,7 @@ impl Drop for Holding {
     }
 }
 
-async fn send_heartbeat(lease: Arc<Lease>, beat: machine::Beat) -> Event {
+async fn send_heartbeat(lease: Arc<Lease>, beat: machine::Heartbeat) -> LeaseEvent {
     let inner = &lease.inner;
     let mut params = json!({"expected_last_heartbeat": beat.expected.as_deref().unwrap_or("NO_HEARTBEAT")});
     if let Some(ttl) = inner.config.desired_ttl_seconds {
@@ -371,44 +374,45 @@ async fn send_heartbeat(lease: Arc<Lease>, beat: machine::Beat) -> Event {
             inner.counts.heartbeat.add(clock::now().saturating_sub(sent));
             beaten(&lease, reply)
         }
-        Err(_) => Beaten::Rejected,
+        Err(_) => HeartbeatResult::Rejected,
     };
     drop(turn);
-    if matches!(outcome, Beaten::Good { .. }) {
+    if matches!(outcome, HeartbeatResult::Accepted { .. }) {
         lease.shared.lock().beats += 1;
     }
-    Event::Beaten { sent, outcome, jitter: fastrand::f64() }
+    LeaseEvent::HeartbeatDone { sent, result: outcome, jitter: fastrand::f64() }
 }
 
 /// What a heartbeat's answer means.
-fn beaten(lease: &Lease, reply: Reply) -> Beaten {
+fn beaten(lease: &Lease, reply: Reply) -> HeartbeatResult {
     let Reply { result, may_have_arrived, retry_after } = reply;
     match result {
         Ok(json) => {
-            let beaten = read_heartbeat(&json).unwrap_or(Beaten::Failed { may_have_arrived: true, retry_after: None });
-            if matches!(beaten, Beaten::Good { extended: false, .. }) {
+            let beaten = read_heartbeat(&json).unwrap_or(HeartbeatResult::Failed { may_have_arrived: true, retry_after: None });
+            if matches!(beaten, HeartbeatResult::Accepted { extended: false, .. }) {
                 let problem = "the server recorded a heartbeat, but did not extend the lease";
                 lease.shared.lock().refusal = Some(Error::new(Status::Response, problem));
             }
             beaten
         }
-        Err(Failure { verdict: Verdict::Precondition, error }) => {
-            Beaten::Refused { current: error.details().and_then(read_current), in_doubt: may_have_arrived }
-        }
+        Err(Failure { verdict: Verdict::Precondition, error }) => HeartbeatResult::PreconditionFailed {
+            current: error.details().and_then(read_current),
+            may_have_arrived: may_have_arrived,
+        },
         Err(Failure { verdict: Verdict::Refused, error }) => {
             lease.shared.lock().refusal = Some(error);
-            Beaten::Rejected
+            HeartbeatResult::Rejected
         }
-        Err(_) => Beaten::Failed { may_have_arrived, retry_after },
+        Err(_) => HeartbeatResult::Failed { may_have_arrived, retry_after },
     }
 }
 
 /// Reads a heartbeat's answer; `None`: it is not one.
-fn read_heartbeat(json: &str) -> Option<Beaten> {
+fn read_heartbeat(json: &str) -> Option<HeartbeatResult> {
     let mut object = Object::parse(json, "heartbeat", Status::Response).ok()?;
     let last_heartbeat = object.take("last_heartbeat")?.string().ok()?;
     let ttl = object.take("ttl_seconds").map_or(Ok(0), |value| value.integer(i64::MIN, i64::MAX)).ok()?;
-    Some(Beaten::Good {
+    Some(HeartbeatResult::Accepted {
         last_heartbeat,
         extended: object.take("lease_extended").map_or(Ok(true), |value| value.bool()).ok()?,
         state: object.take("state").map_or(Ok(String::new()), |value| value.string()).ok()?,
@@ -424,7 +428,7 @@ fn read_current(details: &str) -> Option<(String, Option<String>)> {
     Some((text("state").unwrap_or_default(), text("last_heartbeat")))
 }
 
-async fn send_stop(lease: Arc<Lease>, deadline: Moment) -> Event {
+async fn send_stop(lease: Arc<Lease>, deadline: Moment) -> LeaseEvent {
     let request = lease.shared.lock().stop.clone();
     let request = request.map_or_else(|| lease.stop_request(None), Ok);
     let with_response = request.as_ref().is_ok_and(|request| request.with_response);
@@ -432,17 +436,17 @@ async fn send_stop(lease: Arc<Lease>, deadline: Moment) -> Event {
     let timeout = deadline.saturating_sub(clock::now());
     let (outcome, result) = match request {
         Ok(request) => match send(&lease.inner, &lease.client, request, timeout, Step::Stop, &lease.work_id).await.result {
-            Ok(json) => (Stopped::Done, Ok(json)),
+            Ok(json) => (StopResult::Done, Ok(json)),
             // It has stopped already.
-            Err(Failure { verdict: Verdict::Conflict, .. }) => (Stopped::Done, Ok(nothing(with_response))),
-            Err(Failure { verdict: Verdict::Passing | Verdict::Gateway, error }) => (Stopped::Failed, Err(error)),
-            Err(Failure { error, .. }) => (Stopped::Rejected, Err(error)),
+            Err(Failure { verdict: Verdict::Conflict, .. }) => (StopResult::Done, Ok(nothing(with_response))),
+            Err(Failure { verdict: Verdict::Passing | Verdict::Gateway, error }) => (StopResult::Failed, Err(error)),
+            Err(Failure { error, .. }) => (StopResult::Rejected, Err(error)),
         },
-        Err(error) => (Stopped::Rejected, Err(error)),
+        Err(error) => (StopResult::Rejected, Err(error)),
     };
     drop(turn);
     lease.shared.lock().stopped = Some(result);
-    Event::Stopped { outcome, jitter: fastrand::f64() }
+    LeaseEvent::StopDone { result: outcome, jitter: fastrand::f64() }
 }
 
 #[cfg(test)]
@@ -452,7 +456,12 @@ mod tests {
     #[test]
     fn a_heartbeats_answer_is_read_leniently_but_not_blindly() {
         let good = |last: &str, extended, state: &str, ttl| {
-            Some(Beaten::Good { last_heartbeat: last.into(), extended, state: state.into(), ttl: Duration::from_secs(ttl) })
+            Some(HeartbeatResult::Accepted {
+                last_heartbeat: last.into(),
+                extended,
+                state: state.into(),
+                ttl: Duration::from_secs(ttl),
+            })
         };
         for (json, outcome) in [
             (

@@ -20,14 +20,14 @@ use std::time::Duration;
 pub const RECLAIM: Duration = Duration::from_millis(5000);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// Bounds an attempt to find out whether the item was acknowledged.
-const LATE_TIMEOUT: Duration = Duration::from_secs(5);
+const LATE_ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What came of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Acknowledged {
+pub enum AckResult {
     /// The server took it.
     Done,
     /// Refused permanently.
@@ -45,9 +45,9 @@ pub enum Acknowledged {
 
 /// What to do with the item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum ClaimAction {
     /// Acknowledge it again, at this moment.
-    Again(Moment),
+    Retry(Moment),
     /// Begin its heartbeat.
     Hold {
         /// Whether somebody else may have been handed the item.
@@ -60,7 +60,7 @@ pub enum Next {
 /// The machine.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    until: Moment,
+    deadline: Moment,
     failures: u32,
     may_have_arrived: bool,
 }
@@ -68,42 +68,42 @@ pub struct Claim {
 impl Claim {
     /// A claim on an item that was asked for (by a poll) at `polled`, and that the queue keeps for `window`.
     pub fn new(polled: Moment, window: Duration) -> Claim {
-        Claim { until: polled + window, failures: 0, may_have_arrived: false }
+        Claim { deadline: polled + window, failures: 0, may_have_arrived: false }
     }
 
     /// A claim on an item that was acknowledged once, or may have been, and may have been handed to others since.
     pub fn late() -> Claim {
-        Claim { until: Moment::ZERO, failures: 0, may_have_arrived: true }
+        Claim { deadline: Moment::ZERO, failures: 0, may_have_arrived: true }
     }
 
     /// How long an attempt may take.
     pub fn timeout(&self, now: Moment) -> Duration {
-        let left = self.until.saturating_sub(now);
-        if left < SHORTEST_TIMEOUT { LATE_TIMEOUT } else { left }
+        let left = self.deadline.saturating_sub(now);
+        if left < MIN_TIMEOUT { LATE_ACK_TIMEOUT } else { left }
     }
 
     /// Takes in what came of an attempt. `jitter` (0 to 1) takes up to a quarter off the pause before the next.
-    pub fn next(&mut self, now: Moment, outcome: Acknowledged, jitter: f64) -> Next {
-        match outcome {
-            Acknowledged::Done => Next::Hold { is_late: now >= self.until },
-            Acknowledged::Rejected => Next::Leave,
-            Acknowledged::Conflict if now >= self.until => Next::Leave,
-            Acknowledged::Conflict => self.again(now, None, jitter),
-            Acknowledged::Failed { may_have_arrived, retry_after } => {
+    pub fn on_result(&mut self, now: Moment, result: AckResult, jitter: f64) -> ClaimAction {
+        match result {
+            AckResult::Done => ClaimAction::Hold { is_late: now >= self.deadline },
+            AckResult::Rejected => ClaimAction::Leave,
+            AckResult::Conflict if now >= self.deadline => ClaimAction::Leave,
+            AckResult::Conflict => self.retry(now, None, jitter),
+            AckResult::Failed { may_have_arrived, retry_after } => {
                 self.may_have_arrived |= may_have_arrived;
-                self.again(now, retry_after, jitter)
+                self.retry(now, retry_after, jitter)
             }
         }
     }
 
-    fn again(&mut self, now: Moment, retry_after: Option<Duration>, jitter: f64) -> Next {
-        let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(self.failures)).min(LONGEST_PAUSE);
+    fn retry(&mut self, now: Moment, retry_after: Option<Duration>, jitter: f64) -> ClaimAction {
+        let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(self.failures)).min(MAX_PAUSE);
         let wait = retry_after.unwrap_or_else(|| doubled.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0)));
         self.failures += 1;
         match now.checked_add(wait) {
-            Some(again) if again < self.until => Next::Again(again),
-            _ if self.may_have_arrived => Next::Again(now + wait.min(LONGEST_PAUSE)),
-            _ => Next::Leave,
+            Some(again) if again < self.deadline => ClaimAction::Retry(again),
+            _ if self.may_have_arrived => ClaimAction::Retry(now + wait.min(MAX_PAUSE)),
+            _ => ClaimAction::Leave,
         }
     }
 }
@@ -116,45 +116,45 @@ mod tests {
         Duration::from_millis(milliseconds)
     }
 
-    fn failed(may_have_arrived: bool) -> Acknowledged {
-        Acknowledged::Failed { may_have_arrived, retry_after: None }
+    fn failed(may_have_arrived: bool) -> AckResult {
+        AckResult::Failed { may_have_arrived, retry_after: None }
     }
 
     #[test]
     fn what_an_acknowledgement_leads_to() {
-        let slow = Acknowledged::Failed { may_have_arrived: false, retry_after: Some(at(600_000)) };
-        for (now, outcome, next) in [
-            (at(1_010), Acknowledged::Done, Next::Hold { is_late: false }),
-            (at(6_000), Acknowledged::Done, Next::Hold { is_late: true }),
-            (at(1_010), Acknowledged::Rejected, Next::Leave),
-            (at(6_000), Acknowledged::Rejected, Next::Leave),
-            (at(1_010), Acknowledged::Conflict, Next::Again(at(1_110))),
-            (at(6_000), Acknowledged::Conflict, Next::Leave),
-            (at(1_010), failed(true), Next::Again(at(1_110))),
-            (at(5_950), failed(false), Next::Leave),
-            (at(5_950), failed(true), Next::Again(at(6_050))),
-            (at(1_010), slow, Next::Leave),
+        let slow = AckResult::Failed { may_have_arrived: false, retry_after: Some(at(600_000)) };
+        for (now, result, next) in [
+            (at(1_010), AckResult::Done, ClaimAction::Hold { is_late: false }),
+            (at(6_000), AckResult::Done, ClaimAction::Hold { is_late: true }),
+            (at(1_010), AckResult::Rejected, ClaimAction::Leave),
+            (at(6_000), AckResult::Rejected, ClaimAction::Leave),
+            (at(1_010), AckResult::Conflict, ClaimAction::Retry(at(1_110))),
+            (at(6_000), AckResult::Conflict, ClaimAction::Leave),
+            (at(1_010), failed(true), ClaimAction::Retry(at(1_110))),
+            (at(5_950), failed(false), ClaimAction::Leave),
+            (at(5_950), failed(true), ClaimAction::Retry(at(6_050))),
+            (at(1_010), slow, ClaimAction::Leave),
         ] {
-            assert_eq!(Claim::new(at(1_000), RECLAIM).next(now, outcome, 0.0), next, "{now:?} {outcome:?}");
+            assert_eq!(Claim::new(at(1_000), RECLAIM).on_result(now, result, 0.0), next, "{now:?} {result:?}");
         }
     }
 
     #[test]
     fn one_attempt_that_may_have_arrived_is_not_forgotten() {
         let mut claim = Claim::new(at(0), RECLAIM);
-        assert_eq!(claim.next(at(10), failed(true), 0.0), Next::Again(at(110)));
-        assert_eq!(claim.next(at(120), failed(false), 1.0), Next::Again(at(270)));
+        assert_eq!(claim.on_result(at(10), failed(true), 0.0), ClaimAction::Retry(at(110)));
+        assert_eq!(claim.on_result(at(120), failed(false), 1.0), ClaimAction::Retry(at(270)));
         for now in [4_900, 9_000, 90_000] {
-            assert!(matches!(claim.next(at(now), failed(false), 0.0), Next::Again(_)), "{now}");
+            assert!(matches!(claim.on_result(at(now), failed(false), 0.0), ClaimAction::Retry(_)), "{now}");
         }
         let mut other = claim.clone();
-        assert_eq!(claim.next(at(99_000), Acknowledged::Done, 0.0), Next::Hold { is_late: true });
-        assert_eq!(other.next(at(99_000), Acknowledged::Conflict, 0.0), Next::Leave);
+        assert_eq!(claim.on_result(at(99_000), AckResult::Done, 0.0), ClaimAction::Hold { is_late: true });
+        assert_eq!(other.on_result(at(99_000), AckResult::Conflict, 0.0), ClaimAction::Leave);
     }
 
     #[test]
     fn an_attempt_ends_when_the_queue_may_hand_the_item_to_another() {
         let claim = Claim::new(at(0), RECLAIM);
-        assert_eq!((claim.timeout(at(1_000)), claim.timeout(at(9_000))), (at(4_000), LATE_TIMEOUT));
+        assert_eq!((claim.timeout(at(1_000)), claim.timeout(at(9_000))), (at(4_000), LATE_ACK_TIMEOUT));
     }
 }

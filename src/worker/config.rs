@@ -1,7 +1,7 @@
 //! A worker's configuration.
 
 use super::claim::RECLAIM;
-use super::poller::Manner;
+use super::poller::PollConfig;
 use crate::client::Client;
 use crate::config::Environment;
 use crate::credentials::Secret;
@@ -28,7 +28,7 @@ const KEYS: &[&str] = &[
 ];
 
 /// The most items that a worker holds at once.
-pub const MOST_CONCURRENT: i64 = 100_000;
+pub const MAX_CONCURRENCY: i64 = 100_000;
 const DAY_MS: i64 = 86_400_000;
 
 /// What a worker is to do, and how.
@@ -53,7 +53,7 @@ pub struct Config {
     /// For how long an item is left without a first heartbeat before it is put back; zero: for ever.
     pub rescue_after: Duration,
     /// How it polls.
-    pub manner: Manner,
+    pub polling: PollConfig,
 }
 
 impl Config {
@@ -65,16 +65,16 @@ impl Config {
             object.take("environment_id").map(text).transpose()?.or_else(|| environment("ANTHROPIC_ENVIRONMENT_ID"));
         let environment_key = object.take("environment_key").map(text).transpose()?.map(Secret::new);
         let worker_id = object.take("worker_id").map(text).transpose()?;
-        let mut whole = |key, least, most| object.take(key).map(|value: Value| value.integer(least, most)).transpose();
-        let concurrency = whole("concurrency", 1, MOST_CONCURRENT)?.unwrap_or(1);
-        let block_ms = whole("block_ms", 0, 999)?;
-        let reclaim_older_than_ms = whole("reclaim_older_than_ms", 0, DAY_MS)?;
-        let desired_ttl_seconds = whole("desired_ttl_seconds", 1, DAY_MS / 1000)?;
-        let idle_min = whole("idle_min_ms", 0, DAY_MS)?.unwrap_or(1_000);
-        let idle_max = whole("idle_max_ms", 0, DAY_MS)?.unwrap_or(idle_min.max(3_000));
-        let idle_after = whole("idle_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
-        let grace = whole("grace_ms", 0, DAY_MS)?.unwrap_or(30_000);
-        let rescue_after = whole("rescue_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
+        let mut integer = |key, min, max| object.take(key).map(|value: Value| value.integer(min, max)).transpose();
+        let concurrency = integer("concurrency", 1, MAX_CONCURRENCY)?.unwrap_or(1);
+        let block_ms = integer("block_ms", 0, 999)?;
+        let reclaim_older_than_ms = integer("reclaim_older_than_ms", 0, DAY_MS)?;
+        let desired_ttl_seconds = integer("desired_ttl_seconds", 1, DAY_MS / 1000)?;
+        let idle_min = integer("idle_min_ms", 0, DAY_MS)?.unwrap_or(1_000);
+        let idle_max = integer("idle_max_ms", 0, DAY_MS)?.unwrap_or(idle_min.max(3_000));
+        let idle_after = integer("idle_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
+        let grace = integer("grace_ms", 0, DAY_MS)?.unwrap_or(30_000);
+        let rescue_after = integer("rescue_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
         let drain = object.take("drain").map(|value| value.bool()).transpose()?.unwrap_or(false);
         object.finish(KEYS.iter().copied())?;
         if idle_max < idle_min {
@@ -103,14 +103,14 @@ impl Config {
         Ok(Config {
             environment_id,
             environment_key,
-            worker_id: worker_id.unwrap_or_else(worker_id_of_its_own),
+            worker_id: worker_id.unwrap_or_else(generate_worker_id),
             concurrency: concurrency as usize,
             block_ms,
             reclaim_older_than_ms,
             desired_ttl_seconds,
             grace: ms(grace),
             rescue_after: ms(rescue_after),
-            manner: Manner {
+            polling: PollConfig {
                 block: Duration::from_millis(block_ms),
                 drain,
                 idle_after: ms(idle_after),
@@ -133,14 +133,14 @@ impl Config {
 }
 
 /// `<host>-<12 hex>`: another one for each worker, also in processes that were forked from one another.
-fn worker_id_of_its_own() -> String {
+fn generate_worker_id() -> String {
     let unique = (fastrand::u64(..), std::process::id(), SystemTime::now());
     let number = RandomState::new().hash_one(unique) & 0xffff_ffff_ffff;
-    format!("{}-{number:012x}", host())
+    format!("{}-{number:012x}", host_name())
 }
 
 /// This machine's name, as far as it can stand in a header.
-fn host() -> String {
+fn host_name() -> String {
     #[cfg(unix)]
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     #[cfg(not(unix))]
@@ -221,10 +221,10 @@ mod tests {
 
     #[test]
     fn workers_have_names_of_their_own_that_begin_with_the_hosts() {
-        let (one, other) = (worker_id_of_its_own(), worker_id_of_its_own());
+        let (one, other) = (generate_worker_id(), generate_worker_id());
         assert_ne!(one, other);
         let (name, number) = one.rsplit_once('-').unwrap();
-        assert_eq!((name, number.len()), (host().as_str(), 12));
+        assert_eq!((name, number.len()), (host_name().as_str(), 12));
         assert!(number.chars().all(|c| c.is_ascii_hexdigit()));
     }
 

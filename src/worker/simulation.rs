@@ -16,9 +16,9 @@
 //! What no client can prevent is left out as well: a request to stop an item that travels for longer than the margin of a lease, and
 //! a request to acknowledge one that is done after its sender has given up waiting for it.
 
-use super::claim::{self, Acknowledged, Claim, RECLAIM};
+use super::claim::{AckResult, Claim, ClaimAction, RECLAIM};
 use super::lease::machine::{HeartbeatResult, LeaseEnd, LeaseEvent, LeaseMachine, LeaseState, STOP_TIMEOUT, StopResult};
-use super::poller::{Manner, Next, Polled, Poller};
+use super::poller::{PollAction, PollConfig, PollResult, Poller};
 use super::rescue::{Left, Lookout};
 use super::shared::MAX_REFUSED;
 use crate::runtime::clock::Moment;
@@ -264,13 +264,13 @@ impl World {
     fn process(&mut self, generation: u32) -> Process {
         let ahead = ms(self.dice.u64(..1_000_000_000));
         let speed = 1.0 + (self.dice.f64() - 0.5) / 100.0;
-        let manner = Manner { block: ms(999), drain: false, idle_after: s(60), idle_pause: (s(1), s(3)) };
+        let polling = PollConfig { block: ms(999), drain: false, idle_after: s(60), idle_pause: (s(1), s(3)) };
         let now = ahead + self.now.mul_f64(speed);
         Process {
             generation,
             ahead,
             speed,
-            poller: Poller::new(now, manner),
+            poller: Poller::new(now, polling),
             polls: 0,
             concurrency: self.dice.usize(1..4),
             refused: 0,
@@ -551,16 +551,16 @@ impl World {
         let of = &self.processes[process];
         let wanted = of.concurrency.saturating_sub(of.jobs.len() + of.polls);
         match of.poller.next(now, wanted, of.polls) {
-            Next::Poll => {
+            PollAction::Poll => {
                 self.processes[process].polls += 1;
                 self.send(process, 0, 0, Ask::Poll, s(11));
                 self.poll(process);
             }
-            Next::Wait(Some(at)) => {
+            PollAction::Wait(Some(at)) => {
                 let (delay, generation) = (self.until(process, at), of.generation);
                 self.after(delay, Happening::Timer { process, generation, job: 0 });
             }
-            Next::Wait(None) | Next::Drained => {}
+            PollAction::Wait(None) | PollAction::Drained => {}
         }
     }
 
@@ -571,11 +571,11 @@ impl World {
                 let of = &mut self.processes[process];
                 of.polls -= 1;
                 let outcome = match reply {
-                    Reply::Claimed(Some(_)) => Polled::Item,
-                    Reply::Claimed(None) => Polled::Nothing,
-                    _ => Polled::Failed { retry_after: None },
+                    Reply::Claimed(Some(_)) => PollResult::Item,
+                    Reply::Claimed(None) => PollResult::Empty,
+                    _ => PollResult::Failed { retry_after: None },
                 };
-                of.poller.polled(now, call.sent, outcome, dice);
+                of.poller.on_poll_result(now, call.sent, outcome, dice);
                 if let Reply::Claimed(Some(item)) = reply {
                     self.jobs += 1;
                     let claim = Claim::new(call.sent, RECLAIM);
@@ -589,23 +589,23 @@ impl World {
             (Ask::Ack, reply) => {
                 let Some(job) = self.processes[process].jobs.get_mut(&call.job) else { return };
                 let outcome = match reply {
-                    Reply::Fine => Acknowledged::Done,
-                    Reply::Failed(may_have_arrived) => Acknowledged::Failed { may_have_arrived, retry_after: None },
-                    Reply::Conflict => Acknowledged::Conflict,
-                    _ => Acknowledged::Rejected,
+                    Reply::Fine => AckResult::Done,
+                    Reply::Failed(may_have_arrived) => AckResult::Failed { may_have_arrived, retry_after: None },
+                    Reply::Conflict => AckResult::Conflict,
+                    _ => AckResult::Rejected,
                 };
-                let is_refused = outcome == Acknowledged::Rejected;
+                let is_refused = outcome == AckResult::Rejected;
                 job.is_acknowledging = false;
-                match job.claim.next(now, outcome, dice) {
-                    claim::Next::Hold { is_late } => {
+                match job.claim.on_result(now, outcome, dice) {
+                    ClaimAction::Hold { is_late } => {
                         job.lease = Some(LeaseMachine::new(now, job.polled, is_late));
                         self.step(process, call.job, LeaseEvent::Tick);
                     }
-                    claim::Next::Again(at) => {
+                    ClaimAction::Retry(at) => {
                         let (delay, generation) = (self.until(process, at), call.generation);
                         self.after(delay, Happening::Timer { process, generation, job: call.job });
                     }
-                    claim::Next::Leave => {
+                    ClaimAction::Leave => {
                         self.drop_job(process, call.job);
                         if is_refused {
                             self.refused(process);

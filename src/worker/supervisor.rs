@@ -5,7 +5,7 @@ use super::config::Config;
 use super::lease::machine::SHUTDOWN_STOP_TIMEOUT;
 use super::lease::task;
 use super::metrics::Step;
-use super::poller::{Next, Polled, Poller};
+use super::poller::{PollAction, PollResult, Poller};
 use super::request::{Failure, Reply, Verdict, guarded, send};
 use super::shared::{End, Inner, Slot};
 use super::{LOG, rescue};
@@ -83,7 +83,7 @@ struct Poll {
 async fn poll(inner: Arc<Inner>) -> Poll {
     #[cfg(test)]
     inner.break_off("the task of a poll");
-    let (sent, timeout) = (clock::now(), inner.config.manner.block + POLL_MARGIN);
+    let (sent, timeout) = (clock::now(), inner.config.polling.block + POLL_MARGIN);
     Poll { sent, reply: send(&inner, &inner.client, inner.poll.clone(), timeout, Step::Poll, "").await }
 }
 
@@ -123,7 +123,7 @@ impl Supervisor {
     fn new(inner: Arc<Inner>) -> Supervisor {
         Supervisor {
             runtime: inner.line.runtime().clone(),
-            poller: Poller::new(clock::now(), inner.config.manner.clone()),
+            poller: Poller::new(clock::now(), inner.config.polling.clone()),
             polls: JoinSet::new(),
             items: JoinSet::new(),
             sweep: JoinSet::new(),
@@ -204,9 +204,9 @@ impl Supervisor {
         let mut wake = loop {
             let in_flight = self.polls.len();
             match self.poller.next(now, self.inner.wanted(now, in_flight), in_flight) {
-                Next::Poll => drop(self.polls.spawn(poll(self.inner.clone()))),
-                Next::Wait(until) => break until,
-                Next::Drained => {
+                PollAction::Poll => drop(self.polls.spawn(poll(self.inner.clone()))),
+                PollAction::Wait(until) => break until,
+                PollAction::Drained => {
                     if in_flight == 0 {
                         self.inner.end(End::Drained);
                     }
@@ -215,7 +215,7 @@ impl Supervisor {
             }
         };
         let rescue_after = self.inner.config.rescue_after;
-        let sweeps = !rescue_after.is_zero() && !self.inner.config.manner.drain;
+        let sweeps = !rescue_after.is_zero() && !self.inner.config.polling.drain;
         if sweeps && self.sweep.is_empty() {
             if now >= self.sweep_at {
                 // Workers that were started together do not look all at once.
@@ -243,31 +243,31 @@ impl Supervisor {
     fn polled(&mut self, poll: Result<Poll, JoinError>) -> Option<()> {
         let now = clock::now();
         let Some(Poll { sent, reply }) = self.ended(poll, "a poll") else {
-            self.poller.polled(now, now, Polled::Failed { retry_after: None }, fastrand::f64());
+            self.poller.on_poll_result(now, now, PollResult::Failed { retry_after: None }, fastrand::f64());
             return None;
         };
         let outcome = match reply.result {
             Ok(json) => match Item::read(json) {
-                Ok(None) => Polled::Nothing,
+                Ok(None) => PollResult::Empty,
                 Ok(Some(item)) => {
                     self.items.spawn(task::serve(item, sent, now, Slot::take(&self.inner)));
-                    Polled::Item
+                    PollResult::Item
                 }
                 Err(problem) => {
                     let why = || json!({"why": problem});
                     log::record(Level::Warn, LOG, "a poll was answered with something else than an item", why);
                     self.inner.counts.failure(Step::Poll, Status::Response);
-                    Polled::Failed { retry_after: reply.retry_after }
+                    PollResult::Failed { retry_after: reply.retry_after }
                 }
             },
             Err(Failure { verdict, error }) => {
                 if matches!(verdict, Verdict::Refused | Verdict::Precondition) {
                     self.inner.end(End::Failed(error));
                 }
-                Polled::Failed { retry_after: reply.retry_after }
+                PollResult::Failed { retry_after: reply.retry_after }
             }
         };
-        self.poller.polled(now, sent, outcome, fastrand::f64());
+        self.poller.on_poll_result(now, sent, outcome, fastrand::f64());
         Some(())
     }
 }

@@ -11,7 +11,7 @@ use crate::runtime::Critical;
 use crate::runtime::clock::{self, Moment};
 use crate::runtime::fork::{self, Lock};
 use crate::telemetry::log::{self, Level};
-use crate::worker::claim::{self, Acknowledged, Claim};
+use crate::worker::claim::{AckResult, Claim, ClaimAction};
 use crate::worker::metrics::{Count, Step};
 use crate::worker::request::{Failure, Reply, Verdict, send};
 use crate::worker::shared::{Inner, Slot};
@@ -40,8 +40,8 @@ pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment
     let keyed = inner.client.redacting(item.secret.as_deref().into_iter().chain(token.as_ref().map(Secret::expose)));
     let claim = Claim::new(polled, inner.config.claim_window());
     let is_late = match acknowledge(&inner, &keyed, &item.id, claim).await {
-        claim::Next::Hold { is_late } => is_late,
-        claim::Next::Leave | claim::Next::Again(_) => return,
+        ClaimAction::Hold { is_late } => is_late,
+        ClaimAction::Leave | ClaimAction::Retry(_) => return,
     };
     let client = item_client(&keyed, &item, token.as_ref());
     if item.kind != "session" {
@@ -82,26 +82,26 @@ pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment
 }
 
 /// Acknowledges an item, again and again if need be.
-async fn acknowledge(inner: &Inner, keyed: &Client, work_id: &str, mut claim: Claim) -> claim::Next {
+async fn acknowledge(inner: &Inner, keyed: &Client, work_id: &str, mut claim: Claim) -> ClaimAction {
     loop {
         let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
         // The server names an item by something that cannot stand in a path.
-        let Ok(request) = keyed.prepare_with(&WORK_ACK, &ids, None) else { return claim::Next::Leave };
+        let Ok(request) = keyed.prepare_with(&WORK_ACK, &ids, None) else { return ClaimAction::Leave };
         let reply = send(inner, keyed, request, claim.timeout(clock::now()), Step::Ack, work_id).await;
         let outcome = match reply.result {
-            Ok(_) => Acknowledged::Done,
+            Ok(_) => AckResult::Done,
             Err(Failure { verdict: Verdict::Refused, error }) => {
                 inner.refused(work_id, error);
-                Acknowledged::Rejected
+                AckResult::Rejected
             }
-            Err(Failure { verdict: Verdict::Conflict | Verdict::Precondition, .. }) => Acknowledged::Conflict,
+            Err(Failure { verdict: Verdict::Conflict | Verdict::Precondition, .. }) => AckResult::Conflict,
             Err(_) => {
                 let Reply { may_have_arrived, retry_after, .. } = reply;
-                Acknowledged::Failed { may_have_arrived, retry_after }
+                AckResult::Failed { may_have_arrived, retry_after }
             }
         };
-        match claim.next(clock::now(), outcome, fastrand::f64()) {
-            claim::Next::Again(at) if !inner.state.lock().gave_up => sleep(at.saturating_sub(clock::now())).await,
+        match claim.on_result(clock::now(), outcome, fastrand::f64()) {
+            ClaimAction::Retry(at) if !inner.state.lock().gave_up => sleep(at.saturating_sub(clock::now())).await,
             next => return next,
         }
     }
@@ -209,7 +209,7 @@ impl Holding {
         let next = acknowledge(&self.lease.inner, &self.keyed, &self.lease.work_id, Claim::late()).await;
         let mut shared = self.lease.shared.lock();
         shared.machine = machine::LeaseMachine::new(clock::now(), Moment::ZERO, true);
-        if !matches!(next, claim::Next::Hold { .. }) {
+        if !matches!(next, ClaimAction::Hold { .. }) {
             shared.end = Some(LeaseEnd::Lost);
         }
         // The machine has something to do at once.

@@ -15,7 +15,7 @@ struct State {
     free: usize,
     /// In the order of their deadlines, and of their coming.
     waiting: BTreeMap<(Moment, u64), oneshot::Sender<Permit>>,
-    came: u64,
+    sequence: u64,
 }
 
 /// The right to have a request in flight. Dropping it gives it to whoever waits with the earliest deadline.
@@ -23,25 +23,25 @@ pub(super) struct Permit(Option<Arc<Lock<State>>>);
 
 impl Limiter {
     /// A bound of so many.
-    pub(super) fn new(most: usize) -> Limiter {
-        Limiter(Arc::new(Lock::new(State { free: most, waiting: BTreeMap::new(), came: 0 })))
+    pub(super) fn new(max: usize) -> Limiter {
+        Limiter(Arc::new(Lock::new(State { free: max, waiting: BTreeMap::new(), sequence: 0 })))
     }
 
     /// Waits for a turn.
     pub(super) async fn acquire(&self, deadline: Moment) -> Permit {
-        let turn = {
+        let permit = {
             let mut state = self.0.lock();
             if state.free > 0 {
                 state.free -= 1;
                 return Permit(Some(self.0.clone()));
             }
             let (sender, receiver) = oneshot::channel();
-            state.came += 1;
-            let key = (deadline, state.came);
+            state.sequence += 1;
+            let key = (deadline, state.sequence);
             state.waiting.insert(key, sender);
             receiver
         };
-        match turn.await {
+        match permit.await {
             Ok(permit) => permit,
             // The sender waits in the list until it sends.
             Err(_) => std::future::pending().await,
@@ -76,7 +76,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
-    fn look<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+    fn poll_once<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
         match future.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(output) => Some(output),
             Poll::Pending => None,
@@ -86,22 +86,22 @@ mod tests {
     #[test]
     fn the_earliest_deadline_goes_first_and_who_has_gone_is_left_out() {
         let (limiter, s) = (Limiter::new(2), Duration::from_secs);
-        let one = look(pin!(limiter.acquire(s(9)))).unwrap();
-        let other = look(pin!(limiter.acquire(s(9)))).unwrap();
+        let one = poll_once(pin!(limiter.acquire(s(9)))).unwrap();
+        let other = poll_once(pin!(limiter.acquire(s(9)))).unwrap();
         let (mut late, mut early) = (pin!(limiter.acquire(s(5))), pin!(limiter.acquire(s(3))));
-        assert!(look(late.as_mut()).is_none() && look(early.as_mut()).is_none());
+        assert!(poll_once(late.as_mut()).is_none() && poll_once(early.as_mut()).is_none());
         {
             let mut gone = pin!(limiter.acquire(s(1)));
-            assert!(look(gone.as_mut()).is_none());
+            assert!(poll_once(gone.as_mut()).is_none());
         }
         drop(one);
-        assert!(look(late.as_mut()).is_none(), "one is free, and it is not the latest's");
-        let early = look(early.as_mut()).unwrap();
+        assert!(poll_once(late.as_mut()).is_none(), "one is free, and it is not the latest's");
+        let early = poll_once(early.as_mut()).unwrap();
         drop(other);
-        let late = look(late.as_mut()).unwrap();
+        let late = poll_once(late.as_mut()).unwrap();
         // One that is given a permit and goes before it has seen that.
         let mut gone = Box::pin(limiter.acquire(s(1)));
-        assert!(look(gone.as_mut()).is_none());
+        assert!(poll_once(gone.as_mut()).is_none());
         drop(late);
         drop(gone);
         drop(early);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a worker asks the server for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum RequestKind {
     /// For work.
     Poll,
     /// To have an item.
@@ -21,13 +21,18 @@ pub enum Step {
     Rescue,
 }
 
-const STEPS: [(Step, &str); 5] =
-    [(Step::Poll, "poll"), (Step::Ack, "ack"), (Step::Heartbeat, "heartbeat"), (Step::Stop, "stop"), (Step::Rescue, "rescue")];
+const KINDS: [(RequestKind, &str); 5] = [
+    (RequestKind::Poll, "poll"),
+    (RequestKind::Ack, "ack"),
+    (RequestKind::Heartbeat, "heartbeat"),
+    (RequestKind::Stop, "stop"),
+    (RequestKind::Rescue, "rescue"),
+];
 
-impl Step {
+impl RequestKind {
     /// Its name in the counts and in the log.
     pub fn name(self) -> &'static str {
-        STEPS[self as usize].1
+        KINDS[self as usize].1
     }
 }
 
@@ -75,9 +80,9 @@ pub enum Count {
 
 /// The counts.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub struct WorkerMetrics {
     events: [AtomicU64; EVENTS.len()],
-    failures: [[AtomicU64; Status::ALL.len()]; STEPS.len()],
+    failures: [[AtomicU64; Status::ALL.len()]; KINDS.len()],
     /// From the poll's answer to the first good heartbeat.
     pub claim: Histogram,
     /// How long heartbeats took.
@@ -87,7 +92,7 @@ pub struct Counts {
 }
 
 /// What goes with the counts.
-pub struct Present<'a> {
+pub struct WorkerSnapshot<'a> {
     /// The environment.
     pub environment_id: &'a str,
     /// The worker.
@@ -100,38 +105,38 @@ pub struct Present<'a> {
     pub concurrency: usize,
 }
 
-impl Counts {
+impl WorkerMetrics {
     /// Counts something.
-    pub fn add(&self, count: Count) {
+    pub fn increment(&self, count: Count) {
         self.events[count as usize].fetch_add(1, Relaxed);
     }
 
     /// Counts a request that failed.
-    pub fn failure(&self, step: Step, status: Status) {
+    pub fn record_failure(&self, kind: RequestKind, status: Status) {
         if let Some(index) = Status::ALL.iter().position(|known| *known == status) {
-            self.failures[step as usize][index].fetch_add(1, Relaxed);
+            self.failures[kind as usize][index].fetch_add(1, Relaxed);
         }
     }
 
     fn failures(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-        STEPS.iter().zip(&self.failures).flat_map(|((_, step), row)| {
+        KINDS.iter().zip(&self.failures).flat_map(|((_, step), row)| {
             let counts = row.iter().map(|count| count.load(Relaxed)).zip(Status::ALL);
             counts.filter(|(count, _)| *count > 0).map(|(count, status)| (*step, status.name(), count))
         })
     }
 
     /// The counts as JSON.
-    pub fn to_json(&self, present: &Present) -> String {
-        let mut failures: Map<String, Value> = STEPS.iter().map(|(_, step)| ((*step).to_owned(), json!({}))).collect();
+    pub fn to_json(&self, snapshot: &WorkerSnapshot) -> String {
+        let mut failures: Map<String, Value> = KINDS.iter().map(|(_, step)| ((*step).to_owned(), json!({}))).collect();
         for (step, status, count) in self.failures() {
             failures[step][status] = count.into();
         }
         let mut all = json!({
-            "environment_id": present.environment_id,
-            "worker_id": present.worker_id,
-            "state": present.state,
-            "concurrency": present.concurrency,
-            "leases_held": present.held,
+            "environment_id": snapshot.environment_id,
+            "worker_id": snapshot.worker_id,
+            "state": snapshot.state,
+            "concurrency": snapshot.concurrency,
+            "leases_held": snapshot.held,
             "failures": failures,
             "claim_us": self.claim.to_json(),
             "heartbeat_us": self.heartbeat.to_json(),
@@ -144,9 +149,9 @@ impl Counts {
     }
 
     /// The counts in Prometheus's text format.
-    pub fn to_prometheus(&self, present: &Present) -> String {
+    pub fn to_prometheus(&self, snapshot: &WorkerSnapshot) -> String {
         let mut text = String::new();
-        let labels = format!("environment_id={},worker_id={}", quoted(present.environment_id), quoted(present.worker_id));
+        let labels = format!("environment_id={},worker_id={}", quoted(snapshot.environment_id), quoted(snapshot.worker_id));
         let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, String)]| {
             let _ = writeln!(text, "# HELP antenv_worker_{name} {help}\n# TYPE antenv_worker_{name} {kind}");
             for (sample, value) in samples {
@@ -154,8 +159,8 @@ impl Counts {
             }
         };
         let plain = |value: u64| [(format!("{{{labels}}}"), value.to_string())];
-        family("leases_held", "gauge", "Items held at present.", &plain(present.held as u64));
-        family("concurrency", "gauge", "Items held at most.", &plain(present.concurrency as u64));
+        family("leases_held", "gauge", "Items held at present.", &plain(snapshot.held as u64));
+        family("concurrency", "gauge", "Items held at most.", &plain(snapshot.concurrency as u64));
         for ((name, help), count) in EVENTS.iter().zip(&self.events) {
             family(&format!("{name}_total"), "counter", help, &plain(count.load(Relaxed)));
         }
@@ -190,13 +195,13 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn present() -> Present<'static> {
-        Present { environment_id: "env_1", worker_id: "host \"a\"", state: "running", held: 2, concurrency: 4 }
+    fn snapshot() -> WorkerSnapshot<'static> {
+        WorkerSnapshot { environment_id: "env_1", worker_id: "host \"a\"", state: "running", held: 2, concurrency: 4 }
     }
 
     #[test]
     fn counts_stand_in_the_order_of_their_numbers() {
-        for (index, (step, _)) in STEPS.iter().enumerate() {
+        for (index, (step, _)) in KINDS.iter().enumerate() {
             assert_eq!(*step as usize, index);
         }
         assert_eq!(EVENTS[Count::HealthCheck as usize].0, "health_checks");
@@ -209,18 +214,18 @@ mod tests {
 
     #[test]
     fn both_forms_say_the_same() {
-        let counts = Counts::default();
-        counts.add(Count::Claimed);
-        counts.add(Count::Claimed);
-        counts.add(Count::Lost);
-        counts.failure(Step::Heartbeat, Status::ServerError);
-        counts.claim.add(Duration::from_millis(3));
-        counts.claim.add(Duration::from_secs(2));
-        let json: Value = serde_json::from_str(&counts.to_json(&present())).unwrap();
+        let metrics = WorkerMetrics::default();
+        metrics.increment(Count::Claimed);
+        metrics.increment(Count::Claimed);
+        metrics.increment(Count::Lost);
+        metrics.record_failure(RequestKind::Heartbeat, Status::ServerError);
+        metrics.claim.add(Duration::from_millis(3));
+        metrics.claim.add(Duration::from_secs(2));
+        let json: Value = serde_json::from_str(&metrics.to_json(&snapshot())).unwrap();
         assert_eq!((&json["claimed"], &json["lost"], &json["leases_held"]), (&json!(2), &json!(1), &json!(2)));
         assert_eq!(json["failures"], json!({"poll": {}, "ack": {}, "heartbeat": {"server_error": 1}, "stop": {}, "rescue": {}}));
         assert_eq!(json["claim_us"]["count"], 2);
-        let text = counts.to_prometheus(&present());
+        let text = metrics.to_prometheus(&snapshot());
         let labels = r#"environment_id="env_1",worker_id="host \"a\"""#;
         for line in [
             format!("antenv_worker_leases_held{{{labels}}} 2"),

@@ -37,7 +37,7 @@ use crate::error::{Error, Result, Status};
 use crate::runtime::fork::Owned;
 use crate::runtime::wakeup::Woken;
 use config::Config;
-use shared::{End, Inner, Wanted, bell};
+use shared::{Waiter, WorkerEnd, WorkerShared, thread_wakeup};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use supervisor::{poll_request, supervise};
@@ -46,9 +46,9 @@ use supervisor::{poll_request, supervise};
 const LOG: &str = "antenv::worker";
 
 /// A worker. Dropping it stops it.
-pub struct Worker(Owned<Arc<Inner>>);
+pub struct Worker(Owned<Arc<WorkerShared>>);
 
-fn elsewhere() -> Error {
+fn used_after_fork() -> Error {
     Error::new(Status::Closed, "the worker belongs to the process that made it, and this is a child of that")
 }
 
@@ -59,36 +59,36 @@ impl Worker {
         let client = client
             .with_bearer(&config.environment_key)
             .ok_or_else(|| Error::config("environment_key", "has characters that cannot stand in an HTTP header"))?;
-        let line = client.line()?;
+        let pool = client.line()?;
         let poll = poll_request(&client, &config)?;
-        let inner = Arc::new(Inner::new(config, client, line, poll));
-        let supervised = inner.clone();
-        inner.line.runtime().spawn(supervise(inner.clone()), None, move |outcome| {
+        let shared = Arc::new(WorkerShared::new(config, client, pool, poll));
+        let supervised = shared.clone();
+        shared.pool.runtime().spawn(supervise(shared.clone()), None, move |outcome| {
             // It ends by itself, is cut off when the library shuts down in a hurry, or broke off by a fault.
-            let end = outcome.err().map_or(End::Stopped, |error| match error.status() {
-                Status::Cancelled => End::Stopped,
-                _ => End::Failed(error),
+            let end = outcome.err().map_or(WorkerEnd::Stopped, |error| match error.status() {
+                Status::Cancelled => WorkerEnd::Stopped,
+                _ => WorkerEnd::Failed(error),
             });
-            supervised.state.lock().unready.clear();
+            supervised.state.lock().claiming.clear();
             supervised.end(end);
             supervised.conclude();
         });
-        Ok(Worker(Owned::new(inner)))
+        Ok(Worker(Owned::new(shared)))
     }
 
-    fn inner(&self) -> Result<&Arc<Inner>> {
-        self.0.get().ok_or_else(elsewhere)
+    fn shared(&self) -> Result<&Arc<WorkerShared>> {
+        self.0.get().ok_or_else(used_after_fork)
     }
 
-    /// The next item: its lease, and its JSON; blocks until there is one, up to `patience` (`None`: however long that takes).
+    /// The next item: its lease, and its JSON; blocks until there is one, up to `timeout` (`None`: however long that takes).
     /// `None`: there is nothing more to come. Errors: `TIMEOUT`, `INTERRUPTED`, or the one that ended the worker.
-    pub fn next(&self, patience: Option<Duration>) -> Result<Option<(Arc<Lease>, String)>> {
-        let inner = self.inner()?;
-        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
-        let wanted = Wanted::new(inner);
-        let bell = bell()?;
+    pub fn next(&self, timeout: Option<Duration>) -> Result<Option<(Arc<Lease>, String)>> {
+        let shared = self.shared()?;
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let waiter = Waiter::new(shared);
+        let wakeup = thread_wakeup()?;
         loop {
-            let mut state = inner.state.lock();
+            let mut state = shared.state.lock();
             if let Some(lease) = state.ready.pop_front() {
                 drop(state);
                 let json = lease.hand_out();
@@ -96,34 +96,34 @@ impl Worker {
             }
             match state.end.clone() {
                 None => {}
-                Some(End::Failed(error)) => return Err(error),
+                Some(WorkerEnd::Failed(error)) => return Err(error),
                 Some(_) => return Ok(None),
             }
             if state.is_closed {
                 return Ok(None);
             }
-            let timeout = || Error::new(Status::Timeout, "no work came in time");
-            if patience.is_some_and(|patience| patience.is_zero()) {
+            let timed_out = || Error::new(Status::Timeout, "no work came in time");
+            if timeout.is_some_and(|timeout| timeout.is_zero()) {
                 drop(state);
-                wanted.linger();
-                return Err(timeout());
+                waiter.keep_demand();
+                return Err(timed_out());
             }
-            state.sleepers.push_back(bell.clone());
+            state.waiters.push_back(wakeup.clone());
             drop(state);
-            let woken = bell.wait(until);
-            let mut state = inner.state.lock();
-            let at = state.sleepers.iter().position(|other| Arc::ptr_eq(other, &bell));
-            at.map(|at| state.sleepers.remove(at));
+            let woken = wakeup.wait(until);
+            let mut state = shared.state.lock();
+            let at = state.waiters.iter().position(|other| Arc::ptr_eq(other, &wakeup));
+            at.map(|at| state.waiters.remove(at));
             drop(state);
             if at.is_none() {
                 // It was rung, be it at the last moment: there is something to look at.
-                bell.clear();
+                wakeup.clear();
                 continue;
             }
-            wanted.linger();
+            waiter.keep_demand();
             return Err(match woken {
                 Woken::BySignal => Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"),
-                Woken::ByTime | Woken::BySet => timeout(),
+                Woken::ByTime | Woken::BySet => timed_out(),
             });
         }
     }
@@ -134,13 +134,13 @@ impl Worker {
     ///
     /// [`next`]: Worker::next
     pub fn attach(&self, queue: Option<&Arc<Queue>>, tag: u64) -> Result<()> {
-        let inner = self.inner()?;
+        let shared = self.shared()?;
         let Some(queue) = queue else {
-            inner.state.lock().attached = None;
+            shared.state.lock().attached = None;
             return Ok(());
         };
         queue.fd()?;
-        let mut state = inner.state.lock();
+        let mut state = shared.state.lock();
         state.attached = Some((queue.clone(), tag));
         let ready: Vec<_> = state.ready.iter().cloned().collect();
         let end = state.end.clone();
@@ -149,29 +149,29 @@ impl Worker {
             queue.tell(tag, Ok(lease.notice()));
         }
         end.map(|end| queue.tell(tag, Err(end.error())));
-        inner.news.notify_one();
+        shared.changed.notify_one();
         Ok(())
     }
 
     /// Claims no more. Leases go on until they are finished or the grace period is over; what was claimed is still handed out.
     pub fn stop(&self) -> Result<()> {
-        self.inner().map(|inner| inner.stop())
+        self.shared().map(|shared| shared.stop())
     }
 
     /// What the worker did so far: a JSON object.
     pub fn stats(&self) -> Result<String> {
-        self.inner().map(|inner| inner.counts.to_json(&inner.present()))
+        self.shared().map(|shared| shared.metrics.to_json(&shared.snapshot()))
     }
 
     /// The same for Prometheus.
     pub fn metrics(&self) -> Result<String> {
-        self.inner().map(|inner| inner.counts.to_prometheus(&inner.present()))
+        self.shared().map(|shared| shared.metrics.to_prometheus(&shared.snapshot()))
     }
 
     /// Stops the worker; nobody will ask it for work any more.
     pub fn close(&self) {
-        if let Some(inner) = self.0.get() {
-            inner.close();
+        if let Some(shared) = self.0.get() {
+            shared.close();
         }
     }
 }

@@ -19,8 +19,8 @@
 use super::claim::{AckResult, Claim, ClaimAction, RECLAIM};
 use super::lease::machine::{HeartbeatResult, LeaseEnd, LeaseEvent, LeaseMachine, LeaseState, STOP_TIMEOUT, StopResult};
 use super::poller::{PollAction, PollConfig, PollResult, Poller};
-use super::rescue::{Left, Lookout};
-use super::shared::MAX_REFUSED;
+use super::rescue::{Orphan, RescueScanner};
+use super::shared::MAX_REJECTIONS;
 use crate::runtime::clock::Moment;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
@@ -118,7 +118,7 @@ struct Process {
     /// Items refused permanently since the last one that was claimed.
     refused: usize,
     jobs: BTreeMap<u64, Job>,
-    lookout: Lookout,
+    scanner: RescueScanner,
     paused: bool,
     backlog: Vec<Happening>,
 }
@@ -176,7 +176,7 @@ enum Happening {
         job: u64,
     },
     /// A worker looks for items that others have left.
-    Sweep {
+    Scan {
         process: usize,
         generation: u32,
     },
@@ -245,7 +245,7 @@ impl World {
             let fresh = world.process(0);
             world.processes.push(fresh);
             world.after(ms(0), Happening::Timer { process, generation: 0, job: 0 });
-            world.after(ms(0), Happening::Sweep { process, generation: 0 });
+            world.after(ms(0), Happening::Scan { process, generation: 0 });
             for _ in 0..world.dice.usize(..4) {
                 let at = world.dice.u64(..storm.as_millis() as u64);
                 let what = if world.dice.bool() { Happening::Kill(process) } else { Happening::Pause(process) };
@@ -275,7 +275,7 @@ impl World {
             concurrency: self.dice.usize(1..4),
             refused: 0,
             jobs: BTreeMap::new(),
-            lookout: Lookout::default(),
+            scanner: RescueScanner::default(),
             paused: false,
             backlog: Vec::new(),
         }
@@ -342,7 +342,7 @@ impl World {
             Happening::Answered(call, _) => Some((call.process, call.generation)),
             Happening::Timer { process, generation, .. }
             | Happening::Served { process, generation, .. }
-            | Happening::Sweep { process, generation } => Some((*process, *generation)),
+            | Happening::Scan { process, generation } => Some((*process, *generation)),
             _ => None,
         };
         if let Some((process, generation)) = whose {
@@ -368,7 +368,7 @@ impl World {
             Happening::Timer { process, job: 0, .. } => self.poll(process),
             Happening::Timer { process, job, .. } => self.step(process, job, LeaseEvent::Tick),
             Happening::Served { process, job, .. } => self.served(process, job),
-            Happening::Sweep { process, generation } => self.sweep(process, generation),
+            Happening::Scan { process, generation } => self.scan(process, generation),
             Happening::Pause(process) => {
                 if !self.processes[process].paused {
                     let pause = ms(self.dice.u64(100..self.ttl.as_millis() as u64 * 3));
@@ -681,7 +681,7 @@ impl World {
     fn refused(&mut self, process: usize) {
         let of = &mut self.processes[process];
         of.refused += 1;
-        if of.refused >= MAX_REFUSED {
+        if of.refused >= MAX_REJECTIONS {
             self.kill(process);
         }
     }
@@ -736,18 +736,18 @@ impl World {
         self.poll(process);
     }
 
-    fn sweep(&mut self, process: usize, generation: u32) {
+    fn scan(&mut self, process: usize, generation: u32) {
         let (now, mut left) = (self.local(process), Vec::new());
         for (number, item) in self.items.iter().enumerate() {
             if item.state == State::Starting && item.last_heartbeat.is_none() {
-                left.push(Left { id: number.to_string(), acknowledged: format!("{:?}", item.acknowledged) });
+                left.push(Orphan { id: number.to_string(), acknowledged: format!("{:?}", item.acknowledged) });
             }
         }
-        for item in self.processes[process].lookout.look(now, left, s(60)) {
+        for item in self.processes[process].scanner.observe(now, left, s(60)) {
             self.send(process, RESCUE, item.id.parse().expect("a number"), Ask::Beat(None), s(10));
         }
         let pause = s(60).mul_f64(0.75 + self.dice.f64() / 2.0);
-        self.after(pause, Happening::Sweep { process, generation });
+        self.after(pause, Happening::Scan { process, generation });
     }
 
     fn resume(&mut self, process: usize) {
@@ -777,6 +777,6 @@ impl World {
         self.processes[process] = self.process(generation);
         let rest = ms(self.dice.u64(..5_000));
         self.after(rest, Happening::Timer { process, generation, job: 0 });
-        self.after(rest, Happening::Sweep { process, generation });
+        self.after(rest, Happening::Scan { process, generation });
     }
 }

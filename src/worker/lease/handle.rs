@@ -9,8 +9,8 @@ use crate::http::request::Request;
 use crate::runtime::fork::{self, Lock};
 use crate::telemetry::log::{self, Level};
 use crate::worker::metrics::Count;
-use crate::worker::shared::Inner;
-use crate::worker::{LOG, elsewhere};
+use crate::worker::shared::WorkerShared;
+use crate::worker::{LOG, used_after_fork};
 use serde_json::{json, value::RawValue};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -19,14 +19,14 @@ use tokio::sync::{Notify, oneshot};
 
 /// A lease on a work item.
 pub struct Lease {
-    pub(in crate::worker) inner: Arc<Inner>,
+    pub(in crate::worker) worker: Arc<WorkerShared>,
     pub(in crate::worker) epoch: u32,
     pub(in crate::worker) work_id: String,
     /// With the item's own token.
     pub(in crate::worker) client: Client,
-    pub(in crate::worker) shared: Lock<Shared>,
+    pub(in crate::worker) shared: Lock<LeaseShared>,
     /// Wakes the lease's task.
-    pub(in crate::worker) news: Notify,
+    pub(in crate::worker) changed: Notify,
     /// How far it has come.
     pub(in crate::worker) stage: Latch,
 }
@@ -44,17 +44,17 @@ pub enum Stage {
 }
 
 /// What the lease's task and the host's threads share.
-pub(in crate::worker) struct Shared {
+pub(in crate::worker) struct LeaseShared {
     pub(in crate::worker) machine: machine::LeaseMachine,
     /// What happened and the task has yet to take in.
     pub(in crate::worker) inbox: Vec<LeaseEvent>,
     /// The item as the server sent it, until it is handed out.
     pub(in crate::worker) json: String,
-    pub(in crate::worker) beats: u64,
+    pub(in crate::worker) heartbeats: u64,
     /// Who wants to be told, once, that the lease has come so far.
     pub(in crate::worker) watchers: Vec<(Stage, Arc<Queue>, u64)>,
     /// Who wants to know what came of finishing.
-    pub(in crate::worker) finisher: Option<Finisher>,
+    pub(in crate::worker) finish_callback: Option<FinishCallback>,
     pub(in crate::worker) stop: Option<Request>,
     /// What came of stopping the item, so far.
     pub(in crate::worker) stopped: Option<Result<String>>,
@@ -95,20 +95,23 @@ impl Latch {
 }
 
 /// Told of the end exactly once, also when nobody gets to the end.
-pub(in crate::worker) struct Finisher(Option<Box<dyn FnOnce(Result<String>) + Send>>);
+pub(in crate::worker) struct FinishCallback(Option<Box<dyn FnOnce(Result<String>) + Send>>);
 
-impl Finisher {
-    pub(in crate::worker) fn tell(mut self, outcome: Result<String>) {
-        if let Some(tell) = self.0.take() {
-            tell(outcome);
+impl FinishCallback {
+    pub(in crate::worker) fn call(mut self, outcome: Result<String>) {
+        if let Some(callback) = self.0.take() {
+            callback(outcome);
         }
     }
 }
 
-impl Drop for Finisher {
+impl Drop for FinishCallback {
     fn drop(&mut self) {
-        if let Some(tell) = self.0.take() {
-            tell(Err(Error::new(Status::Cancelled, "the library was shut down before the item was stopped; its lease runs out")));
+        if let Some(callback) = self.0.take() {
+            callback(Err(Error::new(
+                Status::Cancelled,
+                "the library was shut down before the item was stopped; its lease runs out",
+            )));
         }
     }
 }
@@ -116,7 +119,7 @@ impl Drop for Finisher {
 impl Lease {
     /// Fails in a process that did not get the lease.
     fn check(&self) -> Result<()> {
-        if self.epoch == fork::epoch() { Ok(()) } else { Err(elsewhere()) }
+        if self.epoch == fork::epoch() { Ok(()) } else { Err(used_after_fork()) }
     }
 
     /// How it stands with the lease: a JSON object.
@@ -125,7 +128,7 @@ impl Lease {
         Ok(self.describe(&self.shared.lock()))
     }
 
-    fn describe(&self, shared: &Shared) -> String {
+    fn describe(&self, shared: &LeaseShared) -> String {
         let (state, reason) = match (shared.machine.state(), shared.end) {
             // The task is gone, and with it the heartbeats.
             (
@@ -139,7 +142,7 @@ impl Lease {
         };
         let ttl = shared.machine.ttl().map(|ttl| ttl.as_secs());
         json!({"state": state, "reason": reason.map(Reason::name), "work_id": self.work_id, "ttl_seconds": ttl,
-               "last_heartbeat": shared.machine.last_heartbeat(), "beats": shared.beats})
+               "last_heartbeat": shared.machine.last_heartbeat(), "beats": shared.heartbeats})
         .to_string()
     }
 
@@ -157,16 +160,16 @@ impl Lease {
         self.check()?;
         let is_there = self.stage.wait(stage, timeout);
         let shared = self.shared.lock();
-        match self.news(&shared, stage).filter(|_| is_there) {
-            Some((_, news)) => news,
+        match self.notification(&shared, stage).filter(|_| is_there) {
+            Some((_, notification)) => notification,
             None => Err(Error::new(Status::Timeout, "the lease is still held")),
         }
     }
 
     /// What there is to tell who waits for a stage, and the stage that the lease has reached. `None`: it has not come so far.
-    fn news(&self, shared: &Shared, waited_for: Stage) -> Option<(Stage, Result<String>)> {
+    fn notification(&self, shared: &LeaseShared, waited_for: Stage) -> Option<(Stage, Result<String>)> {
         let state = || Ok(self.describe(shared));
-        let (reached, news) = match (shared.machine.state(), shared.end) {
+        let (reached, outcome) = match (shared.machine.state(), shared.end) {
             (_, None | Some(LeaseEnd::Unconfirmed)) => match shared.machine.state() {
                 LeaseState::Unconfirmed | LeaseState::Held => return None,
                 LeaseState::StopRequested(_) => (Stage::StopRequested, state()),
@@ -179,7 +182,7 @@ impl Lease {
                 (Stage::Ended, Err(Error::new(Status::Done, "the lease has ended")))
             }
         };
-        (reached >= waited_for).then_some((reached, news))
+        (reached >= waited_for).then_some((reached, outcome))
     }
 
     /// Has a completion with this tag tell, once, that the lease is no longer simply held: with its state, or with `DONE` when it
@@ -198,24 +201,24 @@ impl Lease {
         queue.fd()?;
         let mut shared = self.shared.lock();
         shared.watchers.push((stage, queue.clone(), tag));
-        self.tell_watchers(shared);
+        self.notify_watchers(shared);
         Ok(())
     }
 
     /// Tells the watchers, if there is something to tell.
-    pub(in crate::worker) fn tell_watchers(&self, mut shared: fork::Guard<'_, Shared>) {
-        let (reached, mut told) = (self.news(&shared, Stage::Held).map(|(reached, _)| reached), Vec::new());
+    pub(in crate::worker) fn notify_watchers(&self, mut shared: fork::Guard<'_, LeaseShared>) {
+        let (reached, mut notifications) = (self.notification(&shared, Stage::Held).map(|(reached, _)| reached), Vec::new());
         let Some(reached) = reached else { return };
         for (stage, queue, tag) in std::mem::take(&mut shared.watchers) {
-            match self.news(&shared, stage) {
-                Some((_, news)) => told.push((queue, tag, news)),
+            match self.notification(&shared, stage) {
+                Some((_, notification)) => notifications.push((queue, tag, notification)),
                 None => shared.watchers.push((stage, queue, tag)),
             }
         }
         drop(shared);
         self.stage.reach(reached);
-        for (queue, tag, news) in told {
-            queue.tell(tag, news);
+        for (queue, tag, notification) in notifications {
+            queue.tell(tag, notification);
         }
     }
 
@@ -237,21 +240,21 @@ impl Lease {
     /// [`prepare_finish`]: Lease::prepare_finish
     pub fn finish(&self, prepared: Request, done: impl FnOnce(Result<String>) + Send + 'static) {
         let timeout = prepared.timeout;
-        let finisher = Finisher(Some(Box::new(done)));
+        let finish_callback = FinishCallback(Some(Box::new(done)));
         let mut shared = self.shared.lock();
         let outcome = match shared.end {
-            Some(over) => self.outcome(over, &mut shared),
-            None if shared.finisher.is_some() => Err(Error::new(Status::Closed, "the item is being finished already")),
+            Some(end) => self.outcome(end, &mut shared),
+            None if shared.finish_callback.is_some() => Err(Error::new(Status::Closed, "the item is being finished already")),
             None => {
                 shared.stop = Some(prepared);
-                shared.finisher = Some(finisher);
+                shared.finish_callback = Some(finish_callback);
                 shared.inbox.push(LeaseEvent::Finish { timeout });
                 drop(shared);
-                return self.news.notify_one();
+                return self.changed.notify_one();
             }
         };
         drop(shared);
-        finisher.tell(outcome);
+        finish_callback.call(outcome);
     }
 
     /// The same, waiting for what comes of it.
@@ -269,25 +272,25 @@ impl Lease {
     }
 
     /// The item is to be stopped, whoever holds it.
-    pub(in crate::worker) fn give_up(&self) {
+    pub(in crate::worker) fn expire_grace(&self) {
         self.push(LeaseEvent::GraceExpired);
     }
 
     /// Has the task look at the clock.
-    pub(in crate::worker) fn look(&self) {
-        self.news.notify_one();
+    pub(in crate::worker) fn recheck(&self) {
+        self.changed.notify_one();
     }
 
     /// Nobody came for the item.
-    pub(in crate::worker) fn put_back(&self) {
-        self.inner.counts.add(Count::Undelivered);
+    pub(in crate::worker) fn release(&self) {
+        self.worker.metrics.increment(Count::Undelivered);
         log::record(Level::Warn, LOG, "nobody came for an item: it goes back to the queue", || json!({"work_id": self.work_id}));
         self.push(LeaseEvent::Abandon);
     }
 
     pub(in crate::worker) fn push(&self, event: LeaseEvent) {
         self.shared.lock().inbox.push(event);
-        self.news.notify_one();
+        self.changed.notify_one();
     }
 
     /// What a completion says of the item.
@@ -302,14 +305,14 @@ impl Lease {
 
     pub(in crate::worker) fn stop_request(&self, params_json: Option<&str>) -> Result<Request> {
         let params = with_defaults(params_json.unwrap_or("{}"));
-        let ids = [("environment_id", self.inner.config.environment_id.as_str()), ("work_id", self.work_id.as_str())];
+        let ids = [("environment_id", self.worker.config.environment_id.as_str()), ("work_id", self.work_id.as_str())];
         let mut request = self.client.prepare_with(&WORK_STOP, &ids, Some(&params))?;
         request.max_retries = 0;
         Ok(request)
     }
 
-    pub(in crate::worker) fn outcome(&self, over: LeaseEnd, shared: &mut Shared) -> Result<String> {
-        match over {
+    pub(in crate::worker) fn outcome(&self, end: LeaseEnd, shared: &mut LeaseShared) -> Result<String> {
+        match end {
             LeaseEnd::Stopped => shared.stopped.take().unwrap_or_else(|| Ok("null".to_owned())),
             LeaseEnd::NotStopped => match shared.stopped.take() {
                 Some(Err(error)) => Err(error),
@@ -324,7 +327,7 @@ impl Lease {
 }
 
 /// The result of a stop that was not needed any more.
-pub(in crate::worker) fn nothing(with_response: bool) -> String {
+pub(in crate::worker) fn already_stopped(with_response: bool) -> String {
     let wrapped = r#"{"data":null,"http_status":409,"request_id":null,"headers":{},"attempts":1}"#;
     if with_response { wrapped } else { "null" }.to_owned()
 }

@@ -1,6 +1,6 @@
 //! One item: acknowledging it, keeping its lease, stopping it. What the state machines say is done here.
 
-use super::handle::{Latch, Lease, Shared, nothing};
+use super::handle::{Latch, Lease, LeaseShared, already_stopped};
 use super::machine::{self, Actions, HeartbeatResult, LeaseEnd, LeaseEvent, LeaseState, StopResult};
 use crate::api::operations::{WORK_ACK, WORK_HEARTBEAT, WORK_STOP};
 use crate::client::Client;
@@ -12,9 +12,9 @@ use crate::runtime::clock::{self, Moment};
 use crate::runtime::fork::{self, Lock};
 use crate::telemetry::log::{self, Level};
 use crate::worker::claim::{AckResult, Claim, ClaimAction};
-use crate::worker::metrics::{Count, Step};
-use crate::worker::request::{Failure, Reply, Verdict, send};
-use crate::worker::shared::{Inner, Slot};
+use crate::worker::metrics::{Count, RequestKind};
+use crate::worker::request::{Failure, FailureClass, Reply, send};
+use crate::worker::shared::{Slot, WorkerShared};
 use crate::worker::supervisor::Item;
 use crate::worker::{LOG, rescue, secret};
 use serde_json::json;
@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 /// How long an item waits for the host to come for it. Then it goes back: its lease runs out, and the queue hands it out again.
-const HANDOVER: Duration = Duration::from_secs(60);
+const PICKUP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bounds an attempt to stop an item that nobody holds.
 const STOP_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The types of items that are looked after here.
@@ -33,17 +33,17 @@ const HEALTH_CHECKS: [&str; 2] = ["healthcheck", "health_check"];
 
 /// Serves one item, from the poll's answer to its end.
 pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot: Slot) {
-    let inner = slot.inner.clone();
+    let worker = slot.worker.clone();
     // From the acknowledgement on, the item is out of everybody's reach until its first heartbeat.
-    let critical = inner.line.runtime().critical();
+    let critical = worker.pool.runtime().critical();
     let token = item.secret.as_deref().and_then(secret::token);
-    let keyed = inner.client.redacting(item.secret.as_deref().into_iter().chain(token.as_ref().map(Secret::expose)));
-    let claim = Claim::new(polled, inner.config.claim_window());
-    let is_late = match acknowledge(&inner, &keyed, &item.id, claim).await {
+    let key_client = worker.client.redacting(item.secret.as_deref().into_iter().chain(token.as_ref().map(Secret::expose)));
+    let claim = Claim::new(polled, worker.config.claim_window());
+    let is_late = match acknowledge(&worker, &key_client, &item.id, claim).await {
         ClaimAction::Hold { is_late } => is_late,
         ClaimAction::Leave | ClaimAction::Retry(_) => return,
     };
-    let client = item_client(&keyed, &item, token.as_ref());
+    let client = item_client(&key_client, &item, token.as_ref());
     if item.kind != "session" {
         let is_known = HEALTH_CHECKS.contains(&item.kind.as_str());
         log::record(
@@ -52,71 +52,71 @@ pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment
             "an item without a session is stopped",
             || json!({"work_id": item.id, "type": item.kind}),
         );
-        inner.counts.add(Count::HealthCheck);
+        worker.metrics.increment(Count::HealthCheck);
         // Nobody waits for it to be handed out.
-        slot.ready();
-        return stop_at_once(&inner, &client, &item.id).await;
+        slot.mark_claimed();
+        return stop_unheld(&worker, &client, &item.id).await;
     }
     let lease = Arc::new(Lease {
         epoch: fork::epoch(),
         work_id: item.id,
         client,
-        shared: Lock::new(Shared {
+        shared: Lock::new(LeaseShared {
             machine: machine::LeaseMachine::new(clock::now(), polled, is_late),
             inbox: Vec::new(),
             json: item.json,
-            beats: 0,
+            heartbeats: 0,
             watchers: Vec::new(),
-            finisher: None,
+            finish_callback: None,
             stop: None,
             stopped: None,
             refusal: None,
             end: None,
         }),
-        news: Notify::new(),
+        changed: Notify::new(),
         stage: Latch::default(),
-        inner: inner.clone(),
+        worker: worker.clone(),
     });
-    slot.holds(&lease);
-    Holding { lease, slot, keyed, arrived, critical: Some(critical), handover: None }.run().await;
+    slot.set_lease(&lease);
+    LeaseTask { lease, slot, key_client, arrived, critical: Some(critical), pickup_deadline: None }.run().await;
 }
 
 /// Acknowledges an item, again and again if need be.
-async fn acknowledge(inner: &Inner, keyed: &Client, work_id: &str, mut claim: Claim) -> ClaimAction {
+async fn acknowledge(worker: &WorkerShared, key_client: &Client, work_id: &str, mut claim: Claim) -> ClaimAction {
     loop {
-        let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
+        let ids = [("environment_id", worker.config.environment_id.as_str()), ("work_id", work_id)];
         // The server names an item by something that cannot stand in a path.
-        let Ok(request) = keyed.prepare_with(&WORK_ACK, &ids, None) else { return ClaimAction::Leave };
-        let reply = send(inner, keyed, request, claim.timeout(clock::now()), Step::Ack, work_id).await;
+        let Ok(request) = key_client.prepare_with(&WORK_ACK, &ids, None) else { return ClaimAction::Leave };
+        let reply = send(worker, key_client, request, claim.timeout(clock::now()), RequestKind::Ack, work_id).await;
         let outcome = match reply.result {
             Ok(_) => AckResult::Done,
-            Err(Failure { verdict: Verdict::Refused, error }) => {
-                inner.refused(work_id, error);
+            Err(Failure { class: FailureClass::Permanent, error }) => {
+                worker.on_rejected(work_id, error);
                 AckResult::Rejected
             }
-            Err(Failure { verdict: Verdict::Conflict | Verdict::Precondition, .. }) => AckResult::Conflict,
+            Err(Failure { class: FailureClass::Conflict | FailureClass::PreconditionFailed, .. }) => AckResult::Conflict,
             Err(_) => {
                 let Reply { may_have_arrived, retry_after, .. } = reply;
                 AckResult::Failed { may_have_arrived, retry_after }
             }
         };
         match claim.on_result(clock::now(), outcome, fastrand::f64()) {
-            ClaimAction::Retry(at) if !inner.state.lock().gave_up => sleep(at.saturating_sub(clock::now())).await,
+            ClaimAction::Retry(at) if !worker.state.lock().grace_expired => sleep(at.saturating_sub(clock::now())).await,
             next => return next,
         }
     }
 }
 
 /// Stops an item that nobody holds, as well as can be.
-async fn stop_at_once(inner: &Inner, client: &Client, work_id: &str) {
-    let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
+async fn stop_unheld(worker: &WorkerShared, client: &Client, work_id: &str) {
+    let ids = [("environment_id", worker.config.environment_id.as_str()), ("work_id", work_id)];
     let Ok(request) = client.prepare_with(&WORK_STOP, &ids, Some("{\"force\":true}")) else { return };
     let deadline = clock::now() + machine::STOP_TIMEOUT;
     for failures in 1.. {
-        let turn = inner.stops.acquire(deadline).await;
-        let reply = send(inner, client, request.clone(), STOP_ATTEMPT_TIMEOUT, Step::Stop, work_id).await;
-        drop(turn);
-        if !matches!(reply.result, Err(Failure { verdict: Verdict::Passing | Verdict::Gateway, .. })) {
+        let permit = worker.stops.acquire(deadline).await;
+        let reply = send(worker, client, request.clone(), STOP_ATTEMPT_TIMEOUT, RequestKind::Stop, work_id).await;
+        drop(permit);
+        if !matches!(reply.result, Err(Failure { class: FailureClass::Transient | FailureClass::Gateway, .. })) {
             return;
         }
         let wait = reply.retry_after.unwrap_or_else(|| machine::pause(failures, fastrand::f64()));
@@ -128,8 +128,8 @@ async fn stop_at_once(inner: &Inner, client: &Client, work_id: &str) {
 }
 
 /// A client for an item: with the token in its secret, else with the environment's key.
-fn item_client(keyed: &Client, item: &Item, token: Option<&Secret>) -> Client {
-    token.and_then(|token| keyed.with_bearer(token)).unwrap_or_else(|| {
+fn item_client(key_client: &Client, item: &Item, token: Option<&Secret>) -> Client {
+    token.and_then(|token| key_client.with_bearer(token)).unwrap_or_else(|| {
         if item.secret.is_some() {
             log::record(
                 Level::Warn,
@@ -138,47 +138,47 @@ fn item_client(keyed: &Client, item: &Item, token: Option<&Secret>) -> Client {
                 || json!({"work_id": item.id}),
             );
         }
-        keyed.clone()
+        key_client.clone()
     })
 }
 
 /// The task that keeps a lease.
-struct Holding {
+struct LeaseTask {
     lease: Arc<Lease>,
     slot: Slot,
     /// With the environment's key.
-    keyed: Client,
+    key_client: Client,
     arrived: Moment,
     /// Until the first good heartbeat.
     critical: Option<Critical>,
     /// Until when the host may come for the item.
-    handover: Option<Moment>,
+    pickup_deadline: Option<Moment>,
 }
 
-type UnderWay = Pin<Box<dyn Future<Output = LeaseEvent> + Send>>;
+type InFlight = Pin<Box<dyn Future<Output = LeaseEvent> + Send>>;
 
 /// What is under way, if anything is.
-async fn outcome(under_way: &mut Option<UnderWay>) -> LeaseEvent {
-    match under_way {
+async fn outcome(in_flight: &mut Option<InFlight>) -> LeaseEvent {
+    match in_flight {
         Some(future) => {
             let event = future.await;
-            *under_way = None;
+            *in_flight = None;
             event
         }
         None => std::future::pending().await,
     }
 }
 
-impl Holding {
+impl LeaseTask {
     async fn run(mut self) {
         #[cfg(test)]
-        self.lease.inner.break_off("the task of an item");
-        let (mut beat, mut stop): (Option<UnderWay>, Option<UnderWay>) = (None, None);
+        self.lease.worker.break_off("the task of an item");
+        let (mut heartbeat, mut stop): (Option<InFlight>, Option<InFlight>) = (None, None);
         let mut event = LeaseEvent::Tick;
         loop {
-            let actions = self.take_in(event);
+            let actions = self.apply_event(event);
             if let Some(due) = actions.heartbeat {
-                beat = Some(Box::pin(send_heartbeat(self.lease.clone(), due)));
+                heartbeat = Some(Box::pin(send_heartbeat(self.lease.clone(), due)));
             }
             if let Some(timeout) = actions.stop {
                 stop = Some(Box::pin(send_stop(self.lease.clone(), clock::now() + timeout)));
@@ -186,7 +186,7 @@ impl Holding {
             match actions.end {
                 None => {}
                 Some(LeaseEnd::Unconfirmed) => {
-                    (beat, stop) = (None, None);
+                    (heartbeat, stop) = (None, None);
                     if !self.reacknowledge().await {
                         return;
                     }
@@ -194,31 +194,31 @@ impl Holding {
                 Some(_) => return,
             }
             let now = clock::now();
-            let wake = [actions.wake_at, self.handover].into_iter().flatten().min();
+            let wake = [actions.wake_at, self.pickup_deadline].into_iter().flatten().min();
             event = tokio::select! {
-                event = outcome(&mut beat) => event,
+                event = outcome(&mut heartbeat) => event,
                 event = outcome(&mut stop) => event,
                 () = sleep(wake.unwrap_or_default().saturating_sub(now)), if wake.is_some() => LeaseEvent::Tick,
-                () = self.lease.news.notified() => LeaseEvent::Tick,
+                () = self.lease.changed.notified() => LeaseEvent::Tick,
             };
         }
     }
 
     /// Acknowledges the item once more, and begins anew with its first heartbeat. False: it is left alone.
     async fn reacknowledge(&mut self) -> bool {
-        let next = acknowledge(&self.lease.inner, &self.keyed, &self.lease.work_id, Claim::late()).await;
+        let next = acknowledge(&self.lease.worker, &self.key_client, &self.lease.work_id, Claim::late()).await;
         let mut shared = self.lease.shared.lock();
         shared.machine = machine::LeaseMachine::new(clock::now(), Moment::ZERO, true);
         if !matches!(next, ClaimAction::Hold { .. }) {
             shared.end = Some(LeaseEnd::Lost);
         }
         // The machine has something to do at once.
-        self.lease.news.notify_one();
+        self.lease.changed.notify_one();
         shared.end.is_none()
     }
 
     /// Has the machine take in what happened, and tells those who want to know.
-    fn take_in(&mut self, event: LeaseEvent) -> Actions {
+    fn apply_event(&mut self, event: LeaseEvent) -> Actions {
         let (lease, now) = (self.lease.clone(), clock::now());
         let mut shared = lease.shared.lock();
         let before = shared.machine.state();
@@ -231,67 +231,67 @@ impl Holding {
         }
         let after = shared.machine.state();
         if before != after {
-            self.stands(before, after, now);
+            self.on_state_change(before, after, now);
         }
-        shared.end = actions.end.filter(|over| *over != LeaseEnd::Unconfirmed);
-        let finished = shared.end.and_then(|over| {
-            let finisher = shared.finisher.take()?;
-            Some((finisher, lease.outcome(over, &mut shared)))
+        shared.end = actions.end.filter(|end| *end != LeaseEnd::Unconfirmed);
+        let finished = shared.end.and_then(|end| {
+            let finish_callback = shared.finish_callback.take()?;
+            Some((finish_callback, lease.outcome(end, &mut shared)))
         });
         let refusal = if shared.end == Some(LeaseEnd::Rejected) { shared.refusal.take() } else { None };
         let is_handed_out = shared.json.is_empty();
         // Counted first: who is told looks at the counts.
-        if let Some(over) = shared.end {
-            self.count(over);
+        if let Some(end) = shared.end {
+            self.on_end(end);
         }
-        lease.tell_watchers(shared);
+        lease.notify_watchers(shared);
         if let Some(error) = refusal {
-            lease.inner.refused(&lease.work_id, error);
+            lease.worker.on_rejected(&lease.work_id, error);
         }
-        if let Some((finisher, outcome)) = finished {
-            finisher.tell(outcome);
+        if let Some((finish_callback, outcome)) = finished {
+            finish_callback.call(outcome);
         }
         if before == LeaseState::Unconfirmed && after == LeaseState::Held {
-            self.slot.ready();
-            lease.inner.offer(&lease);
+            self.slot.mark_claimed();
+            lease.worker.offer(&lease);
         } else if matches!(after, LeaseState::StopRequested(_) | LeaseState::Lost(_))
             && before == LeaseState::Held
             && !is_handed_out
         {
             // Nobody has it yet, and now nobody shall.
-            if lease.inner.withdraw(&lease) {
+            if lease.worker.retract(&lease) {
                 lease.push(LeaseEvent::Finish { timeout: machine::STOP_TIMEOUT });
             }
         }
-        if self.handover.is_some() && (is_handed_out || actions.end.is_some()) {
-            self.handover = None;
-        } else if self.handover.is_some_and(|until| now >= until) {
-            self.handover = None;
-            if lease.inner.withdraw(&lease) {
-                lease.put_back();
+        if self.pickup_deadline.is_some() && (is_handed_out || actions.end.is_some()) {
+            self.pickup_deadline = None;
+        } else if self.pickup_deadline.is_some_and(|until| now >= until) {
+            self.pickup_deadline = None;
+            if lease.worker.retract(&lease) {
+                lease.release();
             }
         }
         if actions.end.is_some() {
-            lease.inner.withdraw(&lease);
+            lease.worker.retract(&lease);
         }
         actions
     }
 
     /// The lease stands otherwise than before.
-    fn stands(&mut self, before: LeaseState, after: LeaseState, now: Moment) {
-        let inner = &self.lease.inner;
+    fn on_state_change(&mut self, before: LeaseState, after: LeaseState, now: Moment) {
+        let worker = &self.lease.worker;
         let work_id = || json!({"work_id": self.lease.work_id});
         match after {
             LeaseState::Unconfirmed => {}
             LeaseState::Held => {
                 self.critical = None;
-                self.handover = Some(now + HANDOVER);
-                inner.claimed();
-                inner.counts.claim.add(now.saturating_sub(self.arrived));
+                self.pickup_deadline = Some(now + PICKUP_TIMEOUT);
+                worker.on_claimed();
+                worker.metrics.claim.add(now.saturating_sub(self.arrived));
                 log::record(Level::Info, LOG, "claimed an item", work_id);
             }
             LeaseState::StopRequested(reason) => {
-                inner.counts.add(Count::StopRequested);
+                worker.metrics.increment(Count::StopRequested);
                 log::record(
                     Level::Info,
                     LOG,
@@ -304,7 +304,7 @@ impl Holding {
                 log::record(Level::Info, LOG, "an item is somebody else's", work_id);
             }
             LeaseState::Lost(reason) => {
-                inner.counts.add(Count::Lost);
+                worker.metrics.increment(Count::Lost);
                 log::record(
                     Level::Warn,
                     LOG,
@@ -316,75 +316,75 @@ impl Holding {
     }
 
     /// The lease is over.
-    fn count(&self, over: LeaseEnd) {
-        let inner = &self.lease.inner;
-        match over {
-            LeaseEnd::Stopped => inner.counts.add(Count::Finished),
-            LeaseEnd::Abandoned => inner.counts.add(Count::Abandoned),
+    fn on_end(&self, end: LeaseEnd) {
+        let worker = &self.lease.worker;
+        match end {
+            LeaseEnd::Stopped => worker.metrics.increment(Count::Finished),
+            LeaseEnd::Abandoned => worker.metrics.increment(Count::Abandoned),
             LeaseEnd::Lost | LeaseEnd::NotStopped | LeaseEnd::Rejected | LeaseEnd::Unconfirmed => {}
         }
         log::record(
             Level::Debug,
             LOG,
             "let go of an item",
-            || json!({"work_id": self.lease.work_id, "how": format!("{over:?}").to_lowercase()}),
+            || json!({"work_id": self.lease.work_id, "how": format!("{end:?}").to_lowercase()}),
         );
     }
 }
 
 /// A lease whose task ends before its time, by a fault or by the end of the runtime, must not be left as it is.
-impl Drop for Holding {
+impl Drop for LeaseTask {
     fn drop(&mut self) {
         let lease = &self.lease;
         let mut shared = lease.shared.lock();
         if shared.end.is_some() {
             return;
         }
-        let is_ours_alone = shared.machine.state() == LeaseState::Unconfirmed && !shared.machine.is_late();
+        let is_exclusively_ours = shared.machine.state() == LeaseState::Unconfirmed && !shared.machine.is_late();
         shared.end = Some(LeaseEnd::Lost);
-        let finisher = shared.finisher.take();
-        lease.tell_watchers(shared);
-        drop(finisher);
-        lease.inner.withdraw(lease);
+        let finish_callback = shared.finish_callback.take();
+        lease.notify_watchers(shared);
+        drop(finish_callback);
+        lease.worker.retract(lease);
         // A lease that was held runs out by itself. An item without a first heartbeat has none: while there is a way, it gets one.
-        if is_ours_alone {
+        if is_exclusively_ours {
             let lease = lease.clone();
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(async move { rescue::put_back(&lease.inner, &lease.work_id).await });
+                runtime.spawn(async move { rescue::release(&lease.worker, &lease.work_id).await });
             }
         }
     }
 }
 
-async fn send_heartbeat(lease: Arc<Lease>, beat: machine::Heartbeat) -> LeaseEvent {
-    let inner = &lease.inner;
-    let mut params = json!({"expected_last_heartbeat": beat.expected.as_deref().unwrap_or("NO_HEARTBEAT")});
-    if let Some(ttl) = inner.config.desired_ttl_seconds {
+async fn send_heartbeat(lease: Arc<Lease>, heartbeat: machine::Heartbeat) -> LeaseEvent {
+    let worker = &lease.worker;
+    let mut params = json!({"expected_last_heartbeat": heartbeat.expected.as_deref().unwrap_or("NO_HEARTBEAT")});
+    if let Some(ttl) = worker.config.desired_ttl_seconds {
         params["desired_ttl_seconds"] = ttl.into();
     }
-    let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", lease.work_id.as_str())];
-    let turn = inner.heartbeats.acquire(beat.until).await;
+    let ids = [("environment_id", worker.config.environment_id.as_str()), ("work_id", lease.work_id.as_str())];
+    let permit = worker.heartbeats.acquire(heartbeat.until).await;
     let sent = clock::now();
-    inner.counts.lateness.add(sent.saturating_sub(beat.due));
+    worker.metrics.lateness.add(sent.saturating_sub(heartbeat.due));
     let outcome = match lease.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params.to_string())) {
         Ok(request) => {
             // What it has waited for its turn, it has less.
-            let timeout = beat.timeout.min(beat.until.saturating_sub(sent));
-            let reply = send(inner, &lease.client, request, timeout, Step::Heartbeat, &lease.work_id).await;
-            inner.counts.heartbeat.add(clock::now().saturating_sub(sent));
-            beaten(&lease, reply)
+            let timeout = heartbeat.timeout.min(heartbeat.until.saturating_sub(sent));
+            let reply = send(worker, &lease.client, request, timeout, RequestKind::Heartbeat, &lease.work_id).await;
+            worker.metrics.heartbeat.add(clock::now().saturating_sub(sent));
+            heartbeat_result(&lease, reply)
         }
         Err(_) => HeartbeatResult::Rejected,
     };
-    drop(turn);
+    drop(permit);
     if matches!(outcome, HeartbeatResult::Accepted { .. }) {
-        lease.shared.lock().beats += 1;
+        lease.shared.lock().heartbeats += 1;
     }
     LeaseEvent::HeartbeatDone { sent, result: outcome, jitter: fastrand::f64() }
 }
 
 /// What a heartbeat's answer means.
-fn beaten(lease: &Lease, reply: Reply) -> HeartbeatResult {
+fn heartbeat_result(lease: &Lease, reply: Reply) -> HeartbeatResult {
     let Reply { result, may_have_arrived, retry_after } = reply;
     match result {
         Ok(json) => {
@@ -395,11 +395,11 @@ fn beaten(lease: &Lease, reply: Reply) -> HeartbeatResult {
             }
             beaten
         }
-        Err(Failure { verdict: Verdict::Precondition, error }) => HeartbeatResult::PreconditionFailed {
+        Err(Failure { class: FailureClass::PreconditionFailed, error }) => HeartbeatResult::PreconditionFailed {
             current: error.details().and_then(read_current),
             may_have_arrived: may_have_arrived,
         },
-        Err(Failure { verdict: Verdict::Refused, error }) => {
+        Err(Failure { class: FailureClass::Permanent, error }) => {
             lease.shared.lock().refusal = Some(error);
             HeartbeatResult::Rejected
         }
@@ -432,19 +432,20 @@ async fn send_stop(lease: Arc<Lease>, deadline: Moment) -> LeaseEvent {
     let request = lease.shared.lock().stop.clone();
     let request = request.map_or_else(|| lease.stop_request(None), Ok);
     let with_response = request.as_ref().is_ok_and(|request| request.with_response);
-    let turn = lease.inner.stops.acquire(deadline).await;
+    let permit = lease.worker.stops.acquire(deadline).await;
     let timeout = deadline.saturating_sub(clock::now());
     let (outcome, result) = match request {
-        Ok(request) => match send(&lease.inner, &lease.client, request, timeout, Step::Stop, &lease.work_id).await.result {
+        Ok(request) => match send(&lease.worker, &lease.client, request, timeout, RequestKind::Stop, &lease.work_id).await.result
+        {
             Ok(json) => (StopResult::Done, Ok(json)),
             // It has stopped already.
-            Err(Failure { verdict: Verdict::Conflict, .. }) => (StopResult::Done, Ok(nothing(with_response))),
-            Err(Failure { verdict: Verdict::Passing | Verdict::Gateway, error }) => (StopResult::Failed, Err(error)),
+            Err(Failure { class: FailureClass::Conflict, .. }) => (StopResult::Done, Ok(already_stopped(with_response))),
+            Err(Failure { class: FailureClass::Transient | FailureClass::Gateway, error }) => (StopResult::Failed, Err(error)),
             Err(Failure { error, .. }) => (StopResult::Rejected, Err(error)),
         },
         Err(error) => (StopResult::Rejected, Err(error)),
     };
-    drop(turn);
+    drop(permit);
     lease.shared.lock().stopped = Some(result);
     LeaseEvent::StopDone { result: outcome, jitter: fastrand::f64() }
 }

@@ -13,15 +13,15 @@
 //! "In time" is before the queue may hand the item to another poller. An item that was acknowledged and gets no heartbeat is in
 //! nobody's reach at the service, and so one that *may* have been acknowledged is not let go of.
 
+use crate::backoff::Backoff;
 use crate::runtime::clock::Moment;
 use std::time::Duration;
 
 /// After how long the queue hands an item that was not acknowledged to another poller, unless that one asks for another time.
 pub const RECLAIM: Duration = Duration::from_millis(5000);
 
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(2) };
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// Bounds an attempt to find out whether the item was acknowledged.
 const LATE_ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -97,12 +97,11 @@ impl Claim {
     }
 
     fn retry(&mut self, now: Moment, retry_after: Option<Duration>, jitter: f64) -> ClaimAction {
-        let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(self.failures)).min(MAX_PAUSE);
-        let wait = retry_after.unwrap_or_else(|| doubled.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0)));
+        let wait = retry_after.unwrap_or_else(|| BACKOFF.pause(self.failures, jitter));
         self.failures += 1;
         match now.checked_add(wait) {
             Some(again) if again < self.deadline => ClaimAction::Retry(again),
-            _ if self.may_have_arrived => ClaimAction::Retry(now + wait.min(MAX_PAUSE)),
+            _ if self.may_have_arrived => ClaimAction::Retry(now + wait.min(BACKOFF.max)),
             _ => ClaimAction::Leave,
         }
     }

@@ -15,14 +15,14 @@
 //!
 //! A poll waits at the server, so an eager poller has an item within milliseconds of its arrival and makes one request a second.
 
+use crate::backoff::Backoff;
 use crate::runtime::clock::Moment;
 use std::time::Duration;
 
 /// How many polls may be in flight at once while items keep coming. One at a time would claim no more than one item a round trip.
 pub const MAX_PARALLEL_POLLS: usize = 8;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(60) };
 /// How often at most a queue is asked that does not let polls wait.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -113,8 +113,8 @@ impl Poller {
                 }
             }
             PollResult::Failed { retry_after } => {
-                let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(self.failures)).min(MAX_PAUSE);
-                let wait = doubled.mul_f64(1.0 - 0.25 * jitter).max(retry_after.unwrap_or_default().min(MAX_PAUSE));
+                let asked_for = retry_after.unwrap_or_default().min(BACKOFF.max);
+                let wait = BACKOFF.pause(self.failures, jitter).max(asked_for);
                 self.failures += 1;
                 self.max_in_flight = 1;
                 self.not_before = now + wait;

@@ -39,6 +39,7 @@
 //!
 //! This holds for leases that last for twice [`CONFIRM_WINDOW`] or longer; the service's last five minutes. `simulation.rs` looks for holes.
 
+use crate::backoff::{Backoff, shorten};
 use crate::runtime::clock::Moment;
 use std::time::Duration;
 
@@ -58,8 +59,8 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Bounds a heartbeat, so that one over a dead connection leaves time for others over new ones.
 const MAX_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const MAX_PAUSE: Duration = Duration::from_secs(8);
+/// The pauses between attempts to send a heartbeat or to stop an item.
+pub(in crate::worker) const BACKOFF: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_secs(8) };
 
 /// How it stands with the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,17 +266,6 @@ fn interval(ttl: Duration) -> Duration {
     (ttl / 2).min(MAX_INTERVAL)
 }
 
-/// A pause that doubles.
-pub(in crate::worker) fn pause(failures: u32, jitter: f64) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
-    less(doubled.min(MAX_PAUSE), jitter)
-}
-
-/// A pause less a part that chance decides, up to a quarter.
-fn less(pause: Duration, jitter: f64) -> Duration {
-    pause.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0))
-}
-
 impl Stopping {
     fn was_tried(&self) -> bool {
         self.failures > 0 || self.schedule == Schedule::InFlight
@@ -371,7 +361,7 @@ impl LeaseMachine {
                 self.exclusive_until = sent + ttl - margin(ttl);
                 self.unconfirmed_since = None;
                 self.failures = 0;
-                self.heartbeat = Schedule::Due(sent + less(interval(ttl), jitter));
+                self.heartbeat = Schedule::Due(sent + shorten(interval(ttl), jitter));
             }
             HeartbeatResult::PreconditionFailed { current, may_have_arrived } => {
                 if may_have_arrived {
@@ -390,9 +380,9 @@ impl LeaseMachine {
                 if may_have_arrived {
                     self.unconfirmed_since.get_or_insert(sent);
                 }
-                self.failures += 1;
                 let max = interval(self.ttl.unwrap_or(DEFAULT_TTL));
-                let mut wait = retry_after.unwrap_or_else(|| pause(self.failures, jitter)).min(max);
+                let mut wait = retry_after.unwrap_or_else(|| BACKOFF.pause(self.failures, jitter)).min(max);
+                self.failures += 1;
                 if self.state == LeaseState::Held {
                     // There is always time for one more.
                     wait = wait.min(self.exclusive_until.saturating_sub(now) / 2);
@@ -449,8 +439,8 @@ impl LeaseMachine {
 
     fn on_stop(&mut self, now: Moment, result: StopResult, jitter: f64) {
         let Some(stopping) = &mut self.stopping else { return };
+        let again = now + BACKOFF.pause(stopping.failures, jitter);
         stopping.failures += 1;
-        let again = now + pause(stopping.failures, jitter);
         match result {
             StopResult::Done => self.end_with(LeaseEnd::Stopped),
             StopResult::Rejected => self.end_with(LeaseEnd::NotStopped),

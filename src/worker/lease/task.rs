@@ -112,14 +112,14 @@ async fn stop_unheld(worker: &WorkerShared, client: &Client, work_id: &str) {
     let ids = [("environment_id", worker.config.environment_id.as_str()), ("work_id", work_id)];
     let Ok(request) = client.prepare_with(&WORK_STOP, &ids, Some("{\"force\":true}")) else { return };
     let deadline = clock::now() + machine::STOP_TIMEOUT;
-    for failures in 1.. {
+    for failures in 0.. {
         let permit = worker.stops.acquire(deadline).await;
         let reply = send(worker, client, request.clone(), STOP_ATTEMPT_TIMEOUT, RequestKind::Stop, work_id).await;
         drop(permit);
         if !matches!(reply.result, Err(Failure { class: FailureClass::Transient | FailureClass::Gateway, .. })) {
             return;
         }
-        let wait = reply.retry_after.unwrap_or_else(|| machine::pause(failures, fastrand::f64()));
+        let wait = reply.retry_after.unwrap_or_else(|| machine::BACKOFF.pause(failures, fastrand::f64()));
         if wait >= deadline.saturating_sub(clock::now()) {
             return;
         }

@@ -1,6 +1,8 @@
 //! Faults in the library itself: what panics is counted, and everything else goes on.
 
 use super::Worker;
+use super::fault_injection::FaultPoint;
+use super::metrics::RequestKind;
 use crate::client::Client;
 use antenv_emulator::{Config, Emulator};
 use serde_json::{Value, json};
@@ -47,8 +49,8 @@ impl Fixture {
     }
 }
 
-fn inject_panics(worker: &Worker, what: &[&'static str]) {
-    worker.shared().unwrap().to_break.lock().extend(what);
+fn order_panics(worker: &Worker, points: &[FaultPoint]) {
+    worker.shared().unwrap().faults.order(points);
 }
 
 fn count(worker: &Worker, what: &str) -> u64 {
@@ -72,14 +74,14 @@ fn serve(worker: &Worker) -> String {
 
 #[test]
 fn a_worker_goes_on_polling_whatever_breaks_off() {
-    for what in ["poll", "the task of a poll", "the supervisor"] {
+    for point in [FaultPoint::Request(RequestKind::Poll), FaultPoint::PollTask, FaultPoint::Supervisor] {
         let fixture = Fixture::new(300);
         // Without a look for what others have left there is nothing else that would wake it.
         let worker = fixture.worker(json!({"rescue_after_ms": 0}));
-        inject_panics(&worker, &[what]);
+        order_panics(&worker, &[point]);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| serve(&worker));
-            wait_until(what, || count(&worker, "faults") == 1);
+            wait_until("the panic", || count(&worker, "faults") == 1);
             fixture.enqueue();
             waiting.join().unwrap();
         });
@@ -91,9 +93,9 @@ fn an_item_is_claimed_kept_and_finished_whatever_request_breaks_off() {
     let fixture = Fixture::new(2);
     let worker = fixture.worker(json!({}));
     let id = fixture.enqueue();
-    inject_panics(&worker, &["ack", "heartbeat", "stop"]);
+    order_panics(&worker, &[RequestKind::Ack, RequestKind::Heartbeat, RequestKind::Stop].map(FaultPoint::Request));
     let (lease, _) = worker.next(Some(TIMEOUT)).unwrap().unwrap();
-    inject_panics(&worker, &["heartbeat"]);
+    order_panics(&worker, &[FaultPoint::Request(RequestKind::Heartbeat)]);
     wait_until("the heartbeat that breaks off", || count(&worker, "faults") == 3);
     let state: Value = serde_json::from_str(&lease.state().unwrap()).unwrap();
     assert_eq!(state["state"], "held");
@@ -107,7 +109,7 @@ fn leases_outlive_a_fault_of_the_supervisor() {
     let worker = fixture.worker(json!({}));
     fixture.enqueue();
     let (lease, _) = worker.next(Some(TIMEOUT)).unwrap().unwrap();
-    inject_panics(&worker, &["the supervisor"]);
+    order_panics(&worker, &[FaultPoint::Supervisor]);
     let _ = worker.next(Some(Duration::ZERO));
     wait_until("the fault", || count(&worker, "faults") == 1);
     lease.finish_and_wait(lease.prepare_finish(None).unwrap()).unwrap();
@@ -120,7 +122,7 @@ fn an_item_whose_task_breaks_off_goes_back_to_the_queue_and_costs_no_other() {
     let fixture = Fixture::new(300);
     let faulty = fixture.enqueue();
     let worker = fixture.worker(json!({}));
-    inject_panics(&worker, &["the task of an item"]);
+    order_panics(&worker, &[FaultPoint::LeaseTask]);
     fixture.enqueue();
     assert!(!serve(&worker).contains(faulty.as_str().unwrap()));
     // It gets the one heartbeat that begins a lease, which runs out.
@@ -140,7 +142,7 @@ fn items_are_rescued_after_a_look_for_them_that_broke_off() {
     other_worker.call("work.poll", Some(&json!({"environment_id": fixture.environment}).to_string())).unwrap();
     other_worker.call("work.ack", Some(&ids)).unwrap();
     let worker = fixture.worker(json!({"rescue_after_ms": 100}));
-    inject_panics(&worker, &["rescue", "rescue"]);
+    order_panics(&worker, &[FaultPoint::Request(RequestKind::Rescue); 2]);
     let _ = worker.next(Some(Duration::ZERO));
     wait_until("the rescue", || count(&worker, "rescued") == 1);
     let stats: Value = serde_json::from_str(&worker.stats().unwrap()).unwrap();
@@ -153,7 +155,7 @@ fn a_look_for_items_that_takes_longer_than_its_interval_does_not_keep_the_worker
     let fixture = Fixture::new(300);
     fixture.post("/_emulator/faults", json!({"operation": "work.list", "latency_ms": 5_000, "count": 10}));
     let worker = fixture.worker(json!({"rescue_after_ms": 1}));
-    let rounds = || worker.shared().unwrap().rounds.load(std::sync::atomic::Ordering::Relaxed);
+    let rounds = || worker.shared().unwrap().faults.passes(FaultPoint::Supervisor);
     let _ = worker.next(Some(Duration::from_millis(1_500)));
     let after = rounds();
     assert!(after < 1_000, "{after} rounds");

@@ -15,6 +15,8 @@
 pub mod claim;
 pub mod config;
 #[cfg(test)]
+mod fault_injection;
+#[cfg(test)]
 mod fault_tests;
 pub mod lease;
 mod limiter;

@@ -2,7 +2,7 @@
 //! place. A panic on the way is a failure that may pass, as a connection that breaks is: whoever sent the request goes on.
 
 use super::LOG;
-use super::metrics::{Count, RequestKind};
+use super::metrics::{Counter, RequestKind};
 use super::shared::WorkerShared;
 use crate::client::{Answer, Client};
 use crate::error::{Error, Status};
@@ -89,7 +89,7 @@ pub(super) async fn send(
     request.max_retries = 0;
     let call = async {
         #[cfg(test)]
-        worker.break_off(kind.name());
+        worker.faults.pass(super::fault_injection::FaultPoint::Request(kind));
         client.call_over(&worker.pool, request).await
     };
     if timeout.is_zero() {
@@ -136,7 +136,7 @@ fn record_failure(worker: &WorkerShared, Failure { class, error }: &Failure, kin
     }
     worker.metrics.record_failure(kind, error.status());
     if *class == FailureClass::Gateway {
-        worker.metrics.increment(Count::Gateway);
+        worker.metrics.increment(Counter::Gateway);
     }
     let ends_worker = kind == RequestKind::Poll && *class == FailureClass::Permanent;
     let what = if kind == RequestKind::Poll { "a poll failed" } else { "a request failed" };

@@ -7,7 +7,7 @@
 //! finds that its first heartbeat is refused.
 
 use super::LOG;
-use super::metrics::{Count, RequestKind};
+use super::metrics::{Counter, RequestKind};
 use super::request::send;
 use super::shared::WorkerShared;
 use crate::api::operations::{WORK_HEARTBEAT, WORK_LIST};
@@ -72,7 +72,7 @@ pub(super) async fn release(worker: &WorkerShared, work_id: &str) {
     let params = json!({"expected_last_heartbeat": "NO_HEARTBEAT", "desired_ttl_seconds": LEASE_SECONDS}).to_string();
     let Ok(request) = worker.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params)) else { return };
     if send_rescue(worker, request, work_id).await.is_some() {
-        worker.metrics.increment(Count::Rescued);
+        worker.metrics.increment(Counter::Rescued);
         log::record(Level::Warn, LOG, "an item that its worker had left goes back to the queue", || json!({"work_id": work_id}));
     }
 }

@@ -4,7 +4,7 @@ use super::LOG;
 use super::config::Config;
 use super::lease::handle::Lease;
 use super::limiter::Limiter;
-use super::metrics::{Count, WorkerMetrics, WorkerSnapshot};
+use super::metrics::{Counter, WorkerMetrics, WorkerSnapshot};
 use crate::client::{Client, Line};
 use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
@@ -47,12 +47,8 @@ pub(super) struct WorkerShared {
     pub(super) has_worked: AtomicBool,
     pub(super) heartbeats: Limiter,
     pub(super) stops: Limiter,
-    /// What is to panic next.
     #[cfg(test)]
-    pub(super) to_break: Lock<Vec<&'static str>>,
-    /// How often the supervisor looked for something to do.
-    #[cfg(test)]
-    pub(super) rounds: std::sync::atomic::AtomicU64,
+    pub(super) faults: super::fault_injection::FaultInjector,
 }
 
 #[derive(Default)]
@@ -146,31 +142,19 @@ impl WorkerShared {
             heartbeats: Limiter::new(max),
             stops: Limiter::new(max),
             #[cfg(test)]
-            to_break: Lock::default(),
-            #[cfg(test)]
-            rounds: Default::default(),
+            faults: Default::default(),
         }
     }
 
     /// A panic was caught.
     pub(super) fn record_panic(&self, what: &'static str) {
-        self.metrics.increment(Count::Fault);
+        self.metrics.increment(Counter::Faults);
         log::record(Level::Error, LOG, "a fault in the library was caught; please report it", || json!({"in": what}));
-    }
-
-    /// Panics, if a test wants that of whatever comes here under this name.
-    #[cfg(test)]
-    pub(super) fn break_off(&self, name: &str) {
-        let mut to_break = self.to_break.lock();
-        let at = to_break.iter().position(|other| *other == name);
-        at.map(|at| to_break.remove(at));
-        drop(to_break);
-        assert!(at.is_none(), "a fault that a test asked for");
     }
 
     /// An item was refused permanently before anybody had it: it is left to the queue. When all are, the cause is the worker's.
     pub(super) fn on_rejected(&self, work_id: &str, error: Error) {
-        self.metrics.increment(Count::Refused);
+        self.metrics.increment(Counter::Refused);
         log::record(
             Level::Warn,
             LOG,
@@ -189,7 +173,7 @@ impl WorkerShared {
     }
 
     pub(super) fn on_claimed(&self) {
-        self.metrics.increment(Count::Claimed);
+        self.metrics.increment(Counter::Claimed);
         let mut state = self.state.lock();
         (state.rejections, state.has_claimed) = (0, true);
     }

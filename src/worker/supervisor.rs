@@ -82,7 +82,7 @@ struct FinishedPoll {
 
 async fn poll(worker: Arc<WorkerShared>) -> FinishedPoll {
     #[cfg(test)]
-    worker.break_off("the task of a poll");
+    worker.faults.pass(super::fault_injection::FaultPoint::PollTask);
     let (sent, timeout) = (clock::now(), worker.config.polling.block + POLL_MARGIN);
     FinishedPoll { sent, reply: send(&worker, &worker.client, worker.poll.clone(), timeout, RequestKind::Poll, "").await }
 }
@@ -139,10 +139,7 @@ impl Supervisor {
     /// Does what is to be done now, and then waits until something happens.
     async fn round(&mut self) -> ControlFlow<()> {
         #[cfg(test)]
-        {
-            self.worker.rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            self.worker.break_off("the supervisor");
-        }
+        self.worker.faults.pass(super::fault_injection::FaultPoint::Supervisor);
         let now = clock::now();
         self.suspend.check(&self.worker);
         let (stopped, is_over, has_failed) = {

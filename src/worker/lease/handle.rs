@@ -8,7 +8,7 @@ use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
 use crate::runtime::fork::{self, Lock};
 use crate::telemetry::log::{self, Level};
-use crate::worker::metrics::Count;
+use crate::worker::metrics::Counter;
 use crate::worker::shared::WorkerShared;
 use crate::worker::{LOG, used_after_fork};
 use serde_json::{json, value::RawValue};
@@ -283,7 +283,7 @@ impl Lease {
 
     /// Nobody came for the item.
     pub(in crate::worker) fn release(&self) {
-        self.worker.metrics.increment(Count::Undelivered);
+        self.worker.metrics.increment(Counter::Undelivered);
         log::record(Level::Warn, LOG, "nobody came for an item: it goes back to the queue", || json!({"work_id": self.work_id}));
         self.push(LeaseEvent::Abandon);
     }

@@ -12,7 +12,7 @@ use crate::runtime::clock::{self, Moment};
 use crate::runtime::fork::{self, Lock};
 use crate::telemetry::log::{self, Level};
 use crate::worker::claim::{AckResult, Claim, ClaimAction};
-use crate::worker::metrics::{Count, RequestKind};
+use crate::worker::metrics::{Counter, RequestKind};
 use crate::worker::request::{Failure, FailureClass, Reply, send};
 use crate::worker::shared::{Slot, WorkerShared};
 use crate::worker::supervisor::Item;
@@ -52,7 +52,7 @@ pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment
             "an item without a session is stopped",
             || json!({"work_id": item.id, "type": item.kind}),
         );
-        worker.metrics.increment(Count::HealthCheck);
+        worker.metrics.increment(Counter::HealthChecks);
         // Nobody waits for it to be handed out.
         slot.mark_claimed();
         return stop_unheld(&worker, &client, &item.id).await;
@@ -172,7 +172,7 @@ async fn outcome(in_flight: &mut Option<InFlight>) -> LeaseEvent {
 impl LeaseTask {
     async fn run(mut self) {
         #[cfg(test)]
-        self.lease.worker.break_off("the task of an item");
+        self.lease.worker.faults.pass(crate::worker::fault_injection::FaultPoint::LeaseTask);
         let (mut heartbeat, mut stop): (Option<InFlight>, Option<InFlight>) = (None, None);
         let mut event = LeaseEvent::Tick;
         loop {
@@ -291,7 +291,7 @@ impl LeaseTask {
                 log::record(Level::Info, LOG, "claimed an item", work_id);
             }
             LeaseState::StopRequested(reason) => {
-                worker.metrics.increment(Count::StopRequested);
+                worker.metrics.increment(Counter::StopRequested);
                 log::record(
                     Level::Info,
                     LOG,
@@ -304,7 +304,7 @@ impl LeaseTask {
                 log::record(Level::Info, LOG, "an item is somebody else's", work_id);
             }
             LeaseState::Lost(reason) => {
-                worker.metrics.increment(Count::Lost);
+                worker.metrics.increment(Counter::Lost);
                 log::record(
                     Level::Warn,
                     LOG,
@@ -319,8 +319,8 @@ impl LeaseTask {
     fn on_end(&self, end: LeaseEnd) {
         let worker = &self.lease.worker;
         match end {
-            LeaseEnd::Stopped => worker.metrics.increment(Count::Finished),
-            LeaseEnd::Abandoned => worker.metrics.increment(Count::Abandoned),
+            LeaseEnd::Stopped => worker.metrics.increment(Counter::Finished),
+            LeaseEnd::Abandoned => worker.metrics.increment(Counter::Abandoned),
             LeaseEnd::Lost | LeaseEnd::NotStopped | LeaseEnd::Rejected | LeaseEnd::Unconfirmed => {}
         }
         log::record(

@@ -2,62 +2,62 @@
 //!
 //! ```text
 //!            acknowledged in time ──────────────────────────► Hold
-//!           ╱ refused permanently ─────────────────────────────► Leave: nobody has served it, so nobody ends it
-//!  polled ──── failed, still in time ───────────────────────► Again
-//!           ╲ too late, and certainly not acknowledged ─────► Leave: the queue hands it out again
-//!            too late, and perhaps acknowledged ────────────► Again, until the server says:
-//!                 it is ───────► Hold { is_late }: the first heartbeat will tell whose it is
+//!           ╱ refused permanently ─────────────────────────────► Leave: no worker has served it, so none may stop it
+//!  polled ──── failed, still in time ───────────────────────► Retry
+//!           ╲ too late, and certainly not acknowledged ─────► Leave: the work queue hands it out again
+//!            too late, and perhaps acknowledged ────────────► Retry, until the server says:
+//!                 it is ───────► Hold { is_late }: the first heartbeat decides whose it is
 //!                 it is not ───► Leave
 //! ```
 //!
-//! "In time" is before the queue may hand the item to another poller. An item that was acknowledged and gets no heartbeat is in
-//! nobody's reach at the service, and so one that *may* have been acknowledged is not let go of.
+//! "In time" means before the work queue may hand the item to another poller. The service never hands out an item that was acknowledged
+//! but gets no heartbeat, so an item that *may* have been acknowledged is not left alone.
 
 use crate::backoff::Backoff;
 use crate::runtime::clock::Moment;
 use std::time::Duration;
 
-/// After how long the queue hands an item that was not acknowledged to another poller, unless that one asks for another time.
+/// How long the work queue keeps an unacknowledged item from other pollers, unless a poller asks for a different time.
 pub const RECLAIM: Duration = Duration::from_millis(5000);
 
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(2) };
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
-/// Bounds an attempt to find out whether the item was acknowledged.
+/// Bounds one late attempt, which only finds out whether the item was acknowledged.
 const LATE_ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What came of an acknowledgement.
+/// The result of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum AckResult {
-    /// The server took it.
+    /// The server accepted it.
     Done,
     /// Refused permanently.
     Rejected,
-    /// The item's present state does not allow it.
+    /// 409: the item's state does not allow it.
     Conflict,
-    /// No answer, or one that may be another next time.
+    /// A failure that may pass: no response, or a temporary error.
     Failed {
-        /// Whether the server may have taken it.
+        /// Whether the server may have accepted it all the same.
         may_have_arrived: bool,
-        /// How long the server wants to be left alone.
+        /// The wait that the server asked for.
         retry_after: Option<Duration>,
     },
 }
 
-/// What to do with the item.
+/// What to do with the item next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimAction {
-    /// Acknowledge it again, at this moment.
+    /// Acknowledge it again at this time.
     Retry(Moment),
-    /// Begin its heartbeat.
+    /// Start its heartbeats.
     Hold {
-        /// Whether somebody else may have been handed the item.
+        /// Whether another worker may have been handed the item.
         is_late: bool,
     },
-    /// Leave it to the queue.
+    /// Leave it to the work queue.
     Leave,
 }
 
-/// The machine.
+/// The state machine of one claim.
 #[derive(Debug, Clone)]
 pub struct Claim {
     deadline: Moment,
@@ -66,23 +66,23 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// A claim on an item that was asked for (by a poll) at `polled`, and that the queue keeps for `window`.
+    /// Creates a claim on an item whose poll was sent at `polled`, and that the work queue keeps from other pollers for `window`.
     pub fn new(polled: Moment, window: Duration) -> Claim {
         Claim { deadline: polled + window, failures: 0, may_have_arrived: false }
     }
 
-    /// A claim on an item that was acknowledged once, or may have been, and may have been handed to others since.
+    /// Creates a claim on an item that may have been acknowledged before, and handed to another worker since.
     pub fn late() -> Claim {
         Claim { deadline: Moment::ZERO, failures: 0, may_have_arrived: true }
     }
 
-    /// How long an attempt may take.
+    /// Returns how long the next attempt may take.
     pub fn timeout(&self, now: Moment) -> Duration {
         let left = self.deadline.saturating_sub(now);
         if left < MIN_TIMEOUT { LATE_ACK_TIMEOUT } else { left }
     }
 
-    /// Takes in what came of an attempt. `jitter` (0 to 1) takes up to a quarter off the pause before the next.
+    /// Applies the result of an attempt. `jitter` (0 to 1) shortens the pause before the next one.
     pub fn on_result(&mut self, now: Moment, result: AckResult, jitter: f64) -> ClaimAction {
         match result {
             AckResult::Done => ClaimAction::Hold { is_late: now >= self.deadline },
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn one_attempt_that_may_have_arrived_is_not_forgotten() {
+    fn one_attempt_that_may_have_arrived_is_remembered() {
         let mut claim = Claim::new(at(0), RECLAIM);
         assert_eq!(claim.on_result(at(10), failed(true), 0.0), ClaimAction::Retry(at(110)));
         assert_eq!(claim.on_result(at(120), failed(false), 1.0), ClaimAction::Retry(at(270)));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_ends_when_the_queue_may_hand_the_item_to_another() {
+    fn an_attempt_ends_when_the_work_queue_may_hand_the_item_to_another_worker() {
         let claim = Claim::new(at(0), RECLAIM);
         assert_eq!((claim.timeout(at(1_000)), claim.timeout(at(9_000))), (at(4_000), LATE_ACK_TIMEOUT));
     }

@@ -27,37 +27,38 @@ const KEYS: &[&str] = &[
     "rescue_after_ms",
 ];
 
-/// The most items that a worker holds at once.
+/// The most items that a worker can hold at once.
 pub const MAX_CONCURRENCY: i64 = 100_000;
 const DAY_MS: i64 = 86_400_000;
 
-/// What a worker is to do, and how.
+/// The settings of a worker.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The environment whose queue it serves.
+    /// The environment whose work queue it serves.
     pub environment_id: String,
     /// The key that it polls with.
     pub environment_key: Secret,
-    /// What it calls itself.
+    /// The name that it polls under.
     pub worker_id: String,
-    /// How many items it holds at once.
+    /// The most items that it holds at once.
     pub concurrency: usize,
-    /// How long a poll waits at the server, in milliseconds; 0: not at all.
+    /// How long a poll waits at the server, in milliseconds; 0: it does not wait.
     pub block_ms: u64,
-    /// What the polls ask for.
+    /// The polls' `reclaim_older_than_ms`.
     pub reclaim_older_than_ms: Option<i64>,
-    /// What the heartbeats ask for.
+    /// The heartbeats' `desired_ttl_seconds`.
     pub desired_ttl_seconds: Option<i64>,
-    /// How long items go on once the worker was stopped.
+    /// How long items may continue after the worker was stopped.
     pub grace: Duration,
-    /// For how long an item is left without a first heartbeat before it is put back; zero: for ever.
+    /// How long an acknowledged item may go without a first heartbeat before it is rescued; zero: it never is.
     pub rescue_after: Duration,
-    /// How it polls.
+    /// When it polls.
     pub polling: PollConfig,
 }
 
 impl Config {
-    /// Reads a configuration; what it lacks comes from the client and from the environment.
+    /// Reads a configuration. Settings that it lacks come from the client and from the environment variables. Errors: `CONFIG`, naming the
+    /// key.
     pub fn read(json: Option<&str>, client: &Client, environment: Environment) -> Result<Config> {
         let mut object = Object::parse(json.unwrap_or("{}"), "config_json", Status::Config)?;
         let text = |value: Value| value.non_empty_string();
@@ -81,23 +82,23 @@ impl Config {
             return Err(Error::config("idle_max_ms", format_args!("must not be less than `idle_min_ms` ({idle_min})")));
         }
         let environment_id = environment_id.ok_or_else(|| {
-            Error::config("environment_id", "is missing: give it, or set the environment variable ANTHROPIC_ENVIRONMENT_ID")
+            Error::config("environment_id", "is missing: set it, or the environment variable ANTHROPIC_ENVIRONMENT_ID")
         })?;
         if environment_id.chars().any(char::is_control) {
-            return Err(Error::config("environment_id", "has characters that cannot stand in a URL's path"));
+            return Err(Error::config("environment_id", "contains characters that a URL path cannot carry"));
         }
         if worker_id.as_ref().is_some_and(|id| HeaderValue::from_bytes(id.as_bytes()).is_err() || id.trim() != id) {
-            return Err(Error::config("worker_id", "has characters that cannot stand in an HTTP header"));
+            return Err(Error::config("worker_id", "contains characters that an HTTP header cannot carry"));
         }
         let environment_key = environment_key
             .or_else(|| client.environment_key())
             .or_else(|| environment("ANTHROPIC_ENVIRONMENT_KEY").map(Secret::new))
             .ok_or_else(|| {
                 let problem =
-                    "is missing: give it, here or to the client, or set the environment variable ANTHROPIC_ENVIRONMENT_KEY";
+                    "is missing: set it here or for the client, or set the environment variable ANTHROPIC_ENVIRONMENT_KEY";
                 Error::config("environment_key", problem)
             })?;
-        // A queue that is drained is asked, not waited for, unless the caller wants that.
+        // While draining, polls do not wait, unless the caller wants that.
         let block_ms = block_ms.unwrap_or(if drain { 0 } else { 999 }).unsigned_abs();
         let ms = |number: i64| Duration::from_millis(number.unsigned_abs());
         Ok(Config {
@@ -119,27 +120,27 @@ impl Config {
         })
     }
 
-    /// The key that an error of the server's is about: the one that is sent with each heartbeat.
+    /// Returns the key that an error from the server blames, if it is one that the heartbeats carry.
     pub fn refused_option(&self, error: &Error) -> Option<&'static str> {
         let is_about_it = || error.to_json().to_ascii_lowercase().contains("ttl");
         let is_invalid = matches!(error.status(), Status::BadRequest | Status::Unprocessable);
         (self.desired_ttl_seconds.is_some() && is_invalid && is_about_it()).then_some("desired_ttl_seconds")
     }
 
-    /// How long an item that was polled is surely this worker's to acknowledge.
+    /// Returns how long after its poll an item is reserved for this worker to acknowledge.
     pub fn claim_window(&self) -> Duration {
         self.reclaim_older_than_ms.map_or(RECLAIM, |ms| Duration::from_millis(ms.unsigned_abs()).min(RECLAIM))
     }
 }
 
-/// `<host>-<12 hex>`: another one for each worker, also in processes that were forked from one another.
+/// Creates the name `<host>-<12 hex digits>`, which differs for each worker, also between forked processes.
 fn generate_worker_id() -> String {
     let unique = (fastrand::u64(..), std::process::id(), SystemTime::now());
     let number = RandomState::new().hash_one(unique) & 0xffff_ffff_ffff;
     format!("{}-{number:012x}", host_name())
 }
 
-/// This machine's name, as far as it can stand in a header.
+/// Returns this machine's name, without the characters that an HTTP header cannot carry.
 fn host_name() -> String {
     #[cfg(unix)]
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
@@ -163,7 +164,7 @@ mod tests {
     const PLAIN: &str = r#"{"api_key":"k","base_url":"http://127.0.0.1:9"}"#;
 
     #[test]
-    fn what_is_not_given_comes_from_the_client_and_the_environment() {
+    fn missing_settings_come_from_the_client_and_the_environment_variables() {
         let of_environment = [("ANTHROPIC_ENVIRONMENT_ID", "env_e"), ("ANTHROPIC_ENVIRONMENT_KEY", "of the environment")];
         let config = read("{}", PLAIN, &of_environment).unwrap();
         assert_eq!((config.environment_id.as_str(), config.environment_key.expose()), ("env_e", "of the environment"));
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
+    fn a_missing_or_invalid_key_is_named() {
         for (json, client, parameter) in [
             ("{}", PLAIN, "environment_id"),
             (r#"{"environment_id":"e"}"#, PLAIN, "environment_key"),
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_time_to_live_is_told_from_others() {
+    fn a_refusal_of_the_time_to_live_blames_its_key() {
         use crate::error::ServerSaid;
         let said =
             |status, message: &str| Error::http(status, ServerSaid { message: Some(message.into()), ..Default::default() });
@@ -214,13 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_the_environment_does_not_show() {
+    fn the_environment_key_is_redacted() {
         let config = read(r#"{"environment_id":"e","environment_key":"sk-ant-oat01-hidden"}"#, KEYED, &[]).unwrap();
         assert!(!format!("{config:?}").contains("hidden"));
     }
 
     #[test]
-    fn workers_have_names_of_their_own_that_begin_with_the_hosts() {
+    fn each_worker_has_a_name_of_its_own_that_begins_with_the_hosts() {
         let (one, other) = (generate_worker_id(), generate_worker_id());
         assert_ne!(one, other);
         let (name, number) = one.rsplit_once('-').unwrap();

@@ -1,4 +1,4 @@
-//! Faults in the library itself: what panics is counted, and everything else goes on.
+//! Panics in the library itself: each is counted, and everything else continues.
 
 use super::Worker;
 use super::fault_injection::FaultPoint;
@@ -61,7 +61,7 @@ fn count(worker: &Worker, what: &str) -> u64 {
 fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
     while !condition() {
-        assert!(Instant::now() < deadline, "it did not come about: {what}");
+        assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -73,10 +73,10 @@ fn serve(worker: &Worker) -> String {
 }
 
 #[test]
-fn a_worker_goes_on_polling_whatever_breaks_off() {
+fn a_worker_continues_to_poll_whatever_panics() {
     for point in [FaultPoint::Request(RequestKind::Poll), FaultPoint::PollTask, FaultPoint::Supervisor] {
         let fixture = Fixture::new(300);
-        // Without a look for what others have left there is nothing else that would wake it.
+        // Without a scan for orphans nothing else would wake the supervisor.
         let worker = fixture.worker(json!({"rescue_after_ms": 0}));
         order_panics(&worker, &[point]);
         std::thread::scope(|scope| {
@@ -89,14 +89,14 @@ fn a_worker_goes_on_polling_whatever_breaks_off() {
 }
 
 #[test]
-fn an_item_is_claimed_kept_and_finished_whatever_request_breaks_off() {
+fn an_item_is_claimed_kept_and_finished_whatever_request_panics() {
     let fixture = Fixture::new(2);
     let worker = fixture.worker(json!({}));
     let id = fixture.enqueue();
     order_panics(&worker, &[RequestKind::Ack, RequestKind::Heartbeat, RequestKind::Stop].map(FaultPoint::Request));
     let (lease, _) = worker.next(Some(TIMEOUT)).unwrap().unwrap();
     order_panics(&worker, &[FaultPoint::Request(RequestKind::Heartbeat)]);
-    wait_until("the heartbeat that breaks off", || count(&worker, "faults") == 3);
+    wait_until("the heartbeat that panics", || count(&worker, "faults") == 3);
     let state: Value = serde_json::from_str(&lease.state().unwrap()).unwrap();
     assert_eq!(state["state"], "held");
     lease.finish_and_wait(lease.prepare_finish(None).unwrap()).unwrap();
@@ -104,28 +104,28 @@ fn an_item_is_claimed_kept_and_finished_whatever_request_breaks_off() {
 }
 
 #[test]
-fn leases_outlive_a_fault_of_the_supervisor() {
+fn leases_outlive_a_panic_of_the_supervisor() {
     let fixture = Fixture::new(300);
     let worker = fixture.worker(json!({}));
     fixture.enqueue();
     let (lease, _) = worker.next(Some(TIMEOUT)).unwrap().unwrap();
     order_panics(&worker, &[FaultPoint::Supervisor]);
     let _ = worker.next(Some(Duration::ZERO));
-    wait_until("the fault", || count(&worker, "faults") == 1);
+    wait_until("the panic", || count(&worker, "faults") == 1);
     lease.finish_and_wait(lease.prepare_finish(None).unwrap()).unwrap();
     fixture.enqueue();
     serve(&worker);
 }
 
 #[test]
-fn an_item_whose_task_breaks_off_goes_back_to_the_queue_and_costs_no_other() {
+fn an_item_whose_task_panics_returns_to_the_work_queue_and_no_other_item_suffers() {
     let fixture = Fixture::new(300);
     let faulty = fixture.enqueue();
     let worker = fixture.worker(json!({}));
     order_panics(&worker, &[FaultPoint::LeaseTask]);
     fixture.enqueue();
     assert!(!serve(&worker).contains(faulty.as_str().unwrap()));
-    // It gets the one heartbeat that begins a lease, which runs out.
+    // It gets the one heartbeat that starts a lease, which expires.
     wait_until("the lease that brings it back", || fixture.state(&faulty) == "active");
     fixture.post("/_emulator/clock", json!({"advance_ms": 31_000}));
     assert!(serve(&worker).contains(faulty.as_str().unwrap()));
@@ -133,7 +133,7 @@ fn an_item_whose_task_breaks_off_goes_back_to_the_queue_and_costs_no_other() {
 }
 
 #[test]
-fn items_are_rescued_after_a_look_for_them_that_broke_off() {
+fn items_are_rescued_after_scans_that_panicked() {
     let fixture = Fixture::new(300);
     let id = fixture.enqueue();
     let key = json!({"environment_key": fixture.key}).to_string();
@@ -151,7 +151,7 @@ fn items_are_rescued_after_a_look_for_them_that_broke_off() {
 }
 
 #[test]
-fn a_look_for_items_that_takes_longer_than_its_interval_does_not_keep_the_worker_busy() {
+fn a_scan_that_takes_longer_than_its_interval_does_not_keep_the_worker_busy() {
     let fixture = Fixture::new(300);
     fixture.post("/_emulator/faults", json!({"operation": "work.list", "latency_ms": 5_000, "count": 10}));
     let worker = fixture.worker(json!({"rescue_after_ms": 1}));

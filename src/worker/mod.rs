@@ -1,16 +1,16 @@
-//! A worker: claims items from the queue of a self-hosted environment, and holds their leases while the host serves them.
+//! A worker: claims items from the work queue of a self-hosted environment, and keeps their leases while the host serves them.
 //!
 //! ```text
 //!                 ┌ poller: when ─┐          ┌ claim: acknowledge ┐  ┌ lease: heartbeats ─────────────┐
-//!  supervisor ────┴ polls         ┴─ item ──►┴                    ┴─►┴ first good one ─► ready ─► next ┴─► finish, abandon
+//!  supervisor ────┴ polls         ┴─ item ──►┴                    ┴─►┴ first accepted ─► ready ─► next ┴─► finish, abandon
 //!     │  one task a worker                      one task an item                            the host's threads
-//!     └─ stop: no more polls; leases go on; when the grace period is over, the items are stopped
+//!     └─ stop: no more polls; leases continue; when the grace period expires, the items are stopped
 //! ```
 //!
-//! `poller`, `claim` and `lease::machine` are pure state machines; `supervisor` and `lease::task` do what they say; `shared` is what they
-//! share with the host's threads, `lease::handle` the lease as its holder sees it. The host pulls: nothing is called back, and no more is
-//! claimed than it asks for. An item is handed out after its first good heartbeat, which is what makes it this worker's; from then on the
-//! lease is kept whatever the host's threads do.
+//! `poller`, `claim` and `lease::machine` are pure state machines; `supervisor` and `lease::task` drive them. `shared` holds the state that
+//! these tasks share with the host's threads, and `lease::handle` is the lease as its holder sees it. The host pulls: nothing is called
+//! back, and no more is claimed than it asks for. An item is handed out after its first accepted heartbeat, which makes it this worker's;
+//! from then on the lease is kept, whatever the host's threads do.
 
 pub mod claim;
 pub mod config;
@@ -44,29 +44,31 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use supervisor::{poll_request, supervise};
 
-/// What the records here are filed under.
+/// The target of the worker's log records.
 const LOG: &str = "antenv::worker";
 
-/// A worker. Dropping it stops it.
+/// A worker, usable from any thread. Dropping it closes it.
 pub struct Worker(Owned<Arc<WorkerShared>>);
 
-fn used_after_fork() -> Error {
-    Error::new(Status::Closed, "the worker belongs to the process that made it, and this is a child of that")
+/// Creates the error for a worker or a lease that a forked child uses.
+pub(crate) fn used_after_fork(object: &str) -> Error {
+    Error::new(Status::Closed, format!("the {object} was created before fork(); it cannot be used in the child"))
 }
 
 impl Worker {
-    /// Makes a worker from a JSON configuration, and has it claim work as soon as the host asks for it.
+    /// Creates a worker from a JSON configuration, with defaults from the client and the environment variables. It claims work as soon as
+    /// the host asks for it. Does not block. Errors: `CONFIG`, naming the key; `CLOSED` while the library shuts down; `INTERNAL`.
     pub fn new(client: &Client, config_json: Option<&str>) -> Result<Worker> {
         let config = Config::read(config_json, client, &process_environment)?;
         let client = client
             .with_bearer(&config.environment_key)
-            .ok_or_else(|| Error::config("environment_key", "has characters that cannot stand in an HTTP header"))?;
+            .ok_or_else(|| Error::config("environment_key", "contains characters that an HTTP header cannot carry"))?;
         let pool = client.line()?;
         let poll = poll_request(&client, &config)?;
         let shared = Arc::new(WorkerShared::new(config, client, pool, poll));
         let supervised = shared.clone();
         shared.pool.runtime().spawn(supervise(shared.clone()), None, move |outcome| {
-            // It ends by itself, is cut off when the library shuts down in a hurry, or broke off by a fault.
+            // The task returned, was cancelled because the library shut down, or panicked.
             let end = outcome.err().map_or(WorkerEnd::Stopped, |error| match error.status() {
                 Status::Cancelled => WorkerEnd::Stopped,
                 _ => WorkerEnd::Failed(error),
@@ -79,11 +81,12 @@ impl Worker {
     }
 
     fn shared(&self) -> Result<&Arc<WorkerShared>> {
-        self.0.get().ok_or_else(used_after_fork)
+        self.0.get().ok_or_else(|| used_after_fork("worker"))
     }
 
-    /// The next item: its lease, and its JSON; blocks until there is one, up to `timeout` (`None`: however long that takes).
-    /// `None`: there is nothing more to come. Errors: `TIMEOUT`, `INTERRUPTED`, or the one that ended the worker.
+    /// Waits for the next item and returns its lease and its JSON. Blocks for at most `timeout`; `None` waits without a limit. Returns
+    /// `None` when no more items will come. Several threads may wait at once. Errors: `TIMEOUT`, `INTERRUPTED` (a signal handler ran in
+    /// this thread), `CLOSED` after a fork, or the error that ended the worker.
     pub fn next(&self, timeout: Option<Duration>) -> Result<Option<(Arc<Lease>, String)>> {
         let shared = self.shared()?;
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -118,7 +121,7 @@ impl Worker {
             at.map(|at| state.waiters.remove(at));
             drop(state);
             if at.is_none() {
-                // It was rung, be it at the last moment: there is something to look at.
+                // This thread was woken, perhaps at the last moment: there is something to look at.
                 wakeup.clear();
                 continue;
             }
@@ -130,9 +133,9 @@ impl Worker {
         }
     }
 
-    /// Has each item's arrival told by a completion with this tag, and as many items claimed as the worker may hold. [`next`]
-    /// without waiting takes them. A last completion tells that there is nothing more to come: `DONE`, or why the worker failed.
-    /// `None` in place of a queue ends that.
+    /// Posts a completion with this tag for each item that is ready, and claims as many items as the worker may hold. Take the items
+    /// with [`next`] and a timeout of zero. A last completion reports that no more items will come: `DONE`, or the error that ended
+    /// the worker. `None` in place of a queue detaches the worker. Does not block. Errors: `CLOSED`, of the worker or of the queue.
     ///
     /// [`next`]: Worker::next
     pub fn attach(&self, queue: Option<&Arc<Queue>>, tag: u64) -> Result<()> {
@@ -155,22 +158,23 @@ impl Worker {
         Ok(())
     }
 
-    /// Claims no more. Leases go on until they are finished or the grace period is over; what was claimed is still handed out.
+    /// Stops claiming. Leases continue until they are finished or the grace period expires; items claimed before are still handed out.
+    /// Does not block; calling it again has no effect. Errors: `CLOSED` after a fork.
     pub fn stop(&self) -> Result<()> {
         self.shared().map(|shared| shared.stop())
     }
 
-    /// What the worker did so far: a JSON object.
+    /// Returns the worker's state and metrics as a JSON object. Does not block. Errors: `CLOSED` after a fork.
     pub fn stats(&self) -> Result<String> {
         self.shared().map(|shared| shared.metrics.to_json(&shared.snapshot()))
     }
 
-    /// The same for Prometheus.
+    /// Returns the same in Prometheus's text format.
     pub fn metrics(&self) -> Result<String> {
         self.shared().map(|shared| shared.metrics.to_prometheus(&shared.snapshot()))
     }
 
-    /// Stops the worker; nobody will ask it for work any more.
+    /// Stops the worker, wakes all threads in [`next`](Worker::next) and releases the items that are ready. Does not block.
     pub fn close(&self) {
         if let Some(shared) = self.0.get() {
             shared.close();

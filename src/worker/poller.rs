@@ -4,67 +4,67 @@
 //!               an item: one more poll may be in flight
 //!   ┌──────────────────────────────────────────────────┐
 //!   ▼                                                  │
-//!  eager ── polls one after the other ─────────────────┤
+//!  eager ── one poll after the other ──────────────────┤
 //!   │  ▲                                               │
 //!   │  └── an item ── relaxed ── a pause before each poll
 //!   │                  ▲
-//!   ├── nothing for long
-//!   ├── a failure ──► backing off: pauses that double ── an answer ──► as before
-//!   └── nothing, and only what is there is wanted ──► drained
+//!   ├── no item for a while
+//!   ├── a failure ──► backing off: pauses that double ── a response ──► as before
+//!   └── no item, while draining ──► drained
 //! ```
 //!
-//! A poll waits at the server, so an eager poller has an item within milliseconds of its arrival and makes one request a second.
+//! A poll waits at the server, so an eager poller receives an item within milliseconds of its arrival at one request a second.
 
 use crate::backoff::Backoff;
 use crate::runtime::clock::Moment;
 use std::time::Duration;
 
-/// How many polls may be in flight at once while items keep coming. One at a time would claim no more than one item a round trip.
+/// The most polls in flight while items keep coming. A single one would claim no more than one item per round trip.
 pub const MAX_PARALLEL_POLLS: usize = 8;
 
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(60) };
-/// How often at most a queue is asked that does not let polls wait.
+/// The shortest interval between polls of a server that does not let polls wait.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How a poller goes about it.
+/// When to poll.
 #[derive(Debug, Clone)]
 pub struct PollConfig {
-    /// How long a poll waits at the server.
+    /// How long a poll waits at the server for an item.
     pub block: Duration,
-    /// Whether to end when the queue is empty.
+    /// Whether to end when the work queue is empty.
     pub drain: bool,
     /// After how long without an item the poller relaxes.
     pub idle_after: Duration,
-    /// The pauses between the polls of a relaxed poller, least and most.
+    /// The shortest and the longest pause between the polls of a relaxed poller.
     pub idle_pause: (Duration, Duration),
 }
 
-/// What came of a poll.
+/// The result of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PollResult {
     /// An item.
     Item,
-    /// Nothing.
+    /// No item.
     Empty,
-    /// No answer, or one that may be another next time.
+    /// A failure that may pass: no response, or a temporary error.
     Failed {
-        /// How long the server wants to be left alone.
+        /// The wait that the server asked for.
         retry_after: Option<Duration>,
     },
 }
 
-/// What to do.
+/// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PollAction {
     /// Poll.
     Poll,
-    /// Nothing before this moment; `None`: nothing until something happens.
+    /// Wait until this time, or without a limit, for something to happen.
     Wait(Option<Moment>),
-    /// There is nothing more to come.
+    /// End: the work queue is empty.
     Drained,
 }
 
-/// The machine.
+/// The state machine of one worker's polls.
 #[derive(Debug, Clone)]
 pub struct Poller {
     config: PollConfig,
@@ -76,22 +76,22 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// A poller, eager at first.
+    /// Creates a poller, which is eager at first.
     pub fn new(now: Moment, config: PollConfig) -> Poller {
         Poller { config, failures: 0, last_item_at: now, not_before: now, max_in_flight: 1, is_drained: false }
     }
 
-    /// What to do, when `wanted` more items could be taken in and so many polls are in flight.
-    pub fn next(&self, now: Moment, wanted: usize, in_flight: usize) -> PollAction {
+    /// Returns what to do when there is demand for `demand` more items and `in_flight` polls are in flight.
+    pub fn next(&self, now: Moment, demand: usize, in_flight: usize) -> PollAction {
         match () {
             () if self.is_drained => PollAction::Drained,
-            () if wanted == 0 || in_flight >= self.max_in_flight => PollAction::Wait(None),
+            () if demand == 0 || in_flight >= self.max_in_flight => PollAction::Wait(None),
             () if now < self.not_before => PollAction::Wait(Some(self.not_before)),
             () => PollAction::Poll,
         }
     }
 
-    /// Takes in what came of a poll that was sent at `sent`. `jitter`: 0 to 1.
+    /// Applies the result of a poll that was sent at `sent`. `jitter` (0 to 1) varies the pause that may follow.
     pub fn on_poll_result(&mut self, now: Moment, sent: Moment, result: PollResult, jitter: f64) {
         let jitter = jitter.clamp(0.0, 1.0);
         match result {
@@ -105,7 +105,7 @@ impl Poller {
                 self.failures = 0;
                 self.max_in_flight = 1;
                 self.is_drained |= self.config.drain;
-                // A server that answered at once is not asked again at once.
+                // A server that responds at once is not polled again at once.
                 self.not_before = now.max(sent + self.config.block.max(MIN_INTERVAL));
                 if now.saturating_sub(self.last_item_at) >= self.config.idle_after {
                     let (min, max) = self.config.idle_pause;
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_let_polls_wait_is_not_asked_all_the_time() {
+    fn a_server_that_does_not_let_polls_wait_is_not_polled_without_pause() {
         let mut poller = poller(false);
         poller.on_poll_result(at(10), at(0), PollResult::Empty, 0.5);
         assert_eq!(poller.next(at(10), 1, 0), PollAction::Wait(Some(at(999))));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_back_off_up_to_a_minute_and_an_answer_ends_that() {
+    fn failures_back_off_up_to_a_minute_until_the_next_response() {
         let mut poller = poller(false);
         let pause = |poller: &mut Poller, result, jitter| {
             poller.on_poll_result(at(0), at(0), result, jitter);
@@ -188,14 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_for_that_cannot_be_taken_in() {
+    fn nothing_is_polled_for_without_demand() {
         let poller = poller(false);
         assert_eq!(poller.next(at(0), 0, 0), PollAction::Wait(None));
         assert_eq!(poller.next(at(0), 5, 1), PollAction::Wait(None));
     }
 
     #[test]
-    fn while_items_come_more_polls_are_in_flight() {
+    fn while_items_keep_coming_more_polls_are_in_flight() {
         let mut poller = poller(false);
         for max_in_flight in 1..20 {
             assert_eq!(poller.next(at(0), 99, max_in_flight.min(MAX_PARALLEL_POLLS) - 1), PollAction::Poll);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn draining_ends_with_the_first_empty_answer() {
+    fn draining_ends_with_the_first_empty_response() {
         let mut poller = poller(true);
         assert_eq!(poller.next(at(0), 1, 0), PollAction::Poll);
         poller.on_poll_result(at(1), at(0), PollResult::Item, 0.0);

@@ -1,5 +1,5 @@
-//! One request of a worker: bounded by the clock that leases go by, one attempt, and what came of it judged, counted and logged in one
-//! place. A panic on the way is a failure that may pass, as a connection that breaks is: whoever sent the request goes on.
+//! One request of a worker: a single attempt, bounded by the clock of the leases, whose failure is classified, counted and logged in one
+//! place. A panic on the way is a transient failure, like a broken connection: the sender continues.
 
 use super::LOG;
 use super::metrics::{Counter, RequestKind};
@@ -17,50 +17,50 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
-/// How much later than its time a request must be over. Less than the margin of any lease.
+/// How long after its timeout a request is cut off. Less than the margin of any lease.
 const DEADLINE_SLACK: Duration = Duration::from_millis(50);
 
-/// What came of a request.
+/// The result of a request.
 pub(super) struct Reply {
-    /// The answer, or why there is none.
+    /// The response, or why there is none.
     pub(super) result: Result<String, Failure>,
-    /// Whether the server may have done what was asked, also where the answer says otherwise.
+    /// Whether the server may have carried out the request, even if the response says otherwise.
     pub(super) may_have_arrived: bool,
-    /// How long the server wants to be left alone.
+    /// The wait that the server asked for.
     pub(super) retry_after: Option<Duration>,
 }
 
-/// Why a request brought nothing.
+/// Why a request failed.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) class: FailureClass,
     pub(super) error: Error,
 }
 
-/// What a failure means for making the request again.
+/// What a failure means for sending the request again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FailureClass {
-    /// It may be otherwise next time.
+    /// It may succeed next time.
     Transient,
-    /// The same, and it was not the API that answered, but something on the way to it with a page of its own.
+    /// Transient as well: a gateway on the way to the API responded in its place.
     Gateway,
-    /// 409: the item's present state does not allow it.
+    /// 409: the item's state does not allow it.
     Conflict,
-    /// 412: the server has another heartbeat than was stated.
+    /// 412: the server has a different last heartbeat than the request stated.
     PreconditionFailed,
     /// Refused permanently.
     Permanent,
 }
 
 impl FailureClass {
-    /// What an error means; `has_worked`: to a worker to which the API has answered before.
+    /// Classifies an error. `has_worked`: whether the API has responded successfully to this worker before.
     pub(super) fn of(error: &Error, has_worked: bool) -> FailureClass {
         let Some(http_status) = error.http_status() else {
             let is_ours = matches!(error.status(), Status::InvalidArgument | Status::Config);
             return if is_ours { FailureClass::Permanent } else { FailureClass::Transient };
         };
         match http_status {
-            // Before the first good answer it may well be the wrong address.
+            // Before the first success the base URL may well be wrong.
             400..500 if has_worked && !error.is_of_api() => FailureClass::Gateway,
             408 | 429 => FailureClass::Transient,
             409 => FailureClass::Conflict,
@@ -70,13 +70,13 @@ impl FailureClass {
         }
     }
 
-    /// The cause as the log has it, where the status alone does not tell.
+    /// Returns the reason to log where the status alone does not say it.
     fn reason(self) -> Option<&'static str> {
         (self == FailureClass::Gateway).then_some("gateway")
     }
 }
 
-/// Makes a request once, within `timeout`. `work_id`: the item that it is about, `""` if it is about none.
+/// Sends a request once, within `timeout`. `work_id`: the item that it concerns, `""` for none.
 pub(super) async fn send(
     worker: &WorkerShared,
     client: &Client,
@@ -93,7 +93,7 @@ pub(super) async fn send(
         client.call_over(&worker.pool, request).await
     };
     if timeout.is_zero() {
-        // It has waited for its turn for too long.
+        // It has waited too long for its permit.
         let error = Error::new(Status::Timeout, "no time was left to send the request");
         worker.metrics.record_failure(kind, error.status());
         let failure = Failure { class: FailureClass::Transient, error };
@@ -107,7 +107,7 @@ pub(super) async fn send(
             Answer { result: Err(runtime::fault()), may_have_arrived: true, retry_after: None }
         }
         None => {
-            let late = Error::new(Status::Timeout, format!("no answer within {} ms", timeout.as_millis()));
+            let late = Error::new(Status::Timeout, format!("no response within {} ms", timeout.as_millis()));
             Answer { result: Err(late), may_have_arrived: true, retry_after: None }
         }
     };
@@ -118,7 +118,7 @@ pub(super) async fn send(
         }
         Err(error) => {
             let class = FailureClass::of(&error, worker.has_worked.load(Relaxed));
-            // Whether a gateway has passed on what it then answered itself, nobody knows.
+            // The gateway may have forwarded the request before it responded itself.
             may_have_arrived |= class == FailureClass::Gateway;
             Err(Failure { class, error })
         }
@@ -130,7 +130,7 @@ pub(super) async fn send(
 }
 
 fn record_failure(worker: &WorkerShared, Failure { class, error }: &Failure, kind: RequestKind, work_id: &str) {
-    // A rescue that is refused so has found that somebody is at the item.
+    // Not a failure: the rescue found that a worker holds the item.
     if kind == RequestKind::Rescue && *class == FailureClass::PreconditionFailed {
         return;
     }
@@ -146,8 +146,8 @@ fn record_failure(worker: &WorkerShared, Failure { class, error }: &Failure, kin
     });
 }
 
-/// Runs a future with a time of its own, but lets it do nothing after a moment of the leases' clock: a process that stood still, or a
-/// machine that slept, does not go on with what is too late by now. `None`: that was so.
+/// Runs a future up to a deadline on the leases' clock, and returns `None` past it. Unlike a timer, this also holds for a process that
+/// was stopped and a machine that was suspended: they do not resume a request that is too late by now.
 async fn until_deadline<F: Future>(until: Moment, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(
@@ -158,7 +158,7 @@ async fn until_deadline<F: Future>(until: Moment, future: F) -> Option<F::Output
     .await
 }
 
-/// Runs a future; `None`: it panicked.
+/// Runs a future, and returns `None` if it panicked.
 pub(super) async fn catch_panic<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_apis_own_refusals_are_final_and_a_gateways_are_not() {
+    fn refusals_of_the_api_are_permanent_and_those_of_a_gateway_are_not() {
         let api = r#"{"type":"error","error":{"type":"not_found_error","message":"m"}}"#;
         for (status, class) in [
             (400, FailureClass::Permanent),
@@ -207,7 +207,7 @@ mod tests {
             assert_eq!(
                 FailureClass::of(&answered(404, page), false),
                 FailureClass::Permanent,
-                "the wrong address is no gateway: {page}"
+                "a wrong base URL is no gateway: {page}"
             );
             assert_eq!(FailureClass::of(&answered(502, page), true), FailureClass::Transient);
         }

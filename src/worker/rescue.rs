@@ -1,10 +1,10 @@
-//! Finding items that were acknowledged and then left: a pure part, that is told what the queue holds, and the requests.
+//! Rescuing orphans, items that were acknowledged and then left behind: a pure scanner, and the requests that it needs.
 //!
-//! A worker that dies between its acknowledgement and its first heartbeat leaves an item that neither a poll nor the end of a lease
-//! brings back. So each worker looks through the queue now and then. An item that was acknowledged and has had no heartbeat for so
-//! long that nobody can be at it any more gets one, and no other: that begins a lease, which runs out, and then the queue hands the
-//! item out again, with a token of its own. Nobody is served by this, and so nobody is served twice: whoever is at it after all
-//! finds that its first heartbeat is refused.
+//! A worker that dies between its acknowledgement and its first heartbeat leaves an item behind that neither a poll nor an expiring lease
+//! returns to the work queue. Each worker therefore scans the work queue from time to time. An item that was acknowledged, and has had no
+//! heartbeat for longer than any worker takes, gets exactly one heartbeat. That starts a lease, which expires, and the work queue hands
+//! the item out again, with a new token. A rescue serves no item, so none is served twice: a worker that holds the item after all finds
+//! that its first heartbeat is refused.
 
 use super::LOG;
 use super::metrics::{Counter, RequestKind};
@@ -23,26 +23,26 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many pages of the queue are looked through at a time, newest items first; the next look goes on from there. So a look costs
-/// the same however many items there are, and those of a large queue take several looks.
+/// The most pages that one scan reads, newest items first; the next scan continues from there. A scan costs the same however long the
+/// work queue is, and a long one takes several scans.
 const MAX_PAGES: usize = 10;
 const PAGE_SIZE: usize = 100;
-/// How long an item is remembered that was not seen again: it has gone on.
+/// How long the scanner remembers an item: one that was not seen again has moved on.
 const FORGET_AFTER: Duration = Duration::from_secs(86_400);
-/// How long the lease lasts that is to run out. Not shorter than others': lease.rs counts on that.
+/// How long the lease lasts that a rescue starts. `lease::machine` relies on its being no shorter than other leases.
 const LEASE_SECONDS: u64 = 30;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An item that was acknowledged and has had no heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Orphan {
-    /// The item.
+    /// The item's id.
     pub id: String,
-    /// When it was acknowledged, as the server says it.
+    /// When it was acknowledged, as the server reports it.
     pub acknowledged: String,
 }
 
-/// What was seen before, and how far the last look went.
+/// Remembers which orphans were seen and when, and where the last scan ended.
 #[derive(Debug, Default)]
 pub struct RescueScanner {
     seen: HashMap<Orphan, Moment>,
@@ -50,14 +50,14 @@ pub struct RescueScanner {
 }
 
 impl RescueScanner {
-    /// Takes in what is in the part of the queue that is looked at, and says what has been there for `timeout`.
+    /// Records the orphans that a scan found, and returns those that have been there for `timeout`.
     pub fn observe(&mut self, now: Moment, orphans: Vec<Orphan>, timeout: Duration) -> Vec<Orphan> {
         self.seen.retain(|_, since| now.saturating_sub(*since) < FORGET_AFTER);
         orphans.into_iter().filter(|item| now.saturating_sub(*self.seen.entry(item.clone()).or_insert(now)) >= timeout).collect()
     }
 }
 
-/// Looks through the queue, and begins a lease for what was left.
+/// Scans a part of the work queue, and releases the orphans that have been there for too long.
 pub(super) async fn scan(worker: Arc<WorkerShared>, mut scanner: RescueScanner) -> RescueScanner {
     let Some(orphans) = list(&worker, &mut scanner.cursor).await else { return scanner };
     for item in scanner.observe(clock::now(), orphans, worker.config.rescue_after) {
@@ -66,18 +66,19 @@ pub(super) async fn scan(worker: Arc<WorkerShared>, mut scanner: RescueScanner) 
     scanner
 }
 
-/// Begins a lease that nobody keeps, if the item has none: when it runs out, the queue hands the item out again.
+/// Starts a lease that no worker keeps, if the item has none: when it expires, the work queue hands the item out again.
 pub(super) async fn release(worker: &WorkerShared, work_id: &str) {
     let ids = [("environment_id", worker.config.environment_id.as_str()), ("work_id", work_id)];
     let params = json!({"expected_last_heartbeat": "NO_HEARTBEAT", "desired_ttl_seconds": LEASE_SECONDS}).to_string();
     let Ok(request) = worker.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params)) else { return };
     if send_rescue(worker, request, work_id).await.is_some() {
         worker.metrics.increment(Counter::Rescued);
-        log::record(Level::Warn, LOG, "an item that its worker had left goes back to the queue", || json!({"work_id": work_id}));
+        log::record(Level::Warn, LOG, "released an item that another worker left behind", || json!({"work_id": work_id}));
     }
 }
 
-/// Looks at some pages of the queue, from the cursor on, and moves that; at the end it begins anew, as after a failure.
+/// Lists the orphans on some pages of the work queue, and moves the cursor. After the last page, as after a failure, the next scan
+/// starts over.
 async fn list(worker: &WorkerShared, cursor: &mut Option<String>) -> Option<Vec<Orphan>> {
     let params = json!({"environment_id": worker.config.environment_id, "limit": PAGE_SIZE}).to_string();
     let mut request = worker.client.prepare(&WORK_LIST, Some(&params)).ok()?;
@@ -107,7 +108,7 @@ struct Page<'a> {
     next_page: Option<String>,
 }
 
-/// Reads a page of the queue: what was left there, and the cursor of the next.
+/// Reads a page of the work queue: appends its orphans, and returns the cursor of the next page. `None`: it is not a page.
 fn read(page: &str, orphans: &mut Vec<Orphan>) -> Option<Option<String>> {
     let page: Page = serde_json::from_str(page).ok()?;
     orphans.extend(page.data.iter().filter_map(|item| {
@@ -128,23 +129,23 @@ mod tests {
     }
 
     #[test]
-    fn an_item_is_left_when_it_is_still_there_after_a_while() {
+    fn an_item_is_an_orphan_when_it_is_still_there_after_a_while() {
         let (mut scanner, s) = (RescueScanner::default(), Duration::from_secs);
         assert_eq!(scanner.observe(s(0), vec![orphan("a", "1"), orphan("b", "1")], s(60)), []);
         assert_eq!(scanner.observe(s(59), vec![orphan("a", "1"), orphan("b", "1"), orphan("c", "9")], s(60)), []);
-        // b was acknowledged anew meanwhile.
+        // b was acknowledged again in the meantime.
         let now = vec![orphan("c", "9"), orphan("a", "1"), orphan("b", "2")];
         assert_eq!(scanner.observe(s(60), now.clone(), s(60)), [orphan("a", "1")]);
         assert_eq!(scanner.observe(s(120), now, s(60)).len(), 3);
-        // Another part of the queue was looked at, and then the first again.
+        // A scan of another part of the work queue, and then of the first one again.
         assert_eq!(scanner.observe(s(121), vec![], s(60)), []);
         assert_eq!(scanner.observe(s(180), vec![orphan("a", "1")], s(60)), [orphan("a", "1")]);
-        assert_eq!(scanner.observe(s(200_000), vec![orphan("a", "1")], s(60)), [], "a day later it is another story");
+        assert_eq!(scanner.observe(s(200_000), vec![orphan("a", "1")], s(60)), [], "after a day it counts as new");
         assert_eq!(scanner.seen.len(), 1);
     }
 
     #[test]
-    fn only_items_that_are_starting_without_a_heartbeat_are_left() {
+    fn only_items_that_are_starting_without_a_heartbeat_are_orphans() {
         let mut found = Vec::new();
         let page = r#"{"data":[
             {"id":"a","state":"starting","acknowledged_at":"t","latest_heartbeat_at":null},

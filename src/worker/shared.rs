@@ -1,4 +1,4 @@
-//! What a worker's tasks and the host's threads share: what is claimed, who waits for it, and why it ends.
+//! The state that a worker's tasks and the host's threads share: the items, the threads that wait for them, and why the worker ends.
 
 use super::LOG;
 use super::config::Config;
@@ -22,17 +22,18 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// How long a host that asks for work without waiting is taken to want it.
+/// How long a host counts as wanting work after a call that asked for it and returned without any.
 const DEMAND_TIMEOUT: Duration = Duration::from_secs(1);
-/// After how many items in a row that were refused permanently, none having been claimed in between, the worker gives up.
+/// The number of permanent refusals, without a claim in between, that ends the worker.
 pub(super) const MAX_REJECTIONS: usize = 3;
-/// How many heartbeats, and how many stops, are in flight at once; more where more is held than they could keep in time.
+/// The most heartbeats, and the most stops, in flight at once, for up to 8192 leases.
 const MAX_IN_FLIGHT: usize = 128;
+/// Above that, one more in flight for each of these many leases, so that they are kept in time.
 const LEASES_PER_REQUEST: usize = 64;
-/// After how long an item that is being claimed says nothing any more about whether items are refused.
+/// How long a claim counts as undecided; one that takes longer no longer holds back other claims.
 const CLAIM_OUTCOME_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What a worker's tasks and the host's threads share.
+/// A worker, as its tasks and the host's threads share it.
 pub(super) struct WorkerShared {
     pub(super) config: Config,
     /// With the environment's key.
@@ -43,7 +44,7 @@ pub(super) struct WorkerShared {
     /// Wakes the supervisor.
     pub(super) changed: Notify,
     pub(super) metrics: WorkerMetrics,
-    /// Whether the API has given this worker a good answer before.
+    /// Whether the API has responded successfully to this worker before.
     pub(super) has_worked: AtomicBool,
     pub(super) heartbeats: Limiter,
     pub(super) stops: Limiter,
@@ -53,37 +54,37 @@ pub(super) struct WorkerShared {
 
 #[derive(Default)]
 pub(super) struct State {
-    /// Since when no more is to be claimed.
+    /// When the worker was stopped.
     pub(super) stopped: Option<Moment>,
-    /// Why nothing more is claimed.
+    /// Why the worker claims no more.
     pub(super) ending: Option<WorkerEnd>,
-    /// The same, once all that was claimed is ready or gone: what `next` says when nothing is ready.
+    /// The same, once no claim is pending: what `next` reports when no item is ready.
     pub(super) end: Option<WorkerEnd>,
-    /// Leases to be handed out.
+    /// Leases to hand out.
     pub(super) ready: VecDeque<Arc<Lease>>,
-    /// Items that are being claimed: since when.
+    /// The items being claimed, with the time at which each claim began.
     pub(super) claiming: Slab<Moment>,
-    /// Items altogether, those that were handed out among them.
+    /// The number of items: being claimed, ready, and handed out.
     pub(super) in_use: usize,
     pub(super) leases: Slab<Weak<Lease>>,
-    /// Whether the grace period is over.
+    /// Whether the grace period has expired.
     pub(super) grace_expired: bool,
-    /// Whether nobody will ask for work any more.
+    /// Whether the worker was closed: no thread will ask for work.
     pub(super) is_closed: bool,
-    /// Items refused permanently since the last one that was claimed.
+    /// The number of permanent refusals since the last claim.
     pub(super) rejections: usize,
     /// Whether an item was claimed before.
     pub(super) has_claimed: bool,
-    /// Threads in `next`.
+    /// The number of threads in `next`.
     pub(super) waiting: usize,
-    /// Those among them that sleep, longest first. Each is woken for itself: one item wakes one thread. [`WakeOnDrop`] takes them out.
+    /// The sleeping ones among them, in the order of arrival. One item wakes one thread. [`WakeOnDrop`] removes them.
     pub(super) waiters: VecDeque<Arc<Event>>,
-    /// Until when the host is taken to want work, although no thread waits.
+    /// Until when the host counts as wanting work although no thread waits.
     pub(super) demand_until: Moment,
     pub(super) attached: Option<(Arc<Queue>, u64)>,
 }
 
-/// Why there is nothing more to come.
+/// Why a worker claims no more.
 #[derive(Clone)]
 pub(super) enum WorkerEnd {
     Stopped,
@@ -103,12 +104,12 @@ impl WorkerEnd {
     pub(super) fn error(&self) -> Error {
         match self {
             WorkerEnd::Failed(error) => error.clone(),
-            _ => Error::new(Status::Done, format!("the worker is {}: there is nothing more to come", self.name())),
+            _ => Error::new(Status::Done, format!("the worker is {}: no more items will come", self.name())),
         }
     }
 }
 
-/// A waiter that was taken out of the list. It sleeps until it is rung, so that is what becomes of this in any case.
+/// A waiter that was removed from the list. Only this wakes it, so dropping this wakes it in any case.
 struct WakeOnDrop(Arc<Event>);
 
 impl WakeOnDrop {
@@ -146,19 +147,20 @@ impl WorkerShared {
         }
     }
 
-    /// A panic was caught.
+    /// Counts and logs a panic that was caught.
     pub(super) fn record_panic(&self, what: &'static str) {
         self.metrics.increment(Counter::Faults);
-        log::record(Level::Error, LOG, "a fault in the library was caught; please report it", || json!({"in": what}));
+        log::record(Level::Error, LOG, "caught a panic in the library; please report it", || json!({"in": what}));
     }
 
-    /// An item was refused permanently before anybody had it: it is left to the queue. When all are, the cause is the worker's.
+    /// Records that an item was refused permanently before it was handed out; it is left to the work queue. When all items are refused,
+    /// the cause lies with the worker, which ends.
     pub(super) fn on_rejected(&self, work_id: &str, error: Error) {
         self.metrics.increment(Counter::Refused);
         log::record(
             Level::Warn,
             LOG,
-            "an item was refused, and is left to the queue",
+            "item was refused; leaving it to the work queue",
             || json!({"work_id": work_id, "status": error.status().name(), "why": error.to_string()}),
         );
         let option = self.config.refused_option(&error);
@@ -172,6 +174,7 @@ impl WorkerShared {
         }
     }
 
+    /// Records that an item was claimed.
     pub(super) fn on_claimed(&self) {
         self.metrics.increment(Counter::Claimed);
         let mut state = self.state.lock();
@@ -182,7 +185,7 @@ impl WorkerShared {
         self.state.lock().ready.pop_front()
     }
 
-    /// A lease is to be handed out.
+    /// Hands out a lease: to a thread in `next`, or through the attached queue.
     pub(super) fn offer(&self, lease: &Arc<Lease>) {
         let mut state = self.state.lock();
         state.ready.push_back(lease.clone());
@@ -195,28 +198,30 @@ impl WorkerShared {
         self.post(attached, || Ok(lease.notice()));
     }
 
-    /// A lease is not to be handed out any more. False: it has been.
+    /// Takes a lease back before it is handed out. Returns false if it has been.
     pub(super) fn retract(&self, lease: &Arc<Lease>) -> bool {
         let mut state = self.state.lock();
         let at = state.ready.iter().position(|ready| Arc::ptr_eq(ready, lease));
         at.map(|at| state.ready.remove(at)).is_some()
     }
 
-    pub(super) fn post(&self, attached: Option<(Arc<Queue>, u64)>, news: impl FnOnce() -> Result<String>) {
+    /// Posts a completion to the attached queue, if there is one.
+    pub(super) fn post(&self, attached: Option<(Arc<Queue>, u64)>, result: impl FnOnce() -> Result<String>) {
         if let Some((queue, tag)) = attached
-            && !queue.tell(tag, news())
+            && !queue.tell(tag, result())
         {
-            // The queue was freed: from now on the host is served when it asks. (Unless it has attached another queue just now.)
+            // The queue was freed: from now on items are claimed for threads in `next`, unless another queue was attached just now.
             self.state.lock().attached.take_if(|(attached, _)| Arc::ptr_eq(attached, &queue));
         }
     }
 
+    /// Stops claiming.
     pub(super) fn stop(&self) {
         self.state.lock().stopped.get_or_insert_with(clock::now);
         self.changed.notify_one();
     }
 
-    /// Nobody will ask for work any more; who does just now gets none.
+    /// Stops the worker for a host that will not ask for work any more. Threads in `next` return without an item.
     pub(super) fn close(&self) {
         self.stop();
         let mut state = self.state.lock();
@@ -227,13 +232,13 @@ impl WorkerShared {
         self.release_ready();
     }
 
-    /// Nothing more is claimed.
+    /// Ends the claiming, for this reason unless there is one already.
     pub(super) fn end(&self, end: WorkerEnd) {
         let mut state = self.state.lock();
         if state.ending.is_some() {
             return;
         }
-        log::record(Level::Info, LOG, "claims no more", || {
+        log::record(Level::Info, LOG, "worker claims no more items", || {
             json!({"why": end.name(), "error": match &end {
                 WorkerEnd::Failed(error) => Some(error.to_string()),
                 _ => None,
@@ -242,7 +247,7 @@ impl WorkerShared {
         state.ending = Some(end);
     }
 
-    /// If all that was claimed is ready or gone (or nobody gets it any more), that is what `next` may say.
+    /// Lets `next` report the end, once no claim is pending or the worker was closed.
     pub(super) fn conclude(&self) {
         let mut state = self.state.lock();
         if state.end.is_some() || (!state.claiming.is_empty() && !state.is_closed) || state.ending.is_none() {
@@ -257,12 +262,12 @@ impl WorkerShared {
         }
     }
 
-    /// How many more items to ask for, beside those that polls in flight may bring.
+    /// Returns how many more items to poll for, besides those that `polls` polls in flight may return.
     pub(super) fn demand(&self, now: Moment, polls: usize) -> usize {
         let state = self.state.lock();
         let mut room = self.config.concurrency.saturating_sub(state.in_use + polls);
         if state.rejections > 0 || !state.has_claimed {
-            // If all are going to be refused, that is found out with few.
+            // If all items are going to be refused, a few are enough to find out.
             let undecided =
                 state.claiming.iter().filter(|(_, since)| now.saturating_sub(**since) < CLAIM_OUTCOME_TIMEOUT).count();
             room = room.min(MAX_REJECTIONS.saturating_sub(state.rejections + undecided + polls));
@@ -274,23 +279,26 @@ impl WorkerShared {
         room.min(demand.saturating_sub(state.claiming.len() + state.ready.len() + polls))
     }
 
+    /// Returns the leases that are still kept.
     pub(super) fn leases(&self) -> Vec<Arc<Lease>> {
         self.state.lock().leases.iter().filter_map(|(_, lease)| lease.upgrade()).collect()
     }
 
-    /// The grace period is over: whoever holds an item is told, and the item stopped. What nobody holds goes back.
+    /// Ends the grace period: notifies the holders and stops their items. Items not handed out yet are released.
     pub(super) fn expire_grace(&self) {
         self.state.lock().grace_expired = true;
         self.release_ready();
         self.leases().iter().for_each(|lease| lease.expire_grace());
     }
 
+    /// Releases the items that are ready to be handed out.
     pub(super) fn release_ready(&self) {
         while let Some(lease) = self.take_ready() {
             lease.release();
         }
     }
 
+    /// Returns the worker's present state.
     pub(super) fn snapshot(&self) -> WorkerSnapshot<'_> {
         let state = self.state.lock();
         let doing = match (&state.ending, state.stopped) {
@@ -308,7 +316,7 @@ impl WorkerShared {
     }
 }
 
-/// A thread that wants an item.
+/// A thread in `next`. As long as it exists, it counts as demand for an item.
 pub(super) struct Waiter<'a>(&'a WorkerShared);
 
 impl<'a> Waiter<'a> {
@@ -318,7 +326,7 @@ impl<'a> Waiter<'a> {
         Waiter(worker)
     }
 
-    /// It will soon be back.
+    /// Keeps the demand for a while: the thread returns without an item, and will soon be back.
     pub(super) fn keep_demand(&self) {
         self.0.state.lock().demand_until = clock::now() + DEMAND_TIMEOUT;
     }
@@ -331,11 +339,11 @@ impl Drop for Waiter<'_> {
 }
 
 thread_local! {
-    /// What wakes this thread when it waits for an item.
+    /// Wakes this thread while it waits for an item.
     static THREAD_WAKEUP: RefCell<Option<Owned<Arc<Event>>>> = const { RefCell::new(None) };
 }
 
-/// The bell of this thread, in this process.
+/// Returns the wake-up descriptor of this thread. A forked child creates its own.
 pub(super) fn thread_wakeup() -> Result<Arc<Event>> {
     THREAD_WAKEUP.with_borrow_mut(|wakeup| match wakeup.as_ref().and_then(Owned::get) {
         Some(known) => Ok(known.clone()),
@@ -347,16 +355,17 @@ pub(super) fn thread_wakeup() -> Result<Arc<Event>> {
     })
 }
 
-/// A place among the items that a worker may hold.
+/// One of the `concurrency` items that a worker may hold.
 pub(super) struct Slot {
     pub(super) worker: Arc<WorkerShared>,
-    /// Where it stands among those that are being claimed, while it is.
+    /// Its key in [`State::claiming`], while it is being claimed.
     pub(super) claiming: Option<usize>,
-    /// Where the lease stands in the list of all.
+    /// The key of its lease in [`State::leases`].
     pub(super) key: Option<usize>,
 }
 
 impl Slot {
+    /// Takes a slot for an item that is being claimed.
     pub(super) fn take(worker: &Arc<WorkerShared>) -> Slot {
         let mut state = worker.state.lock();
         state.in_use += 1;
@@ -365,7 +374,7 @@ impl Slot {
         Slot { worker: worker.clone(), claiming, key: None }
     }
 
-    /// The item has a lease, to be known to the worker.
+    /// Adds the item's lease to the worker's.
     pub(super) fn set_lease(&mut self, lease: &Arc<Lease>) {
         let mut state = self.worker.state.lock();
         self.key = Some(state.leases.insert(Arc::downgrade(lease)));
@@ -376,7 +385,7 @@ impl Slot {
         }
     }
 
-    /// The item is claimed.
+    /// Marks the item as claimed, or as gone.
     pub(super) fn mark_claimed(&mut self) {
         if let Some(claiming) = self.claiming.take() {
             self.worker.state.lock().claiming.try_remove(claiming);

@@ -1,5 +1,5 @@
-//! The worker's own task: polls, begins what the polls bring, looks for what others have left, and ends when nothing is held any more.
-//! A fault in one of its rounds, or in what it has begun, is counted and costs no more than that: it goes on.
+//! The worker's own task: polls, starts a task for each item, scans for orphaned items, and ends when no item is held any more. A panic in
+//! one of its rounds, or in a task that it started, is counted; the supervisor continues.
 
 use super::config::Config;
 use super::lease::machine::SHUTDOWN_STOP_TIMEOUT;
@@ -24,13 +24,13 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
-/// How much longer than it waits at the server a poll may take.
+/// How much longer a poll may take than it waits at the server.
 const POLL_MARGIN: Duration = Duration::from_secs(10);
-/// How often the supervisor looks whether the machine slept.
+/// How often the supervisor checks whether the machine was suspended.
 const SUSPEND_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long after the grace period the last request is given up, whatever it waits for. By then stops have ended by themselves.
+/// How long after the grace period the remaining tasks are aborted. Stops have ended by then.
 const FINAL_STOP_GRACE: Duration = SHUTDOWN_STOP_TIMEOUT.saturating_add(Duration::from_millis(500));
-/// A rest after a round that broke off by a fault, which the next one may meet again.
+/// The pause after a round that panicked: the next one may panic too.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
 /// An item that a poll handed out.
@@ -42,7 +42,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// Reads a poll's answer; `None`: nothing.
+    /// Reads the response of a poll; `None`: it has no item.
     fn read(json: String) -> Result<Option<Item>, String> {
         if json.trim() == "null" {
             return Ok(None);
@@ -60,7 +60,7 @@ impl Item {
     }
 }
 
-/// The request that every poll is a copy of. An error: the configuration does not make one.
+/// Builds the request that every poll sends. Errors: `CONFIG` if the configuration does not make a valid request.
 pub(super) fn poll_request(client: &Client, config: &Config) -> Result<Request> {
     let mut params = json!({"environment_id": config.environment_id, "anthropic_worker_id": config.worker_id});
     if config.block_ms > 0 {
@@ -74,7 +74,7 @@ pub(super) fn poll_request(client: &Client, config: &Config) -> Result<Request> 
     Ok(request)
 }
 
-/// What came of a poll.
+/// A poll that has ended.
 struct FinishedPoll {
     sent: Moment,
     reply: Reply,
@@ -87,7 +87,7 @@ async fn poll(worker: Arc<WorkerShared>) -> FinishedPoll {
     FinishedPoll { sent, reply: send(&worker, &worker.client, worker.poll.clone(), timeout, RequestKind::Poll, "").await }
 }
 
-/// Polls, and begins what the polls bring; ends when nothing more is to come and nothing is held.
+/// Runs a worker; returns when it claims no more and holds no item.
 pub(super) async fn supervise(worker: Arc<WorkerShared>) {
     let mut supervisor = Supervisor::new(worker);
     loop {
@@ -108,9 +108,9 @@ struct Supervisor {
     poller: Poller,
     polls: JoinSet<FinishedPoll>,
     items: JoinSet<()>,
-    /// The look for what others have left, while one is under way.
+    /// The scan for orphaned items, while it runs.
     scan: JoinSet<rescue::RescueScanner>,
-    /// What that look knows, between two.
+    /// What the scanner remembers between two scans.
     scanner: rescue::RescueScanner,
     scan_at: Moment,
     suspend: SuspendDetector,
@@ -136,7 +136,7 @@ impl Supervisor {
         }
     }
 
-    /// Does what is to be done now, and then waits until something happens.
+    /// Does what is due, and then waits until something happens.
     async fn round(&mut self) -> ControlFlow<()> {
         #[cfg(test)]
         self.worker.faults.pass(super::fault_injection::FaultPoint::Supervisor);
@@ -147,7 +147,7 @@ impl Supervisor {
             (state.stopped, state.ending.is_some(), matches!(state.ending, Some(WorkerEnd::Failed(_))))
         };
         if stopped.is_some() || has_failed {
-            // An item that one of these was bringing is handed out again by the queue: it was not acknowledged.
+            // An item in one of their responses was not acknowledged: the work queue hands it out again.
             self.polls.shutdown().await;
             self.scan.shutdown().await;
             self.worker.end(WorkerEnd::Stopped);
@@ -165,9 +165,9 @@ impl Supervisor {
         }
         tokio::select! {
             Some(poll) = self.polls.join_next(), if !self.polls.is_empty() => self.on_poll_done(poll),
-            Some(ended) = self.items.join_next(), if !self.items.is_empty() => self.joined(ended, "an item"),
+            Some(ended) = self.items.join_next(), if !self.items.is_empty() => self.joined(ended, "the task of an item"),
             Some(scanned) = self.scan.join_next(), if !self.scan.is_empty() => {
-                self.scanner = self.joined(scanned, "the rescue of items").unwrap_or_default();
+                self.scanner = self.joined(scanned, "the scan for orphaned items").unwrap_or_default();
                 None
             }
             () = self.worker.changed.notified() => None,
@@ -182,7 +182,7 @@ impl Supervisor {
         ControlFlow::Continue(())
     }
 
-    /// The worker is stopped: when the grace period is over, its items are, and soon after that everything is. Gives when that is.
+    /// Stops the items once the grace period has expired, and soon afterwards aborts their tasks. Returns when the next step is due.
     async fn shut_down(&mut self, now: Moment, grace_ends: Moment) -> Option<Moment> {
         if now < grace_ends {
             return Some(grace_ends);
@@ -196,7 +196,7 @@ impl Supervisor {
         Some(grace_ends + FINAL_STOP_GRACE)
     }
 
-    /// Polls as often as the poller says, and looks for what others have left. Gives when there will be something to do.
+    /// Starts the polls and the scan that are due. Returns when the next one is.
     fn poll(&mut self, now: Moment) -> Option<Moment> {
         let mut wake = loop {
             let in_flight = self.polls.len();
@@ -215,7 +215,7 @@ impl Supervisor {
         let scans = !rescue_after.is_zero() && !self.worker.config.polling.drain;
         if scans && self.scan.is_empty() {
             if now >= self.scan_at {
-                // Workers that were started together do not look all at once.
+                // Jitter: workers that were started together do not scan at the same time.
                 self.scan_at = now + rescue_after.mul_f64(0.75 + fastrand::f64() / 2.0);
                 self.scan.spawn(rescue::scan(self.worker.clone(), std::mem::take(&mut self.scanner)));
             } else {
@@ -225,7 +225,7 @@ impl Supervisor {
         wake
     }
 
-    /// What a task of the supervisor's gave; `None`: it broke off by a fault, or was ended.
+    /// Returns the output of a task; `None`: it panicked, which is recorded, or was aborted.
     fn joined<T>(&self, ended: Result<T, JoinError>, what: &'static str) -> Option<T> {
         ended
             .inspect_err(|error| {
@@ -236,10 +236,10 @@ impl Supervisor {
             .ok()
     }
 
-    /// Takes a poll's outcome in; an item begins its life here.
+    /// Applies the result of a poll, and starts the task of the item that it returned.
     fn on_poll_done(&mut self, poll: Result<FinishedPoll, JoinError>) -> Option<()> {
         let now = clock::now();
-        let Some(FinishedPoll { sent, reply }) = self.joined(poll, "a poll") else {
+        let Some(FinishedPoll { sent, reply }) = self.joined(poll, "the task of a poll") else {
             self.poller.on_poll_result(now, now, PollResult::Failed { retry_after: None }, fastrand::f64());
             return None;
         };
@@ -247,12 +247,12 @@ impl Supervisor {
             Ok(json) => match Item::read(json) {
                 Ok(None) => PollResult::Empty,
                 Ok(Some(item)) => {
-                    self.items.spawn(task::serve(item, sent, now, Slot::take(&self.worker)));
+                    self.items.spawn(task::run_item(item, sent, now, Slot::take(&self.worker)));
                     PollResult::Item
                 }
                 Err(problem) => {
                     let why = || json!({"why": problem});
-                    log::record(Level::Warn, LOG, "a poll was answered with something else than an item", why);
+                    log::record(Level::Warn, LOG, "the response to a poll is not an item", why);
                     self.worker.metrics.record_failure(RequestKind::Poll, Status::Response);
                     PollResult::Failed { retry_after: reply.retry_after }
                 }
@@ -269,7 +269,7 @@ impl Supervisor {
     }
 }
 
-/// Notices that the machine slept: timers stood still meanwhile, leases did not.
+/// Detects that the machine was suspended: its timers stood still, but the leases ran on.
 struct SuspendDetector {
     clock: Moment,
     timers: Instant,
@@ -280,13 +280,13 @@ impl SuspendDetector {
         SuspendDetector { clock: clock::now(), timers: Instant::now() }
     }
 
-    /// If the machine slept since the last look, has every lease look at the clock.
+    /// If the machine was suspended since the last check, has every lease check the clock.
     fn check(&mut self, worker: &WorkerShared) {
         let now = SuspendDetector::new();
         let suspended = (now.clock.saturating_sub(self.clock)).saturating_sub(now.timers - self.timers);
         *self = now;
         if suspended > SUSPEND_CHECK_INTERVAL / 4 {
-            log::record(Level::Warn, LOG, "the machine slept", || json!({"for_ms": suspended.as_secs_f64() * 1e3}));
+            log::record(Level::Warn, LOG, "the machine was suspended", || json!({"for_ms": suspended.as_secs_f64() * 1e3}));
             worker.leases().iter().for_each(|lease| lease.recheck());
         }
     }

@@ -1,4 +1,4 @@
-//! A lease as its holder sees it: how it stands, waiting for a change, finishing, giving up.
+//! A lease as its holder sees it: its state, waiting for a change, finishing, abandoning.
 
 use super::machine::{self, LeaseEnd, LeaseEvent, LeaseState, Reason};
 use crate::api::operations::WORK_STOP;
@@ -17,27 +17,27 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
-/// A lease on a work item.
+/// A lease on a work item, usable from any thread. All its functions fail with `CLOSED` in a forked child.
 pub struct Lease {
     pub(in crate::worker) worker: Arc<WorkerShared>,
     pub(in crate::worker) epoch: u32,
     pub(in crate::worker) work_id: String,
-    /// With the item's own token.
+    /// A client with the item's own token.
     pub(in crate::worker) client: Client,
     pub(in crate::worker) shared: Lock<LeaseShared>,
     /// Wakes the lease's task.
     pub(in crate::worker) changed: Notify,
-    /// How far it has come.
+    /// How far the lease has come, for threads that wait.
     pub(in crate::worker) stage: Latch,
 }
 
-/// How far a lease has come, as far as its holder wants to be told.
+/// How far a lease has come, as its holder can wait for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// It is simply held.
+    /// It is held.
     #[default]
     Held,
-    /// Its item is to be stopped.
+    /// Its item has to be stopped.
     StopRequested,
     /// It is lost, or has ended.
     Ended,
@@ -46,24 +46,24 @@ pub enum Stage {
 /// What the lease's task and the host's threads share.
 pub(in crate::worker) struct LeaseShared {
     pub(in crate::worker) machine: machine::LeaseMachine,
-    /// What happened and the task has yet to take in.
+    /// The events that the task has yet to apply.
     pub(in crate::worker) inbox: Vec<LeaseEvent>,
     /// The item as the server sent it, until it is handed out.
     pub(in crate::worker) json: String,
     pub(in crate::worker) heartbeats: u64,
-    /// Who wants to be told, once, that the lease has come so far.
+    /// The queues that get a completion, once, when the lease has reached a stage.
     pub(in crate::worker) watchers: Vec<(Stage, Arc<Queue>, u64)>,
-    /// Who wants to know what came of finishing.
+    /// Receives the result of finishing.
     pub(in crate::worker) finish_callback: Option<FinishCallback>,
     pub(in crate::worker) stop: Option<Request>,
-    /// What came of stopping the item, so far.
+    /// The result of the last request to stop the item.
     pub(in crate::worker) stopped: Option<Result<String>>,
-    /// Why a heartbeat was refused permanently.
+    /// The error of a heartbeat that was refused permanently.
     pub(in crate::worker) refusal: Option<Error>,
     pub(in crate::worker) end: Option<LeaseEnd>,
 }
 
-/// The stage that a lease has reached, for threads that wait for one.
+/// The stage that a lease has reached, for threads to wait on. It never goes back.
 #[derive(Default)]
 pub(in crate::worker) struct Latch {
     stage: Mutex<Stage>,
@@ -78,7 +78,7 @@ impl Latch {
         self.moved.notify_all();
     }
 
-    /// Whether the stage was reached in time.
+    /// Waits until the stage is reached; returns false on a timeout.
     fn wait(&self, stage: Stage, timeout: Option<Duration>) -> bool {
         let reached = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -94,7 +94,7 @@ impl Latch {
     }
 }
 
-/// Told of the end exactly once, also when nobody gets to the end.
+/// A callback that is called exactly once: with the result of finishing, or with an error when it is dropped before.
 pub(in crate::worker) struct FinishCallback(Option<Box<dyn FnOnce(Result<String>) + Send>>);
 
 impl FinishCallback {
@@ -110,19 +110,19 @@ impl Drop for FinishCallback {
         if let Some(callback) = self.0.take() {
             callback(Err(Error::new(
                 Status::Cancelled,
-                "the library was shut down before the item was stopped; its lease runs out",
+                "the library was shut down before the item was stopped; its lease expires",
             )));
         }
     }
 }
 
 impl Lease {
-    /// Fails in a process that did not get the lease.
+    /// Fails in a forked child.
     fn check(&self) -> Result<()> {
-        if self.epoch == fork::epoch() { Ok(()) } else { Err(used_after_fork()) }
+        if self.epoch == fork::epoch() { Ok(()) } else { Err(used_after_fork("lease")) }
     }
 
-    /// How it stands with the lease: a JSON object.
+    /// Returns the lease's state as a JSON object. Does not block.
     pub fn state(&self) -> Result<String> {
         self.check()?;
         Ok(self.describe(&self.shared.lock()))
@@ -130,7 +130,7 @@ impl Lease {
 
     fn describe(&self, shared: &LeaseShared) -> String {
         let (state, reason) = match (shared.machine.state(), shared.end) {
-            // The task is gone, and with it the heartbeats.
+            // The task is gone, and no more heartbeats are sent.
             (
                 LeaseState::Held | LeaseState::Unconfirmed | LeaseState::StopRequested(_),
                 Some(LeaseEnd::Lost | LeaseEnd::Unconfirmed),
@@ -146,12 +146,13 @@ impl Lease {
         .to_string()
     }
 
-    /// Waits until the lease is no longer simply held. Errors: `TIMEOUT` while it is, `DONE` when it ended as its holder wanted.
+    /// Waits until the lease is no longer held, and returns its state. Blocks for at most `timeout`; `None` waits without a limit. Errors:
+    /// `TIMEOUT` while it is held, `DONE` when it has ended as its holder wanted.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<String> {
         self.wait_for(Stage::StopRequested, timeout)
     }
 
-    /// The same, but also a lease whose item is to be stopped is waited for: until it is lost, or has ended.
+    /// Does the same, but also waits while the item only has to be stopped: until the lease is lost, or has ended.
     pub fn wait_lost(&self, timeout: Option<Duration>) -> Result<String> {
         self.wait_for(Stage::Ended, timeout)
     }
@@ -166,7 +167,8 @@ impl Lease {
         }
     }
 
-    /// What there is to tell who waits for a stage, and the stage that the lease has reached. `None`: it has not come so far.
+    /// Returns the stage that the lease has reached, and the result to report to whoever waits for `waited_for`. `None`: the lease has not
+    /// come so far.
     fn notification(&self, shared: &LeaseShared, waited_for: Stage) -> Option<(Stage, Result<String>)> {
         let state = || Ok(self.describe(shared));
         let (reached, outcome) = match (shared.machine.state(), shared.end) {
@@ -176,7 +178,7 @@ impl Lease {
                 LeaseState::Lost(_) => (Stage::Ended, state()),
             },
             (LeaseState::Lost(_), _) | (_, Some(LeaseEnd::Lost | LeaseEnd::Rejected)) => (Stage::Ended, state()),
-            // Whoever wanted to know that, is told why it ended, not that it has.
+            // A stop was waited for: report its reason, not that the lease has ended since.
             (LeaseState::StopRequested(_), _) if waited_for < Stage::Ended => (Stage::Ended, state()),
             (_, Some(LeaseEnd::Stopped | LeaseEnd::NotStopped | LeaseEnd::Abandoned)) => {
                 (Stage::Ended, Err(Error::new(Status::Done, "the lease has ended")))
@@ -185,13 +187,13 @@ impl Lease {
         (reached >= waited_for).then_some((reached, outcome))
     }
 
-    /// Has a completion with this tag tell, once, that the lease is no longer simply held: with its state, or with `DONE` when it
-    /// ended as the holder wanted.
+    /// Posts a completion with this tag to the queue, once, when the lease is no longer held: with its state, or with `DONE` when it ended
+    /// as the holder wanted. Does not block. Errors: `CLOSED`.
     pub fn attach(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
         self.attach_for(Stage::StopRequested, queue, tag)
     }
 
-    /// The same for a lease that is lost, or has ended.
+    /// Does the same when the lease is lost, or has ended.
     pub fn attach_lost(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
         self.attach_for(Stage::Ended, queue, tag)
     }
@@ -205,7 +207,7 @@ impl Lease {
         Ok(())
     }
 
-    /// Tells the watchers, if there is something to tell.
+    /// Notifies the threads and queues that wait for the stage that the lease has reached.
     pub(in crate::worker) fn notify_watchers(&self, mut shared: fork::Guard<'_, LeaseShared>) {
         let (reached, mut notifications) = (self.notification(&shared, Stage::Held).map(|(reached, _)| reached), Vec::new());
         let Some(reached) = reached else { return };
@@ -222,20 +224,20 @@ impl Lease {
         }
     }
 
-    /// A client with the item's own token, on the worker's connections.
+    /// Returns a client with the item's own token, on the worker's connections.
     pub fn client(&self) -> Result<Client> {
         self.check()?;
         Ok(self.client.clone())
     }
 
-    /// What finishing the lease with these parameters takes. An error: they are not acceptable.
+    /// Builds the request that finishes the lease. Errors: `INVALID_ARGUMENT` for invalid parameters.
     pub fn prepare_finish(&self, params_json: Option<&str>) -> Result<Request> {
         self.check()?;
         self.stop_request(params_json)
     }
 
-    /// Stops the item, unless the lease is lost, and ends the lease; `prepared` is what [`prepare_finish`] gave. `done` gets what came
-    /// of it, exactly once.
+    /// Stops the item, unless the lease is lost, and ends the lease. `prepared` comes from [`prepare_finish`]. Calls `done` exactly once,
+    /// with the result: here, or on the library's thread. Does not block.
     ///
     /// [`prepare_finish`]: Lease::prepare_finish
     pub fn finish(&self, prepared: Request, done: impl FnOnce(Result<String>) + Send + 'static) {
@@ -257,52 +259,54 @@ impl Lease {
         finish_callback.call(outcome);
     }
 
-    /// The same, waiting for what comes of it.
+    /// Does the same, and waits for the result.
     pub fn finish_and_wait(&self, prepared: Request) -> Result<String> {
         let (sender, receiver) = oneshot::channel();
         self.finish(prepared, move |outcome| drop(sender.send(outcome)));
         crate::runtime::wait(receiver)
     }
 
-    /// Ends the heartbeats without stopping the item: its lease runs out, and the queue hands it out again.
+    /// Ends the heartbeats without stopping the item: its lease expires, and the work queue hands it out again. Does not block.
     pub fn abandon(&self) {
         if self.check().is_ok() {
             self.push(LeaseEvent::Abandon);
         }
     }
 
-    /// The item is to be stopped, whoever holds it.
+    /// Stops the item because the worker's grace period has expired.
     pub(in crate::worker) fn expire_grace(&self) {
         self.push(LeaseEvent::GraceExpired);
     }
 
-    /// Has the task look at the clock.
+    /// Has the task check the clock.
     pub(in crate::worker) fn recheck(&self) {
         self.changed.notify_one();
     }
 
-    /// Nobody came for the item.
+    /// Releases an item that was not picked up: its lease expires, and the work queue hands it out again.
     pub(in crate::worker) fn release(&self) {
         self.worker.metrics.increment(Counter::Undelivered);
-        log::record(Level::Warn, LOG, "nobody came for an item: it goes back to the queue", || json!({"work_id": self.work_id}));
+        log::record(Level::Warn, LOG, "item was not picked up; releasing it", || json!({"work_id": self.work_id}));
         self.push(LeaseEvent::Abandon);
     }
 
+    /// Adds an event to the inbox of the lease's task.
     pub(in crate::worker) fn push(&self, event: LeaseEvent) {
         self.shared.lock().inbox.push(event);
         self.changed.notify_one();
     }
 
-    /// What a completion says of the item.
+    /// Returns the JSON of the completion that announces the item.
     pub(in crate::worker) fn notice(&self) -> String {
         json!({"work_id": self.work_id}).to_string()
     }
 
-    /// The item's JSON, for whoever serves it.
+    /// Takes the item's JSON, which marks the item as handed out.
     pub(in crate::worker) fn hand_out(&self) -> String {
         std::mem::take(&mut self.shared.lock().json)
     }
 
+    /// Builds a request to stop the item; it is sent once.
     pub(in crate::worker) fn stop_request(&self, params_json: Option<&str>) -> Result<Request> {
         let params = with_defaults(params_json.unwrap_or("{}"));
         let ids = [("environment_id", self.worker.config.environment_id.as_str()), ("work_id", self.work_id.as_str())];
@@ -311,29 +315,31 @@ impl Lease {
         Ok(request)
     }
 
+    /// Returns the result of finishing a lease that ended in this way.
     pub(in crate::worker) fn outcome(&self, end: LeaseEnd, shared: &mut LeaseShared) -> Result<String> {
         match end {
             LeaseEnd::Stopped => shared.stopped.take().unwrap_or_else(|| Ok("null".to_owned())),
             LeaseEnd::NotStopped => match shared.stopped.take() {
                 Some(Err(error)) => Err(error),
-                _ => Err(Error::new(Status::Timeout, "the item could not be stopped in time; its lease runs out")),
+                _ => Err(Error::new(Status::Timeout, "the item could not be stopped in time; its lease expires")),
             },
-            LeaseEnd::Lost | LeaseEnd::Rejected | LeaseEnd::Unconfirmed => {
-                Err(Error::new(Status::LeaseLost, "the lease was lost: nothing was sent, the item may be somebody else's"))
-            }
+            LeaseEnd::Lost | LeaseEnd::Rejected | LeaseEnd::Unconfirmed => Err(Error::new(
+                Status::LeaseLost,
+                "the lease was lost; nothing was sent, because another worker may have the item",
+            )),
             LeaseEnd::Abandoned => Err(Error::new(Status::Closed, "the lease has ended")),
         }
     }
 }
 
-/// The result of a stop that was not needed any more.
+/// Returns the result of finishing an item that had stopped before.
 pub(in crate::worker) fn already_stopped(with_response: bool) -> String {
     let wrapped = r#"{"data":null,"http_status":409,"request_id":null,"headers":{},"attempts":1}"#;
     if with_response { wrapped } else { "null" }.to_owned()
 }
 
-/// A finish's parameters with those of its own that were not given: `force`, and a bound for the whole of it. What is not an object
-/// is left for the request to refuse.
+/// Adds the defaults of a finish to its parameters: `force`, and a timeout for all of it. Leaves it to the request to reject parameters
+/// that are not an object.
 fn with_defaults(params_json: &str) -> String {
     let Ok(given) = serde_json::from_str::<BTreeMap<String, &RawValue>>(params_json) else { return params_json.to_owned() };
     let own = json!({"force": true, "timeout_ms": machine::STOP_TIMEOUT.as_millis() as u64});
@@ -349,7 +355,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finishing_forces_unless_it_is_told_otherwise() {
+    fn finishing_forces_unless_the_parameters_say_otherwise() {
         assert_eq!(with_defaults("{}"), r#"{"force":true,"timeout_ms":60000}"#);
         assert_eq!(with_defaults(r#" {"force": false}"#), r#"{"timeout_ms":60000,"force": false}"#);
         assert_eq!(with_defaults(r#"{"force":null,"timeout_ms":5}"#), r#"{"force":null,"timeout_ms":5}"#);

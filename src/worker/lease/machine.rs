@@ -1,77 +1,81 @@
-//! The lease on a work item: a pure state machine, without a clock or a socket. `hold.rs` drives it.
+//! The lease on a work item: a pure state machine, without a clock or a socket. `task.rs` drives it.
 //!
 //! ```text
-//!            first good heartbeat                  finish
-//!  Unconfirmed ───────────────────────► Held ───────────────────────► (stops the item, still beating) ──► over
-//!     │                             │  │ stopping, stopped, not extended; refused permanently;
-//!     │                             │  │ given up                                          finish
-//!     │                             │  └──────────────────► StopRequested ───────────────────────► (stops) ──► over
-//!     │                             │                            │ the lease may have run out
-//!     │                             │                            ▼                        finish, abandon
-//!     │                             └─────────────────────────► Lost ───────────────────────────────────────► over
-//!     │                               somebody else's heartbeat (412);
-//!     │                               no good heartbeat until the lease may have run out
-//!     ├── stopping, stopped; given up: stopped at once, there is no holder yet
-//!     ├── refused permanently, not extended: Refused, and left to the queue
-//!     ├── somebody else's heartbeat: over
-//!     └── Unconfirmed: nobody can tell whose the item is; it is acknowledged again
+//!              first accepted heartbeat             finish
+//!  Unconfirmed ──────────────────────► Held ───────────────────────► (stops the item, heartbeats go on) ──► end
+//!     │                                │  │ stopping, stopped, not extended; refused permanently;
+//!     │                                │  │ grace period expired                              finish
+//!     │                                │  └──────────────────► StopRequested ───────────────────────► (stops) ──► end
+//!     │                                │                            │ the lease may have expired
+//!     │                                │                            ▼                    finish, abandon
+//!     │                                └─────────────────────────► Lost ─────────────────────────────────────► end
+//!     │                                  another worker's heartbeat (412);
+//!     │                                  no accepted heartbeat until the lease may have expired
+//!     ├── stopping, stopped; grace period expired: stopped at once, there is no holder yet
+//!     ├── refused permanently, not extended: end (Rejected), left to the work queue
+//!     ├── another worker's heartbeat: end (Lost)
+//!     └── not confirmed in time: end (Unconfirmed), the item is acknowledged again
 //! ```
 //!
 //! Two rules keep an item from being served twice.
 //!
-//! **A lease is held until the moment before which nobody else can have it**: the time at which the last good heartbeat was *sent*,
-//! plus the time to live, less a margin. The server counts from when the heartbeat arrived, which is later. Past that moment the
-//! holder is told that the lease is lost, whatever is on its way. That holds for one who was asked to stop, too: from that moment on
-//! nothing is sent, and a request to stop the item that is under way is cut off.
+//! **A lease is held only as long as no other worker can have the item**: from the time at which the last accepted heartbeat was *sent*,
+//! for the time to live, less a margin. The server counts from when the heartbeat arrived, which is later. After that the holder is
+//! notified that the lease is lost, whatever is in flight. The rule also holds for a holder that was asked to stop: after that time
+//! nothing is sent, and a request to stop the item that is in flight is cut off.
 //!
-//! **A 412 is our own doing only if it must be.** A heartbeat whose answer did not come may have been recorded all the same; the
-//! next one, which states an older heartbeat, is then refused. While the lease is held, nobody else can have made the one that the
-//! server reports, so it was ours, and the next heartbeat states that.
+//! **Attribute a 412 to ourselves only when nothing else can explain it.** A heartbeat whose response was lost may have been recorded all
+//! the same; the next one, which states an older heartbeat, is then refused. While the lease is held, no other worker can have sent the
+//! heartbeat that the server reports, so it was ours, and the next one states it.
 //!
-//! Before the first good heartbeat it takes more care, because an item may have been handed to two workers: to one that did not
+//! Before the first accepted heartbeat more care is needed, because an item may have been handed to two workers: to one that did not
 //! acknowledge it in time, and then to another.
 //!
-//! - Who acknowledged in time beats at once. A 412 within [`CONFIRM_WINDOW`] of the poll is its own doing, if a heartbeat may have been recorded.
-//! - Who acknowledged late waits for [`CONFIRM_WINDOW`] from then, and takes a 412 for a no. So it cannot be the one whom the other takes for
-//!   itself: the other's poll came before the late acknowledgement.
-//! - Either believes a good answer only for as long as no lease can have begun and run out, which would have brought in a third. After
-//!   that nothing is proven, and the item is acknowledged once more, late.
+//! - A worker that acknowledged in time sends its heartbeat immediately. It attributes a 412 within [`CONFIRM_WINDOW`] of the poll to itself
+//!   if an earlier heartbeat may have been recorded.
+//! - A worker that acknowledged late waits for [`CONFIRM_WINDOW`] first, and never attributes a 412 to itself. So the other worker cannot
+//!   mistake this heartbeat for its own: its poll came before the late acknowledgement.
+//! - Either worker trusts an accepted heartbeat only while no lease can have started and expired in between, which would have brought in a
+//!   third worker. After that nothing is confirmed, and the item is acknowledged once more, late.
 //!
-//! This holds for leases that last for twice [`CONFIRM_WINDOW`] or longer; the service's last five minutes. `simulation.rs` looks for holes.
+//! This holds for leases of at least twice [`CONFIRM_WINDOW`]; the service's last five minutes. The simulation searches for holes.
 
 use crate::backoff::{Backoff, shorten};
 use crate::runtime::clock::Moment;
 use std::time::Duration;
 
-/// How long after a poll the first heartbeat of a worker that acknowledged in time is sure to be the first.
+/// How long after its poll a worker that acknowledged in time is sure to send the item's first heartbeat.
 pub const CONFIRM_WINDOW: Duration = Duration::from_secs(10);
-/// How long the item is kept being stopped when that fails.
+/// Bounds all attempts to stop an item together.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-/// The same when the worker is at its end.
+/// The same when the worker's grace period has expired.
 pub const SHUTDOWN_STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// The longest interval between heartbeats.
 const MAX_INTERVAL: Duration = Duration::from_secs(30);
 /// Bounds the first heartbeat: short enough for a second one within [`CONFIRM_WINDOW`].
 const FIRST_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
-/// As long as this a lease lasts at least, when the server has not said how long it does.
+/// The assumed time to live, when the server does not report one.
 const DEFAULT_TTL: Duration = Duration::from_secs(30);
+/// The least time that a request gets.
 const MIN_TIMEOUT: Duration = Duration::from_millis(500);
-/// Bounds a heartbeat, so that one over a dead connection leaves time for others over new ones.
+/// Bounds a heartbeat, so that one over a dead connection leaves time for another over a new one.
 const MAX_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bounds one attempt to stop the item.
 const STOP_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pauses between attempts to send a heartbeat or to stop an item.
 pub(in crate::worker) const BACKOFF: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_secs(8) };
 
-/// How it stands with the lease.
+/// The state of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseState {
-    /// Whether the item is ours is not known yet: no heartbeat was good so far.
+    /// No heartbeat was accepted yet, so it is unknown whether the item is ours.
     Unconfirmed,
     /// The item is ours.
     Held,
-    /// The item is ours, and is to be stopped.
+    /// The item is ours, and has to be stopped.
     StopRequested(Reason),
-    /// The item is somebody else's, or may be.
+    /// Another worker has the item, or may have it.
     Lost(Reason),
 }
 
@@ -82,18 +86,18 @@ pub enum Reason {
     StopRequested,
     /// The server did not extend the lease.
     NotExtended,
-    /// The server refused a heartbeat for good: the item or the credential is gone.
+    /// The server refused a heartbeat permanently: the item or the credential is gone.
     Rejected,
-    /// The worker was stopped, and its grace period is over.
+    /// The worker was stopped, and its grace period has expired.
     Shutdown,
-    /// The server has another's heartbeat.
+    /// The server reports another worker's heartbeat.
     Taken,
-    /// No heartbeat was good for as long as the lease lasts.
+    /// No heartbeat was accepted for as long as the lease lasts.
     Expired,
 }
 
 impl Reason {
-    /// Its name in a lease's state.
+    /// Returns its name in a lease's state.
     pub fn name(self) -> &'static str {
         match self {
             Reason::StopRequested => "asked",
@@ -106,104 +110,104 @@ impl Reason {
     }
 }
 
-/// What happens to a lease.
+/// An event in the life of a lease.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LeaseEvent {
     /// Time has passed.
     Tick,
-    /// A heartbeat that was sent at `sent` has an outcome. `jitter`: 0 to 1.
+    /// A heartbeat has ended.
     HeartbeatDone {
         /// When it was sent.
         sent: Moment,
-        /// What came of it.
+        /// Its result.
         result: HeartbeatResult,
-        /// Takes up to a quarter off the pause before the next one, so that leases that began together do not beat together.
+        /// From 0 to 1: shortens the pause before the next one, so that leases that began together do not send theirs together.
         jitter: f64,
     },
-    /// The holder is done with the item, which is to be stopped.
+    /// The holder has finished the item, which has to be stopped.
     Finish {
-        /// How long that is tried.
+        /// How long to try.
         timeout: Duration,
     },
-    /// A request to stop the item has an outcome.
+    /// A request to stop the item has ended.
     StopDone {
-        /// What came of it.
+        /// Its result.
         result: StopResult,
-        /// Takes up to a quarter off the pause before the next attempt.
+        /// From 0 to 1: shortens the pause before the next attempt.
         jitter: f64,
     },
-    /// The holder wants nothing more to be done.
+    /// The holder abandons the item: nothing more is sent.
     Abandon,
-    /// The worker is at its end: the item is to be stopped, whoever holds it.
+    /// The worker's grace period has expired: the item has to be stopped, with or without a holder.
     GraceExpired,
 }
 
-/// What came of a heartbeat.
+/// The result of a heartbeat.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HeartbeatResult {
-    /// The server recorded it, or knows that the item is to be stopped.
+    /// The server recorded it, or reports that the item is stopping or stopped.
     Accepted {
-        /// What the next heartbeat must state.
+        /// What the next heartbeat has to state.
         last_heartbeat: String,
         /// Whether the lease was extended.
         extended: bool,
         /// The item's state.
         state: String,
-        /// How long the lease lasts; zero: the server did not say.
+        /// How long the lease lasts; zero: the server does not report it.
         ttl: Duration,
     },
-    /// 412: the server has another heartbeat than was stated.
+    /// 412: the server has a different last heartbeat than the request stated.
     PreconditionFailed {
-        /// The item's state and last heartbeat, if the server says them.
+        /// The item's state and last heartbeat, if the server reports them.
         current: Option<(String, Option<String>)>,
-        /// Whether the request was sent twice, because the first time the connection broke.
+        /// Whether it may have been recorded: the request was sent twice, because the connection broke the first time.
         may_have_arrived: bool,
     },
     /// Refused permanently.
     Rejected,
-    /// No answer, or one that may be another next time.
+    /// A failure that may pass: no response, or a temporary error.
     Failed {
-        /// Whether the server may have recorded it.
+        /// Whether the server may have recorded it all the same.
         may_have_arrived: bool,
-        /// How long the server wants to be left alone.
+        /// The wait that the server asked for.
         retry_after: Option<Duration>,
     },
 }
 
-/// What came of a request to stop the item.
+/// The result of a request to stop the item.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StopResult {
-    /// The item is stopped, or was already.
+    /// The item is stopped, or was before.
     Done,
     /// Refused permanently.
     Rejected,
-    /// No answer, or one that may be another next time.
+    /// A failure that may pass: no response, or a temporary error.
     Failed,
 }
 
-/// What is to be done.
+/// What the driver has to do.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Actions {
     /// Send a heartbeat.
     pub heartbeat: Option<Heartbeat>,
-    /// Stop the item, within this time.
+    /// Send a request to stop the item, within this time.
     pub stop: Option<Duration>,
-    /// Come back at this moment, if nothing happens before.
+    /// Send a [`LeaseEvent::Tick`] at this time, unless something happens before.
     pub wake_at: Option<Moment>,
-    /// How it ended.
+    /// The lease has ended, in this way.
     pub end: Option<LeaseEnd>,
 }
 
-/// A heartbeat to be sent.
+/// A heartbeat to send.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heartbeat {
-    /// The last heartbeat to state; `None`: that there was none.
+    /// The last heartbeat to state; `None`: there was none.
     pub expected: Option<String>,
-    /// How long it may take.
+    /// Bounds the request.
     pub timeout: Duration,
-    /// When it should have been sent.
+    /// When it was due.
     pub due: Moment,
-    /// When it is of no use any more. Of heartbeats that wait their turn, the one with the least goes first.
+    /// When it becomes useless. Of the heartbeats that wait for a permit, the one with the earliest time goes first.
     pub until: Moment,
 }
 
@@ -212,36 +216,50 @@ pub struct Heartbeat {
 pub enum LeaseEnd {
     /// The item is stopped.
     Stopped,
-    /// The item could not be stopped; its lease runs out by itself.
+    /// The item could not be stopped; its lease expires.
     NotStopped,
     /// The lease was lost: nothing was sent.
     Lost,
-    /// The lease runs out by itself.
+    /// The holder abandoned it; the lease expires.
     Abandoned,
-    /// The first heartbeat was refused permanently: the item is left to the queue.
+    /// The first heartbeat was refused permanently; the item is left to the work queue.
     Rejected,
-    /// It could not be found out whose the item is: it has to be acknowledged again, late.
+    /// No heartbeat confirmed in time whose the item is. It has to be acknowledged again, late.
     Unconfirmed,
 }
 
-/// A request that is made again and again.
+impl LeaseEnd {
+    /// Returns its name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            LeaseEnd::Stopped => "stopped",
+            LeaseEnd::NotStopped => "not_stopped",
+            LeaseEnd::Lost => "lost",
+            LeaseEnd::Abandoned => "abandoned",
+            LeaseEnd::Rejected => "rejected",
+            LeaseEnd::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
+/// When a repeated request is sent next.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Schedule {
     Due(Moment),
     InFlight,
 }
 
-/// The machine.
+/// The state machine of one lease.
 #[derive(Debug, Clone)]
 pub struct LeaseMachine {
     state: LeaseState,
     expected: Option<String>,
     ttl: Option<Duration>,
-    /// Held, or to be stopped: nobody else can have the item before then. Unconfirmed: whoever shows up before then is us.
+    /// Held or stop requested: no other worker can have the item before then. Unconfirmed: a heartbeat recorded before then is ours.
     exclusive_until: Moment,
-    /// Unconfirmed, late: until when a good heartbeat is one.
+    /// Unconfirmed, acknowledged late: until when an accepted heartbeat is trusted.
     late_deadline: Option<Moment>,
-    /// When the first heartbeat since the last good one was sent that may have arrived unnoticed.
+    /// When the first heartbeat since the last accepted one was sent that may have been recorded unnoticed.
     unconfirmed_since: Option<Moment>,
     failures: u32,
     heartbeat: Schedule,
@@ -256,12 +274,12 @@ struct Stopping {
     failures: u32,
 }
 
-/// How long before a lease runs out its holder is told.
+/// Returns how long before its expiry a lease counts as lost.
 fn margin(ttl: Duration) -> Duration {
     (ttl / 10).clamp(Duration::from_millis(100), Duration::from_secs(5))
 }
 
-/// How long to wait between two heartbeats.
+/// Returns the interval between heartbeats.
 fn interval(ttl: Duration) -> Duration {
     (ttl / 2).min(MAX_INTERVAL)
 }
@@ -273,8 +291,8 @@ impl Stopping {
 }
 
 impl LeaseMachine {
-    /// A lease on an item that was acknowledged, and was asked for (by a poll) at `polled`. `is_late`: another poller may have been
-    /// handed the item before it was acknowledged.
+    /// Creates the lease on an acknowledged item whose poll was sent at `polled`. `is_late`: another worker may have been handed the item
+    /// before it was acknowledged.
     pub fn new(now: Moment, polled: Moment, is_late: bool) -> LeaseMachine {
         LeaseMachine {
             state: LeaseState::Unconfirmed,
@@ -290,27 +308,27 @@ impl LeaseMachine {
         }
     }
 
-    /// How it stands.
+    /// Returns the lease's state.
     pub fn state(&self) -> LeaseState {
         self.state
     }
 
-    /// Whether somebody else may have been handed the item before it was acknowledged.
+    /// Whether another worker may have been handed the item before it was acknowledged.
     pub fn is_late(&self) -> bool {
         self.late_deadline.is_some()
     }
 
-    /// How long the lease lasts, as far as the server has said.
+    /// Returns how long the lease lasts, if the server has reported it.
     pub fn ttl(&self) -> Option<Duration> {
         self.ttl
     }
 
-    /// The last heartbeat that the server is known to have.
+    /// Returns the last heartbeat that the server is known to have.
     pub fn last_heartbeat(&self) -> Option<&str> {
         self.expected.as_deref()
     }
 
-    /// Takes in what happened, and says what is to be done.
+    /// Applies an event, and returns what to do.
     pub fn next(&mut self, now: Moment, event: LeaseEvent) -> Actions {
         match event {
             LeaseEvent::Tick => {}
@@ -326,7 +344,7 @@ impl LeaseMachine {
         if self.state == LeaseState::Unconfirmed && self.confirmation_deadline(None).is_some_and(|end| now >= end) {
             self.end_with(LeaseEnd::Unconfirmed);
         }
-        // Each stop is tried once at least, also by a process that stood still; and cut off when it hangs.
+        // A stop is tried at least once, even by a process that was stopped meanwhile; one that hangs is cut off.
         if self.stopping.as_ref().is_some_and(|stopping| stopping.was_tried() && now >= stopping.until) {
             self.end_with(LeaseEnd::NotStopped);
         }
@@ -346,7 +364,7 @@ impl LeaseMachine {
             HeartbeatResult::Accepted { state, .. } if matches!(state.as_str(), "stopping" | "stopped") => {
                 self.request_stop(now, Reason::StopRequested)
             }
-            // Nobody has served the item, so nobody ends it: it is left to whoever can have it.
+            // No worker has served the item, so this one does not stop it either.
             HeartbeatResult::Accepted { extended: false, .. } | HeartbeatResult::Rejected
                 if self.state == LeaseState::Unconfirmed =>
             {
@@ -384,7 +402,7 @@ impl LeaseMachine {
                 let mut wait = retry_after.unwrap_or_else(|| BACKOFF.pause(self.failures, jitter)).min(max);
                 self.failures += 1;
                 if self.state == LeaseState::Held {
-                    // There is always time for one more.
+                    // Leave time for another attempt.
                     wait = wait.min(self.exclusive_until.saturating_sub(now) / 2);
                 }
                 self.heartbeat = Schedule::Due(now + wait);
@@ -392,12 +410,13 @@ impl LeaseMachine {
         }
     }
 
-    /// Until when a first heartbeat can prove anything; `sent`: when the one was sent that is about to. `None`: nothing was recorded yet.
+    /// Returns until when a first heartbeat can confirm the lease. `sent`: when the one in question was sent. `None`: none can have been
+    /// recorded yet, so there is no limit.
     fn confirmation_deadline(&self, sent: Option<Moment>) -> Option<Moment> {
         self.late_deadline.or_else(|| Some(self.unconfirmed_since.or(sent)? + CONFIRM_WINDOW))
     }
 
-    /// The heartbeat that the server reports in a 412, if it must be one of ours whose answer was lost.
+    /// Returns the heartbeat that the server reports in a 412, if only one of ours whose response was lost can explain it.
     fn own_heartbeat(&self, now: Moment, current: Option<(String, Option<String>)>) -> Option<String> {
         self.unconfirmed_since?;
         let (state, last_heartbeat) = current?;
@@ -408,12 +427,12 @@ impl LeaseMachine {
     fn request_stop(&mut self, now: Moment, reason: Reason) {
         let is_unconfirmed = self.state == LeaseState::Unconfirmed;
         if is_unconfirmed && self.is_late() {
-            // It may be another's, who is not to lose it to us.
+            // The item may be another worker's, which must not lose it to this one.
             return self.lose(reason);
         }
         self.state = LeaseState::StopRequested(reason);
         if is_unconfirmed {
-            // There is no holder who would finish; and from stopping no item goes back into the queue.
+            // There is no holder that would finish it, and a stopping item does not return to the work queue.
             self.exclusive_until = now + STOP_TIMEOUT;
             self.stop(now, STOP_TIMEOUT);
         }
@@ -476,7 +495,7 @@ impl LeaseMachine {
             if due <= now {
                 let timeout = match self.state {
                     LeaseState::Held => {
-                        // One that hangs leaves time for another.
+                        // A heartbeat that hangs leaves time for another.
                         let left = self.exclusive_until - now;
                         MAX_HEARTBEAT_TIMEOUT.min((left / 2).max(MIN_TIMEOUT)).min(left)
                     }
@@ -500,7 +519,7 @@ impl LeaseMachine {
         {
             if due <= now {
                 stopping.schedule = Schedule::InFlight;
-                // A request that is still on its way when the lease is not ours any more might stop another's work.
+                // A request still in flight when the lease is no longer ours might stop another worker's item.
                 let ours = self.exclusive_until.saturating_sub(now);
                 let left = stopping.until.saturating_sub(now).max(MIN_TIMEOUT);
                 actions.stop = Some(STOP_ATTEMPT_TIMEOUT.min(left).min(ours));

@@ -21,7 +21,7 @@ const NO_CONNECTION: HeartbeatResult = HeartbeatResult::Failed { may_have_arrive
 
 const FINISH: LeaseEvent = LeaseEvent::Finish { timeout: STOP_TIMEOUT };
 
-fn beaten(sent: Moment, result: HeartbeatResult) -> LeaseEvent {
+fn heartbeat(sent: Moment, result: HeartbeatResult) -> LeaseEvent {
     LeaseEvent::HeartbeatDone { sent, result, jitter: 0.0 }
 }
 
@@ -29,24 +29,24 @@ fn stopped(result: StopResult) -> LeaseEvent {
     LeaseEvent::StopDone { result, jitter: 0.0 }
 }
 
-/// A lease whose first heartbeat is under way, sent at 0.
-fn proving() -> LeaseMachine {
+/// A lease whose first heartbeat is in flight, sent at 0.
+fn unconfirmed() -> LeaseMachine {
     let mut lease = LeaseMachine::new(s(0), s(0), false);
-    let beat = lease.next(s(0), LeaseEvent::Tick).heartbeat.unwrap();
-    assert_eq!(beat.expected, None);
+    let request = lease.next(s(0), LeaseEvent::Tick).heartbeat.unwrap();
+    assert_eq!(request.expected, None);
     lease
 }
 
 /// A lease that is held, by a heartbeat sent at 0.
 fn held(ttl: u64) -> LeaseMachine {
-    let mut lease = proving();
-    lease.next(ms(1), beaten(s(0), good("t1", ttl)));
+    let mut lease = unconfirmed();
+    lease.next(ms(1), heartbeat(s(0), good("t1", ttl)));
     assert_eq!(lease.state(), LeaseState::Held);
     lease
 }
 
-/// The same with its second heartbeat under way, and when that was sent.
-fn beating(ttl: u64) -> (LeaseMachine, Moment) {
+/// The same with its second heartbeat in flight, and when that was sent.
+fn renewing(ttl: u64) -> (LeaseMachine, Moment) {
     let mut lease = held(ttl);
     let sent = lease.next(ms(2), LeaseEvent::Tick).wake_at.unwrap();
     assert_eq!(lease.next(sent, LeaseEvent::Tick).heartbeat.unwrap().expected.as_deref(), Some("t1"));
@@ -57,30 +57,30 @@ fn beating(ttl: u64) -> (LeaseMachine, Moment) {
 fn the_interval_is_half_the_time_to_live_and_at_most_half_a_minute() {
     // A lease of one second is not kept by a heartbeat a second.
     for (ttl, interval) in [(300, ms(30_000)), (60, ms(30_000)), (10, ms(5_000)), (2, ms(1_000)), (1, ms(500))] {
-        assert_eq!(beating(ttl).1, interval, "{ttl}");
+        assert_eq!(renewing(ttl).1, interval, "{ttl}");
     }
-    let (mut lease, sent) = beating(60);
-    let actions = lease.next(sent, beaten(sent, good("t2", 0)));
-    assert_eq!(actions.wake_at, Some(sent + s(30)), "a server that does not say changes nothing");
-    let mut lease = proving();
-    assert_eq!(lease.next(s(0), beaten(s(0), good("t1", 0))).wake_at, Some(s(15)));
+    let (mut lease, sent) = renewing(60);
+    let actions = lease.next(sent, heartbeat(sent, good("t2", 0)));
+    assert_eq!(actions.wake_at, Some(sent + s(30)), "a server that does not report it changes nothing");
+    let mut lease = unconfirmed();
+    assert_eq!(lease.next(s(0), heartbeat(s(0), good("t1", 0))).wake_at, Some(s(15)));
 }
 
 #[test]
-fn chance_takes_up_to_a_quarter_off_the_interval_and_adds_nothing() {
+fn jitter_takes_up_to_a_quarter_off_the_interval_and_adds_nothing() {
     for (jitter, interval) in [(0.0, ms(30_000)), (0.5, ms(26_250)), (1.0, ms(22_500)), (7.0, ms(22_500))] {
-        let mut lease = proving();
+        let mut lease = unconfirmed();
         let actions = lease.next(ms(1), LeaseEvent::HeartbeatDone { sent: s(0), result: good("t1", 60), jitter });
         assert_eq!(actions.wake_at, Some(interval), "{jitter}");
     }
 }
 
 #[test]
-fn heartbeats_that_wait_their_turn_are_told_how_long_they_have() {
-    let (mut lease, until) = (proving(), s(55));
-    assert_eq!(lease.next(ms(1), beaten(s(0), good("t1", 60))).wake_at, Some(s(30)));
-    let beat = lease.next(s(30), LeaseEvent::Tick).heartbeat.unwrap();
-    assert_eq!((beat.until, beat.timeout), (until, s(10)), "one over a dead connection leaves time for others");
+fn a_heartbeat_that_waits_for_a_permit_knows_how_long_it_may() {
+    let (mut lease, until) = (unconfirmed(), s(55));
+    assert_eq!(lease.next(ms(1), heartbeat(s(0), good("t1", 60))).wake_at, Some(s(30)));
+    let request = lease.next(s(30), LeaseEvent::Tick).heartbeat.unwrap();
+    assert_eq!((request.until, request.timeout), (until, s(10)), "one over a dead connection leaves time for others");
     let first = LeaseMachine::new(s(0), s(0), false).next(s(0), LeaseEvent::Tick).heartbeat.unwrap();
     assert_eq!(first.until, CONFIRM_WINDOW);
     let mut late = LeaseMachine::new(s(7), s(0), true);
@@ -109,19 +109,19 @@ fn what_a_heartbeat_leads_to() {
         (LOST_REPLY, Held),
         (NO_CONNECTION, Held),
     ] {
-        let (mut lease, sent) = beating(60);
-        let actions = lease.next(sent + ms(5), beaten(sent, result.clone()));
+        let (mut lease, sent) = renewing(60);
+        let actions = lease.next(sent + ms(5), heartbeat(sent, result.clone()));
         assert_eq!(lease.state(), state, "{result:?}");
         assert_eq!((actions.heartbeat, actions.stop, actions.end), (None, None, None), "{result:?}");
         assert_eq!(actions.wake_at.is_none(), matches!(state, Lost(_)), "{result:?}");
 
         // The same for the first heartbeat, when there is no holder yet.
-        let mut lease = proving();
-        let actions = lease.next(ms(5), beaten(s(0), result.clone()));
+        let mut lease = unconfirmed();
+        let actions = lease.next(ms(5), heartbeat(s(0), result.clone()));
         match state {
             Lost(_) => assert_eq!(actions.end, Some(LeaseEnd::Lost), "{result:?}"),
             StopRequested(Reason::Rejected | Reason::NotExtended) => {
-                assert_eq!((actions.end, actions.stop), (Some(LeaseEnd::Rejected), None), "nobody has served it: {result:?}");
+                assert_eq!((actions.end, actions.stop), (Some(LeaseEnd::Rejected), None), "no worker has served it: {result:?}");
             }
             StopRequested(_) => assert!(actions.stop.is_some() && actions.end.is_none(), "{result:?}"),
             _ => assert!(actions.wake_at.is_some() && actions.end.is_none() && actions.stop.is_none(), "{result:?}"),
@@ -130,18 +130,18 @@ fn what_a_heartbeat_leads_to() {
 }
 
 #[test]
-fn a_lease_is_lost_before_it_runs_out_whatever_is_on_its_way() {
+fn a_lease_is_lost_before_it_expires_whatever_is_in_flight() {
     // The margin is a tenth, up to five seconds.
     for (ttl, end) in [(300, ms(295_000)), (10, ms(9_000)), (2, ms(1_800)), (1, ms(900))] {
-        let (mut lease, sent) = beating(ttl);
-        assert_eq!(lease.next(sent, LeaseEvent::Tick).wake_at, Some(end), "{ttl}: the heartbeat is under way");
+        let (mut lease, sent) = renewing(ttl);
+        assert_eq!(lease.next(sent, LeaseEvent::Tick).wake_at, Some(end), "{ttl}: the heartbeat is in flight");
         lease.next(end - ms(1), LeaseEvent::Tick);
         assert_eq!(lease.state(), LeaseState::Held);
         let actions = lease.next(end, LeaseEvent::Tick);
         assert_eq!(lease.state(), LeaseState::Lost(Reason::Expired));
-        assert_eq!(actions, Actions::default(), "nothing is stopped: the item may be somebody else's");
-        // The answer comes after all.
-        lease.next(end + ms(1), beaten(sent, good("t2", ttl)));
+        assert_eq!(actions, Actions::default(), "nothing is stopped: the item may be another worker's");
+        // The response arrives after all.
+        lease.next(end + ms(1), heartbeat(sent, good("t2", ttl)));
         assert_eq!(lease.state(), LeaseState::Lost(Reason::Expired), "the first reason stays");
         assert_eq!(lease.next(end + ms(2), FINISH).end, Some(LeaseEnd::Lost));
     }
@@ -149,25 +149,25 @@ fn a_lease_is_lost_before_it_runs_out_whatever_is_on_its_way() {
 
 #[test]
 fn time_counts_from_when_a_heartbeat_was_sent() {
-    let (mut lease, sent) = beating(60);
-    let actions = lease.next(sent + s(20), beaten(sent, good("t2", 60)));
+    let (mut lease, sent) = renewing(60);
+    let actions = lease.next(sent + s(20), heartbeat(sent, good("t2", 60)));
     assert_eq!(actions.wake_at, Some(sent + s(30)));
-    // A machine that slept, or a process that was stopped, finds its lease lost when it wakes.
+    // A machine or a process that was suspended finds its lease lost when it resumes.
     lease.next(sent + s(3_600), LeaseEvent::Tick);
     assert_eq!(lease.state(), LeaseState::Lost(Reason::Expired));
 }
 
 #[test]
-fn failures_are_tried_again_until_the_lease_has_run_out() {
-    let (mut lease, mut now) = beating(10);
+fn failed_heartbeats_are_retried_until_the_lease_has_expired() {
+    let (mut lease, mut now) = renewing(10);
     let mut attempts = 0;
     while lease.state() == LeaseState::Held {
         attempts += 1;
-        let actions = lease.next(now, beaten(now, if attempts % 2 == 0 { LOST_REPLY } else { NO_CONNECTION }));
+        let actions = lease.next(now, heartbeat(now, if attempts % 2 == 0 { LOST_REPLY } else { NO_CONNECTION }));
         now = actions.wake_at.unwrap_or(now);
-        if let Some(beat) = lease.next(now, LeaseEvent::Tick).heartbeat {
-            assert_eq!(beat.expected.as_deref(), Some("t1"));
-            assert!(now + beat.timeout <= s(9), "an attempt is cut when the lease ends");
+        if let Some(request) = lease.next(now, LeaseEvent::Tick).heartbeat {
+            assert_eq!(request.expected.as_deref(), Some("t1"));
+            assert!(now + request.timeout <= s(9), "an attempt is cut when the lease ends");
         }
     }
     assert_eq!((lease.state(), now), (LeaseState::Lost(Reason::Expired), s(9)));
@@ -175,39 +175,39 @@ fn failures_are_tried_again_until_the_lease_has_run_out() {
 }
 
 #[test]
-fn the_server_cannot_ask_for_more_patience_than_there_is() {
-    let (mut lease, sent) = beating(10);
+fn the_server_cannot_ask_for_a_longer_wait_than_there_is_time() {
+    let (mut lease, sent) = renewing(10);
     let slow = HeartbeatResult::Failed { may_have_arrived: true, retry_after: Some(s(86_400)) };
-    assert_eq!(lease.next(sent, beaten(sent, slow)).wake_at, Some(s(7)), "half of what is left");
-    let mut lease = proving();
+    assert_eq!(lease.next(sent, heartbeat(sent, slow)).wake_at, Some(s(7)), "half of what is left");
+    let mut lease = unconfirmed();
     let asked = HeartbeatResult::Failed { may_have_arrived: true, retry_after: Some(ms(700)) };
-    assert_eq!(lease.next(s(1), beaten(s(0), asked)).wake_at, Some(ms(1_700)));
+    assert_eq!(lease.next(s(1), heartbeat(s(0), asked)).wake_at, Some(ms(1_700)));
 }
 
 #[test]
 fn a_lost_reply_to_a_heartbeat_does_not_lose_the_lease() {
-    let (mut lease, sent) = beating(60);
-    let again = lease.next(sent + s(1), beaten(sent, LOST_REPLY)).wake_at.unwrap();
+    let (mut lease, sent) = renewing(60);
+    let again = lease.next(sent + s(1), heartbeat(sent, LOST_REPLY)).wake_at.unwrap();
     assert_eq!(lease.next(again, LeaseEvent::Tick).heartbeat.unwrap().expected.as_deref(), Some("t1"));
-    let actions = lease.next(again + ms(3), beaten(again, refused("active", Some("t2"))));
-    let beat = actions.heartbeat.unwrap();
-    assert_eq!(beat.expected.as_deref(), Some("t2"), "the heartbeat that the server has is ours");
-    let actions = lease.next(again + ms(9), beaten(again + ms(3), good("t3", 60)));
+    let actions = lease.next(again + ms(3), heartbeat(again, refused("active", Some("t2"))));
+    let request = actions.heartbeat.unwrap();
+    assert_eq!(request.expected.as_deref(), Some("t2"), "the heartbeat that the server has is ours");
+    let actions = lease.next(again + ms(9), heartbeat(again + ms(3), good("t3", 60)));
     assert_eq!((lease.state(), lease.last_heartbeat()), (LeaseState::Held, Some("t3")));
-    // From here on a refusal is somebody else's doing again.
+    // From here on a 412 is attributed to another worker again.
     let next = actions.wake_at.unwrap();
     lease.next(next, LeaseEvent::Tick);
-    lease.next(next, beaten(next, refused("active", Some("t4"))));
+    lease.next(next, heartbeat(next, refused("active", Some("t4"))));
     assert_eq!(lease.state(), LeaseState::Lost(Reason::Taken));
 }
 
 #[test]
-fn a_refusal_is_only_our_own_doing_if_it_must_be() {
+fn a_412_is_attributed_to_ourselves_only_when_nothing_else_can_explain_it() {
     let after = |failure: HeartbeatResult, answer: HeartbeatResult| {
-        let (mut lease, sent) = beating(60);
-        let again = lease.next(sent + s(1), beaten(sent, failure)).wake_at.unwrap();
+        let (mut lease, sent) = renewing(60);
+        let again = lease.next(sent + s(1), heartbeat(sent, failure)).wake_at.unwrap();
         lease.next(again, LeaseEvent::Tick);
-        lease.next(again, beaten(again, answer));
+        lease.next(again, heartbeat(again, answer));
         lease.state()
     };
     assert_eq!(after(LOST_REPLY, refused("active", Some("t2"))), LeaseState::Held);
@@ -227,70 +227,74 @@ fn a_refusal_is_only_our_own_doing_if_it_must_be() {
 #[test]
 fn a_heartbeat_that_was_sent_twice_may_have_been_recorded_the_first_time() {
     for (may_have_arrived, state) in [(true, LeaseState::Held), (false, LeaseState::Lost(Reason::Taken))] {
-        let (mut lease, sent) = beating(60);
+        let (mut lease, sent) = renewing(60);
         let current = Some(("active".to_owned(), Some("t2".to_owned())));
-        lease.next(sent + ms(2), beaten(sent, HeartbeatResult::PreconditionFailed { current, may_have_arrived }));
+        lease.next(sent + ms(2), heartbeat(sent, HeartbeatResult::PreconditionFailed { current, may_have_arrived }));
         assert_eq!(lease.state(), state);
     }
 }
 
 #[test]
-fn the_first_heartbeat_may_be_lost_too_while_it_must_have_been_the_first() {
+fn the_response_to_the_first_heartbeat_may_be_lost_while_no_other_worker_can_have_sent_one() {
     let first_lost = |polled: Moment, answered: Moment| {
         let mut lease = LeaseMachine::new(s(20), polled, false);
         lease.next(s(20), LeaseEvent::Tick);
-        let again = lease.next(s(21), beaten(s(20), LOST_REPLY)).wake_at.unwrap();
+        let again = lease.next(s(21), heartbeat(s(20), LOST_REPLY)).wake_at.unwrap();
         assert_eq!(lease.next(again, LeaseEvent::Tick).heartbeat.unwrap().expected, None);
-        lease.next(answered, beaten(again, refused("active", Some("t1"))))
+        lease.next(answered, heartbeat(again, refused("active", Some("t1"))))
     };
     assert_eq!(first_lost(s(20), s(22)).heartbeat.unwrap().expected.as_deref(), Some("t1"));
-    assert_eq!(first_lost(s(12), s(22)).end, Some(LeaseEnd::Lost), "by then a late worker's may have come before it");
+    assert_eq!(
+        first_lost(s(12), s(22)).end,
+        Some(LeaseEnd::Lost),
+        "by then a heartbeat of a late worker may have come before it"
+    );
 }
 
 #[test]
-fn who_acknowledged_late_lets_others_go_first() {
+fn a_worker_that_acknowledged_late_lets_others_go_first() {
     let mut lease = LeaseMachine::new(s(7), s(0), true);
     assert_eq!(lease.next(s(7), LeaseEvent::Tick).wake_at, Some(s(7) + CONFIRM_WINDOW));
     assert_eq!(lease.next(s(17), LeaseEvent::Tick).heartbeat.unwrap().expected, None);
     let mut other = lease.clone();
-    assert_eq!(lease.next(s(18), beaten(s(17), refused("active", Some("t1")))).end, Some(LeaseEnd::Lost));
-    let again = other.next(s(18), beaten(s(17), LOST_REPLY)).wake_at.unwrap();
+    assert_eq!(lease.next(s(18), heartbeat(s(17), refused("active", Some("t1")))).end, Some(LeaseEnd::Lost));
+    let again = other.next(s(18), heartbeat(s(17), LOST_REPLY)).wake_at.unwrap();
     other.next(again, LeaseEvent::Tick);
-    assert_eq!(other.next(again, beaten(again, refused("active", Some("t1")))).end, Some(LeaseEnd::Lost), "not even then");
+    assert_eq!(other.next(again, heartbeat(again, refused("active", Some("t1")))).end, Some(LeaseEnd::Lost), "not even then");
 }
 
 #[test]
-fn what_cannot_be_proven_in_time_is_not_believed() {
-    // A heartbeat that may have been recorded began a lease, which may have run out since; and then somebody else came.
-    let mut lease = proving();
-    lease.next(s(3), beaten(s(0), LOST_REPLY));
+fn a_lease_that_is_not_confirmed_in_time_is_not_held() {
+    // A heartbeat that may have been recorded started a lease, which may have expired since; then another worker came.
+    let mut lease = unconfirmed();
+    lease.next(s(3), heartbeat(s(0), LOST_REPLY));
     let mut others = lease.clone();
     assert_eq!(lease.next(CONFIRM_WINDOW, LeaseEvent::Tick).end, Some(LeaseEnd::Unconfirmed));
     let again = others.next(s(4), LeaseEvent::Tick);
-    assert!(again.heartbeat.is_some_and(|beat| s(4) + beat.timeout <= CONFIRM_WINDOW) && again.wake_at == Some(CONFIRM_WINDOW));
-    assert_eq!(others.next(s(11), beaten(s(4), good("t1", 300))).end, Some(LeaseEnd::Unconfirmed));
+    assert!(again.heartbeat.is_some_and(|request| s(4) + request.timeout <= CONFIRM_WINDOW) && again.wake_at == Some(CONFIRM_WINDOW));
+    assert_eq!(others.next(s(11), heartbeat(s(4), good("t1", 300))).end, Some(LeaseEnd::Unconfirmed));
     assert_eq!(others.state(), LeaseState::Unconfirmed);
-    // Where none can have been recorded there is no hurry.
-    let mut lease = proving();
+    // As long as none can have been recorded there is no limit.
+    let mut lease = unconfirmed();
     let mut now = s(0);
     while now < s(100) {
-        now = lease.next(now, beaten(now, NO_CONNECTION)).wake_at.unwrap();
+        now = lease.next(now, heartbeat(now, NO_CONNECTION)).wake_at.unwrap();
         lease.next(now, LeaseEvent::Tick);
     }
-    lease.next(now, beaten(now, good("t1", 300)));
+    lease.next(now, heartbeat(now, good("t1", 300)));
     assert_eq!(lease.state(), LeaseState::Held);
-    // Late, there is a time for it.
+    // Acknowledged late, there is a limit.
     let mut lease = LeaseMachine::new(s(7), s(0), true);
     assert!(lease.next(s(17), LeaseEvent::Tick).heartbeat.is_some());
     assert_eq!(lease.next(s(27), LeaseEvent::Tick).end, Some(LeaseEnd::Unconfirmed));
     let mut lease = LeaseMachine::new(s(7), s(0), true);
     lease.next(s(17), LeaseEvent::Tick);
     let mut asked = lease.clone();
-    assert_eq!(lease.next(s(18), beaten(s(17), HeartbeatResult::Rejected)).end, Some(LeaseEnd::Rejected));
+    assert_eq!(lease.next(s(18), heartbeat(s(17), HeartbeatResult::Rejected)).end, Some(LeaseEnd::Rejected));
     let stopping =
         HeartbeatResult::Accepted { last_heartbeat: "t1".into(), extended: false, state: "stopping".into(), ttl: s(60) };
-    let actions = asked.next(s(18), beaten(s(17), stopping));
-    assert_eq!((actions.end, actions.stop), (Some(LeaseEnd::Lost), None), "nothing is stopped that may be another's");
+    let actions = asked.next(s(18), heartbeat(s(17), stopping));
+    assert_eq!((actions.end, actions.stop), (Some(LeaseEnd::Lost), None), "an item that may be another worker's is not stopped");
 }
 
 #[test]
@@ -302,13 +306,13 @@ fn finishing_stops_the_item_and_keeps_the_lease_until_that_is_done() {
     let again = lease.next(s(3), stopped(StopResult::Failed)).wake_at.unwrap();
     assert_eq!(again, ms(3_250));
     assert!(lease.next(again, LeaseEvent::Tick).stop.is_some());
-    assert!(lease.next(s(5), LeaseEvent::Tick).heartbeat.is_some(), "meanwhile nobody else is to get it");
-    lease.next(s(6), beaten(s(5), good("t2", 10)));
+    assert!(lease.next(s(5), LeaseEvent::Tick).heartbeat.is_some(), "meanwhile no other worker may get it");
+    lease.next(s(6), heartbeat(s(5), good("t2", 10)));
     assert_eq!(lease.next(s(6), stopped(StopResult::Done)).end, Some(LeaseEnd::Stopped));
 }
 
 #[test]
-fn a_stop_that_fails_for_good_or_for_long_is_given_up() {
+fn a_stop_that_fails_permanently_or_for_long_is_given_up() {
     assert_eq!(held(60).next(s(1), FINISH).end, None);
     let mut lease = held(60);
     lease.next(s(1), FINISH);
@@ -319,8 +323,8 @@ fn a_stop_that_fails_for_good_or_for_long_is_given_up() {
     while lease.end.is_none() {
         let actions = lease.next(now, stopped(StopResult::Failed));
         now = actions.wake_at.unwrap_or(now);
-        if let Some(beat) = lease.next(now, LeaseEvent::Tick).heartbeat {
-            lease.next(now, beaten(now, good(&format!("{now:?} {beat:?}"), 300)));
+        if let Some(request) = lease.next(now, LeaseEvent::Tick).heartbeat {
+            lease.next(now, heartbeat(now, good(&format!("{now:?} {request:?}"), 300)));
         }
     }
     assert_eq!(lease.end, Some(LeaseEnd::NotStopped));
@@ -328,9 +332,9 @@ fn a_stop_that_fails_for_good_or_for_long_is_given_up() {
 }
 
 #[test]
-fn a_process_that_stood_still_while_it_stopped_an_item_tries_once_more_or_gives_up() {
-    let (mut lease, sent) = beating(60);
-    lease.next(sent, beaten(sent, HeartbeatResult::Rejected));
+fn a_process_that_was_suspended_while_it_stopped_an_item_tries_once_more_or_gives_up() {
+    let (mut lease, sent) = renewing(60);
+    lease.next(sent, heartbeat(sent, HeartbeatResult::Rejected));
     assert!(lease.next(sent, FINISH).stop.is_some());
     let again = lease.next(sent + s(1), stopped(StopResult::Failed)).wake_at.unwrap();
     let mut late = lease.clone();
@@ -343,7 +347,7 @@ fn a_stop_that_hangs_is_cut_off_when_its_time_is_over() {
     let mut lease = held(300);
     let actions = lease.next(s(1), FINISH);
     assert_eq!((actions.stop, actions.wake_at), (Some(s(10)), Some(s(30))));
-    // The worker is given up meanwhile, which leaves the stop less time than it was sent with.
+    // The grace period expires meanwhile, which leaves the stop less time than it was sent with.
     let actions = lease.next(s(2), LeaseEvent::GraceExpired);
     assert_eq!((actions.end, actions.wake_at), (None, Some(s(2) + SHUTDOWN_STOP_TIMEOUT)));
     assert_eq!(lease.next(s(2) + SHUTDOWN_STOP_TIMEOUT, LeaseEvent::Tick).end, Some(LeaseEnd::NotStopped));
@@ -359,12 +363,12 @@ fn a_lease_that_is_lost_while_it_is_being_finished_stops_nothing_more() {
 }
 
 #[test]
-fn an_item_whose_stop_is_requested_is_not_beaten_for_any_more() {
-    let (mut lease, sent) = beating(60);
+fn an_item_whose_stop_is_requested_gets_no_more_heartbeats() {
+    let (mut lease, sent) = renewing(60);
     let stopping =
         HeartbeatResult::Accepted { last_heartbeat: "t1".into(), extended: false, state: "stopping".into(), ttl: s(60) };
     let ends = s(55);
-    assert_eq!(lease.next(sent, beaten(sent, stopping)), Actions { wake_at: Some(ends), ..Actions::default() });
+    assert_eq!(lease.next(sent, heartbeat(sent, stopping)), Actions { wake_at: Some(ends), ..Actions::default() });
     assert_eq!(
         lease.next(ends - ms(1), LeaseEvent::Tick),
         Actions { wake_at: Some(ends), ..Actions::default() },
@@ -374,7 +378,7 @@ fn an_item_whose_stop_is_requested_is_not_beaten_for_any_more() {
 }
 
 #[test]
-fn whoever_is_asked_to_stop_has_as_long_as_the_lease_lasts() {
+fn a_holder_that_is_asked_to_stop_has_as_long_as_the_lease_lasts() {
     let state = |state: &str, extended| HeartbeatResult::Accepted {
         last_heartbeat: "t1".into(),
         extended,
@@ -382,26 +386,30 @@ fn whoever_is_asked_to_stop_has_as_long_as_the_lease_lasts() {
         ttl: s(60),
     };
     for (event, reason) in [
-        (beaten(s(30), HeartbeatResult::Rejected), Reason::Rejected),
-        (beaten(s(30), state("active", false)), Reason::NotExtended),
-        (beaten(s(30), state("stopping", false)), Reason::StopRequested),
+        (heartbeat(s(30), HeartbeatResult::Rejected), Reason::Rejected),
+        (heartbeat(s(30), state("active", false)), Reason::NotExtended),
+        (heartbeat(s(30), state("stopping", false)), Reason::StopRequested),
     ] {
-        let (mut lease, _) = beating(60);
+        let (mut lease, _) = renewing(60);
         lease.next(s(30), event);
         assert_eq!(lease.state(), LeaseState::StopRequested(reason));
         let mut finishing = lease.clone();
-        assert_eq!(lease.next(s(55), LeaseEvent::Tick), Actions::default(), "who holds it is told, and has to end it still");
+        assert_eq!(lease.next(s(55), LeaseEvent::Tick), Actions::default(), "the holder is notified, and still has to finish it");
         assert_eq!(lease.state(), LeaseState::Lost(Reason::Expired), "{reason:?}");
         let actions = lease.next(s(56), FINISH);
-        assert_eq!((actions.end, actions.stop), (Some(LeaseEnd::Lost), None), "somebody else may have the item: nothing is sent");
-        // What is under way by then is cut off, and was not to take longer.
+        assert_eq!(
+            (actions.end, actions.stop),
+            (Some(LeaseEnd::Lost), None),
+            "another worker may have the item: nothing is sent"
+        );
+        // A request in flight by then is cut off, and was not meant to take longer.
         let actions = finishing.next(s(50), FINISH);
         assert_eq!((actions.stop, actions.wake_at), (Some(s(5)), Some(s(55))));
         assert_eq!(finishing.next(s(55), LeaseEvent::Tick).end, Some(LeaseEnd::Lost));
     }
     let mut lease = held(10);
     lease.next(ms(8_500), LeaseEvent::GraceExpired);
-    assert_eq!(lease.next(s(9), LeaseEvent::Tick).end, Some(LeaseEnd::Lost), "also at the end of the worker");
+    assert_eq!(lease.next(s(9), LeaseEvent::Tick).end, Some(LeaseEnd::Lost), "also after the grace period");
 }
 
 #[test]
@@ -410,7 +418,7 @@ fn abandoning_sends_nothing() {
 }
 
 #[test]
-fn at_the_end_of_the_worker_every_item_is_stopped_unless_it_may_be_anothers() {
+fn when_the_grace_period_expires_every_item_is_stopped_unless_it_may_be_another_workers() {
     let mut lease = held(60);
     let actions = lease.next(s(1), LeaseEvent::GraceExpired);
     assert_eq!((lease.state(), actions.stop), (LeaseState::StopRequested(Reason::Shutdown), Some(SHUTDOWN_STOP_TIMEOUT)));
@@ -423,14 +431,14 @@ fn at_the_end_of_the_worker_every_item_is_stopped_unless_it_may_be_anothers() {
         lease.next(now, LeaseEvent::Tick);
     }
     assert!(now <= s(8), "within a bound: {now:?}");
-    // Not proven yet: it is stopped, for a heartbeat may never have arrived ...
-    assert!(proving().next(s(1), LeaseEvent::GraceExpired).stop.is_some());
-    let mut lease = proving();
-    lease.next(s(3), beaten(s(0), LOST_REPLY));
+    // Not confirmed yet: it is stopped, for a heartbeat may never have arrived ...
+    assert!(unconfirmed().next(s(1), LeaseEvent::GraceExpired).stop.is_some());
+    let mut lease = unconfirmed();
+    lease.next(s(3), heartbeat(s(0), LOST_REPLY));
     assert!(lease.next(s(9), LeaseEvent::GraceExpired).stop.is_some());
-    // ... unless another may have been handed the item.
+    // ... unless another worker may have been handed the item.
     assert_eq!(LeaseMachine::new(s(7), s(0), true).next(s(20), LeaseEvent::GraceExpired).end, Some(LeaseEnd::Lost));
-    let (mut lease, sent) = beating(60);
-    lease.next(sent, beaten(sent, refused("active", Some("other"))));
+    let (mut lease, sent) = renewing(60);
+    lease.next(sent, heartbeat(sent, refused("active", Some("other"))));
     assert_eq!(lease.next(sent, LeaseEvent::GraceExpired).end, Some(LeaseEnd::Lost));
 }

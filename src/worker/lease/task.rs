@@ -1,4 +1,4 @@
-//! One item: acknowledging it, keeping its lease, stopping it. What the state machines say is done here.
+//! The task of one item: drives the state machines that acknowledge it, keep its lease, and stop it.
 
 use super::handle::{Latch, Lease, LeaseShared, already_stopped};
 use super::machine::{self, Actions, HeartbeatResult, LeaseEnd, LeaseEvent, LeaseState, StopResult};
@@ -24,17 +24,17 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// How long an item waits for the host to come for it. Then it goes back: its lease runs out, and the queue hands it out again.
+/// How long an item waits for the host to pick it up. Then it is released: its lease expires, and the work queue hands it out again.
 const PICKUP_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bounds an attempt to stop an item that nobody holds.
+/// Bounds one attempt to stop an item that has no holder.
 const STOP_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The types of items that are looked after here.
+/// The types of items that the worker stops itself, as expected.
 const HEALTH_CHECKS: [&str; 2] = ["healthcheck", "health_check"];
 
-/// Serves one item, from the poll's answer to its end.
-pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot: Slot) {
+/// Runs one item, from the poll's response to its end. `polled`: when the poll was sent; `arrived`: when the item came.
+pub(in crate::worker) async fn run_item(item: Item, polled: Moment, arrived: Moment, mut slot: Slot) {
     let worker = slot.worker.clone();
-    // From the acknowledgement on, the item is out of everybody's reach until its first heartbeat.
+    // From the acknowledgement until the first heartbeat, no other worker can get the item.
     let critical = worker.pool.runtime().critical();
     let token = item.secret.as_deref().and_then(secret::token);
     let key_client = worker.client.redacting(item.secret.as_deref().into_iter().chain(token.as_ref().map(Secret::expose)));
@@ -49,11 +49,11 @@ pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment
         log::record(
             if is_known { Level::Debug } else { Level::Warn },
             LOG,
-            "an item without a session is stopped",
+            "stopping an item without a session",
             || json!({"work_id": item.id, "type": item.kind}),
         );
         worker.metrics.increment(Counter::HealthChecks);
-        // Nobody waits for it to be handed out.
+        // It is not going to be handed out.
         slot.mark_claimed();
         return stop_unheld(&worker, &client, &item.id).await;
     }
@@ -81,11 +81,12 @@ pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment
     LeaseTask { lease, slot, key_client, arrived, critical: Some(critical), pickup_deadline: None }.run().await;
 }
 
-/// Acknowledges an item, again and again if need be.
+/// Acknowledges an item, with as many attempts as the claim wants. Returns [`ClaimAction::Hold`] or [`ClaimAction::Leave`], or
+/// [`ClaimAction::Retry`] when the grace period has expired.
 async fn acknowledge(worker: &WorkerShared, key_client: &Client, work_id: &str, mut claim: Claim) -> ClaimAction {
     loop {
         let ids = [("environment_id", worker.config.environment_id.as_str()), ("work_id", work_id)];
-        // The server names an item by something that cannot stand in a path.
+        // Fails if the item's id cannot stand in a URL path.
         let Ok(request) = key_client.prepare_with(&WORK_ACK, &ids, None) else { return ClaimAction::Leave };
         let reply = send(worker, key_client, request, claim.timeout(clock::now()), RequestKind::Ack, work_id).await;
         let outcome = match reply.result {
@@ -107,7 +108,7 @@ async fn acknowledge(worker: &WorkerShared, key_client: &Client, work_id: &str, 
     }
 }
 
-/// Stops an item that nobody holds, as well as can be.
+/// Stops an item that has no holder; gives up after [`machine::STOP_TIMEOUT`] or a permanent failure.
 async fn stop_unheld(worker: &WorkerShared, client: &Client, work_id: &str) {
     let ids = [("environment_id", worker.config.environment_id.as_str()), ("work_id", work_id)];
     let Ok(request) = client.prepare_with(&WORK_STOP, &ids, Some("{\"force\":true}")) else { return };
@@ -127,14 +128,14 @@ async fn stop_unheld(worker: &WorkerShared, client: &Client, work_id: &str) {
     }
 }
 
-/// A client for an item: with the token in its secret, else with the environment's key.
+/// Creates the client for an item: with the token in its secret, else with the environment key.
 fn item_client(key_client: &Client, item: &Item, token: Option<&Secret>) -> Client {
     token.and_then(|token| key_client.with_bearer(token)).unwrap_or_else(|| {
         if item.secret.is_some() {
             log::record(
                 Level::Warn,
                 LOG,
-                "an item's secret holds no token: the environment's key is used",
+                "the item's secret holds no token; using the environment key",
                 || json!({"work_id": item.id}),
             );
         }
@@ -146,19 +147,19 @@ fn item_client(key_client: &Client, item: &Item, token: Option<&Secret>) -> Clie
 struct LeaseTask {
     lease: Arc<Lease>,
     slot: Slot,
-    /// With the environment's key.
+    /// A client with the environment key.
     key_client: Client,
     arrived: Moment,
-    /// Until the first good heartbeat.
+    /// Held until the first accepted heartbeat.
     critical: Option<Critical>,
-    /// Until when the host may come for the item.
+    /// Until when the host may pick the item up.
     pickup_deadline: Option<Moment>,
 }
 
 type InFlight = Pin<Box<dyn Future<Output = LeaseEvent> + Send>>;
 
-/// What is under way, if anything is.
-async fn outcome(in_flight: &mut Option<InFlight>) -> LeaseEvent {
+/// Waits for the request in flight, and clears it; without one, waits for ever.
+async fn completed(in_flight: &mut Option<InFlight>) -> LeaseEvent {
     match in_flight {
         Some(future) => {
             let event = future.await;
@@ -196,15 +197,15 @@ impl LeaseTask {
             let now = clock::now();
             let wake = [actions.wake_at, self.pickup_deadline].into_iter().flatten().min();
             event = tokio::select! {
-                event = outcome(&mut heartbeat) => event,
-                event = outcome(&mut stop) => event,
+                event = completed(&mut heartbeat) => event,
+                event = completed(&mut stop) => event,
                 () = sleep(wake.unwrap_or_default().saturating_sub(now)), if wake.is_some() => LeaseEvent::Tick,
                 () = self.lease.changed.notified() => LeaseEvent::Tick,
             };
         }
     }
 
-    /// Acknowledges the item once more, and begins anew with its first heartbeat. False: it is left alone.
+    /// Acknowledges the item once more, and starts over with its first heartbeat. Returns false if it is left to the work queue.
     async fn reacknowledge(&mut self) -> bool {
         let next = acknowledge(&self.lease.worker, &self.key_client, &self.lease.work_id, Claim::late()).await;
         let mut shared = self.lease.shared.lock();
@@ -212,12 +213,12 @@ impl LeaseTask {
         if !matches!(next, ClaimAction::Hold { .. }) {
             shared.end = Some(LeaseEnd::Lost);
         }
-        // The machine has something to do at once.
+        // The new machine has something to do at once.
         self.lease.changed.notify_one();
         shared.end.is_none()
     }
 
-    /// Has the machine take in what happened, and tells those who want to know.
+    /// Applies an event and those in the inbox to the machine, and notifies everyone who waits for the result.
     fn apply_event(&mut self, event: LeaseEvent) -> Actions {
         let (lease, now) = (self.lease.clone(), clock::now());
         let mut shared = lease.shared.lock();
@@ -240,7 +241,7 @@ impl LeaseTask {
         });
         let refusal = if shared.end == Some(LeaseEnd::Rejected) { shared.refusal.take() } else { None };
         let is_handed_out = shared.json.is_empty();
-        // Counted first: who is told looks at the counts.
+        // Counted first: whoever is notified may read the metrics.
         if let Some(end) = shared.end {
             self.on_end(end);
         }
@@ -258,7 +259,7 @@ impl LeaseTask {
             && before == LeaseState::Held
             && !is_handed_out
         {
-            // Nobody has it yet, and now nobody shall.
+            // It was not handed out yet, and no longer will be.
             if lease.worker.retract(&lease) {
                 lease.push(LeaseEvent::Finish { timeout: machine::STOP_TIMEOUT });
             }
@@ -277,7 +278,7 @@ impl LeaseTask {
         actions
     }
 
-    /// The lease stands otherwise than before.
+    /// Counts and logs a new state.
     fn on_state_change(&mut self, before: LeaseState, after: LeaseState, now: Moment) {
         let worker = &self.lease.worker;
         let work_id = || json!({"work_id": self.lease.work_id});
@@ -295,13 +296,13 @@ impl LeaseTask {
                 log::record(
                     Level::Info,
                     LOG,
-                    "an item is to be stopped",
+                    "item has to be stopped",
                     || json!({"work_id": self.lease.work_id, "reason": reason.name()}),
                 );
             }
-            // Whoever was quicker has it, and this worker never had.
+            // Another worker was quicker; this one never held it.
             LeaseState::Lost(_) if before == LeaseState::Unconfirmed => {
-                log::record(Level::Info, LOG, "an item is somebody else's", work_id);
+                log::record(Level::Info, LOG, "item was claimed by another worker", work_id);
             }
             LeaseState::Lost(reason) => {
                 worker.metrics.increment(Counter::Lost);
@@ -315,7 +316,7 @@ impl LeaseTask {
         }
     }
 
-    /// The lease is over.
+    /// Counts and logs the end.
     fn on_end(&self, end: LeaseEnd) {
         let worker = &self.lease.worker;
         match end {
@@ -323,16 +324,11 @@ impl LeaseTask {
             LeaseEnd::Abandoned => worker.metrics.increment(Counter::Abandoned),
             LeaseEnd::Lost | LeaseEnd::NotStopped | LeaseEnd::Rejected | LeaseEnd::Unconfirmed => {}
         }
-        log::record(
-            Level::Debug,
-            LOG,
-            "let go of an item",
-            || json!({"work_id": self.lease.work_id, "how": format!("{end:?}").to_lowercase()}),
-        );
+        log::record(Level::Debug, LOG, "lease ended", || json!({"work_id": self.lease.work_id, "how": end.name()}));
     }
 }
 
-/// A lease whose task ends before its time, by a fault or by the end of the runtime, must not be left as it is.
+/// Ends the lease of a task that panicked, or was aborted at the end of the runtime.
 impl Drop for LeaseTask {
     fn drop(&mut self) {
         let lease = &self.lease;
@@ -346,7 +342,7 @@ impl Drop for LeaseTask {
         lease.notify_watchers(shared);
         drop(finish_callback);
         lease.worker.retract(lease);
-        // A lease that was held runs out by itself. An item without a first heartbeat has none: while there is a way, it gets one.
+        // A lease that was held expires. An item without a first heartbeat has none yet: if the runtime still runs, it gets one.
         if is_exclusively_ours {
             let lease = lease.clone();
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -356,6 +352,7 @@ impl Drop for LeaseTask {
     }
 }
 
+/// Sends a heartbeat, and returns its result as an event.
 async fn send_heartbeat(lease: Arc<Lease>, heartbeat: machine::Heartbeat) -> LeaseEvent {
     let worker = &lease.worker;
     let mut params = json!({"expected_last_heartbeat": heartbeat.expected.as_deref().unwrap_or("NO_HEARTBEAT")});
@@ -368,7 +365,7 @@ async fn send_heartbeat(lease: Arc<Lease>, heartbeat: machine::Heartbeat) -> Lea
     worker.metrics.lateness.add(sent.saturating_sub(heartbeat.due));
     let outcome = match lease.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params.to_string())) {
         Ok(request) => {
-            // What it has waited for its turn, it has less.
+            // The wait for the permit is part of its time.
             let timeout = heartbeat.timeout.min(heartbeat.until.saturating_sub(sent));
             let reply = send(worker, &lease.client, request, timeout, RequestKind::Heartbeat, &lease.work_id).await;
             worker.metrics.heartbeat.add(clock::now().saturating_sub(sent));
@@ -383,22 +380,21 @@ async fn send_heartbeat(lease: Arc<Lease>, heartbeat: machine::Heartbeat) -> Lea
     LeaseEvent::HeartbeatDone { sent, result: outcome, jitter: fastrand::f64() }
 }
 
-/// What a heartbeat's answer means.
+/// Interprets the response to a heartbeat, and keeps the error of a permanent refusal.
 fn heartbeat_result(lease: &Lease, reply: Reply) -> HeartbeatResult {
     let Reply { result, may_have_arrived, retry_after } = reply;
     match result {
         Ok(json) => {
-            let beaten = read_heartbeat(&json).unwrap_or(HeartbeatResult::Failed { may_have_arrived: true, retry_after: None });
-            if matches!(beaten, HeartbeatResult::Accepted { extended: false, .. }) {
+            let result = read_heartbeat(&json).unwrap_or(HeartbeatResult::Failed { may_have_arrived: true, retry_after: None });
+            if matches!(result, HeartbeatResult::Accepted { extended: false, .. }) {
                 let problem = "the server recorded a heartbeat, but did not extend the lease";
                 lease.shared.lock().refusal = Some(Error::new(Status::Response, problem));
             }
-            beaten
+            result
         }
-        Err(Failure { class: FailureClass::PreconditionFailed, error }) => HeartbeatResult::PreconditionFailed {
-            current: error.details().and_then(read_current),
-            may_have_arrived: may_have_arrived,
-        },
+        Err(Failure { class: FailureClass::PreconditionFailed, error }) => {
+            HeartbeatResult::PreconditionFailed { current: error.details().and_then(read_current), may_have_arrived }
+        }
         Err(Failure { class: FailureClass::Permanent, error }) => {
             lease.shared.lock().refusal = Some(error);
             HeartbeatResult::Rejected
@@ -407,7 +403,7 @@ fn heartbeat_result(lease: &Lease, reply: Reply) -> HeartbeatResult {
     }
 }
 
-/// Reads a heartbeat's answer; `None`: it is not one.
+/// Reads the response to a heartbeat; `None`: it is not one.
 fn read_heartbeat(json: &str) -> Option<HeartbeatResult> {
     let mut object = Object::parse(json, "heartbeat", Status::Response).ok()?;
     let last_heartbeat = object.take("last_heartbeat")?.string().ok()?;
@@ -428,6 +424,7 @@ fn read_current(details: &str) -> Option<(String, Option<String>)> {
     Some((text("state").unwrap_or_default(), text("last_heartbeat")))
 }
 
+/// Sends one request to stop the item, and returns its result as an event. Keeps the response for the holder.
 async fn send_stop(lease: Arc<Lease>, deadline: Moment) -> LeaseEvent {
     let request = lease.shared.lock().stop.clone();
     let request = request.map_or_else(|| lease.stop_request(None), Ok);
@@ -438,7 +435,7 @@ async fn send_stop(lease: Arc<Lease>, deadline: Moment) -> LeaseEvent {
         Ok(request) => match send(&lease.worker, &lease.client, request, timeout, RequestKind::Stop, &lease.work_id).await.result
         {
             Ok(json) => (StopResult::Done, Ok(json)),
-            // It has stopped already.
+            // The item has stopped before.
             Err(Failure { class: FailureClass::Conflict, .. }) => (StopResult::Done, Ok(already_stopped(with_response))),
             Err(Failure { class: FailureClass::Transient | FailureClass::Gateway, error }) => (StopResult::Failed, Err(error)),
             Err(Failure { error, .. }) => (StopResult::Rejected, Err(error)),
@@ -455,7 +452,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heartbeats_answer_is_read_leniently_but_not_blindly() {
+    fn the_response_to_a_heartbeat_is_read_leniently_but_not_blindly() {
         let good = |last: &str, extended, state: &str, ttl| {
             Some(HeartbeatResult::Accepted {
                 last_heartbeat: last.into(),

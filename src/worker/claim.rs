@@ -14,7 +14,7 @@
 //! but gets no heartbeat, so an item that *may* have been acknowledged is not left alone.
 
 use crate::backoff::Backoff;
-use crate::runtime::clock::Moment;
+use crate::runtime::clock::ClockTime;
 use std::time::Duration;
 
 /// How long the work queue keeps an unacknowledged item from other pollers, unless a poller asks for a different time.
@@ -47,7 +47,7 @@ pub enum AckResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimAction {
     /// Acknowledge it again at this time.
-    Retry(Moment),
+    Retry(ClockTime),
     /// Start its heartbeats.
     Hold {
         /// Whether another worker may have been handed the item.
@@ -60,30 +60,30 @@ pub enum ClaimAction {
 /// The state machine of one claim.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    deadline: Moment,
+    deadline: ClockTime,
     failures: u32,
     may_have_arrived: bool,
 }
 
 impl Claim {
     /// Creates a claim on an item whose poll was sent at `polled`, and that the work queue keeps from other pollers for `window`.
-    pub fn new(polled: Moment, window: Duration) -> Claim {
+    pub fn new(polled: ClockTime, window: Duration) -> Claim {
         Claim { deadline: polled + window, failures: 0, may_have_arrived: false }
     }
 
     /// Creates a claim on an item that may have been acknowledged before, and handed to another worker since.
     pub fn late() -> Claim {
-        Claim { deadline: Moment::ZERO, failures: 0, may_have_arrived: true }
+        Claim { deadline: ClockTime::ZERO, failures: 0, may_have_arrived: true }
     }
 
     /// Returns how long the next attempt may take.
-    pub fn timeout(&self, now: Moment) -> Duration {
+    pub fn timeout(&self, now: ClockTime) -> Duration {
         let left = self.deadline.saturating_sub(now);
         if left < MIN_TIMEOUT { LATE_ACK_TIMEOUT } else { left }
     }
 
     /// Applies the result of an attempt. `jitter` (0 to 1) shortens the pause before the next one.
-    pub fn on_result(&mut self, now: Moment, result: AckResult, jitter: f64) -> ClaimAction {
+    pub fn on_result(&mut self, now: ClockTime, result: AckResult, jitter: f64) -> ClaimAction {
         match result {
             AckResult::Done => ClaimAction::Hold { is_late: now >= self.deadline },
             AckResult::Rejected => ClaimAction::Leave,
@@ -96,7 +96,7 @@ impl Claim {
         }
     }
 
-    fn retry(&mut self, now: Moment, retry_after: Option<Duration>, jitter: f64) -> ClaimAction {
+    fn retry(&mut self, now: ClockTime, retry_after: Option<Duration>, jitter: f64) -> ClaimAction {
         let wait = retry_after.unwrap_or_else(|| BACKOFF.pause(self.failures, jitter));
         self.failures += 1;
         match now.checked_add(wait) {
@@ -111,7 +111,7 @@ impl Claim {
 mod tests {
     use super::*;
 
-    const fn at(milliseconds: u64) -> Moment {
+    const fn at(milliseconds: u64) -> ClockTime {
         Duration::from_millis(milliseconds)
     }
 

@@ -3,7 +3,7 @@
 use super::claim::RECLAIM;
 use super::poller::PollConfig;
 use crate::client::Client;
-use crate::config::Environment;
+use crate::config::EnvVars;
 use crate::credentials::Secret;
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
@@ -59,11 +59,12 @@ pub struct Config {
 impl Config {
     /// Reads a configuration. Settings that it lacks come from the client and from the environment variables. Errors: `CONFIG`, naming the
     /// key.
-    pub fn read(json: Option<&str>, client: &Client, environment: Environment) -> Result<Config> {
+    pub fn read(json: Option<&str>, client: &Client, env_vars: EnvVars) -> Result<Config> {
         let mut object = Object::parse(json.unwrap_or("{}"), "config_json", Status::Config)?;
+        object.check_names(KEYS.iter().copied())?;
         let text = |value: Value| value.non_empty_string();
         let environment_id =
-            object.take("environment_id").map(text).transpose()?.or_else(|| environment("ANTHROPIC_ENVIRONMENT_ID"));
+            object.take("environment_id").map(text).transpose()?.or_else(|| env_vars("ANTHROPIC_ENVIRONMENT_ID"));
         let environment_key = object.take("environment_key").map(text).transpose()?.map(Secret::new);
         let worker_id = object.take("worker_id").map(text).transpose()?;
         let mut integer = |key, min, max| object.take(key).map(|value: Value| value.integer(min, max)).transpose();
@@ -77,7 +78,6 @@ impl Config {
         let grace = integer("grace_ms", 0, DAY_MS)?.unwrap_or(30_000);
         let rescue_after = integer("rescue_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
         let drain = object.take("drain").map(|value| value.bool()).transpose()?.unwrap_or(false);
-        object.finish(KEYS.iter().copied())?;
         if idle_max < idle_min {
             return Err(Error::config("idle_max_ms", format_args!("must not be less than `idle_min_ms` ({idle_min})")));
         }
@@ -92,7 +92,7 @@ impl Config {
         }
         let environment_key = environment_key
             .or_else(|| client.environment_key())
-            .or_else(|| environment("ANTHROPIC_ENVIRONMENT_KEY").map(Secret::new))
+            .or_else(|| env_vars("ANTHROPIC_ENVIRONMENT_KEY").map(Secret::new))
             .ok_or_else(|| {
                 let problem =
                     "is missing: set it here or for the client, or set the environment variable ANTHROPIC_ENVIRONMENT_KEY";
@@ -203,9 +203,9 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_time_to_live_blames_its_key() {
-        use crate::error::ServerSaid;
+        use crate::error::ApiErrorBody;
         let said =
-            |status, message: &str| Error::http(status, ServerSaid { message: Some(message.into()), ..Default::default() });
+            |status, message: &str| Error::http(status, ApiErrorBody { message: Some(message.into()), ..Default::default() });
         let with = read(r#"{"environment_id":"e","desired_ttl_seconds":7200}"#, KEYED, &[]).unwrap();
         let without = read(r#"{"environment_id":"e"}"#, KEYED, &[]).unwrap();
         let error = said(400, "desired_ttl_seconds: must be an integer from 0 to 3600");

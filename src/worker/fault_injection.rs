@@ -1,7 +1,7 @@
 //! Panics on demand, for the tests of what a panic in the library costs. Compiled into tests only.
 
 use super::metrics::RequestKind;
-use crate::runtime::fork::Lock;
+use crate::runtime::fork::ForkSafeMutex;
 use std::collections::HashMap;
 
 /// A place where a test can have the worker panic.
@@ -19,7 +19,7 @@ pub(super) enum FaultPoint {
 
 /// The panics that a test has ordered from one worker.
 #[derive(Default)]
-pub(super) struct FaultInjector(Lock<State>);
+pub(super) struct FaultInjector(ForkSafeMutex<State>);
 
 #[derive(Default)]
 struct State {

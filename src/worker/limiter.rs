@@ -2,33 +2,33 @@
 //! has a connection of its own, and so a file descriptor that the host may need. After the machine was suspended, or the process stopped,
 //! the heartbeats of all leases are due at the same moment.
 
-use crate::runtime::clock::Moment;
-use crate::runtime::fork::Lock;
+use crate::runtime::clock::ClockTime;
+use crate::runtime::fork::ForkSafeMutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// A semaphore whose waiters are ordered by deadline.
-pub(super) struct Limiter(Arc<Lock<State>>);
+pub(super) struct Limiter(Arc<ForkSafeMutex<State>>);
 
 struct State {
     free: usize,
     /// In the order of their deadlines; those with the same deadline in the order of arrival.
-    waiting: BTreeMap<(Moment, u64), oneshot::Sender<Permit>>,
+    waiting: BTreeMap<(ClockTime, u64), oneshot::Sender<Permit>>,
     sequence: u64,
 }
 
 /// The right to have a request in flight. Dropping it passes it to the waiter with the earliest deadline.
-pub(super) struct Permit(Option<Arc<Lock<State>>>);
+pub(super) struct Permit(Option<Arc<ForkSafeMutex<State>>>);
 
 impl Limiter {
     /// Creates a limiter with `max` permits.
     pub(super) fn new(max: usize) -> Limiter {
-        Limiter(Arc::new(Lock::new(State { free: max, waiting: BTreeMap::new(), sequence: 0 })))
+        Limiter(Arc::new(ForkSafeMutex::new(State { free: max, waiting: BTreeMap::new(), sequence: 0 })))
     }
 
     /// Waits for a permit. Cancel-safe: a permit that arrives for a dropped future goes to the next waiter.
-    pub(super) async fn acquire(&self, deadline: Moment) -> Permit {
+    pub(super) async fn acquire(&self, deadline: ClockTime) -> Permit {
         let permit = {
             let mut state = self.0.lock();
             if state.free > 0 {

@@ -34,10 +34,10 @@ pub use lease::Lease;
 
 use crate::client::Client;
 use crate::completion::Queue;
-use crate::config::process_environment;
+use crate::config::process_env_vars;
 use crate::error::{Error, Result, Status};
-use crate::runtime::fork::Owned;
-use crate::runtime::wakeup::Woken;
+use crate::runtime::fork::ProcessLocal;
+use crate::runtime::wakeup::WaitOutcome;
 use config::Config;
 use shared::{Waiter, WorkerEnd, WorkerShared, thread_wakeup};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ use supervisor::{poll_request, supervise};
 const LOG: &str = "antenv::worker";
 
 /// A worker, usable from any thread. Dropping it closes it.
-pub struct Worker(Owned<Arc<WorkerShared>>);
+pub struct Worker(ProcessLocal<Arc<WorkerShared>>);
 
 /// Creates the error for a worker or a lease that a forked child uses.
 pub(crate) fn used_after_fork(object: &str) -> Error {
@@ -59,11 +59,11 @@ impl Worker {
     /// Creates a worker from a JSON configuration, with defaults from the client and the environment variables. It claims work as soon as
     /// the host asks for it. Does not block. Errors: `CONFIG`, naming the key; `CLOSED` while the library shuts down; `INTERNAL`.
     pub fn new(client: &Client, config_json: Option<&str>) -> Result<Worker> {
-        let config = Config::read(config_json, client, &process_environment)?;
+        let config = Config::read(config_json, client, &process_env_vars)?;
         let client = client
             .with_bearer(&config.environment_key)
             .ok_or_else(|| Error::config("environment_key", "contains characters that an HTTP header cannot carry"))?;
-        let pool = client.line()?;
+        let pool = client.pool_handle()?;
         let poll = poll_request(&client, &config)?;
         let shared = Arc::new(WorkerShared::new(config, client, pool, poll));
         let supervised = shared.clone();
@@ -77,7 +77,7 @@ impl Worker {
             supervised.end(end);
             supervised.conclude();
         });
-        Ok(Worker(Owned::new(shared)))
+        Ok(Worker(ProcessLocal::new(shared)))
     }
 
     fn shared(&self) -> Result<&Arc<WorkerShared>> {
@@ -127,8 +127,8 @@ impl Worker {
             }
             waiter.keep_demand();
             return Err(match woken {
-                Woken::BySignal => Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"),
-                Woken::ByTime | Woken::BySet => timed_out(),
+                WaitOutcome::Interrupted => Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"),
+                WaitOutcome::TimedOut | WaitOutcome::Signaled => timed_out(),
             });
         }
     }

@@ -16,7 +16,7 @@
 //! A poll waits at the server, so an eager poller receives an item within milliseconds of its arrival at one request a second.
 
 use crate::backoff::Backoff;
-use crate::runtime::clock::Moment;
+use crate::runtime::clock::ClockTime;
 use std::time::Duration;
 
 /// The most polls in flight while items keep coming. A single one would claim no more than one item per round trip.
@@ -59,7 +59,7 @@ pub enum PollAction {
     /// Poll.
     Poll,
     /// Wait until this time, or without a limit, for something to happen.
-    Wait(Option<Moment>),
+    Wait(Option<ClockTime>),
     /// End: the work queue is empty.
     Drained,
 }
@@ -69,20 +69,20 @@ pub enum PollAction {
 pub struct Poller {
     config: PollConfig,
     failures: u32,
-    last_item_at: Moment,
-    not_before: Moment,
+    last_item_at: ClockTime,
+    not_before: ClockTime,
     max_in_flight: usize,
     is_drained: bool,
 }
 
 impl Poller {
     /// Creates a poller, which is eager at first.
-    pub fn new(now: Moment, config: PollConfig) -> Poller {
+    pub fn new(now: ClockTime, config: PollConfig) -> Poller {
         Poller { config, failures: 0, last_item_at: now, not_before: now, max_in_flight: 1, is_drained: false }
     }
 
     /// Returns what to do when there is demand for `demand` more items and `in_flight` polls are in flight.
-    pub fn next(&self, now: Moment, demand: usize, in_flight: usize) -> PollAction {
+    pub fn next(&self, now: ClockTime, demand: usize, in_flight: usize) -> PollAction {
         match () {
             () if self.is_drained => PollAction::Drained,
             () if demand == 0 || in_flight >= self.max_in_flight => PollAction::Wait(None),
@@ -92,7 +92,7 @@ impl Poller {
     }
 
     /// Applies the result of a poll that was sent at `sent`. `jitter` (0 to 1) varies the pause that may follow.
-    pub fn on_poll_result(&mut self, now: Moment, sent: Moment, result: PollResult, jitter: f64) {
+    pub fn on_poll_result(&mut self, now: ClockTime, sent: ClockTime, result: PollResult, jitter: f64) {
         let jitter = jitter.clamp(0.0, 1.0);
         match result {
             PollResult::Item => {
@@ -127,7 +127,7 @@ impl Poller {
 mod tests {
     use super::*;
 
-    const fn at(milliseconds: u64) -> Moment {
+    const fn at(milliseconds: u64) -> ClockTime {
         Duration::from_millis(milliseconds)
     }
 

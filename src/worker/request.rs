@@ -8,7 +8,7 @@ use crate::client::{Answer, Client};
 use crate::error::{Error, Status};
 use crate::http::request::Request;
 use crate::runtime;
-use crate::runtime::clock::{self, Moment};
+use crate::runtime::clock::{self, ClockTime};
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -90,7 +90,7 @@ pub(super) async fn send(
     let call = async {
         #[cfg(test)]
         worker.faults.pass(super::fault_injection::FaultPoint::Request(kind));
-        client.call_over(&worker.pool, request).await
+        client.send_on(&worker.pool, request).await
     };
     if timeout.is_zero() {
         // It has waited too long for its permit.
@@ -148,7 +148,7 @@ fn record_failure(worker: &WorkerShared, Failure { class, error }: &Failure, kin
 
 /// Runs a future up to a deadline on the leases' clock, and returns `None` past it. Unlike a timer, this also holds for a process that
 /// was stopped and a machine that was suspended: they do not resume a request that is too late by now.
-async fn until_deadline<F: Future>(until: Moment, future: F) -> Option<F::Output> {
+async fn until_deadline<F: Future>(until: ClockTime, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(
         |context| {
@@ -171,14 +171,14 @@ pub(super) async fn catch_panic<F: Future>(future: F) -> Option<F::Output> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ServerSaid;
+    use crate::error::ApiErrorBody;
     use serde_json::value::RawValue;
 
     fn answered(status: u16, body: &str) -> Error {
         let kind = serde_json::from_str::<serde_json::Value>(body).ok();
         let kind = kind.and_then(|body| body["error"]["type"].as_str().map(str::to_owned));
         let body = RawValue::from_string(body.to_owned()).ok();
-        Error::http(status, ServerSaid { kind, body, ..ServerSaid::default() })
+        Error::http(status, ApiErrorBody { kind, body, ..ApiErrorBody::default() })
     }
 
     #[test]

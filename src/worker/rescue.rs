@@ -14,7 +14,7 @@ use crate::api::operations::{WORK_HEARTBEAT, WORK_LIST};
 use crate::error::Status;
 use crate::http::request::Request;
 use crate::json::Object;
-use crate::runtime::clock::{self, Moment};
+use crate::runtime::clock::{self, ClockTime};
 use crate::telemetry::log::{self, Level};
 use serde::Deserialize;
 use serde_json::json;
@@ -45,13 +45,13 @@ pub struct Orphan {
 /// Remembers which orphans were seen and when, and where the last scan ended.
 #[derive(Debug, Default)]
 pub struct RescueScanner {
-    seen: HashMap<Orphan, Moment>,
+    seen: HashMap<Orphan, ClockTime>,
     cursor: Option<String>,
 }
 
 impl RescueScanner {
     /// Records the orphans that a scan found, and returns those that have been there for `timeout`.
-    pub fn observe(&mut self, now: Moment, orphans: Vec<Orphan>, timeout: Duration) -> Vec<Orphan> {
+    pub fn observe(&mut self, now: ClockTime, orphans: Vec<Orphan>, timeout: Duration) -> Vec<Orphan> {
         self.seen.retain(|_, since| now.saturating_sub(*since) < FORGET_AFTER);
         orphans.into_iter().filter(|item| now.saturating_sub(*self.seen.entry(item.clone()).or_insert(now)) >= timeout).collect()
     }

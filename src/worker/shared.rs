@@ -5,13 +5,13 @@ use super::config::Config;
 use super::lease::handle::Lease;
 use super::limiter::Limiter;
 use super::metrics::{Counter, WorkerMetrics, WorkerSnapshot};
-use crate::client::{Client, Line};
+use crate::client::{Client, PoolHandle};
 use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
-use crate::runtime::clock::{self, Moment};
-use crate::runtime::fork::{Lock, Owned};
-use crate::runtime::wakeup::Event;
+use crate::runtime::clock::{self, ClockTime};
+use crate::runtime::fork::{ForkSafeMutex, ProcessLocal};
+use crate::runtime::wakeup::WakeupFd;
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use slab::Slab;
@@ -38,9 +38,9 @@ pub(super) struct WorkerShared {
     pub(super) config: Config,
     /// With the environment's key.
     pub(super) client: Client,
-    pub(super) pool: Line,
+    pub(super) pool: PoolHandle,
     pub(super) poll: Request,
-    pub(super) state: Lock<State>,
+    pub(super) state: ForkSafeMutex<State>,
     /// Wakes the supervisor.
     pub(super) changed: Notify,
     pub(super) metrics: WorkerMetrics,
@@ -55,7 +55,7 @@ pub(super) struct WorkerShared {
 #[derive(Default)]
 pub(super) struct State {
     /// When the worker was stopped.
-    pub(super) stopped: Option<Moment>,
+    pub(super) stopped: Option<ClockTime>,
     /// Why the worker claims no more.
     pub(super) ending: Option<WorkerEnd>,
     /// The same, once no claim is pending: what `next` reports when no item is ready.
@@ -63,7 +63,7 @@ pub(super) struct State {
     /// Leases to hand out.
     pub(super) ready: VecDeque<Arc<Lease>>,
     /// The items being claimed, with the time at which each claim began.
-    pub(super) claiming: Slab<Moment>,
+    pub(super) claiming: Slab<ClockTime>,
     /// The number of items: being claimed, ready, and handed out.
     pub(super) in_use: usize,
     pub(super) leases: Slab<Weak<Lease>>,
@@ -78,9 +78,9 @@ pub(super) struct State {
     /// The number of threads in `next`.
     pub(super) waiting: usize,
     /// The sleeping ones among them, in the order of arrival. One item wakes one thread. [`WakeOnDrop`] removes them.
-    pub(super) waiters: VecDeque<Arc<Event>>,
+    pub(super) waiters: VecDeque<Arc<WakeupFd>>,
     /// Until when the host counts as wanting work although no thread waits.
-    pub(super) demand_until: Moment,
+    pub(super) demand_until: ClockTime,
     pub(super) attached: Option<(Arc<Queue>, u64)>,
 }
 
@@ -110,7 +110,7 @@ impl WorkerEnd {
 }
 
 /// A waiter that was removed from the list. Only this wakes it, so dropping this wakes it in any case.
-struct WakeOnDrop(Arc<Event>);
+struct WakeOnDrop(Arc<WakeupFd>);
 
 impl WakeOnDrop {
     fn one(state: &mut State) -> Option<WakeOnDrop> {
@@ -129,14 +129,14 @@ impl Drop for WakeOnDrop {
 }
 
 impl WorkerShared {
-    pub(super) fn new(config: Config, client: Client, pool: Line, poll: Request) -> WorkerShared {
+    pub(super) fn new(config: Config, client: Client, pool: PoolHandle, poll: Request) -> WorkerShared {
         let max = MAX_IN_FLIGHT.max(config.concurrency / LEASES_PER_REQUEST);
         WorkerShared {
             config,
             client,
             pool,
             poll,
-            state: Lock::default(),
+            state: ForkSafeMutex::default(),
             changed: Notify::new(),
             metrics: WorkerMetrics::default(),
             has_worked: AtomicBool::new(false),
@@ -263,7 +263,7 @@ impl WorkerShared {
     }
 
     /// Returns how many more items to poll for, besides those that `polls` polls in flight may return.
-    pub(super) fn demand(&self, now: Moment, polls: usize) -> usize {
+    pub(super) fn demand(&self, now: ClockTime, polls: usize) -> usize {
         let state = self.state.lock();
         let mut room = self.config.concurrency.saturating_sub(state.in_use + polls);
         if state.rejections > 0 || !state.has_claimed {
@@ -340,16 +340,16 @@ impl Drop for Waiter<'_> {
 
 thread_local! {
     /// Wakes this thread while it waits for an item.
-    static THREAD_WAKEUP: RefCell<Option<Owned<Arc<Event>>>> = const { RefCell::new(None) };
+    static THREAD_WAKEUP: RefCell<Option<ProcessLocal<Arc<WakeupFd>>>> = const { RefCell::new(None) };
 }
 
 /// Returns the wake-up descriptor of this thread. A forked child creates its own.
-pub(super) fn thread_wakeup() -> Result<Arc<Event>> {
-    THREAD_WAKEUP.with_borrow_mut(|wakeup| match wakeup.as_ref().and_then(Owned::get) {
+pub(super) fn thread_wakeup() -> Result<Arc<WakeupFd>> {
+    THREAD_WAKEUP.with_borrow_mut(|wakeup| match wakeup.as_ref().and_then(ProcessLocal::get) {
         Some(known) => Ok(known.clone()),
         None => {
-            let fresh = Arc::new(Event::new()?);
-            *wakeup = Some(Owned::new(fresh.clone()));
+            let fresh = Arc::new(WakeupFd::new()?);
+            *wakeup = Some(ProcessLocal::new(fresh.clone()));
             Ok(fresh)
         }
     })

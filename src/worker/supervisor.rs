@@ -15,7 +15,7 @@ use crate::error::{Result, Status};
 use crate::http::request::Request;
 use crate::json::Object;
 use crate::runtime::Runtime;
-use crate::runtime::clock::{self, Moment};
+use crate::runtime::clock::{self, ClockTime};
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use std::ops::ControlFlow;
@@ -76,7 +76,7 @@ pub(super) fn poll_request(client: &Client, config: &Config) -> Result<Request> 
 
 /// A poll that has ended.
 struct FinishedPoll {
-    sent: Moment,
+    sent: ClockTime,
     reply: Reply,
 }
 
@@ -112,7 +112,7 @@ struct Supervisor {
     scan: JoinSet<rescue::RescueScanner>,
     /// What the scanner remembers between two scans.
     scanner: rescue::RescueScanner,
-    scan_at: Moment,
+    scan_at: ClockTime,
     suspend: SuspendDetector,
     /// Whether the runtime is being closed.
     is_closing: bool,
@@ -183,7 +183,7 @@ impl Supervisor {
     }
 
     /// Stops the items once the grace period has expired, and soon afterwards aborts their tasks. Returns when the next step is due.
-    async fn shut_down(&mut self, now: Moment, grace_ends: Moment) -> Option<Moment> {
+    async fn shut_down(&mut self, now: ClockTime, grace_ends: ClockTime) -> Option<ClockTime> {
         if now < grace_ends {
             return Some(grace_ends);
         }
@@ -197,7 +197,7 @@ impl Supervisor {
     }
 
     /// Starts the polls and the scan that are due. Returns when the next one is.
-    fn poll(&mut self, now: Moment) -> Option<Moment> {
+    fn poll(&mut self, now: ClockTime) -> Option<ClockTime> {
         let mut wake = loop {
             let in_flight = self.polls.len();
             match self.poller.next(now, self.worker.demand(now, in_flight), in_flight) {
@@ -271,7 +271,7 @@ impl Supervisor {
 
 /// Detects that the machine was suspended: its timers stood still, but the leases ran on.
 struct SuspendDetector {
-    clock: Moment,
+    clock: ClockTime,
     timers: Instant,
 }
 

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
-use crate::runtime::fork::{self, Lock};
+use crate::runtime::fork::{self, ForkSafeMutex};
 use crate::telemetry::log::{self, Level};
 use crate::worker::metrics::Counter;
 use crate::worker::shared::WorkerShared;
@@ -24,7 +24,7 @@ pub struct Lease {
     pub(in crate::worker) work_id: String,
     /// A client with the item's own token.
     pub(in crate::worker) client: Client,
-    pub(in crate::worker) shared: Lock<LeaseShared>,
+    pub(in crate::worker) shared: ForkSafeMutex<LeaseShared>,
     /// Wakes the lease's task.
     pub(in crate::worker) changed: Notify,
     /// How far the lease has come, for threads that wait.
@@ -208,7 +208,7 @@ impl Lease {
     }
 
     /// Notifies the threads and queues that wait for the stage that the lease has reached.
-    pub(in crate::worker) fn notify_watchers(&self, mut shared: fork::Guard<'_, LeaseShared>) {
+    pub(in crate::worker) fn notify_watchers(&self, mut shared: fork::ForkSafeGuard<'_, LeaseShared>) {
         let (reached, mut notifications) = (self.notification(&shared, Stage::Held).map(|(reached, _)| reached), Vec::new());
         let Some(reached) = reached else { return };
         for (stage, queue, tag) in std::mem::take(&mut shared.watchers) {

@@ -41,7 +41,7 @@
 //! This holds for leases of at least twice [`CONFIRM_WINDOW`]; the service's last five minutes. The simulation searches for holes.
 
 use crate::backoff::{Backoff, shorten};
-use crate::runtime::clock::Moment;
+use crate::runtime::clock::ClockTime;
 use std::time::Duration;
 
 /// How long after its poll a worker that acknowledged in time is sure to send the item's first heartbeat.
@@ -118,7 +118,7 @@ pub enum LeaseEvent {
     /// A heartbeat has ended.
     HeartbeatDone {
         /// When it was sent.
-        sent: Moment,
+        sent: ClockTime,
         /// Its result.
         result: HeartbeatResult,
         /// From 0 to 1: shortens the pause before the next one, so that leases that began together do not send theirs together.
@@ -193,7 +193,7 @@ pub struct Actions {
     /// Send a request to stop the item, within this time.
     pub stop: Option<Duration>,
     /// Send a [`LeaseEvent::Tick`] at this time, unless something happens before.
-    pub wake_at: Option<Moment>,
+    pub wake_at: Option<ClockTime>,
     /// The lease has ended, in this way.
     pub end: Option<LeaseEnd>,
 }
@@ -206,9 +206,9 @@ pub struct Heartbeat {
     /// Bounds the request.
     pub timeout: Duration,
     /// When it was due.
-    pub due: Moment,
+    pub due: ClockTime,
     /// When it becomes useless. Of the heartbeats that wait for a permit, the one with the earliest time goes first.
-    pub until: Moment,
+    pub until: ClockTime,
 }
 
 /// How a lease ended.
@@ -245,7 +245,7 @@ impl LeaseEnd {
 /// When a repeated request is sent next.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Schedule {
-    Due(Moment),
+    Due(ClockTime),
     InFlight,
 }
 
@@ -256,11 +256,11 @@ pub struct LeaseMachine {
     expected: Option<String>,
     ttl: Option<Duration>,
     /// Held or stop requested: no other worker can have the item before then. Unconfirmed: a heartbeat recorded before then is ours.
-    exclusive_until: Moment,
+    exclusive_until: ClockTime,
     /// Unconfirmed, acknowledged late: until when an accepted heartbeat is trusted.
-    late_deadline: Option<Moment>,
+    late_deadline: Option<ClockTime>,
     /// When the first heartbeat since the last accepted one was sent that may have been recorded unnoticed.
-    unconfirmed_since: Option<Moment>,
+    unconfirmed_since: Option<ClockTime>,
     failures: u32,
     heartbeat: Schedule,
     stopping: Option<Stopping>,
@@ -270,7 +270,7 @@ pub struct LeaseMachine {
 #[derive(Debug, Clone)]
 struct Stopping {
     schedule: Schedule,
-    until: Moment,
+    until: ClockTime,
     failures: u32,
 }
 
@@ -293,12 +293,12 @@ impl Stopping {
 impl LeaseMachine {
     /// Creates the lease on an acknowledged item whose poll was sent at `polled`. `is_late`: another worker may have been handed the item
     /// before it was acknowledged.
-    pub fn new(now: Moment, polled: Moment, is_late: bool) -> LeaseMachine {
+    pub fn new(now: ClockTime, polled: ClockTime, is_late: bool) -> LeaseMachine {
         LeaseMachine {
             state: LeaseState::Unconfirmed,
             expected: None,
             ttl: None,
-            exclusive_until: if is_late { Moment::ZERO } else { polled + CONFIRM_WINDOW },
+            exclusive_until: if is_late { ClockTime::ZERO } else { polled + CONFIRM_WINDOW },
             late_deadline: is_late.then(|| now + CONFIRM_WINDOW * 2),
             unconfirmed_since: None,
             failures: 0,
@@ -329,7 +329,7 @@ impl LeaseMachine {
     }
 
     /// Applies an event, and returns what to do.
-    pub fn next(&mut self, now: Moment, event: LeaseEvent) -> Actions {
+    pub fn next(&mut self, now: ClockTime, event: LeaseEvent) -> Actions {
         match event {
             LeaseEvent::Tick => {}
             LeaseEvent::HeartbeatDone { sent, result, jitter } => self.on_heartbeat(now, sent, result, jitter),
@@ -351,7 +351,7 @@ impl LeaseMachine {
         self.actions(now)
     }
 
-    fn on_heartbeat(&mut self, now: Moment, sent: Moment, result: HeartbeatResult, jitter: f64) {
+    fn on_heartbeat(&mut self, now: ClockTime, sent: ClockTime, result: HeartbeatResult, jitter: f64) {
         if !matches!(self.state, LeaseState::Unconfirmed | LeaseState::Held) {
             return;
         }
@@ -412,19 +412,19 @@ impl LeaseMachine {
 
     /// Returns until when a first heartbeat can confirm the lease. `sent`: when the one in question was sent. `None`: none can have been
     /// recorded yet, so there is no limit.
-    fn confirmation_deadline(&self, sent: Option<Moment>) -> Option<Moment> {
+    fn confirmation_deadline(&self, sent: Option<ClockTime>) -> Option<ClockTime> {
         self.late_deadline.or_else(|| Some(self.unconfirmed_since.or(sent)? + CONFIRM_WINDOW))
     }
 
     /// Returns the heartbeat that the server reports in a 412, if only one of ours whose response was lost can explain it.
-    fn own_heartbeat(&self, now: Moment, current: Option<(String, Option<String>)>) -> Option<String> {
+    fn own_heartbeat(&self, now: ClockTime, current: Option<(String, Option<String>)>) -> Option<String> {
         self.unconfirmed_since?;
         let (state, last_heartbeat) = current?;
         let is_running = !matches!(state.as_str(), "queued" | "stopping" | "stopped");
         last_heartbeat.filter(|last| is_running && now < self.exclusive_until && Some(last) != self.expected.as_ref())
     }
 
-    fn request_stop(&mut self, now: Moment, reason: Reason) {
+    fn request_stop(&mut self, now: ClockTime, reason: Reason) {
         let is_unconfirmed = self.state == LeaseState::Unconfirmed;
         if is_unconfirmed && self.is_late() {
             // The item may be another worker's, which must not lose it to this one.
@@ -448,7 +448,7 @@ impl LeaseMachine {
         }
     }
 
-    fn stop(&mut self, now: Moment, timeout: Duration) {
+    fn stop(&mut self, now: ClockTime, timeout: Duration) {
         if matches!(self.state, LeaseState::Lost(_)) {
             self.end_with(LeaseEnd::Lost);
         } else if self.stopping.is_none() {
@@ -456,7 +456,7 @@ impl LeaseMachine {
         }
     }
 
-    fn on_stop(&mut self, now: Moment, result: StopResult, jitter: f64) {
+    fn on_stop(&mut self, now: ClockTime, result: StopResult, jitter: f64) {
         let Some(stopping) = &mut self.stopping else { return };
         let again = now + BACKOFF.pause(stopping.failures, jitter);
         stopping.failures += 1;
@@ -468,7 +468,7 @@ impl LeaseMachine {
         }
     }
 
-    fn on_grace_expired(&mut self, now: Moment) {
+    fn on_grace_expired(&mut self, now: ClockTime) {
         match self.state {
             LeaseState::Unconfirmed if self.late_deadline.is_some() => self.end_with(LeaseEnd::Lost),
             LeaseState::Lost(_) => self.end_with(LeaseEnd::Lost),
@@ -486,7 +486,7 @@ impl LeaseMachine {
         self.end.get_or_insert(end);
     }
 
-    fn actions(&mut self, now: Moment) -> Actions {
+    fn actions(&mut self, now: ClockTime) -> Actions {
         let mut actions = Actions { end: self.end, ..Actions::default() };
         if self.end.is_some() {
             return actions;

@@ -1,10 +1,10 @@
 use super::*;
 
-const fn s(seconds: u64) -> Moment {
+const fn s(seconds: u64) -> ClockTime {
     Duration::from_secs(seconds)
 }
 
-const fn ms(milliseconds: u64) -> Moment {
+const fn ms(milliseconds: u64) -> ClockTime {
     Duration::from_millis(milliseconds)
 }
 
@@ -21,7 +21,7 @@ const NO_CONNECTION: HeartbeatResult = HeartbeatResult::Failed { may_have_arrive
 
 const FINISH: LeaseEvent = LeaseEvent::Finish { timeout: STOP_TIMEOUT };
 
-fn heartbeat(sent: Moment, result: HeartbeatResult) -> LeaseEvent {
+fn heartbeat(sent: ClockTime, result: HeartbeatResult) -> LeaseEvent {
     LeaseEvent::HeartbeatDone { sent, result, jitter: 0.0 }
 }
 
@@ -46,7 +46,7 @@ fn held(ttl: u64) -> LeaseMachine {
 }
 
 /// The same with its second heartbeat in flight, and when that was sent.
-fn renewing(ttl: u64) -> (LeaseMachine, Moment) {
+fn renewing(ttl: u64) -> (LeaseMachine, ClockTime) {
     let mut lease = held(ttl);
     let sent = lease.next(ms(2), LeaseEvent::Tick).wake_at.unwrap();
     assert_eq!(lease.next(sent, LeaseEvent::Tick).heartbeat.unwrap().expected.as_deref(), Some("t1"));
@@ -236,7 +236,7 @@ fn a_heartbeat_that_was_sent_twice_may_have_been_recorded_the_first_time() {
 
 #[test]
 fn the_response_to_the_first_heartbeat_may_be_lost_while_no_other_worker_can_have_sent_one() {
-    let first_lost = |polled: Moment, answered: Moment| {
+    let first_lost = |polled: ClockTime, answered: ClockTime| {
         let mut lease = LeaseMachine::new(s(20), polled, false);
         lease.next(s(20), LeaseEvent::Tick);
         let again = lease.next(s(21), heartbeat(s(20), LOST_REPLY)).wake_at.unwrap();
@@ -271,7 +271,9 @@ fn a_lease_that_is_not_confirmed_in_time_is_not_held() {
     let mut others = lease.clone();
     assert_eq!(lease.next(CONFIRM_WINDOW, LeaseEvent::Tick).end, Some(LeaseEnd::Unconfirmed));
     let again = others.next(s(4), LeaseEvent::Tick);
-    assert!(again.heartbeat.is_some_and(|request| s(4) + request.timeout <= CONFIRM_WINDOW) && again.wake_at == Some(CONFIRM_WINDOW));
+    assert!(
+        again.heartbeat.is_some_and(|request| s(4) + request.timeout <= CONFIRM_WINDOW) && again.wake_at == Some(CONFIRM_WINDOW)
+    );
     assert_eq!(others.next(s(11), heartbeat(s(4), good("t1", 300))).end, Some(LeaseEnd::Unconfirmed));
     assert_eq!(others.state(), LeaseState::Unconfirmed);
     // As long as none can have been recorded there is no limit.

@@ -8,8 +8,8 @@ use crate::credentials::Secret;
 use crate::error::{Error, Status};
 use crate::json::Object;
 use crate::runtime::Critical;
-use crate::runtime::clock::{self, Moment};
-use crate::runtime::fork::{self, Lock};
+use crate::runtime::clock::{self, ClockTime};
+use crate::runtime::fork::{self, ForkSafeMutex};
 use crate::telemetry::log::{self, Level};
 use crate::worker::claim::{AckResult, Claim, ClaimAction};
 use crate::worker::metrics::{Counter, RequestKind};
@@ -32,7 +32,7 @@ const STOP_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const HEALTH_CHECKS: [&str; 2] = ["healthcheck", "health_check"];
 
 /// Runs one item, from the poll's response to its end. `polled`: when the poll was sent; `arrived`: when the item came.
-pub(in crate::worker) async fn run_item(item: Item, polled: Moment, arrived: Moment, mut slot: Slot) {
+pub(in crate::worker) async fn run_item(item: Item, polled: ClockTime, arrived: ClockTime, mut slot: Slot) {
     let worker = slot.worker.clone();
     // From the acknowledgement until the first heartbeat, no other worker can get the item.
     let critical = worker.pool.runtime().critical();
@@ -61,7 +61,7 @@ pub(in crate::worker) async fn run_item(item: Item, polled: Moment, arrived: Mom
         epoch: fork::epoch(),
         work_id: item.id,
         client,
-        shared: Lock::new(LeaseShared {
+        shared: ForkSafeMutex::new(LeaseShared {
             machine: machine::LeaseMachine::new(clock::now(), polled, is_late),
             inbox: Vec::new(),
             json: item.json,
@@ -149,11 +149,11 @@ struct LeaseTask {
     slot: Slot,
     /// A client with the environment key.
     key_client: Client,
-    arrived: Moment,
+    arrived: ClockTime,
     /// Held until the first accepted heartbeat.
     critical: Option<Critical>,
     /// Until when the host may pick the item up.
-    pickup_deadline: Option<Moment>,
+    pickup_deadline: Option<ClockTime>,
 }
 
 type InFlight = Pin<Box<dyn Future<Output = LeaseEvent> + Send>>;
@@ -209,7 +209,7 @@ impl LeaseTask {
     async fn reacknowledge(&mut self) -> bool {
         let next = acknowledge(&self.lease.worker, &self.key_client, &self.lease.work_id, Claim::late()).await;
         let mut shared = self.lease.shared.lock();
-        shared.machine = machine::LeaseMachine::new(clock::now(), Moment::ZERO, true);
+        shared.machine = machine::LeaseMachine::new(clock::now(), ClockTime::ZERO, true);
         if !matches!(next, ClaimAction::Hold { .. }) {
             shared.end = Some(LeaseEnd::Lost);
         }
@@ -279,7 +279,7 @@ impl LeaseTask {
     }
 
     /// Counts and logs a new state.
-    fn on_state_change(&mut self, before: LeaseState, after: LeaseState, now: Moment) {
+    fn on_state_change(&mut self, before: LeaseState, after: LeaseState, now: ClockTime) {
         let worker = &self.lease.worker;
         let work_id = || json!({"work_id": self.lease.work_id});
         match after {
@@ -425,7 +425,7 @@ fn read_current(details: &str) -> Option<(String, Option<String>)> {
 }
 
 /// Sends one request to stop the item, and returns its result as an event. Keeps the response for the holder.
-async fn send_stop(lease: Arc<Lease>, deadline: Moment) -> LeaseEvent {
+async fn send_stop(lease: Arc<Lease>, deadline: ClockTime) -> LeaseEvent {
     let request = lease.shared.lock().stop.clone();
     let request = request.map_or_else(|| lease.stop_request(None), Ok);
     let with_response = request.as_ref().is_ok_and(|request| request.with_response);

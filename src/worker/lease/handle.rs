@@ -67,7 +67,7 @@ pub(in crate::worker) struct LeaseShared {
 #[derive(Default)]
 pub(in crate::worker) struct Latch {
     stage: Mutex<Stage>,
-    moved: Condvar,
+    changed: Condvar,
 }
 
 impl Latch {
@@ -75,7 +75,7 @@ impl Latch {
         let mut reached = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         *reached = stage.max(*reached);
         drop(reached);
-        self.moved.notify_all();
+        self.changed.notify_all();
     }
 
     /// Waits until the stage is reached; returns false on a timeout.
@@ -84,10 +84,10 @@ impl Latch {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let is_early = |reached: &mut Stage| *reached < stage;
         let reached = match until {
-            None => self.moved.wait_while(reached, is_early).unwrap_or_else(PoisonError::into_inner),
+            None => self.changed.wait_while(reached, is_early).unwrap_or_else(PoisonError::into_inner),
             Some(until) => {
                 let left = until.saturating_duration_since(Instant::now());
-                self.moved.wait_timeout_while(reached, left, is_early).unwrap_or_else(PoisonError::into_inner).0
+                self.changed.wait_timeout_while(reached, left, is_early).unwrap_or_else(PoisonError::into_inner).0
             }
         };
         *reached >= stage

@@ -336,14 +336,14 @@ impl Drop for LeaseTask {
         if shared.end.is_some() {
             return;
         }
-        let is_exclusively_ours = shared.machine.state() == LeaseState::Unconfirmed && !shared.machine.is_late();
+        let is_orphaned = shared.machine.state() == LeaseState::Unconfirmed && !shared.machine.is_late();
         shared.end = Some(LeaseEnd::Lost);
         let finish_callback = shared.finish_callback.take();
         lease.notify_watchers(shared);
         drop(finish_callback);
         lease.worker.retract(lease);
         // A lease that was held expires. An item without a first heartbeat has none yet: if the runtime still runs, it gets one.
-        if is_exclusively_ours {
+        if is_orphaned {
             let lease = lease.clone();
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(async move { rescue::release(&lease.worker, &lease.work_id).await });

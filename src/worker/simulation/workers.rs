@@ -92,7 +92,7 @@ impl World {
                     Reply::Failed(may_have_arrived) => HeartbeatResult::Failed { may_have_arrived, retry_after: None },
                     _ => HeartbeatResult::Rejected,
                 };
-                self.step(process, call.job, LeaseEvent::HeartbeatDone { sent: call.sent, result: outcome, jitter: jitter });
+                self.step(process, call.job, LeaseEvent::HeartbeatDone { sent: call.sent, result: outcome, jitter });
             }
             (Operation::Stop, reply) => {
                 let outcome = match reply {
@@ -100,7 +100,7 @@ impl World {
                     Reply::Rejected => StopResult::Rejected,
                     _ => StopResult::Failed,
                 };
-                self.step(process, call.job, LeaseEvent::StopDone { result: outcome, jitter: jitter });
+                self.step(process, call.job, LeaseEvent::StopDone { result: outcome, jitter });
             }
         }
     }

@@ -44,7 +44,7 @@ use crate::backoff::{Backoff, shorten};
 use crate::runtime::clock::ClockTime;
 use std::time::Duration;
 
-/// How long after its poll a worker that acknowledged in time is sure to send the item's first heartbeat.
+/// How long after its poll the first heartbeat of a worker that acknowledged in time is sure to be the item's first.
 pub const CONFIRM_WINDOW: Duration = Duration::from_secs(10);
 /// Bounds all attempts to stop an item together.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -249,6 +249,15 @@ enum Schedule {
     InFlight,
 }
 
+impl Schedule {
+    fn due(self) -> Option<ClockTime> {
+        match self {
+            Schedule::Due(due) => Some(due),
+            Schedule::InFlight => None,
+        }
+    }
+}
+
 /// The state machine of one lease.
 #[derive(Debug, Clone)]
 pub struct LeaseMachine {
@@ -313,7 +322,7 @@ impl LeaseMachine {
         self.state
     }
 
-    /// Whether another worker may have been handed the item before it was acknowledged.
+    /// Returns whether another worker may have been handed the item before it was acknowledged.
     pub fn is_late(&self) -> bool {
         self.late_deadline.is_some()
     }
@@ -487,54 +496,54 @@ impl LeaseMachine {
     }
 
     fn actions(&mut self, now: ClockTime) -> Actions {
-        let mut actions = Actions { end: self.end, ..Actions::default() };
         if self.end.is_some() {
-            return actions;
+            return Actions { end: self.end, ..Actions::default() };
         }
-        if let (LeaseState::Unconfirmed | LeaseState::Held, Schedule::Due(due)) = (self.state, self.heartbeat) {
-            if due <= now {
-                let timeout = match self.state {
-                    LeaseState::Held => {
-                        // A heartbeat that hangs leaves time for another.
-                        let left = self.exclusive_until - now;
-                        MAX_HEARTBEAT_TIMEOUT.min((left / 2).max(MIN_TIMEOUT)).min(left)
-                    }
-                    _ => {
-                        let left = self.confirmation_deadline(Some(now)).map_or(CONFIRM_WINDOW, |end| end.saturating_sub(now));
-                        (FIRST_HEARTBEAT_TIMEOUT * (self.failures + 1)).min(left)
-                    }
-                };
-                let until = match self.state {
-                    LeaseState::Held => self.exclusive_until,
-                    _ => self.confirmation_deadline(None).unwrap_or(now + CONFIRM_WINDOW),
-                };
-                self.heartbeat = Schedule::InFlight;
-                actions.heartbeat = Some(Heartbeat { expected: self.expected.clone(), timeout, due, until });
-            } else {
-                actions.wake_at = Some(due);
+        let (heartbeat, stop) = (self.due_heartbeat(now), self.due_stop(now));
+        Actions { heartbeat, stop, wake_at: self.next_wake(), end: None }
+    }
+
+    /// Returns the heartbeat that is due, if there is one, which is then in flight.
+    fn due_heartbeat(&mut self, now: ClockTime) -> Option<Heartbeat> {
+        let due = self.heartbeat.due().filter(|due| *due <= now)?;
+        let (timeout, until) = match self.state {
+            LeaseState::Held => {
+                // A heartbeat that hangs leaves time for another.
+                let left = self.exclusive_until - now;
+                (MAX_HEARTBEAT_TIMEOUT.min((left / 2).max(MIN_TIMEOUT)).min(left), self.exclusive_until)
             }
-        }
-        if let Some(stopping) = &mut self.stopping
-            && let Schedule::Due(due) = stopping.schedule
-        {
-            if due <= now {
-                stopping.schedule = Schedule::InFlight;
-                // A request still in flight when the lease is no longer ours might stop another worker's item.
-                let ours = self.exclusive_until.saturating_sub(now);
-                let left = stopping.until.saturating_sub(now).max(MIN_TIMEOUT);
-                actions.stop = Some(STOP_ATTEMPT_TIMEOUT.min(left).min(ours));
-            } else {
-                actions.wake_at = Some(actions.wake_at.map_or(due, |wake| wake.min(due)));
+            LeaseState::Unconfirmed => {
+                let left = self.confirmation_deadline(Some(now)).map_or(CONFIRM_WINDOW, |end| end.saturating_sub(now));
+                let until = self.confirmation_deadline(None).unwrap_or(now + CONFIRM_WINDOW);
+                ((FIRST_HEARTBEAT_TIMEOUT * (self.failures + 1)).min(left), until)
             }
-        }
-        let end = match self.state {
-            LeaseState::Held | LeaseState::StopRequested(_) => Some(self.exclusive_until),
-            LeaseState::Unconfirmed => self.confirmation_deadline(None),
-            LeaseState::Lost(_) => None,
+            LeaseState::StopRequested(_) | LeaseState::Lost(_) => return None,
         };
-        let given_up = self.stopping.as_ref().filter(|stopping| stopping.was_tried()).map(|stopping| stopping.until);
-        actions.wake_at = [actions.wake_at, end, given_up].into_iter().flatten().min();
-        actions
+        self.heartbeat = Schedule::InFlight;
+        Some(Heartbeat { expected: self.expected.clone(), timeout, due, until })
+    }
+
+    /// Returns the timeout of the request to stop the item that is due, if there is one, which is then in flight.
+    fn due_stop(&mut self, now: ClockTime) -> Option<Duration> {
+        let stopping = self.stopping.as_mut().filter(|stopping| stopping.schedule.due().is_some_and(|due| due <= now))?;
+        stopping.schedule = Schedule::InFlight;
+        // A request still in flight when the lease is no longer ours might stop another worker's item.
+        let ours = self.exclusive_until.saturating_sub(now);
+        let left = stopping.until.saturating_sub(now).max(MIN_TIMEOUT);
+        Some(STOP_ATTEMPT_TIMEOUT.min(left).min(ours))
+    }
+
+    /// Returns when something is due, or a time limit is reached.
+    fn next_wake(&self) -> Option<ClockTime> {
+        let (heartbeat, limit) = match self.state {
+            LeaseState::Held => (self.heartbeat.due(), Some(self.exclusive_until)),
+            LeaseState::Unconfirmed => (self.heartbeat.due(), self.confirmation_deadline(None)),
+            LeaseState::StopRequested(_) => (None, Some(self.exclusive_until)),
+            LeaseState::Lost(_) => (None, None),
+        };
+        let stop = self.stopping.as_ref().and_then(|stopping| stopping.schedule.due());
+        let stop_limit = self.stopping.as_ref().filter(|stopping| stopping.was_tried()).map(|stopping| stopping.until);
+        [heartbeat, limit, stop, stop_limit].into_iter().flatten().min()
     }
 }
 

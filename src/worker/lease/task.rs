@@ -252,30 +252,30 @@ impl LeaseTask {
         if let Some((finish_callback, outcome)) = finished {
             finish_callback.call(outcome);
         }
+        self.update_offer(before, after, is_handed_out, actions.end.is_some());
+        actions
+    }
+
+    /// Offers the item to the host once it is held, and takes it back if it has to stop, has ended, or is not picked up in time.
+    fn update_offer(&mut self, before: LeaseState, after: LeaseState, is_handed_out: bool, has_ended: bool) {
+        let lease = self.lease.clone();
         if before == LeaseState::Unconfirmed && after == LeaseState::Held {
             self.slot.mark_claimed();
             lease.worker.offer(&lease);
-        } else if matches!(after, LeaseState::StopRequested(_) | LeaseState::Lost(_))
-            && before == LeaseState::Held
-            && !is_handed_out
-        {
-            // It was not handed out yet, and no longer will be.
-            if lease.worker.retract(&lease) {
-                lease.push(LeaseEvent::Finish { timeout: machine::STOP_TIMEOUT });
-            }
         }
-        if self.pickup_deadline.is_some() && (is_handed_out || actions.end.is_some()) {
-            self.pickup_deadline = None;
-        } else if self.pickup_deadline.is_some_and(|until| now >= until) {
-            self.pickup_deadline = None;
-            if lease.worker.retract(&lease) {
-                lease.release();
-            }
+        let is_withdrawn = matches!(after, LeaseState::StopRequested(_) | LeaseState::Lost(_)) && before == LeaseState::Held;
+        if is_withdrawn && !is_handed_out && lease.worker.retract(&lease) {
+            lease.push(LeaseEvent::Finish { timeout: machine::STOP_TIMEOUT });
         }
-        if actions.end.is_some() {
+        if is_handed_out || has_ended {
+            self.pickup_deadline = None;
+        }
+        if self.pickup_deadline.take_if(|deadline| clock::now() >= *deadline).is_some() && lease.worker.retract(&lease) {
+            lease.release();
+        }
+        if has_ended {
             lease.worker.retract(&lease);
         }
-        actions
     }
 
     /// Counts and logs a new state.

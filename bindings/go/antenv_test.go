@@ -43,8 +43,8 @@ func equal[T any](t *testing.T, got, want T) {
 	}
 }
 
-// until waits for a condition.
-func until(t *testing.T, condition func() bool) {
+// waitFor waits for a condition.
+func waitFor(t *testing.T, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); !condition(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -195,7 +195,7 @@ func TestUnknownFieldsTravelBothWays(t *testing.T) {
 	equal(t, params.Extra, map[string]any{"crater": json.RawMessage("3")})
 }
 
-func TestAListGivesEveryItemOfEveryPage(t *testing.T) {
+func TestAListYieldsEveryItemOfEveryPage(t *testing.T) {
 	emulator := antenvtest.Start(t, "--auth", "any")
 	environments := emulator.Client(t).Environments
 	for number := range 5 {
@@ -225,7 +225,7 @@ func TestAListGivesEveryItemOfEveryPage(t *testing.T) {
 	equal(t, [2]int{items, failures}, [2]int{1, 1})
 }
 
-func TestErrorsTellEverything(t *testing.T) {
+func TestErrorsCarryEverything(t *testing.T) {
 	client := antenvtest.Start(t).Client(t)
 	_, err := client.Environments.Retrieve(ctx, "env_missing")
 	failed := failure(t, err)
@@ -343,18 +343,18 @@ func aContextThatIsDoneCancelsTheCall(t *testing.T) {
 				_, err := client.Environments.Retrieve(with, "env_1")
 				ended <- err
 			}()
-			until(t, func() bool { return len(emulator.Requests()) > before || with.Err() != nil })
+			waitFor(t, func() bool { return len(emulator.Requests()) > before || with.Err() != nil })
 			cancel()
-			begun := time.Now()
+			started := time.Now()
 			err := <-ended
-			if took := time.Since(begun); took > 5*time.Second {
+			if took := time.Since(started); took > 5*time.Second {
 				t.Fatalf("it took %v", took)
 			}
 			if !errors.Is(err, with.Err()) || !strings.Contains(err.Error(), "environments.retrieve") {
 				t.Fatal(err)
 			}
 			equal(t, errors.Is(err, tired), name == "cancelled with a cause")
-			until(t, func() bool { return inFlight(t, client) == 0 })
+			waitFor(t, func() bool { return inFlight(t, client) == 0 })
 			_, err = client.Environments.Retrieve(with, "env_1")
 			equal(t, errors.Is(err, with.Err()), true)
 			emulator.Control("DELETE", "faults", nil, nil)
@@ -409,7 +409,7 @@ func TestTenThousandGoroutinesInCallsTakeFewThreads(t *testing.T) {
 	var waiting struct {
 		Polls int `json:"requests_open"`
 	}
-	until(t, func() bool {
+	waitFor(t, func() bool {
 		most = max(most, threads(t))
 		emulator.Control("GET", "connections", nil, &waiting)
 		return waiting.Polls >= many*9/10
@@ -444,7 +444,7 @@ func TestNothingIsLeftWhenTheLastClientIsClosed(t *testing.T) {
 		other.Close()
 	}
 	antenv.Shutdown(10 * time.Second) // closes the connections, too
-	until(t, func() bool {
+	waitFor(t, func() bool {
 		return runtime.NumGoroutine() <= goroutines && len(must(os.ReadDir("/proc/self/fd"))(t)) <= files+2
 	})
 }
@@ -459,13 +459,13 @@ func TestACallGoesOnWhenItsClientIsClosed(t *testing.T) {
 		_, err := client.Environments.ListPage(ctx, antenv.EnvironmentListParams{})
 		ended <- err
 	}()
-	until(t, func() bool { return len(emulator.Requests()) == 1 })
+	waitFor(t, func() bool { return len(emulator.Requests()) == 1 })
 	client.Close()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
 	// The control calls above keep connections of net/http's.
-	until(t, func() bool { http.DefaultClient.CloseIdleConnections(); return runtime.NumGoroutine() <= goroutines })
+	waitFor(t, func() bool { http.DefaultClient.CloseIdleConnections(); return runtime.NumGoroutine() <= goroutines })
 }
 
 func TestAForgottenClientIsClosed(t *testing.T) {
@@ -475,7 +475,7 @@ func TestAForgottenClientIsClosed(t *testing.T) {
 		client := must(antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL(emulator.URL)))(t)
 		must(client.Environments.ListPage(ctx, antenv.EnvironmentListParams{}))(t)
 	}()
-	until(t, func() bool { runtime.GC(); return runtime.NumGoroutine() <= before })
+	waitFor(t, func() bool { runtime.GC(); return runtime.NumGoroutine() <= before })
 }
 
 func TestClientsMayBeUsedByAnyNumberOfGoroutines(t *testing.T) {
@@ -519,7 +519,7 @@ func TestTheLogGoesToSlog(t *testing.T) {
 		defer mutex.Unlock()
 		return text.String()
 	}
-	until(t, func() bool { return strings.Contains(logged(), "call done") })
+	waitFor(t, func() bool { return strings.Contains(logged(), "call done") })
 	for _, words := range []string{"level=INFO msg=retrying target=antenv::client", "http_status=529", "level=DEBUG"} {
 		if !strings.Contains(logged(), words) {
 			t.Fatalf("%s is not in %s", words, logged())
@@ -556,7 +556,7 @@ func TestShuttingDownCancelsAndALaterCallStartsAfresh(t *testing.T) {
 		_, err := client.Environments.Retrieve(ctx, "env_1")
 		ended <- err
 	}()
-	until(t, func() bool { return len(emulator.Requests()) == 1 })
+	waitFor(t, func() bool { return len(emulator.Requests()) == 1 })
 	equal(t, antenv.Shutdown(0), false)
 	equal(t, errors.Is(<-ended, antenv.ErrCancelled), true)
 	must(client.Environments.ListPage(ctx, antenv.EnvironmentListParams{}))(t)

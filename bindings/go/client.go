@@ -21,8 +21,8 @@ type Client struct {
 
 // core is what a client and its operations share. It holds on to none of them, so that the garbage collector can close it.
 type core struct {
-	handle clientHandle
-	closed sync.Once
+	handle    clientHandle
+	closeOnce sync.Once
 }
 
 // NewClient makes a client. Nothing is sent yet. Without options it takes everything from the environment variables. An error is
@@ -31,18 +31,18 @@ func NewClient(options ...Option) (*Client, error) {
 	if err := checkABI(); err != nil {
 		return nil, err
 	}
-	return makeClient(options, newClient)
+	return openClient(options, newClient)
 }
 
 // With makes a client that shares this one's connections, with another credential or other defaults. Either may be closed first. A
 // credential given here replaces all of this client's.
 func (c *Client) With(options ...Option) (*Client, error) {
 	defer runtime.KeepAlive(c.core)
-	return makeClient(options, func(config []byte) (clientHandle, error) { return deriveClient(c.handle, config) })
+	return openClient(options, func(config []byte) (clientHandle, error) { return deriveClient(c.handle, config) })
 }
 
-func makeClient(options []Option, from func(config []byte) (clientHandle, error)) (*Client, error) {
-	config, err := settingsOf(options).terminated()
+func openClient(options []Option, from func(config []byte) (clientHandle, error)) (*Client, error) {
+	config, err := newSettings(options).nulTerminated()
 	if err != nil {
 		return nil, err
 	}
@@ -50,12 +50,12 @@ func makeClient(options []Option, from func(config []byte) (clientHandle, error)
 	if err != nil {
 		return nil, err
 	}
-	return clientOf(handle)
+	return clientFromHandle(handle)
 }
 
-// clientOf makes a client of a handle.
-func clientOf(handle clientHandle) (*Client, error) {
-	if err := useQueue(); err != nil {
+// clientFromHandle makes a client of a handle.
+func clientFromHandle(handle clientHandle) (*Client, error) {
+	if err := acquireQueue(); err != nil {
 		freeClient(handle)
 		return nil, err
 	}
@@ -67,10 +67,10 @@ func clientOf(handle clientHandle) (*Client, error) {
 // Close frees the client. Calls in flight through it go on to their end; later ones return ErrClosed. Closing again does nothing; a
 // client that is forgotten is closed by the garbage collector.
 func (c *core) Close() {
-	c.closed.Do(func() {
+	c.closeOnce.Do(func() {
 		runtime.SetFinalizer(c, nil)
 		freeClient(c.handle)
-		leaveQueue()
+		releaseQueue()
 	})
 }
 
@@ -84,11 +84,11 @@ func (c *core) Stats() (json.RawMessage, error) {
 // Call calls an operation by its name, such as "environments.create", with all its parameters, identifiers among them: anything that
 // encodes to a JSON object. It returns the result's JSON. It is for operations that the library has and this package does not know.
 func (c *core) Call(ctx context.Context, operation string, params any, options ...Option) (json.RawMessage, error) {
-	name, err := terminated("operation", operation)
+	name, err := nulTerminated("operation", operation)
 	if err != nil {
 		return nil, err
 	}
-	s := settingsOf(options)
+	s := newSettings(options)
 	if err := s.addMembers(params); err != nil {
 		return nil, err
 	}
@@ -97,15 +97,15 @@ func (c *core) Call(ctx context.Context, operation string, params any, options .
 
 // Request makes a request to any endpoint; WithQuery and WithBody say with what. It returns the answer's JSON, null if it is empty.
 func (c *core) Request(ctx context.Context, method, path string, options ...Option) (json.RawMessage, error) {
-	verb, err := terminated("method", method)
+	verb, err := nulTerminated("method", method)
 	if err != nil {
 		return nil, err
 	}
-	where, err := terminated("path", path)
+	where, err := nulTerminated("path", path)
 	if err != nil {
 		return nil, err
 	}
-	return c.call(ctx, submission{operation: verb, path: where}, settingsOf(options))
+	return c.call(ctx, submission{operation: verb, path: where}, newSettings(options))
 }
 
 // addMembers adds the members of a JSON object.
@@ -127,10 +127,10 @@ func (s *settings) addMembers(params any) error {
 // call makes a call and returns its result's JSON.
 func (c *core) call(ctx context.Context, what submission, s *settings) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, interrupted(ctx, what.name())
+		return nil, contextError(ctx, what.name())
 	}
 	var err error
-	if what.params, err = s.terminated(); err != nil {
+	if what.params, err = s.nulTerminated(); err != nil {
 		return nil, err
 	}
 	status, text, err := what.run(ctx, c.handle)
@@ -140,11 +140,11 @@ func (c *core) call(ctx context.Context, what submission, s *settings) ([]byte, 
 	}
 	switch {
 	case status == StatusOK:
-		return s.unwrapped(text)
+		return s.unwrapResponse(text)
 	case status == StatusCancelled && ctx.Err() != nil:
-		return nil, interrupted(ctx, what.name())
+		return nil, contextError(ctx, what.name())
 	}
-	return nil, errorOf(status, text)
+	return nil, newError(status, text)
 }
 
 // name says what the call is.
@@ -153,16 +153,16 @@ func (s submission) name() string {
 	return strings.ReplaceAll(name, "\x00", "")
 }
 
-// interrupted is the error of something that waited when its context is done.
-func interrupted(ctx context.Context, name string) error {
+// contextError is the error of something that waited when its context is done.
+func contextError(ctx context.Context, name string) error {
 	if cause := context.Cause(ctx); cause != ctx.Err() {
 		return fmt.Errorf("antenv: %s: %w: %w", name, ctx.Err(), cause)
 	}
 	return fmt.Errorf("antenv: %s: %w", name, ctx.Err())
 }
 
-// unwrapped takes a result out of what WithResponse wraps it in.
-func (s *settings) unwrapped(text []byte) ([]byte, error) {
+// unwrapResponse takes a result out of what WithResponse wraps it in.
+func (s *settings) unwrapResponse(text []byte) ([]byte, error) {
 	if s.response == nil {
 		return text, nil
 	}

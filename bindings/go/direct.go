@@ -14,8 +14,8 @@ const maxDirect = 4
 // (GOMAXPROCS). So only a few calls do this, only when no others are in flight, and one processor is always left.
 type directQueue struct{ handle queueHandle }
 
-// takeDirect counts a call in that may wait in the library; nil: it may not.
-func takeDirect() *directQueue {
+// acquireDirect counts a call in that may wait in the library; nil: it may not.
+func acquireDirect() *directQueue {
 	calls.Lock()
 	defer calls.Unlock()
 	inFlight := calls.direct + len(calls.waiting)
@@ -37,14 +37,14 @@ func takeDirect() *directQueue {
 	return &directQueue{handle}
 }
 
-// leave counts the call out.
-func (d *directQueue) leave() {
+// release counts the call out.
+func (d *directQueue) release() {
 	calls.Lock()
 	calls.direct--
 	calls.queue.direct = append(calls.queue.direct, d)
-	gone := unusedQueue()
+	gone := detachUnusedQueue()
 	calls.Unlock()
-	closeLater(gone)
+	closeAsync(gone)
 }
 
 // run makes the call.

@@ -51,7 +51,7 @@ func decoded[T any](text []byte, err error) (*T, error) {
 		return nil, err
 	}
 	var result *T
-	if err := read(bytes.TrimSpace(text), reflect.ValueOf(&result).Elem()); err != nil {
+	if err := decodeValue(bytes.TrimSpace(text), reflect.ValueOf(&result).Elem()); err != nil {
 		return nil, fmt.Errorf("antenv: the answer is not what the API describes: %w", err)
 	}
 	return result, nil
@@ -78,9 +78,9 @@ func pages[T any](fetch func(cursor string) (*Page[T], error)) iter.Seq2[*T, err
 	}
 }
 
-// with are the settings of a call: its options, its parameters (a struct, or nil), and the identifiers of an environment and an item.
-func with(options []Option, params any, ids ...string) *settings {
-	s := settingsOf(options)
+// callSettings are the settings of a call: its options, its parameters (a struct, or nil), and the identifiers of an environment and an item.
+func callSettings(options []Option, params any, ids ...string) *settings {
+	s := newSettings(options)
 	for i, id := range ids {
 		s.add([...]string{"environment_id", "work_id"}[i], id)
 	}
@@ -92,7 +92,7 @@ func with(options []Option, params any, ids ...string) *settings {
 
 // Create creates an environment (POST /v1/environments, Create Environment).
 func (e *Environments) Create(ctx context.Context, params EnvironmentCreateParams, options ...Option) (*Environment, error) {
-	return do[Environment](ctx, e.client, environmentsCreate, with(options, params))
+	return do[Environment](ctx, e.client, environmentsCreate, callSettings(options, params))
 }
 
 // List lists environments (GET /v1/environments, List Environments): every item of all pages, which are fetched as they are needed. An
@@ -108,27 +108,27 @@ func (e *Environments) List(ctx context.Context, params EnvironmentListParams, o
 
 // ListPage lists one page of environments; Page.NextPage is the cursor of the next.
 func (e *Environments) ListPage(ctx context.Context, params EnvironmentListParams, options ...Option) (*Page[Environment], error) {
-	return do[Page[Environment]](ctx, e.client, environmentsList, with(options, params))
+	return do[Page[Environment]](ctx, e.client, environmentsList, callSettings(options, params))
 }
 
 // Retrieve retrieves an environment (GET /v1/environments/{environment_id}, Get Environment).
 func (e *Environments) Retrieve(ctx context.Context, environmentID string, options ...Option) (*Environment, error) {
-	return do[Environment](ctx, e.client, environmentsRetrieve, with(options, nil, environmentID))
+	return do[Environment](ctx, e.client, environmentsRetrieve, callSettings(options, nil, environmentID))
 }
 
 // Update changes an environment (POST /v1/environments/{environment_id}, Update Environment). What is absent stays as it is.
 func (e *Environments) Update(ctx context.Context, environmentID string, params EnvironmentUpdateParams, options ...Option) (*Environment, error) {
-	return do[Environment](ctx, e.client, environmentsUpdate, with(options, params, environmentID))
+	return do[Environment](ctx, e.client, environmentsUpdate, callSettings(options, params, environmentID))
 }
 
 // Delete deletes an environment (DELETE /v1/environments/{environment_id}, Delete Environment).
 func (e *Environments) Delete(ctx context.Context, environmentID string, options ...Option) (*EnvironmentDeleted, error) {
-	return do[EnvironmentDeleted](ctx, e.client, environmentsDelete, with(options, nil, environmentID))
+	return do[EnvironmentDeleted](ctx, e.client, environmentsDelete, callSettings(options, nil, environmentID))
 }
 
 // Archive archives an environment (POST /v1/environments/{environment_id}/archive, Archive Environment): it gets no new sessions.
 func (e *Environments) Archive(ctx context.Context, environmentID string, options ...Option) (*Environment, error) {
-	return do[Environment](ctx, e.client, environmentsArchive, with(options, nil, environmentID))
+	return do[Environment](ctx, e.client, environmentsArchive, callSettings(options, nil, environmentID))
 }
 
 // List lists work items (GET /v1/environments/{environment_id}/work, List Work Items): every item of all pages, which are fetched as they
@@ -144,43 +144,43 @@ func (w *WorkQueue) List(ctx context.Context, environmentID string, params WorkL
 
 // ListPage lists one page of work items; Page.NextPage is the cursor of the next.
 func (w *WorkQueue) ListPage(ctx context.Context, environmentID string, params WorkListParams, options ...Option) (*Page[Work], error) {
-	return do[Page[Work]](ctx, w.client, workList, with(options, params, environmentID))
+	return do[Page[Work]](ctx, w.client, workList, callSettings(options, params, environmentID))
 }
 
 // Poll takes the next item (GET /v1/environments/{environment_id}/work/poll, Poll for Work); nil and no error when there is none.
 // Acknowledge it soon, or another poll will get it.
 func (w *WorkQueue) Poll(ctx context.Context, environmentID string, params WorkPollParams, options ...Option) (*Work, error) {
-	return do[Work](ctx, w.client, workPoll, with(options, params, environmentID))
+	return do[Work](ctx, w.client, workPoll, callSettings(options, params, environmentID))
 }
 
 // Stats returns the queue's numbers (GET /v1/environments/{environment_id}/work/stats, Get Queue Statistics).
 func (w *WorkQueue) Stats(ctx context.Context, environmentID string, options ...Option) (*WorkQueueStats, error) {
-	return do[WorkQueueStats](ctx, w.client, workStats, with(options, nil, environmentID))
+	return do[WorkQueueStats](ctx, w.client, workStats, callSettings(options, nil, environmentID))
 }
 
 // Retrieve retrieves an item (GET /v1/environments/{environment_id}/work/{work_id}, Get Work Item).
 func (w *WorkQueue) Retrieve(ctx context.Context, environmentID, workID string, options ...Option) (*Work, error) {
-	return do[Work](ctx, w.client, workRetrieve, with(options, nil, environmentID, workID))
+	return do[Work](ctx, w.client, workRetrieve, callSettings(options, nil, environmentID, workID))
 }
 
 // Update changes an item's metadata (POST /v1/environments/{environment_id}/work/{work_id}, Update Work Item).
 func (w *WorkQueue) Update(ctx context.Context, environmentID, workID string, params WorkUpdateParams, options ...Option) (*Work, error) {
-	return do[Work](ctx, w.client, workUpdate, with(options, params, environmentID, workID))
+	return do[Work](ctx, w.client, workUpdate, callSettings(options, params, environmentID, workID))
 }
 
 // Ack acknowledges an item (POST /v1/environments/{environment_id}/work/{work_id}/ack, Acknowledge Work): it leaves the queue.
 func (w *WorkQueue) Ack(ctx context.Context, environmentID, workID string, options ...Option) (*Work, error) {
-	return do[Work](ctx, w.client, workAck, with(options, nil, environmentID, workID))
+	return do[Work](ctx, w.client, workAck, callSettings(options, nil, environmentID, workID))
 }
 
 // Heartbeat extends an item's lease (POST /v1/environments/{environment_id}/work/{work_id}/heartbeat, Record Heartbeat). The error is
 // ErrPreconditionFailed when the last heartbeat was another than expected: somebody else may hold the lease.
 func (w *WorkQueue) Heartbeat(ctx context.Context, environmentID, workID string, params WorkHeartbeatParams, options ...Option) (*WorkHeartbeat, error) {
-	return do[WorkHeartbeat](ctx, w.client, workHeartbeat, with(options, params, environmentID, workID))
+	return do[WorkHeartbeat](ctx, w.client, workHeartbeat, callSettings(options, params, environmentID, workID))
 }
 
 // Stop stops an item (POST /v1/environments/{environment_id}/work/{work_id}/stop, Stop Work). The item is nil when the server answers
 // without content.
 func (w *WorkQueue) Stop(ctx context.Context, environmentID, workID string, params WorkStopParams, options ...Option) (*Work, error) {
-	return do[Work](ctx, w.client, workStop, with(options, params, environmentID, workID))
+	return do[Work](ctx, w.client, workStop, callSettings(options, params, environmentID, workID))
 }

@@ -97,12 +97,12 @@ type Error struct {
 	raw []byte
 }
 
-var errClosed = &Error{Status: StatusInvalidHandle, Message: "the client was closed"}
+var errClientClosed = &Error{Status: StatusInvalidHandle, Message: "the client was closed"}
 
-// instead is another error in place of one that says that a handle is not valid.
-func (e *Error) instead(err error) error {
+// replaceInvalidHandle returns another error in place of one that says that a handle is not valid.
+func replaceInvalidHandle(err error, replacement *Error) error {
 	if errors.Is(err, StatusInvalidHandle) {
-		return e
+		return replacement
 	}
 	return err
 }
@@ -119,14 +119,14 @@ func (e *Error) Is(target error) bool {
 // RawJSON returns the whole error object of the native library.
 func (e *Error) RawJSON() string { return string(e.raw) }
 
-func errorOf(status Status, text []byte) error {
+func newError(status Status, text []byte) error {
 	e := &Error{raw: text}
 	if err := json.Unmarshal(text, e); err != nil || e.Message == "" {
 		e.Message = status.String()
 	}
 	e.Status = status
 	if status == StatusInvalidHandle {
-		e.Message = errClosed.Message
+		e.Message = errClientClosed.Message
 	}
 	return e
 }

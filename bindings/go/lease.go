@@ -17,30 +17,30 @@ type Lease struct {
 
 	handle leaseHandle
 	worker *Worker         // lives as long as its leases
-	held   context.Context // cancelled, with the reason, when the lease is no longer simply held
+	ctx    context.Context // cancelled, with the reason, when the lease is no longer simply held
 
-	ending sync.Mutex
-	over   bool
+	mu    sync.Mutex
+	ended bool
 }
 
 var (
-	errLeaseOver  = &Error{Status: StatusInvalidHandle, Message: "the lease has ended"}
-	errLeaseEnded = errors.New("the holder ended it")
+	errLeaseClosed = &Error{Status: StatusInvalidHandle, Message: "the lease has ended"}
+	errLeaseEnded  = errors.New("the holder ended it")
 )
 
 // newLease makes a lease of a handle and the item's JSON.
 func (w *Worker) newLease(handle leaseHandle, item []byte) (*Lease, error) {
-	if err := useQueue(); err != nil {
+	if err := acquireQueue(); err != nil {
 		abandonLease(handle)
 		return nil, err
 	}
-	held, end := context.WithCancelCause(context.Background())
-	l := &Lease{Work: &Work{}, handle: handle, worker: w, held: held}
+	ctx, end := context.WithCancelCause(context.Background())
+	l := &Lease{Work: &Work{}, handle: handle, worker: w, ctx: ctx}
 	_ = json.Unmarshal(item, l.Work) // an item that is not as the API describes has a lease all the same, and its JSON
 	l.Work.raw = item
 	runtime.SetFinalizer(l, (*Lease).Abandon)
-	err := listen(func(status Status, state []byte) bool {
-		end(goneBecause(status, state))
+	err := addListener(func(status Status, state []byte) bool {
+		end(leaseCause(status, state))
 		return false
 	}, func(queue queueHandle, tag uint64) error { return attachLease(handle, queue, tag) })
 	if err != nil {
@@ -50,8 +50,8 @@ func (w *Worker) newLease(handle leaseHandle, item []byte) (*Lease, error) {
 	return l, nil
 }
 
-// goneBecause reads a completion that tells that a lease is no longer simply held.
-func goneBecause(status Status, text []byte) error {
+// leaseCause reads a completion that tells that a lease is no longer simply held.
+func leaseCause(status Status, text []byte) error {
 	switch status {
 	case StatusOK:
 		err := &LeaseError{}
@@ -60,17 +60,17 @@ func goneBecause(status Status, text []byte) error {
 	case StatusDone:
 		return errLeaseEnded
 	}
-	return errorOf(status, text)
+	return newError(status, text)
 }
 
 // Done returns a channel that is closed when the lease is no longer simply held: it is lost, its item is to be stopped, or it has ended.
 // Keep the lease, too: one that is forgotten is abandoned.
-func (l *Lease) Done() <-chan struct{} { return l.held.Done() }
+func (l *Lease) Done() <-chan struct{} { return l.ctx.Done() }
 
 // Err returns why the lease is no longer simply held: a *LeaseError of the kind ErrLeaseLost or ErrStopRequested. It is nil before Done is
 // closed, and when that is because of Finish or Abandon. After that it stays as it is; State tells what came of it.
 func (l *Lease) Err() error {
-	if err := context.Cause(l.held); err != errLeaseEnded {
+	if err := context.Cause(l.ctx); err != errLeaseEnded {
 		return err
 	}
 	return nil
@@ -82,7 +82,7 @@ func (l *Lease) State() (LeaseState, error) {
 	var state LeaseState
 	text, err := leaseStateJSON(l.handle)
 	if err != nil {
-		return state, errLeaseOver.instead(err)
+		return state, replaceInvalidHandle(err, errLeaseClosed)
 	}
 	return state, json.Unmarshal(text, &state)
 }
@@ -93,9 +93,9 @@ func (l *Lease) Client() (*Client, error) {
 	defer runtime.KeepAlive(l)
 	handle, err := leaseClientHandle(l.handle)
 	if err != nil {
-		return nil, errLeaseOver.instead(err)
+		return nil, replaceInvalidHandle(err, errLeaseClosed)
 	}
-	return clientOf(handle)
+	return clientFromHandle(handle)
 }
 
 // Finish ends the lease: it stops the item (Stop Work), keeping the lease until that is done, and returns the item; nil when the server
@@ -105,69 +105,69 @@ func (l *Lease) Client() (*Client, error) {
 // goes on without the caller; when ctx is done already, nothing changes.
 func (l *Lease) Finish(ctx context.Context, options ...Option) (*Work, error) {
 	if ctx.Err() != nil {
-		return nil, interrupted(ctx, "lease.finish")
+		return nil, contextError(ctx, "lease.finish")
 	}
-	s := settingsOf(options)
-	params, err := s.terminated()
+	s := newSettings(options)
+	params, err := s.nulTerminated()
 	if err != nil {
 		return nil, err
 	}
-	begun, err := l.beginFinish(params)
+	pending, err := l.beginFinish(params)
 	if err != nil {
 		return nil, err
 	}
 	select {
-	case <-begun.done:
+	case <-pending.done:
 	case <-ctx.Done():
-		return nil, interrupted(ctx, "lease.finish")
+		return nil, contextError(ctx, "lease.finish")
 	}
-	status, text := begun.outcome()
+	status, text := pending.outcome()
 	if status != StatusOK {
-		return nil, errorOf(status, text)
+		return nil, newError(status, text)
 	}
 	if string(text) == "null" {
 		return nil, nil
 	}
-	return decoded[Work](s.unwrapped(text))
+	return decoded[Work](s.unwrapResponse(text))
 }
 
 func (l *Lease) beginFinish(params []byte) (*call, error) {
-	l.ending.Lock()
-	defer l.ending.Unlock()
-	if l.over {
-		return nil, errLeaseOver
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return nil, errLeaseClosed
 	}
-	begun, queue, tag := expect()
+	pending, queue, tag := registerCall()
 	if err := submitFinish(l.handle, params, queue, tag); err != nil {
-		settle(tag)
-		return nil, errLeaseOver.instead(err)
+		unregisterCall(tag)
+		return nil, replaceInvalidHandle(err, errLeaseClosed)
 	}
-	l.end()
-	return begun, nil
+	l.markEnded()
+	return pending, nil
 }
 
-// end is called once, when the handle is gone.
-func (l *Lease) end() {
-	l.over = true
+// markEnded is called once, when the handle is gone.
+func (l *Lease) markEnded() {
+	l.ended = true
 	runtime.SetFinalizer(l, nil)
-	leaveQueue()
+	releaseQueue()
 }
 
-// isOver tells whether the holder has ended the lease.
-func (l *Lease) isOver() bool {
-	l.ending.Lock()
-	defer l.ending.Unlock()
-	return l.over
+// hasEnded tells whether the holder has ended the lease.
+func (l *Lease) hasEnded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ended
 }
 
 // Abandon ends the lease without stopping the item: the heartbeats end, the lease runs out, and the queue hands the item out again. It does
 // nothing when the lease has ended.
 func (l *Lease) Abandon() {
-	l.ending.Lock()
-	defer l.ending.Unlock()
-	if !l.over {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
 		abandonLease(l.handle)
-		l.end()
+		l.markEnded()
 	}
 }
 

@@ -5,14 +5,14 @@ import (
 	"fmt"
 )
 
-// LeaseStanding is how it stands with a lease. There may be values that this package does not know.
-type LeaseStanding string
+// LeaseStatus is how it stands with a lease. There may be values that this package does not know.
+type LeaseStatus string
 
 // How it may stand with a lease.
 const (
-	LeaseHeld          LeaseStanding = "held"
-	LeaseStopRequested LeaseStanding = "stop_requested" // end the work and finish
-	LeaseLost          LeaseStanding = "lost"           // stop working at once: somebody else may be at it
+	LeaseHeld          LeaseStatus = "held"
+	LeaseStopRequested LeaseStatus = "stop_requested" // end the work and finish
+	LeaseLost          LeaseStatus = "lost"           // stop working at once: somebody else may be at it
 )
 
 // LeaseReason is why a lease is no longer simply held. There may be values that this package does not know.
@@ -20,19 +20,19 @@ type LeaseReason string
 
 // Why a lease is no longer simply held.
 const (
-	ReasonAsked       LeaseReason = "asked"        // stop requested: the item is stopping or stopped at the server
-	ReasonNotExtended LeaseReason = "not_extended" // stop requested: the server did not extend the lease
-	ReasonRejected    LeaseReason = "rejected"     // stop requested: a heartbeat was refused permanently
-	ReasonShutdown    LeaseReason = "shutdown"     // stop requested: the worker's grace period is over; lost: the library was shut down
-	ReasonTaken       LeaseReason = "taken"        // lost: somebody else has it
-	ReasonExpired     LeaseReason = "expired"      // lost: no heartbeat was good for as long as the lease lasts
+	ReasonStopRequested LeaseReason = "asked"        // stop requested: the item is stopping or stopped at the server
+	ReasonNotExtended   LeaseReason = "not_extended" // stop requested: the server did not extend the lease
+	ReasonRejected      LeaseReason = "rejected"     // stop requested: a heartbeat was refused permanently
+	ReasonShutdown      LeaseReason = "shutdown"     // stop requested: the worker's grace period is over; lost: the library was shut down
+	ReasonTaken         LeaseReason = "taken"        // lost: somebody else has it
+	ReasonExpired       LeaseReason = "expired"      // lost: no heartbeat was good for as long as the lease lasts
 )
 
 // LeaseState is how it stands with a lease, and what is known about it.
 type LeaseState struct {
 	Object[LeaseState]
 	// State is how it stands.
-	State LeaseStanding `json:"state"`
+	State LeaseStatus `json:"state"`
 	// Reason is why it is no longer simply held, "" while it is.
 	Reason LeaseReason `json:"reason"`
 	// WorkID is the item's identifier.
@@ -48,7 +48,7 @@ type LeaseState struct {
 // UnmarshalJSON reads it.
 func (s *LeaseState) UnmarshalJSON(data []byte) error {
 	type plain LeaseState
-	return keep(data, (*plain)(s), &s.Object)
+	return decodeKeeping(data, (*plain)(s), &s.Object)
 }
 
 // ErrStopRequested is the kind of a *LeaseError that says that the item is to be stopped. The other kind is ErrLeaseLost.

@@ -40,7 +40,7 @@ func SetLogger(logger *slog.Logger) error {
 	if filter == "" {
 		return nil
 	}
-	q, err := newQueue(func(_ uint64, _ Status, record []byte) { write(logger, record) })
+	q, err := newQueue(func(_ uint64, _ Status, text []byte) { logRecord(logger, text) })
 	if err != nil {
 		return err
 	}
@@ -58,23 +58,23 @@ func currentLogger() *slog.Logger {
 	return logging.logger
 }
 
-func write(logger *slog.Logger, record []byte) {
-	var said struct {
+func logRecord(logger *slog.Logger, text []byte) {
+	var record struct {
 		Level   string         `json:"level"`
 		Target  string         `json:"target"`
 		Message string         `json:"message"`
 		Fields  map[string]any `json:"fields"`
 	}
-	if json.Unmarshal(record, &said) != nil {
+	if json.Unmarshal(text, &record) != nil {
 		return
 	}
-	attributes := []slog.Attr{slog.String("target", said.Target)}
-	for name, value := range said.Fields {
+	attributes := []slog.Attr{slog.String("target", record.Target)}
+	for name, value := range record.Fields {
 		attributes = append(attributes, slog.Any(name, value))
 	}
 	for _, one := range logLevels {
-		if one.name == said.Level {
-			logger.LogAttrs(context.Background(), one.level, said.Message, attributes...)
+		if one.name == record.Level {
+			logger.LogAttrs(context.Background(), one.level, record.Message, attributes...)
 		}
 	}
 }

@@ -14,7 +14,7 @@ type settings struct {
 	response *Response
 }
 
-func settingsOf(options []Option) *settings {
+func newSettings(options []Option) *settings {
 	s := &settings{}
 	for _, option := range options {
 		option(s)
@@ -55,9 +55,9 @@ func WithConnectTimeout(timeout time.Duration) Option {
 	return setting("connect_timeout_ms", milliseconds(timeout))
 }
 
-func milliseconds(d time.Duration) int64 { return roundedUp(d, time.Millisecond) }
+func milliseconds(d time.Duration) int64 { return roundUp(d, time.Millisecond) }
 
-func roundedUp(d, unit time.Duration) int64 { return int64(math.Ceil(float64(d) / float64(unit))) }
+func roundUp(d, unit time.Duration) int64 { return int64(math.Ceil(float64(d) / float64(unit))) }
 
 // WithMaxRetries sets how often 408, 409, 429, 5xx and connection failures are tried again, by a call or a client: 0 to 100. Without
 // it: 2.

@@ -43,15 +43,15 @@ func (o *object) addJSON(name string, value []byte) {
 
 // addFields adds the fields of a struct that are not absent: those that are not the zero value, which Opt{}, nil and "" are.
 func (o *object) addFields(params any) {
-	fields(reflect.ValueOf(params), func(name string, field reflect.Value) {
+	eachField(reflect.ValueOf(params), func(name string, field reflect.Value) {
 		if !field.IsZero() {
 			o.add(name, field.Interface())
 		}
 	})
 }
 
-// terminated is the object as the library takes it.
-func (o *object) terminated() ([]byte, error) {
+// nulTerminated is the object as the library takes it.
+func (o *object) nulTerminated() ([]byte, error) {
 	text := append(make([]byte, 0, 128), '{')
 	for i, one := range o.members {
 		if i > 0 {
@@ -63,8 +63,8 @@ func (o *object) terminated() ([]byte, error) {
 	return append(text, '}', 0), o.err
 }
 
-// fields calls a function with the fields of a struct and their names in JSON. One without a name is left out.
-func fields(of reflect.Value, each func(name string, field reflect.Value)) {
+// eachField calls a function with the fields of a struct and their names in JSON. One without a name is left out.
+func eachField(of reflect.Value, each func(name string, field reflect.Value)) {
 	kind := of.Type()
 	for i := range kind.NumField() {
 		name, _, _ := strings.Cut(kind.Field(i).Tag.Get("json"), ",")
@@ -81,7 +81,7 @@ func marshalOpen(params any, extra map[string]any) ([]byte, error) {
 	for name, value := range extra {
 		o.add(name, value)
 	}
-	text, err := o.terminated()
+	text, err := o.nulTerminated()
 	return text[:len(text)-1], err
 }
 
@@ -92,7 +92,7 @@ func unmarshalOpen(data []byte, params any, extra *map[string]any) error {
 		return err
 	}
 	var err error
-	fields(reflect.ValueOf(params).Elem(), func(name string, field reflect.Value) {
+	eachField(reflect.ValueOf(params).Elem(), func(name string, field reflect.Value) {
 		if member, ok := members[name]; ok && err == nil {
 			err = json.Unmarshal(member, field.Addr().Interface())
 		}

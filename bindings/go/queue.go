@@ -103,10 +103,10 @@ type call struct {
 // the queue, and must not hold what the garbage collector is to close.
 type listener func(status Status, json []byte) (more bool)
 
-var idleCalls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
-// useQueue counts a user in, and makes the queue for the first.
-func useQueue() error {
+// acquireQueue counts a user in, and makes the queue for the first.
+func acquireQueue() error {
 	calls.Lock()
 	defer calls.Unlock()
 	if calls.queue == nil {
@@ -120,28 +120,28 @@ func useQueue() error {
 	return nil
 }
 
-// leaveQueue counts a user out.
-func leaveQueue() {
+// releaseQueue counts a user out.
+func releaseQueue() {
 	calls.Lock()
 	calls.users--
-	gone := unusedQueue()
+	gone := detachUnusedQueue()
 	calls.Unlock()
 	if gone != nil {
 		gone.close()
 	}
 }
 
-// unusedQueue is the queue if nobody needs it any more. It is for the caller to close, who holds the lock.
-func unusedQueue() (gone *queue) {
+// detachUnusedQueue is the queue if nobody needs it any more. It is for the caller to close, who holds the lock.
+func detachUnusedQueue() (gone *queue) {
 	if calls.users == 0 && calls.direct == 0 && len(calls.waiting) == 0 && len(calls.listeners) == 0 {
 		gone, calls.queue = calls.queue, nil
 	}
 	return gone
 }
 
-// expect counts a call in that is to be submitted to the queue with the tag; nil when there is no queue.
-func expect() (c *call, queue queueHandle, tag uint64) {
-	c = idleCalls.Get().(*call)
+// registerCall counts a call in that is to be submitted to the queue with the tag; nil when there is no queue.
+func registerCall() (c *call, queue queueHandle, tag uint64) {
+	c = callPool.Get().(*call)
 	calls.Lock()
 	defer calls.Unlock()
 	if calls.queue == nil {
@@ -154,56 +154,56 @@ func expect() (c *call, queue queueHandle, tag uint64) {
 
 // run makes a call and returns its outcome: the result's JSON, or the error's.
 func (s submission) run(ctx context.Context, client clientHandle) (Status, []byte, error) {
-	if direct := takeDirect(); direct != nil {
-		defer direct.leave()
+	if direct := acquireDirect(); direct != nil {
+		defer direct.release()
 		return direct.run(ctx, client, s)
 	}
-	begun, ticket, err := s.begin(client, ctx.Done() != nil)
+	pending, ticket, err := s.start(client, ctx.Done() != nil)
 	if err != nil {
 		return 0, nil, err
 	}
 	if ticket != nil {
 		select {
-		case <-begun.done:
+		case <-pending.done:
 		case <-ctx.Done():
 			cancelTicket(ticket)
-			<-begun.done // it comes at once, and may bring the result all the same
+			<-pending.done // it comes at once, and may bring the result all the same
 		}
 		freeTicket(ticket)
 	} else {
-		<-begun.done
+		<-pending.done
 	}
-	status, text := begun.outcome()
+	status, text := pending.outcome()
 	return status, text, nil
 }
 
-// begin counts a call in and submits it.
-func (s submission) begin(client clientHandle, cancellable bool) (*call, ticketHandle, error) {
-	c, queue, tag := expect()
+// start counts a call in and submits it.
+func (s submission) start(client clientHandle, cancellable bool) (*call, ticketHandle, error) {
+	c, queue, tag := registerCall()
 	if c == nil {
-		return nil, nil, errClosed
+		return nil, nil, errClientClosed
 	}
 	ticket, err := s.submit(client, queue, tag, cancellable)
 	if err != nil {
-		settle(tag)
+		unregisterCall(tag)
 		return nil, nil, err
 	}
 	return c, ticket, nil
 }
 
-// settle counts a call out.
-func settle(tag uint64) *call {
+// unregisterCall counts a call out.
+func unregisterCall(tag uint64) *call {
 	calls.Lock()
 	c := calls.waiting[tag]
 	delete(calls.waiting, tag)
-	gone := unusedQueue()
+	gone := detachUnusedQueue()
 	calls.Unlock()
-	closeLater(gone)
+	closeAsync(gone)
 	return c
 }
 
-// closeLater closes a queue, if it is one, from a goroutine that may be the one that drains it: closing waits for that.
-func closeLater(gone *queue) {
+// closeAsync closes a queue, if it is one, from a goroutine that may be the one that drains it: closing waits for that.
+func closeAsync(gone *queue) {
 	if gone != nil {
 		go gone.close()
 	}
@@ -213,16 +213,16 @@ func closeLater(gone *queue) {
 func (c *call) outcome() (Status, []byte) {
 	status, text := c.status, c.json
 	c.json = nil
-	idleCalls.Put(c)
+	callPool.Put(c)
 	return status, text
 }
 
-// listen has completions for a listener come to the queue, with the tag that `attach` gets.
-func listen(to listener, attach func(queue queueHandle, tag uint64) error) error {
+// addListener has completions for a listener come to the queue, with the tag that `attach` gets.
+func addListener(to listener, attach func(queue queueHandle, tag uint64) error) error {
 	calls.Lock()
 	if calls.queue == nil {
 		calls.Unlock()
-		return errClosed
+		return errClientClosed
 	}
 	calls.lastTag++
 	tag, queue := calls.lastTag, calls.queue.handle
@@ -230,22 +230,22 @@ func listen(to listener, attach func(queue queueHandle, tag uint64) error) error
 	calls.Unlock()
 	err := attach(queue, tag)
 	if err != nil {
-		forget(tag)
+		removeListener(tag)
 	}
 	return err
 }
 
-// forget ends listening.
-func forget(tag uint64) {
+// removeListener ends listening.
+func removeListener(tag uint64) {
 	calls.Lock()
 	delete(calls.listeners, tag)
-	gone := unusedQueue()
+	gone := detachUnusedQueue()
 	calls.Unlock()
-	closeLater(gone)
+	closeAsync(gone)
 }
 
 func deliver(tag uint64, status Status, json []byte) {
-	if c := settle(tag); c != nil {
+	if c := unregisterCall(tag); c != nil {
 		c.status, c.json = status, json
 		c.done <- struct{}{}
 		return
@@ -254,6 +254,6 @@ func deliver(tag uint64, status Status, json []byte) {
 	to := calls.listeners[tag]
 	calls.Unlock()
 	if to != nil && !to(status, json) {
-		forget(tag)
+		removeListener(tag)
 	}
 }

@@ -48,8 +48,8 @@ func (w *Worker) Run(ctx context.Context, handle func(ctx context.Context, lease
 
 // serve serves one item, to its end.
 func (w *Worker) serve(ctx context.Context, lease *Lease, handle func(context.Context, *Lease) error) {
-	held, cancel := context.WithCancelCause(ctx)
-	unwatch := context.AfterFunc(lease.held, func() {
+	handlerCtx, cancel := context.WithCancelCause(ctx)
+	unwatch := context.AfterFunc(lease.ctx, func() {
 		if err := lease.Err(); err != nil {
 			cancel(err)
 		}
@@ -61,7 +61,7 @@ func (w *Worker) serve(ctx context.Context, lease *Lease, handle func(context.Co
 		}
 		unwatch()
 		cancel(nil)
-		if !lease.isOver() {
+		if !lease.hasEnded() {
 			if _, failed := lease.Finish(ctx); !errors.Is(err, ErrLeaseLost) { // or it says the same
 				err = errors.Join(err, failed)
 			}
@@ -70,7 +70,7 @@ func (w *Worker) serve(ctx context.Context, lease *Lease, handle func(context.Co
 			w.report(lease, err)
 		}
 	}()
-	err = handle(held, lease)
+	err = handle(handlerCtx, lease)
 }
 
 func (w *Worker) report(lease *Lease, err error) {

@@ -56,14 +56,14 @@ func (o Object[T]) ExtraFields() map[string]json.RawMessage {
 	var members map[string]json.RawMessage
 	_ = json.Unmarshal(o.raw, &members)
 	var known T
-	fields(reflect.ValueOf(known), func(name string, _ reflect.Value) { delete(members, name) })
+	eachField(reflect.ValueOf(known), func(name string, _ reflect.Value) { delete(members, name) })
 	return members
 }
 
-// keep decodes an object and keeps its JSON. P is the type without its methods.
-func keep[P, T any](data []byte, plain *P, of *Object[T]) error {
+// decodeKeeping decodes an object and keeps its JSON. P is the type without its methods.
+func decodeKeeping[P, T any](data []byte, plain *P, of *Object[T]) error {
 	of.raw = append(json.RawMessage(nil), data...)
-	return readObject(of.raw, reflect.ValueOf(plain).Elem())
+	return decodeObject(of.raw, reflect.ValueOf(plain).Elem())
 }
 
 // Environment is an environment. Times are RFC 3339 texts, "" where the server says null.
@@ -94,7 +94,7 @@ type Environment struct {
 // UnmarshalJSON reads it.
 func (e *Environment) UnmarshalJSON(data []byte) error {
 	type plain Environment
-	return keep(data, (*plain)(e), &e.Object)
+	return decodeKeeping(data, (*plain)(e), &e.Object)
 }
 
 // Config is the configuration of an environment. Type tells which of the other fields there are.
@@ -111,7 +111,7 @@ type Config struct {
 // UnmarshalJSON reads it.
 func (c *Config) UnmarshalJSON(data []byte) error {
 	type plain Config
-	return keep(data, (*plain)(c), &c.Object)
+	return decodeKeeping(data, (*plain)(c), &c.Object)
 }
 
 // Networking is a network policy.
@@ -130,7 +130,7 @@ type Networking struct {
 // UnmarshalJSON reads it.
 func (n *Networking) UnmarshalJSON(data []byte) error {
 	type plain Networking
-	return keep(data, (*plain)(n), &n.Object)
+	return decodeKeeping(data, (*plain)(n), &n.Object)
 }
 
 // Packages is what package managers install.
@@ -155,7 +155,7 @@ type Packages struct {
 // UnmarshalJSON reads it.
 func (p *Packages) UnmarshalJSON(data []byte) error {
 	type plain Packages
-	return keep(data, (*plain)(p), &p.Object)
+	return decodeKeeping(data, (*plain)(p), &p.Object)
 }
 
 // EnvironmentDeleted says that an environment was deleted.
@@ -170,7 +170,7 @@ type EnvironmentDeleted struct {
 // UnmarshalJSON reads it.
 func (e *EnvironmentDeleted) UnmarshalJSON(data []byte) error {
 	type plain EnvironmentDeleted
-	return keep(data, (*plain)(e), &e.Object)
+	return decodeKeeping(data, (*plain)(e), &e.Object)
 }
 
 // Work is a work item of a self-hosted environment. Times are RFC 3339 texts, "" where the server says null.
@@ -207,7 +207,7 @@ type Work struct {
 // UnmarshalJSON reads it.
 func (w *Work) UnmarshalJSON(data []byte) error {
 	type plain Work
-	return keep(data, (*plain)(w), &w.Object)
+	return decodeKeeping(data, (*plain)(w), &w.Object)
 }
 
 // String names the item; its secret is not in it.
@@ -242,7 +242,7 @@ type WorkData struct {
 // UnmarshalJSON reads it.
 func (w *WorkData) UnmarshalJSON(data []byte) error {
 	type plain WorkData
-	return keep(data, (*plain)(w), &w.Object)
+	return decodeKeeping(data, (*plain)(w), &w.Object)
 }
 
 // WorkHeartbeat says that a heartbeat was recorded.
@@ -263,7 +263,7 @@ type WorkHeartbeat struct {
 // UnmarshalJSON reads it.
 func (w *WorkHeartbeat) UnmarshalJSON(data []byte) error {
 	type plain WorkHeartbeat
-	return keep(data, (*plain)(w), &w.Object)
+	return decodeKeeping(data, (*plain)(w), &w.Object)
 }
 
 // WorkQueueStats is the numbers of an environment's work queue.
@@ -284,7 +284,7 @@ type WorkQueueStats struct {
 // UnmarshalJSON reads it.
 func (w *WorkQueueStats) UnmarshalJSON(data []byte) error {
 	type plain WorkQueueStats
-	return keep(data, (*plain)(w), &w.Object)
+	return decodeKeeping(data, (*plain)(w), &w.Object)
 }
 
 // Page is one page of a list.
@@ -299,7 +299,7 @@ type Page[T any] struct {
 // UnmarshalJSON reads it.
 func (p *Page[T]) UnmarshalJSON(data []byte) error {
 	type plain Page[T]
-	return keep(data, (*plain)(p), &p.Object)
+	return decodeKeeping(data, (*plain)(p), &p.Object)
 }
 
 // Response is what came with a result: see WithResponse.

@@ -13,20 +13,20 @@ import (
 // of goroutines may use it at once.
 type Worker struct {
 	handle  workerHandle
-	news    *workerNews
+	events  *workerEvents
 	onError func(*Lease, error)
 
-	attaching sync.Once
-	attached  error
-	closed    sync.Once
+	attachOnce sync.Once
+	attachErr  error
+	closeOnce  sync.Once
 }
 
-// workerNews is what the queue's goroutine tells those who wait for items. It does not hold the worker, so that the garbage collector can
+// workerEvents is what the queue's goroutine tells those who wait for items. It does not hold the worker, so that the garbage collector can
 // close that.
-type workerNews struct {
-	wake   chan struct{} // holds one wake-up: who takes an item passes it on, for there may be more
-	ended  chan struct{} // closed when nothing more is to come
-	ending sync.Once
+type workerEvents struct {
+	wake      chan struct{} // holds one wake-up: who takes an item passes it on, for there may be more
+	done      chan struct{} // closed when nothing more is to come
+	closeOnce sync.Once
 }
 
 var errWorkerClosed = &Error{Status: StatusInvalidHandle, Message: "the worker was closed"}
@@ -36,7 +36,7 @@ var errWorkerClosed = &Error{Status: StatusInvalidHandle, Message: "the worker w
 func (c *Client) NewWorker(config WorkerConfig) (*Worker, error) {
 	defer runtime.KeepAlive(c.core)
 	object := config.object()
-	text, err := object.terminated()
+	text, err := object.nulTerminated()
 	if err != nil {
 		return nil, err
 	}
@@ -44,12 +44,12 @@ func (c *Client) NewWorker(config WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := useQueue(); err != nil {
+	if err := acquireQueue(); err != nil {
 		freeWorker(handle)
 		return nil, err
 	}
-	news := &workerNews{wake: make(chan struct{}, 1), ended: make(chan struct{})}
-	w := &Worker{handle: handle, news: news, onError: config.OnError}
+	events := &workerEvents{wake: make(chan struct{}, 1), done: make(chan struct{})}
+	w := &Worker{handle: handle, events: events, onError: config.OnError}
 	runtime.SetFinalizer(w, (*Worker).Close)
 	return w, nil
 }
@@ -61,13 +61,13 @@ func (c *Client) NewWorker(config WorkerConfig) (*Worker, error) {
 func (w *Worker) Next(ctx context.Context) (*Lease, error) {
 	defer runtime.KeepAlive(w)
 	if ctx.Err() != nil {
-		return nil, interrupted(ctx, "worker.next")
+		return nil, contextError(ctx, "worker.next")
 	}
 	for {
-		handle, item, err := w.take()
+		handle, item, err := w.tryNext()
 		switch {
 		case err == nil:
-			w.news.tell()
+			w.events.notify()
 			return w.newLease(handle, item)
 		case errors.Is(err, StatusDone), errors.Is(err, StatusInvalidHandle):
 			return nil, ErrDone
@@ -75,43 +75,43 @@ func (w *Worker) Next(ctx context.Context) (*Lease, error) {
 			return nil, err
 		}
 		select {
-		case <-w.news.wake:
-		case <-w.news.ended:
+		case <-w.events.wake:
+		case <-w.events.done:
 		case <-ctx.Done():
-			return nil, interrupted(ctx, "worker.next")
+			return nil, contextError(ctx, "worker.next")
 		}
 	}
 }
 
-// take takes an item that is ready. The first time, it has the library claim items and tell of them.
-func (w *Worker) take() (leaseHandle, []byte, error) {
-	w.attaching.Do(func() {
-		w.attached = listen(w.news.listen, func(queue queueHandle, tag uint64) error { return attachWorker(w.handle, queue, tag) })
+// tryNext takes an item that is ready. The first time, it has the library claim items and tell of them.
+func (w *Worker) tryNext() (leaseHandle, []byte, error) {
+	w.attachOnce.Do(func() {
+		w.attachErr = addListener(w.events.onCompletion, func(queue queueHandle, tag uint64) error { return attachWorker(w.handle, queue, tag) })
 	})
-	if w.attached != nil {
-		return nil, nil, w.attached
+	if w.attachErr != nil {
+		return nil, nil, w.attachErr
 	}
 	return nextLease(w.handle)
 }
 
-// listen takes what the library tells: of an item, or that nothing more is to come.
-func (n *workerNews) listen(status Status, _ []byte) (more bool) {
+// onCompletion takes what the library tells: of an item, or that nothing more is to come.
+func (e *workerEvents) onCompletion(status Status, _ []byte) (more bool) {
 	if status == StatusOK {
-		n.tell()
+		e.notify()
 		return true
 	}
-	n.end()
+	e.close()
 	return false
 }
 
-func (n *workerNews) tell() {
+func (e *workerEvents) notify() {
 	select {
-	case n.wake <- struct{}{}:
+	case e.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (n *workerNews) end() { n.ending.Do(func() { close(n.ended) }) }
+func (e *workerEvents) close() { e.closeOnce.Do(func() { close(e.done) }) }
 
 // Stop has the worker claim no more. What was claimed is still handed out by Next, and then comes ErrDone. Leases go on until they are
 // finished; when WorkerConfig.Grace is over, those that are left are told (ErrStopRequested), and their items stopped.
@@ -124,11 +124,11 @@ func (w *Worker) Stop() {
 // leases run out. Who waits in Next gets ErrDone. Closing again does nothing; a worker that is forgotten, its leases too, is closed by the
 // garbage collector.
 func (w *Worker) Close() {
-	w.closed.Do(func() {
+	w.closeOnce.Do(func() {
 		runtime.SetFinalizer(w, nil)
 		freeWorker(w.handle)
-		w.news.end()
-		leaveQueue()
+		w.events.close()
+		releaseQueue()
 	})
 }
 
@@ -136,12 +136,12 @@ func (w *Worker) Close() {
 func (w *Worker) Stats() (json.RawMessage, error) {
 	defer runtime.KeepAlive(w)
 	text, err := workerStats(w.handle)
-	return text, errWorkerClosed.instead(err)
+	return text, replaceInvalidHandle(err, errWorkerClosed)
 }
 
 // Metrics returns the same as text for Prometheus.
 func (w *Worker) Metrics() (string, error) {
 	defer runtime.KeepAlive(w)
 	text, err := workerMetrics(w.handle)
-	return string(text), errWorkerClosed.instead(err)
+	return string(text), replaceInvalidHandle(err, errWorkerClosed)
 }

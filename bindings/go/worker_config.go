@@ -47,7 +47,7 @@ type WorkerConfig struct {
 
 // object is the configuration as the library takes it.
 func (c WorkerConfig) object() (o object) {
-	fields(reflect.ValueOf(c), func(name string, field reflect.Value) {
+	eachField(reflect.ValueOf(c), func(name string, field reflect.Value) {
 		if field.IsZero() {
 			return
 		}
@@ -57,11 +57,11 @@ func (c WorkerConfig) object() (o object) {
 		}
 		switch duration := value.(type) {
 		case time.Duration:
-			value = roundedUp(duration, unit)
+			value = roundUp(duration, unit)
 		case Opt[time.Duration]:
 			value = nil
 			if given, is := duration.Get(); is {
-				value = roundedUp(given, unit)
+				value = roundUp(given, unit)
 			}
 		}
 		o.add(name, value)

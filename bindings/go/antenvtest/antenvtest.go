@@ -61,11 +61,11 @@ func Start(t testing.TB, options ...string) *Emulator {
 		_ = process.Process.Signal(syscall.SIGTERM)
 		_ = process.Wait()
 	})
-	said := bufio.NewReader(out)
-	line, err := said.ReadString('\n')
+	output := bufio.NewReader(out)
+	line, err := output.ReadString('\n')
 	emulator := &Emulator{URL: strings.TrimSpace(line), t: t}
 	if err == nil && strings.HasPrefix(emulator.URL, "https://") {
-		line, err = said.ReadString('\n')
+		line, err = output.ReadString('\n')
 		emulator.CAFile = strings.TrimSpace(line)
 	}
 	if err != nil || !strings.HasPrefix(emulator.URL, "http") {

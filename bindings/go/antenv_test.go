@@ -239,7 +239,10 @@ func TestErrorsCarryEverything(t *testing.T) {
 	if !strings.HasPrefix(failed.RequestID, "req_") || !json.Valid(failed.Body) || !json.Valid([]byte(failed.RawJSON())) {
 		t.Fatalf("%+v", failed)
 	}
-	equal(t, err.Error(), "antenv: "+failed.Message)
+	equal(t, failed.Operation, "environments.retrieve")
+	equal(t, failed.Header.Get("Request-Id"), failed.RequestID)
+	equal(t, failed.Message, `There is no environment "env_missing".`)
+	equal(t, err.Error(), `antenv: environments.retrieve: 404 not_found: There is no environment "env_missing". (`+failed.RequestID+")")
 	equal(t, antenv.StatusNotFound.String(), "not_found")
 
 	_, err = client.Environments.Create(ctx, antenv.EnvironmentCreateParams{})
@@ -255,9 +258,35 @@ func TestErrorsCarryEverything(t *testing.T) {
 	}
 	_, err = client.Environments.Retrieve(ctx, "env_1", antenv.WithConfig("timeout_ms", 0))
 	equal(t, failure(t, err).Parameter, "timeout_ms")
+	if said := err.Error(); !strings.Contains(said, "invalid_argument: `WithTimeout` (timeout_ms) must be") {
+		t.Fatal(said)
+	}
 	_, err = antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL("http://example.com"))
 	equal(t, failure(t, err).Parameter, "base_url")
 	equal(t, errors.Is(err, antenv.ErrConfig), true)
+}
+
+func TestAFailureCarriesItsResponse(t *testing.T) {
+	emulator := antenvtest.Start(t, "--auth", "any")
+	client := emulator.Client(t, antenv.WithMaxRetries(0))
+	emulator.Faults(antenvtest.Fault{"status": 429, "headers": map[string]string{"retry-after": "2", "x-more": "1"}, "count": 1})
+	var response antenv.Response
+	_, err := client.Environments.Retrieve(ctx, "env_1", antenv.WithResponse(&response))
+	failed := failure(t, err)
+	equal(t, errors.Is(err, antenv.ErrRateLimited), true)
+	equal(t, failed.RetryAfter, 2*time.Second)
+	equal(t, failed.Header.Get("X-More"), "1")
+	equal(t, response, antenv.Response{HTTPStatus: 429, RequestID: failed.RequestID, Header: failed.Header, Attempts: 1})
+	emulator.Faults(antenvtest.Fault{"drop": true, "count": 1})
+	_, err = client.Environments.Retrieve(ctx, "env_1", antenv.WithResponse(&response))
+	failed = failure(t, err)
+	equal(t, errors.Is(err, antenv.ErrConnection), true)
+	equal(t, failed.RetryAfter, 0)
+	equal(t, len(failed.Header), 0)
+	equal(t, [2]int{response.HTTPStatus, response.Attempts}, [2]int{0, failed.Attempts})
+	if said := err.Error(); !strings.HasPrefix(said, "antenv: environments.retrieve: connection: ") {
+		t.Fatal(said)
+	}
 }
 
 func TestOptionsChangeACallOrAClient(t *testing.T) {
@@ -274,7 +303,7 @@ func TestOptionsChangeACallOrAClient(t *testing.T) {
 	must(derived.Environments.ListPage(ctx, antenv.EnvironmentListParams{}, antenv.WithResponse(&response),
 		antenv.WithExtraQuery(map[string]any{"q": []int{1, 2}}), antenv.WithExtraHeaders(map[string]any{"x-call": "1"}),
 		antenv.WithBetas("one-2026")))(t)
-	equal(t, response.RequestID, response.Headers["request-id"])
+	equal(t, response.RequestID, response.Header.Get("Request-Id"))
 	equal(t, response.Attempts, 1)
 	requests := emulator.Requests()
 	last := requests[len(requests)-1]

@@ -144,7 +144,16 @@ func (c *core) call(ctx context.Context, what submission, s *settings) ([]byte, 
 	case status == StatusCancelled && ctx.Err() != nil:
 		return nil, contextError(ctx, what.name())
 	}
-	return nil, newError(status, text)
+	return nil, s.fail(status, text)
+}
+
+// fail returns the error of a failed call, and fills in what WithResponse asks for.
+func (s *settings) fail(status Status, text []byte) error {
+	err := newError(status, text)
+	if s.response != nil {
+		*s.response = Response{HTTPStatus: err.HTTPStatus, RequestID: err.RequestID, Header: err.Header, Attempts: err.Attempts}
+	}
+	return err
 }
 
 // name says what the call is.
@@ -168,12 +177,14 @@ func (s *settings) unwrapResponse(text []byte) ([]byte, error) {
 	}
 	var wrapped struct {
 		*Response
-		Data json.RawMessage `json:"data"`
+		Headers map[string]string `json:"headers"`
+		Data    json.RawMessage   `json:"data"`
 	}
 	wrapped.Response = s.response
 	if err := json.Unmarshal(text, &wrapped); err != nil {
 		return nil, fmt.Errorf("antenv: %w", err)
 	}
+	s.response.Header = httpHeader(wrapped.Headers)
 	return wrapped.Data, nil
 }
 

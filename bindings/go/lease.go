@@ -123,7 +123,7 @@ func (l *Lease) Finish(ctx context.Context, options ...Option) (*Work, error) {
 	}
 	status, text := pending.outcome()
 	if status != StatusOK {
-		return nil, newError(status, text)
+		return nil, s.fail(status, text)
 	}
 	if string(text) == "null" {
 		return nil, nil

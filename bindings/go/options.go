@@ -22,6 +22,13 @@ func newSettings(options []Option) *settings {
 	return s
 }
 
+// goNames are the options that the library's messages know by another name and unit.
+var goNames = map[string]string{
+	"timeout_ms":         "WithTimeout",
+	"attempt_timeout_ms": "WithAttemptTimeout",
+	"connect_timeout_ms": "WithConnectTimeout",
+}
+
 func setting(key string, value any) Option { return func(s *settings) { s.add(key, value) } }
 
 // WithConfig sets any key of a client's configuration, or any parameter or option of a call, by its name in the native library.
@@ -121,7 +128,8 @@ func WithQuery(query map[string]any) Option { return setting("query", query) }
 // WithBody sets the body of Client.Request: anything that JSON can say.
 func WithBody(body any) Option { return setting("body", body) }
 
-// WithResponse has a call tell what came with its result. It is filled in when the call succeeds; List fills it for each page.
+// WithResponse fills in a description of the HTTP response to a call, whether the call succeeds or fails. List fills it in for each page. A
+// call whose context is done leaves it as it was.
 func WithResponse(response *Response) Option {
 	return func(s *settings) {
 		s.response = response

@@ -3,6 +3,7 @@ package antenv
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"reflect"
 )
 
@@ -302,14 +303,14 @@ func (p *Page[T]) UnmarshalJSON(data []byte) error {
 	return decodeKeeping(data, (*plain)(p), &p.Object)
 }
 
-// Response is what came with a result: see WithResponse.
+// Response describes the HTTP response to a call: see WithResponse.
 type Response struct {
-	// HTTPStatus is the HTTP status.
+	// HTTPStatus is the HTTP status; 0 when no response came.
 	HTTPStatus int `json:"http_status"`
 	// RequestID is the server's identifier of the request.
 	RequestID string `json:"request_id"`
-	// Headers are the headers, names in small letters.
-	Headers map[string]string `json:"headers"`
+	// Header holds the response's headers.
+	Header http.Header `json:"-"`
 	// Attempts is how many requests were made, retries included.
 	Attempts int `json:"attempts"`
 }

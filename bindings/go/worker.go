@@ -42,7 +42,7 @@ func (c *Client) NewWorker(config WorkerConfig) (*Worker, error) {
 	}
 	handle, err := newWorkerHandle(c.handle, text)
 	if err != nil {
-		return nil, err
+		return nil, nameWorkerField(err)
 	}
 	if err := acquireQueue(); err != nil {
 		freeWorker(handle)

@@ -1,6 +1,7 @@
 package antenv
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"time"
@@ -70,4 +71,23 @@ func (c WorkerConfig) object() (o object) {
 		o.add(name, value)
 	}
 	return o
+}
+
+// nameWorkerField has an error about a duration name the field instead of the library's key, which has a unit of its own.
+func nameWorkerField(err error) error {
+	var failed *Error
+	if !errors.As(err, &failed) {
+		return err
+	}
+	config := reflect.TypeFor[WorkerConfig]()
+	for i := range config.NumField() {
+		if field := config.Field(i); field.Tag.Get("json") == failed.Parameter && isDuration(field.Type) {
+			failed.nameParameter(field.Name)
+		}
+	}
+	return failed
+}
+
+func isDuration(kind reflect.Type) bool {
+	return kind == reflect.TypeFor[time.Duration]() || kind == reflect.TypeFor[Opt[time.Duration]]()
 }

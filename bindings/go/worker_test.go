@@ -601,6 +601,9 @@ func TestTheWorkersKeysAreThoseOfTheLibrary(t *testing.T) {
 		}
 		_, err := client.NewWorker(config)
 		equal(t, failure(t, err).Parameter, parameter)
+		if strings.HasSuffix(parameter, "_ms") || strings.HasSuffix(parameter, "_seconds") {
+			equal(t, strings.Contains(err.Error(), "` ("+parameter+") "), true) // after the field's name
+		}
 		equal(t, errors.Is(err, antenv.ErrConfig), true)
 	}
 	valid.DesiredTTL, valid.Grace = 1500*time.Millisecond, antenv.Null[time.Duration]()
@@ -614,8 +617,8 @@ func TestTheWorkersKeysAreThoseOfTheLibrary(t *testing.T) {
 }
 
 func TestTheStatesAndReasonsAreThoseOfTheHeader(t *testing.T) {
-	_, said, _ := strings.Cut(header(t), "How it stands with a lease.")
-	said, _, _ = strings.Cut(said, "antenv_status antenv_lease_state")
+	before, _, _ := strings.Cut(header(t), "antenv_status antenv_lease_state(")
+	said := before[strings.LastIndex(before, "/**"):]
 	for _, known := range []string{
 		string(antenv.LeaseHeld), string(antenv.LeaseStopRequested), string(antenv.LeaseLost),
 		string(antenv.ReasonStopRequested), string(antenv.ReasonNotExtended), string(antenv.ReasonRejected),

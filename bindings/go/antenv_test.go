@@ -62,19 +62,6 @@ func failure(t *testing.T, err error) *antenv.Error {
 	return failed
 }
 
-func inFlight(t *testing.T, client *antenv.Client) int {
-	t.Helper()
-	var stats struct {
-		Calls struct {
-			InFlight int `json:"in_flight"`
-		}
-	}
-	if err := json.Unmarshal(must(client.Stats())(t), &stats); err != nil {
-		t.Fatal(err)
-	}
-	return stats.Calls.InFlight
-}
-
 func TestAnEnvironmentLivesThroughAllOperations(t *testing.T) {
 	environments := antenvtest.Start(t).Client(t).Environments
 	created := must(environments.Create(ctx, antenv.EnvironmentCreateParams{
@@ -99,7 +86,7 @@ func TestAnEnvironmentLivesThroughAllOperations(t *testing.T) {
 	equal(t, updated.Name, "two")
 	equal(t, updated.Metadata, map[string]string{"c": "d"})
 	equal(t, len(must(environments.ListPage(ctx, antenv.EnvironmentListParams{}))(t).Data), 1)
-	if must(environments.Archive(ctx, created.ID))(t).ArchivedAt == "" {
+	if must(environments.Archive(ctx, created.ID))(t).ArchivedAt.IsZero() {
 		t.Fatal("it is not archived")
 	}
 	equal(t, len(must(environments.ListPage(ctx, antenv.EnvironmentListParams{}))(t).Data), 0)
@@ -145,15 +132,113 @@ func TestAWorkItemLivesThroughAllOperations(t *testing.T) {
 	equal(t, changed.Metadata, map[string]string{"k": "v"})
 }
 
-func TestASecretIsNotPrinted(t *testing.T) {
+func TestASecretIsNotShown(t *testing.T) {
 	var item antenv.Work
 	if err := json.Unmarshal([]byte(`{"id":"work_1","secret":"s3cr3t","state":"queued"}`), &item); err != nil {
 		t.Fatal(err)
 	}
-	printed := fmt.Sprintf("%v %+v %#v %s %v %#v", item, item, &item, item, item.Secret, item.Secret)
-	if strings.Contains(printed, "s3cr3t") || string(item.Secret) != "s3cr3t" {
-		t.Fatal(printed)
+	config := antenv.WorkerConfig{EnvironmentID: "env_1", EnvironmentKey: "s3cr3t", Grace: antenv.Set(time.Minute)}
+	type holder struct{ Secret antenv.Secret }
+	var shown strings.Builder
+	for _, value := range []any{item, &item, []*antenv.Work{&item}, item.Secret, &item.Secret, config, &config, holder{item.Secret}, antenv.Set(item.Secret)} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%T"} {
+			fmt.Fprintf(&shown, verb+"\n", value)
+		}
+		slog.New(slog.NewTextHandler(&shown, nil)).Info("", "value", value)
 	}
+	for _, value := range []any{item, &item, item.Secret, config, &config, antenv.Set(item.Secret)} {
+		slog.New(slog.NewJSONHandler(&shown, nil)).Info("", "value", value)
+	}
+	if strings.Contains(shown.String(), "s3cr3t") || strings.Contains(shown.String(), fmt.Sprintf("%x", "s3cr3t")) {
+		t.Fatal(shown.String())
+	}
+	equal(t, string(item.Secret), "s3cr3t")
+	equal(t, fmt.Sprint(item), "work item work_1 (queued)")
+	equal(t, fmt.Sprintf("%+v", item), "[id=work_1 state=queued secret=***]")
+	equal(t, strings.Contains(fmt.Sprintf("%+v", config), "[environment_id=env_1 environment_key=*** "), true)
+	equal(t, strings.Contains(fmt.Sprintf("%+v", config), " grace_ms=1m0s]"), true)
+}
+
+func TestAKeyMayBeASecret(t *testing.T) {
+	emulator := antenvtest.Start(t)
+	environment := emulator.Environment().ID
+	key := emulator.EnvironmentKey(environment)
+	for _, options := range [][]antenv.Option{
+		{antenv.WithAPIKey(antenv.Secret("an-api-key"))},
+		{antenv.WithAPIKey(string("an-api-key"))},
+		{antenv.WithEnvironmentKey(key)},
+		{antenv.WithAuthToken(key)},
+	} {
+		client := must(antenv.NewClient(append(options, antenv.WithBaseURL(emulator.URL))...))(t)
+		must(client.Environments.Work.Stats(ctx, environment))(t)
+		client.Close()
+	}
+}
+
+func TestResultsAreReadableWhenPrintedAndLogged(t *testing.T) {
+	var environment antenv.Environment
+	if err := json.Unmarshal([]byte(`{"type":"environment","id":"env_1","name":"n","description":"","scope":null,"new":1,
+		"config":{"type":"cloud","networking":{"type":"limited","allowed_hosts":["a","b"]},"packages":null},
+		"metadata":{"z":"1","a":"2"},"created_at":"2026-03-15T10:00:00.25Z","updated_at":null}`), &environment); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, environment.CreatedAt, time.Date(2026, 3, 15, 10, 0, 0, 25e7, time.UTC))
+	equal(t, environment.UpdatedAt.IsZero() && environment.ArchivedAt.IsZero(), true)
+	text := "[type=environment id=env_1 name=n config=[type=cloud networking=[type=limited allow_mcp_servers=false " +
+		"allow_package_managers=false allowed_hosts=[a b]]] metadata=[a=2 z=1] created_at=2026-03-15T10:00:00.25Z]"
+	polling := int64(3)
+	for value, want := range map[any]string{
+		&environment:                  text,
+		environment.Config.Networking: "[type=limited allow_mcp_servers=false allow_package_managers=false allowed_hosts=[a b]]",
+		&antenv.Page[antenv.Environment]{Data: []*antenv.Environment{&environment}, NextPage: "p"}: "[data=[" + text + "] next_page=p]",
+		&antenv.WorkQueueStats{Depth: 1, WorkersPolling: &polling}:                                 "[depth=1 pending=0 workers_polling=3]",
+		&antenv.LeaseState{State: antenv.LeaseHeld}:                                                "[state=held ttl_seconds=0 beats=0]",
+	} {
+		equal(t, fmt.Sprintf("%v", value), want)
+		equal(t, fmt.Sprintf("%+v", value), want)
+		equal(t, fmt.Sprintf("%+v", reflect.ValueOf(value).Elem().Interface()), want)
+	}
+	equal(t, fmt.Sprintf("%v %+v %d %v", antenv.Int(7), antenv.Set(time.Second), antenv.Null[int64](), antenv.Opt[bool]{}), "7 1s null absent")
+	equal(t, fmt.Sprintf("%+v", antenv.EnvironmentListParams{Limit: antenv.Int(2)}), "{IncludeArchived:absent Limit:2 Page:absent}")
+	var log strings.Builder
+	logger := slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(groups []string, one slog.Attr) slog.Attr {
+		if len(groups) == 0 && (one.Key == slog.TimeKey || one.Key == slog.LevelKey) {
+			return slog.Attr{}
+		}
+		return one
+	}}))
+	logger.Info("m", "e", environment, "limit", antenv.Int(2), "null", antenv.Null[string](), "absent", antenv.Opt[string]{})
+	equal(t, log.String(), `{"msg":"m","e":{"type":"environment","id":"env_1","name":"n","config":{"type":"cloud","networking":`+
+		`{"type":"limited","allow_mcp_servers":false,"allow_package_managers":false,"allowed_hosts":["a","b"]}},`+
+		`"metadata":{"a":"2","z":"1"},"created_at":"2026-03-15T10:00:00.25Z"},"limit":2,"null":null}`+"\n")
+}
+
+func TestTheStatsHaveEveryMemberOfTheLibrarys(t *testing.T) {
+	emulator := antenvtest.Start(t)
+	client := emulator.Client(t)
+	emulator.Faults(antenvtest.Fault{"status": 529, "headers": map[string]string{"retry-after-ms": "1"}, "count": 1})
+	_, err := client.Environments.Retrieve(ctx, "env_missing")
+	equal(t, errors.Is(err, antenv.ErrNotFound), true)
+	stats := must(client.Stats())(t)
+	equal(t, len(stats.ExtraFields()), 0)
+	equal(t, stats.Calls, antenv.CallCounts{Started: 1, Failed: 1})
+	equal(t, stats.Attempts, 2)
+	equal(t, stats.Retries, map[string]int64{"overloaded": 1})
+	equal(t, stats.Failures, map[string]int64{"not_found": 1})
+	equal(t, stats.ConnectionsOpened > 0 && stats.Bytes.Received > 0, true)
+	latency := stats.Latency["environments.retrieve"]
+	equal(t, latency.Count, 1)
+	equal(t, latency.Sum > 0 && latency.Max == latency.Sum && latency.Buckets[0].Below > latency.Max, true)
+	equal(t, latency.Buckets[0].Count, 1)
+	worker := must(emulator.Worker(t, antenv.WorkerConfig{EnvironmentID: "env_1", EnvironmentKey: "k", WorkerID: "w"}).Stats())(t)
+	equal(t, len(worker.ExtraFields()), 0)
+	equal(t, [3]any{worker.EnvironmentID, worker.WorkerID, worker.State}, [3]any{"env_1", "w", antenv.WorkerRunning})
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(worker.RawJSON()), &members); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, len(members), reflect.TypeFor[antenv.WorkerStats]().NumField()-1)
+	equal(t, worker.Failures["poll"], map[string]int64{})
 }
 
 func TestAbsentNullAndZeroAreDifferent(t *testing.T) {
@@ -383,7 +468,7 @@ func aContextThatIsDoneCancelsTheCall(t *testing.T) {
 				t.Fatal(err)
 			}
 			equal(t, errors.Is(err, tired), name == "cancelled with a cause")
-			waitFor(t, func() bool { return inFlight(t, client) == 0 })
+			waitFor(t, func() bool { return must(client.Stats())(t).Calls.InFlight == 0 })
 			_, err = client.Environments.Retrieve(with, "env_1")
 			equal(t, errors.Is(err, with.Err()), true)
 			emulator.Control("DELETE", "faults", nil, nil)

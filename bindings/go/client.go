@@ -74,11 +74,10 @@ func (c *core) Close() {
 	})
 }
 
-// Stats returns what the client, and those that share its connections, did so far: the JSON that antenv.h describes at
-// antenv_client_stats.
-func (c *core) Stats() (json.RawMessage, error) {
+// Stats returns what the client, and those that share its connections, did so far in this process. After Close the error is ErrClosed.
+func (c *core) Stats() (*ClientStats, error) {
 	defer runtime.KeepAlive(c)
-	return clientStats(c.handle)
+	return decoded[ClientStats](clientStats(c.handle))
 }
 
 // Call calls an operation by its name, such as "environments.create", with all its parameters, identifiers among them: anything that

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"sync"
 )
@@ -170,6 +171,9 @@ func (l *Lease) Abandon() {
 		l.markEnded()
 	}
 }
+
+// LogValue returns the item's fields for slog. It hides the secret.
+func (l *Lease) LogValue() slog.Value { return l.Work.LogValue() }
 
 // String names the item.
 func (l *Lease) String() string { return fmt.Sprint("lease on ", l.Work) }

@@ -3,6 +3,7 @@ package antenv
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 )
 
 // LeaseStatus is how it stands with a lease. There may be values that this package does not know.
@@ -50,6 +51,12 @@ func (s *LeaseState) UnmarshalJSON(data []byte) error {
 	type plain LeaseState
 	return decodeKeeping(data, (*plain)(s), &s.Object)
 }
+
+// Format prints the fields, whatever the verb.
+func (s LeaseState) Format(to fmt.State, _ rune) { format(to, s) }
+
+// LogValue returns the fields for slog.
+func (s LeaseState) LogValue() slog.Value { return logValue(s) }
 
 // ErrStopRequested is the kind of a *LeaseError that says that the item is to be stopped. The other kind is ErrLeaseLost.
 var ErrStopRequested = errors.New("antenv: the item is to be stopped")

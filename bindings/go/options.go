@@ -36,13 +36,13 @@ func WithConfig(key string, value any) Option { return setting(key, value) }
 
 // WithAPIKey sets a client's API key. Without any credential, ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN, then
 // ANTHROPIC_ENVIRONMENT_KEY is used.
-func WithAPIKey(key string) Option { return setting("api_key", key) }
+func WithAPIKey[T ~string](key T) Option { return setting("api_key", key) }
 
 // WithAuthToken sets a client's bearer token, in place of an API key.
-func WithAuthToken(token string) Option { return setting("auth_token", token) }
+func WithAuthToken[T ~string](token T) Option { return setting("auth_token", token) }
 
 // WithEnvironmentKey sets a client's key of a self-hosted environment. With an API key beside it, each operation gets the one it needs.
-func WithEnvironmentKey(key string) Option { return setting("environment_key", key) }
+func WithEnvironmentKey[T ~string](key T) Option { return setting("environment_key", key) }
 
 // WithBaseURL sets where the API is. Without it: ANTHROPIC_BASE_URL, then https://api.anthropic.com.
 func WithBaseURL(url string) Option { return setting("base_url", url) }

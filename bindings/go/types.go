@@ -3,8 +3,10 @@ package antenv
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"reflect"
+	"time"
 )
 
 // Scope says who sees an environment. There may be values that this package does not know.
@@ -67,7 +69,7 @@ func decodeKeeping[P, T any](data []byte, plain *P, of *Object[T]) error {
 	return decodeObject(of.raw, reflect.ValueOf(plain).Elem())
 }
 
-// Environment is an environment. Times are RFC 3339 texts, "" where the server says null.
+// Environment is an environment. A time is zero where the server sends null.
 type Environment struct {
 	Object[Environment]
 	// Type is "environment".
@@ -85,11 +87,11 @@ type Environment struct {
 	// Scope says who sees it.
 	Scope Scope `json:"scope"`
 	// CreatedAt is when it was created.
-	CreatedAt string `json:"created_at"`
+	CreatedAt time.Time `json:"created_at,omitzero"`
 	// UpdatedAt is when it was last updated.
-	UpdatedAt string `json:"updated_at"`
-	// ArchivedAt is when it was archived, "" when it is not.
-	ArchivedAt string `json:"archived_at"`
+	UpdatedAt time.Time `json:"updated_at,omitzero"`
+	// ArchivedAt is when it was archived; zero when it is not.
+	ArchivedAt time.Time `json:"archived_at,omitzero"`
 }
 
 // UnmarshalJSON reads it.
@@ -97,6 +99,12 @@ func (e *Environment) UnmarshalJSON(data []byte) error {
 	type plain Environment
 	return decodeKeeping(data, (*plain)(e), &e.Object)
 }
+
+// Format prints the fields, whatever the verb.
+func (e Environment) Format(to fmt.State, _ rune) { format(to, e) }
+
+// LogValue returns the fields for slog.
+func (e Environment) LogValue() slog.Value { return logValue(e) }
 
 // Config is the configuration of an environment. Type tells which of the other fields there are.
 type Config struct {
@@ -114,6 +122,12 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	type plain Config
 	return decodeKeeping(data, (*plain)(c), &c.Object)
 }
+
+// Format prints the fields, whatever the verb.
+func (c Config) Format(to fmt.State, _ rune) { format(to, c) }
+
+// LogValue returns the fields for slog.
+func (c Config) LogValue() slog.Value { return logValue(c) }
 
 // Networking is a network policy.
 type Networking struct {
@@ -133,6 +147,12 @@ func (n *Networking) UnmarshalJSON(data []byte) error {
 	type plain Networking
 	return decodeKeeping(data, (*plain)(n), &n.Object)
 }
+
+// Format prints the fields, whatever the verb.
+func (n Networking) Format(to fmt.State, _ rune) { format(to, n) }
+
+// LogValue returns the fields for slog.
+func (n Networking) LogValue() slog.Value { return logValue(n) }
 
 // Packages is what package managers install.
 type Packages struct {
@@ -159,6 +179,12 @@ func (p *Packages) UnmarshalJSON(data []byte) error {
 	return decodeKeeping(data, (*plain)(p), &p.Object)
 }
 
+// Format prints the fields, whatever the verb.
+func (p Packages) Format(to fmt.State, _ rune) { format(to, p) }
+
+// LogValue returns the fields for slog.
+func (p Packages) LogValue() slog.Value { return logValue(p) }
+
 // EnvironmentDeleted says that an environment was deleted.
 type EnvironmentDeleted struct {
 	Object[EnvironmentDeleted]
@@ -174,7 +200,13 @@ func (e *EnvironmentDeleted) UnmarshalJSON(data []byte) error {
 	return decodeKeeping(data, (*plain)(e), &e.Object)
 }
 
-// Work is a work item of a self-hosted environment. Times are RFC 3339 texts, "" where the server says null.
+// Format prints the fields, whatever the verb.
+func (e EnvironmentDeleted) Format(to fmt.State, _ rune) { format(to, e) }
+
+// LogValue returns the fields for slog.
+func (e EnvironmentDeleted) LogValue() slog.Value { return logValue(e) }
+
+// Work is a work item of a self-hosted environment. A time is zero where the server sends null.
 type Work struct {
 	Object[Work]
 	// Type is "work".
@@ -192,17 +224,17 @@ type Work struct {
 	// Secret is the credential for carrying it out. Only Poll hands it out, and not always. Printing the item does not show it.
 	Secret Secret `json:"secret"`
 	// CreatedAt is when it was queued.
-	CreatedAt string `json:"created_at"`
+	CreatedAt time.Time `json:"created_at,omitzero"`
 	// AcknowledgedAt is when it was acknowledged.
-	AcknowledgedAt string `json:"acknowledged_at"`
+	AcknowledgedAt time.Time `json:"acknowledged_at,omitzero"`
 	// StartedAt is when work on it began.
-	StartedAt string `json:"started_at"`
+	StartedAt time.Time `json:"started_at,omitzero"`
 	// LatestHeartbeatAt is when its last heartbeat was recorded.
-	LatestHeartbeatAt string `json:"latest_heartbeat_at"`
+	LatestHeartbeatAt time.Time `json:"latest_heartbeat_at,omitzero"`
 	// StopRequestedAt is when it was asked to stop.
-	StopRequestedAt string `json:"stop_requested_at"`
+	StopRequestedAt time.Time `json:"stop_requested_at,omitzero"`
 	// StoppedAt is when it stopped.
-	StoppedAt string `json:"stopped_at"`
+	StoppedAt time.Time `json:"stopped_at,omitzero"`
 }
 
 // UnmarshalJSON reads it.
@@ -211,16 +243,25 @@ func (w *Work) UnmarshalJSON(data []byte) error {
 	return decodeKeeping(data, (*plain)(w), &w.Object)
 }
 
-// String names the item; its secret is not in it.
+// String names the item.
 func (w Work) String() string { return "work item " + w.ID + " (" + string(w.State) + ")" }
 
-// Format prints what String says, whatever the verb: %+v would print the server's JSON, and the secret with it.
-func (w Work) Format(to fmt.State, _ rune) { _, _ = to.Write([]byte(w.String())) }
+// Format prints the fields for %+v and %#v, what String returns for any other verb, and never the secret.
+func (w Work) Format(to fmt.State, verb rune) {
+	if verb == 'v' && (to.Flag('+') || to.Flag('#')) {
+		format(to, w)
+	} else {
+		_, _ = to.Write([]byte(w.String()))
+	}
+}
 
-// Secret is a text that is not shown when it is printed. string(secret) is the text.
+// LogValue returns the fields for slog. It hides the secret.
+func (w Work) LogValue() slog.Value { return logValue(w) }
+
+// Secret is a text that printing and logging hide: a key, or an item's secret. string(secret) is the text; encoding/json writes it, too.
 type Secret string
 
-// String hides it.
+// String hides the text.
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -228,8 +269,11 @@ func (s Secret) String() string {
 	return "***"
 }
 
-// GoString hides it.
-func (s Secret) GoString() string { return `"` + s.String() + `"` }
+// Format hides the text, whatever the verb.
+func (s Secret) Format(to fmt.State, _ rune) { _, _ = to.Write([]byte(s.String())) }
+
+// LogValue hides the text.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // WorkData is what there is to do.
 type WorkData struct {
@@ -245,6 +289,12 @@ func (w *WorkData) UnmarshalJSON(data []byte) error {
 	type plain WorkData
 	return decodeKeeping(data, (*plain)(w), &w.Object)
 }
+
+// Format prints the fields, whatever the verb.
+func (w WorkData) Format(to fmt.State, _ rune) { format(to, w) }
+
+// LogValue returns the fields for slog.
+func (w WorkData) LogValue() slog.Value { return logValue(w) }
 
 // WorkHeartbeat says that a heartbeat was recorded.
 type WorkHeartbeat struct {
@@ -267,6 +317,12 @@ func (w *WorkHeartbeat) UnmarshalJSON(data []byte) error {
 	return decodeKeeping(data, (*plain)(w), &w.Object)
 }
 
+// Format prints the fields, whatever the verb.
+func (w WorkHeartbeat) Format(to fmt.State, _ rune) { format(to, w) }
+
+// LogValue returns the fields for slog.
+func (w WorkHeartbeat) LogValue() slog.Value { return logValue(w) }
+
 // WorkQueueStats is the numbers of an environment's work queue.
 type WorkQueueStats struct {
 	Object[WorkQueueStats]
@@ -276,8 +332,8 @@ type WorkQueueStats struct {
 	Depth int64 `json:"depth"`
 	// Pending is how many were polled and not acknowledged yet.
 	Pending int64 `json:"pending"`
-	// OldestQueuedAt is since when the oldest item has been there, "" when there is none.
-	OldestQueuedAt string `json:"oldest_queued_at"`
+	// OldestQueuedAt is when the oldest waiting item was queued; zero when none waits.
+	OldestQueuedAt time.Time `json:"oldest_queued_at,omitzero"`
 	// WorkersPolling is how many workers polled in the last 30 seconds; nil when the server does not say.
 	WorkersPolling *int64 `json:"workers_polling"`
 }
@@ -287,6 +343,12 @@ func (w *WorkQueueStats) UnmarshalJSON(data []byte) error {
 	type plain WorkQueueStats
 	return decodeKeeping(data, (*plain)(w), &w.Object)
 }
+
+// Format prints the fields, whatever the verb.
+func (w WorkQueueStats) Format(to fmt.State, _ rune) { format(to, w) }
+
+// LogValue returns the fields for slog.
+func (w WorkQueueStats) LogValue() slog.Value { return logValue(w) }
 
 // Page is one page of a list.
 type Page[T any] struct {
@@ -302,6 +364,12 @@ func (p *Page[T]) UnmarshalJSON(data []byte) error {
 	type plain Page[T]
 	return decodeKeeping(data, (*plain)(p), &p.Object)
 }
+
+// Format prints the fields, whatever the verb.
+func (p Page[T]) Format(to fmt.State, _ rune) { format(to, p) }
+
+// LogValue returns the fields for slog.
+func (p Page[T]) LogValue() slog.Value { return logValue(p) }
 
 // Response describes the HTTP response to a call: see WithResponse.
 type Response struct {

@@ -2,7 +2,6 @@ package antenv
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"runtime"
 	"sync"
@@ -132,11 +131,11 @@ func (w *Worker) Close() {
 	})
 }
 
-// Stats returns what the worker did so far: the JSON that antenv.h describes at antenv_worker_stats.
-func (w *Worker) Stats() (json.RawMessage, error) {
+// Stats returns what the worker did so far. After Close the error is ErrClosed.
+func (w *Worker) Stats() (*WorkerStats, error) {
 	defer runtime.KeepAlive(w)
 	text, err := workerStats(w.handle)
-	return text, replaceInvalidHandle(err, errWorkerClosed)
+	return decoded[WorkerStats](text, replaceInvalidHandle(err, errWorkerClosed))
 }
 
 // Metrics returns the same as text for Prometheus.

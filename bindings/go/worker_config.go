@@ -2,6 +2,8 @@ package antenv
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"time"
@@ -45,6 +47,12 @@ type WorkerConfig struct {
 	// slog.Default().
 	OnError func(lease *Lease, err error) `json:"-"`
 }
+
+// Format prints the fields that are set. It hides the key.
+func (c WorkerConfig) Format(to fmt.State, _ rune) { format(to, c) }
+
+// LogValue returns the fields that are set for slog. It hides the key.
+func (c WorkerConfig) LogValue() slog.Value { return logValue(c) }
 
 // object is the configuration as the library takes it.
 func (c WorkerConfig) object() (o object) {

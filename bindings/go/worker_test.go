@@ -2,7 +2,6 @@ package antenv_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,7 +40,7 @@ func (s workerEnv) worker(config antenv.WorkerConfig) *antenv.Worker {
 
 func (s workerEnv) queue(count int) {
 	s.t.Helper()
-	s.Control("POST", "work", map[string]any{"environment_id": s.environment, "count": count}, nil)
+	equal(s.t, len(s.EnqueueMany(s.environment, count)), count)
 }
 
 func (s workerEnv) state(work string) antenv.State {
@@ -60,16 +59,9 @@ func (s workerEnv) only(operation string) (requests []antenvtest.Request) {
 	return requests
 }
 
-func stats(t *testing.T, worker *antenv.Worker) (counts struct {
-	State                                                          string
-	LeasesHeld                                                     int `json:"leases_held"`
-	Claimed, Finished, Lost, StopRequested, Abandoned, Undelivered int
-}) {
+func stats(t *testing.T, worker *antenv.Worker) *antenv.WorkerStats {
 	t.Helper()
-	if err := json.Unmarshal(must(worker.Stats())(t), &counts); err != nil {
-		t.Fatal(err)
-	}
-	return counts
+	return must(worker.Stats())(t)
 }
 
 type key struct{}
@@ -130,7 +122,7 @@ func TestAnItemIsServedAndStopped(t *testing.T) {
 	equal(t, r.end(), nil)
 	waitFor(t, func() bool {
 		counts := stats(t, worker)
-		return counts.Claimed == 1 && counts.Finished == 1 && counts.State == "stopped"
+		return counts.Claimed == 1 && counts.Finished == 1 && counts.State == antenv.WorkerStopped
 	})
 	equal(t, strings.Contains(must(worker.Metrics())(t), "antenv_worker_claimed_total"), true)
 	polls := s.only("work.poll")
@@ -346,7 +338,7 @@ func TestAContextThatIsDoneDrainsTheWorker(t *testing.T) {
 	})
 	<-started
 	r.cancel()
-	waitFor(t, func() bool { return stats(t, worker).State == "stopped" })
+	waitFor(t, func() bool { return stats(t, worker).State == antenv.WorkerStopped })
 	s.queue(1) // which nobody claims
 	polls := len(s.only("work.poll"))
 	select {
@@ -407,7 +399,7 @@ func TestAPermanentRefusalEndsTheWorker(t *testing.T) {
 		equal(t, errors.Is(err, antenv.ErrAuthentication), true)
 		equal(t, failure(t, err).HTTPStatus, 401)
 	}
-	equal(t, stats(t, worker).State, "failed")
+	equal(t, stats(t, worker).State, antenv.WorkerFailed)
 }
 
 func TestALeaseHasAClientWithItsOwnToken(t *testing.T) {

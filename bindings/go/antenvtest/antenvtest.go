@@ -94,7 +94,7 @@ func (e *Emulator) Client(t testing.TB, options ...antenv.Option) *antenv.Client
 func (e *Emulator) Worker(t testing.TB, config antenv.WorkerConfig) *antenv.Worker {
 	t.Helper()
 	if config.EnvironmentKey == "" {
-		config.EnvironmentKey = antenv.Secret(e.EnvironmentKey(config.EnvironmentID))
+		config.EnvironmentKey = e.EnvironmentKey(config.EnvironmentID)
 	}
 	worker, err := e.Client(t).NewWorker(config)
 	if err != nil {
@@ -123,16 +123,16 @@ func (e *Emulator) Advance(by time.Duration) {
 }
 
 // EnvironmentKey issues a key of an environment.
-func (e *Emulator) EnvironmentKey(environmentID string) string {
+func (e *Emulator) EnvironmentKey(environmentID string) antenv.Secret {
 	e.t.Helper()
 	var issued struct {
-		Key string `json:"environment_key"`
+		Key antenv.Secret `json:"environment_key"`
 	}
 	e.Control("POST", "environment_keys", map[string]any{"environment_id": environmentID}, &issued)
 	return issued.Key
 }
 
-// Enqueue queues a work item; docs/emulator.md lists the fields beside environment_id.
+// Enqueue queues a work item and returns it. docs/emulator.md lists the fields that it may have besides environment_id; nil for none.
 func (e *Emulator) Enqueue(environmentID string, fields map[string]any) *antenv.Work {
 	e.t.Helper()
 	body := map[string]any{"environment_id": environmentID}
@@ -142,6 +142,14 @@ func (e *Emulator) Enqueue(environmentID string, fields map[string]any) *antenv.
 	var item antenv.Work
 	e.Control("POST", "work", body, &item)
 	return &item
+}
+
+// EnqueueMany queues that many work items and returns them.
+func (e *Emulator) EnqueueMany(environmentID string, count int) []*antenv.Work {
+	e.t.Helper()
+	var queued struct{ Data []*antenv.Work }
+	e.Control("POST", "work", map[string]any{"environment_id": environmentID, "count": count}, &queued)
+	return queued.Data
 }
 
 // Fault is something that goes wrong with the next requests: {"status": 529, "count": 2}. docs/emulator.md lists the fields.

@@ -174,6 +174,71 @@ func TestAHandlersErrorDoesNotEndTheWorker(t *testing.T) {
 	waitFor(t, func() bool { return stats(t, worker).Finished == 4 })
 }
 
+func TestTheErrorPolicyDecidesAboutTheItem(t *testing.T) {
+	s := newWorkerEnv(t, "--lease-ttl", "2")
+	for policy, want := range map[antenv.ErrorPolicy]int{"": 1, antenv.FinishOnError: 1, antenv.AbandonOnError: 0} {
+		for name, handle := range map[string]func(*antenv.Worker) error{
+			"an error": func(*antenv.Worker) error { return errors.New("tired") },
+			"a panic":  func(*antenv.Worker) error { panic("tired") },
+		} {
+			t.Run(string(policy)+" after "+name, func(t *testing.T) {
+				before := len(s.only("work.stop"))
+				reports := make(chan *antenv.Lease, 1)
+				worker := s.worker(antenv.WorkerConfig{ErrorPolicy: policy, OnError: func(lease *antenv.Lease, _ error) { reports <- lease }})
+				s.queue(1)
+				r := run(worker, func(context.Context, *antenv.Lease) error {
+					worker.Stop() // or it would claim an abandoned item again
+					return handle(worker)
+				})
+				_, err := (<-reports).State()
+				equal(t, errors.Is(err, antenv.ErrClosed), true)
+				equal(t, r.end(), nil)
+				equal(t, len(s.only("work.stop"))-before, want)
+				equal(t, stats(t, worker).Abandoned, int64(1-want))
+				if want == 0 { // leaves the queue empty for the next one
+					s.Advance(time.Minute)
+					rest := s.worker(antenv.WorkerConfig{Drain: true})
+					equal(t, rest.Run(ctx, func(context.Context, *antenv.Lease) error { return nil }), nil)
+					waitFor(t, func() bool { return stats(t, rest).Finished == 1 })
+				}
+			})
+		}
+	}
+	_, err := s.client.NewWorker(antenv.WorkerConfig{ErrorPolicy: "odd"})
+	equal(t, failure(t, err).Parameter, "ErrorPolicy")
+	equal(t, errors.Is(err, antenv.ErrConfig), true)
+}
+
+func TestAnItemThatIsToBeStoppedIsNotAbandoned(t *testing.T) {
+	s := newWorkerEnv(t, "--lease-ttl", "2")
+	item := s.Enqueue(s.environment, nil)
+	worker := s.worker(antenv.WorkerConfig{Drain: true, ErrorPolicy: antenv.AbandonOnError, OnError: func(*antenv.Lease, error) {}})
+	equal(t, worker.Run(ctx, func(ctx context.Context, lease *antenv.Lease) error {
+		must(s.client.Environments.Work.Stop(ctx, s.environment, item.ID, antenv.WorkStopParams{}))(t)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}), nil)
+	equal(t, s.state(item.ID), antenv.StateStopped)
+}
+
+func TestATimeoutReportsThePollsThatFailed(t *testing.T) {
+	s := newWorkerEnv(t)
+	worker := s.worker(antenv.WorkerConfig{})
+	s.Faults(antenvtest.Fault{"operation": "work.poll", "status": 500, "count": 1_000})
+	with, cancel := context.WithCancel(ctx)
+	ended := make(chan error)
+	go func() {
+		_, err := worker.Next(with)
+		ended <- err
+	}()
+	waitFor(t, func() bool { return len(stats(t, worker).Failures["poll"]) > 0 })
+	cancel()
+	err := <-ended
+	equal(t, errors.Is(err, context.Canceled), true)
+	equal(t, strings.HasPrefix(err.Error(), "antenv: worker.next: context canceled (polls that failed so far: "), true)
+	equal(t, strings.HasSuffix(err.Error(), " server_error)"), true)
+}
+
 func TestWithoutOnErrorTheErrorGoesToTheLog(t *testing.T) {
 	s := newWorkerEnv(t)
 	item := s.Enqueue(s.environment, nil)

@@ -19,7 +19,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -36,8 +35,9 @@ type Emulator struct {
 	t testing.TB
 }
 
-// Start starts an emulator, and stops it when the test ends. Options are what the program takes, such as "--auth=any" to accept every
-// credential, or "--tls" to serve HTTPS with HTTP/2; antenv-emulator --help lists them. The test fails if the program is not there or does not start.
+// Start starts an emulator. It ends with the test, and with the test's process should that be killed. Options are those of the program,
+// such as "--auth=any" to accept every credential, or "--tls" to serve HTTPS with HTTP/2; antenv-emulator --help lists them. The test fails
+// if the program is missing or does not start.
 func Start(t testing.TB, options ...string) *Emulator {
 	t.Helper()
 	program := os.Getenv("ANTENV_EMULATOR")
@@ -48,8 +48,12 @@ func Start(t testing.TB, options ...string) *Emulator {
 				"repository), or name it in ANTENV_EMULATOR")
 		}
 	}
-	process := exec.Command(program, append([]string{"--port", "0"}, options...)...)
+	process := exec.Command(program, append([]string{"--port", "0", "--until-stdin-closes"}, options...)...)
 	process.Stderr = os.Stderr
+	in, err := process.StdinPipe() // the system closes it when the test's process ends, however it does
+	if err != nil {
+		t.Fatal(err)
+	}
 	out, err := process.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +62,7 @@ func Start(t testing.TB, options ...string) *Emulator {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = process.Process.Signal(syscall.SIGTERM)
+		_ = in.Close()
 		_ = process.Wait()
 	})
 	output := bufio.NewReader(out)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Client is a client of the Environments API. Make one per credential and keep it: it holds the connections. Any number of goroutines
-// may use it at once.
+// Client is a client of the Environments API. Make one for each credential and keep it: it holds the connections. Any number of
+// goroutines may use it at once.
 type Client struct {
 	// Environments are the operations on environments, and on the work queue of self-hosted ones.
 	Environments *Environments
@@ -19,14 +19,14 @@ type Client struct {
 	*core
 }
 
-// core is what a client and its operations share. It holds on to none of them, so that the garbage collector can close it.
+// core is what a client and its operations share. It refers to none of them, so that the garbage collector can close it.
 type core struct {
 	handle    clientHandle
 	closeOnce sync.Once
 }
 
-// NewClient makes a client. Nothing is sent yet. Without options it takes everything from the environment variables. An error is
-// ErrConfig when an option is not acceptable or there is no credential.
+// NewClient makes a client. Without options it takes everything from environment variables. It sends nothing and does not block. The error
+// is ErrConfig when an option is invalid or there is no credential.
 func NewClient(options ...Option) (*Client, error) {
 	if err := checkABI(); err != nil {
 		return nil, err
@@ -34,8 +34,8 @@ func NewClient(options ...Option) (*Client, error) {
 	return openClient(options, newClient)
 }
 
-// With makes a client that shares this one's connections, with another credential or other defaults. Either may be closed first. A
-// credential given here replaces all of this client's.
+// With makes a client on this client's connections, with another credential or other defaults. A credential given here replaces all of
+// this client's. Either client may be closed first. The error is ErrConfig when an option is invalid, ErrClosed after Close.
 func (c *Client) With(options ...Option) (*Client, error) {
 	defer runtime.KeepAlive(c.core)
 	return openClient(options, func(config []byte) (clientHandle, error) { return deriveClient(c.handle, config) })
@@ -53,7 +53,7 @@ func openClient(options []Option, from func(config []byte) (clientHandle, error)
 	return clientFromHandle(handle)
 }
 
-// clientFromHandle makes a client of a handle.
+// clientFromHandle makes a client from a handle, which it owns.
 func clientFromHandle(handle clientHandle) (*Client, error) {
 	if err := acquireQueue(); err != nil {
 		freeClient(handle)
@@ -64,8 +64,8 @@ func clientFromHandle(handle clientHandle) (*Client, error) {
 	return &Client{core: c, Environments: &Environments{client: c, Work: &WorkQueue{client: c}}}, nil
 }
 
-// Close frees the client. Calls in flight through it go on to their end; later ones return ErrClosed. Closing again does nothing; a
-// client that is forgotten is closed by the garbage collector.
+// Close frees the client. Calls in flight go on to their end; later ones return ErrClosed. Closing again does nothing; the garbage
+// collector closes a client that is no longer referenced. It does not block.
 func (c *core) Close() {
 	c.closeOnce.Do(func() {
 		runtime.SetFinalizer(c, nil)
@@ -74,14 +74,15 @@ func (c *core) Close() {
 	})
 }
 
-// Stats returns what the client, and those that share its connections, did so far in this process. After Close the error is ErrClosed.
+// Stats returns what the client, and those that share its connections, have done so far in this process. After Close the error is
+// ErrClosed. It does not block.
 func (c *core) Stats() (*ClientStats, error) {
 	defer runtime.KeepAlive(c)
 	return decoded[ClientStats](clientStats(c.handle))
 }
 
-// Call calls an operation by its name, such as "environments.create", with all its parameters, identifiers among them: anything that
-// encodes to a JSON object. It returns the result's JSON. It is for operations that the library has and this package does not know.
+// Call calls an operation by its name, such as "environments.create". params holds all its parameters, identifiers included: anything that
+// encodes to a JSON object, or nil. It returns the result's JSON. Use it for operations that the library has and this package does not.
 func (c *core) Call(ctx context.Context, operation string, params any, options ...Option) (json.RawMessage, error) {
 	name, err := nulTerminated("operation", operation)
 	if err != nil {
@@ -94,7 +95,8 @@ func (c *core) Call(ctx context.Context, operation string, params any, options .
 	return c.call(ctx, submission{operation: name}, s)
 }
 
-// Request makes a request to any endpoint; WithQuery and WithBody say with what. It returns the answer's JSON, null if it is empty.
+// Request sends a request to any endpoint. WithQuery and WithBody set its query and body. It returns the response's JSON, null if that is
+// empty.
 func (c *core) Request(ctx context.Context, method, path string, options ...Option) (json.RawMessage, error) {
 	verb, err := nulTerminated("method", method)
 	if err != nil {
@@ -155,13 +157,13 @@ func (s *settings) fail(status Status, text []byte) error {
 	return err
 }
 
-// name says what the call is.
+// name names the call in errors.
 func (s submission) name() string {
 	name := strings.TrimRight(string(s.operation)+" "+string(s.path), "\x00 ")
 	return strings.ReplaceAll(name, "\x00", "")
 }
 
-// contextError is the error of something that waited when its context is done.
+// contextError returns the error of a call whose context is done.
 func contextError(ctx context.Context, name string) error {
 	if cause := context.Cause(ctx); cause != ctx.Err() {
 		return fmt.Errorf("antenv: %s: %w: %w", name, ctx.Err(), cause)
@@ -169,7 +171,7 @@ func contextError(ctx context.Context, name string) error {
 	return fmt.Errorf("antenv: %s: %w", name, ctx.Err())
 }
 
-// unwrapResponse takes a result out of what WithResponse wraps it in.
+// unwrapResponse returns the result alone, and fills in what WithResponse asks for.
 func (s *settings) unwrapResponse(text []byte) ([]byte, error) {
 	if s.response == nil {
 		return text, nil
@@ -187,9 +189,9 @@ func (s *settings) unwrapResponse(text []byte) ([]byte, error) {
 	return wrapped.Data, nil
 }
 
-// Shutdown ends the library's thread and closes all connections. Nothing has to call it; a later call starts afresh. Calls in flight
-// have `timeout` to end, all the time they take if it is negative; what is left is cancelled, and false returned. It waits for little
-// longer.
+// Shutdown ends the library's thread and closes all connections. A program need not call it; a later call starts the thread again. Calls
+// in flight have the timeout to end, rounded up to whole milliseconds; a negative timeout has no limit. Calls that are left are cancelled,
+// and Shutdown returns false. It blocks little longer than the timeout.
 func Shutdown(timeout time.Duration) bool {
 	ms := int64(-1)
 	if timeout >= 0 {

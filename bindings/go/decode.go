@@ -9,13 +9,13 @@ import (
 	"sync"
 )
 
-// Results are read here, and not by encoding/json alone, because that goes over an object four times for each level with an UnmarshalJSON
-// of its own: half of what a call cost in Go. The text is valid JSON already: the library has checked it, or encoding/json has, which
-// does so before it calls an UnmarshalJSON. What is not simple is left to encoding/json.
+// Results are decoded here, and not by encoding/json alone, because that reads an object four times for each level with an UnmarshalJSON of
+// its own: half of what a call cost in Go. The text is valid JSON: the library has checked it, or encoding/json, which does so before it
+// calls an UnmarshalJSON. Values that are not simple are left to encoding/json.
 
 var errInvalidJSON = errors.New("antenv: not valid JSON")
 
-// decodeObject reads an object's members into the fields of a struct that have their names.
+// decodeObject decodes an object's members into the struct's fields with their names.
 func decodeObject(text []byte, into reflect.Value) error {
 	if text = bytes.TrimSpace(text); len(text) == 0 || text[0] != '{' {
 		return json.Unmarshal(text, into.Addr().Interface()) // null, or an error
@@ -29,7 +29,7 @@ func decodeObject(text []byte, into reflect.Value) error {
 	})
 }
 
-// decodeValue reads a value into a field.
+// decodeValue decodes a value into a field.
 func decodeValue(text []byte, into reflect.Value) error {
 	if own, ok := into.Addr().Interface().(json.Unmarshaler); ok {
 		return own.UnmarshalJSON(text)
@@ -51,12 +51,13 @@ func decodeValue(text []byte, into reflect.Value) error {
 	return json.Unmarshal(text, into.Addr().Interface())
 }
 
-// isPlain tells whether a value is a string in which every character stands for itself.
+// isPlain reports whether a value is a string without escapes.
 func isPlain(text []byte) bool {
 	return len(text) >= 2 && text[0] == '"' && bytes.IndexByte(text, '\\') < 0
 }
 
-// eachMember hands out the members of an object or the elements of an array, whichever `open` begins, without the space around it.
+// eachMember calls a function with each member of an object or each element of an array, whichever `open` begins, without the space
+// around it.
 func eachMember(text []byte, open byte, each func(name string, value []byte) error) error {
 	i := skipSpace(text, 1)
 	if i < len(text) && text[i] == open+2 { // `}` and `]` come two after `{` and `[`
@@ -91,7 +92,7 @@ func eachMember(text []byte, open byte, each func(name string, value []byte) err
 	return nil
 }
 
-// skipSpace is where the white space at `i` ends.
+// skipSpace returns the index at which the white space at `i` ends.
 func skipSpace(text []byte, i int) int {
 	for i < len(text) && (text[i] == ' ' || text[i] == '\n' || text[i] == '\t' || text[i] == '\r') {
 		i++
@@ -99,7 +100,7 @@ func skipSpace(text []byte, i int) int {
 	return min(i, len(text))
 }
 
-// valueEnd is where the value at `i` ends.
+// valueEnd returns the index at which the value at `i` ends.
 func valueEnd(text []byte, i int) int {
 	for depth, inString := 0, false; i < len(text); i++ {
 		switch c := text[i]; {
@@ -114,7 +115,7 @@ func valueEnd(text []byte, i int) int {
 			depth++
 		case c == '}' || c == ']':
 			if depth--; depth <= 0 {
-				return i + 1 + min(depth, 0) // one too many is whose the value is
+				return i + 1 + min(depth, 0) // a bracket too many belongs to what the value is in
 			}
 		case depth == 0 && (c == ',' || c == ':' || c == ' ' || c == '\n' || c == '\t' || c == '\r'):
 			return i
@@ -125,7 +126,7 @@ func valueEnd(text []byte, i int) int {
 
 var fieldCache sync.Map // a struct's type to its fields
 
-// fieldsOf are the places of a struct's fields by their names in JSON.
+// fieldsOf returns the indices of a struct's fields by their names in JSON.
 func fieldsOf(kind reflect.Type) map[string]int {
 	if known, ok := fieldCache.Load(kind); ok {
 		return known.(map[string]int)

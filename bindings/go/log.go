@@ -21,8 +21,8 @@ var logging struct {
 	logger *slog.Logger
 }
 
-// SetLogger sends the library's log to a logger, nil to none, which is how it begins. The logger's level is looked at here: call this
-// again when it has changed. No record holds a secret. Records come in a goroutine of their own.
+// SetLogger sends the library's log records to a logger. With nil, as at first, they go nowhere. It reads the logger's level: call it again
+// when that has changed. No record holds a secret. A goroutine of its own calls the logger.
 func SetLogger(logger *slog.Logger) error {
 	logging.Lock()
 	defer logging.Unlock()
@@ -48,7 +48,7 @@ func SetLogger(logger *slog.Logger) error {
 	return subscribeLog(q.handle, filter)
 }
 
-// currentLogger is where the log goes; slog's own logger when it goes nowhere.
+// currentLogger returns the logger of SetLogger, or else slog's default logger.
 func currentLogger() *slog.Logger {
 	logging.Lock()
 	defer logging.Unlock()

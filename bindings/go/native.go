@@ -5,7 +5,7 @@ package antenv
 #include <stdlib.h>
 #include <string.h>
 
-// What follows returns structs: out-parameters in Go's memory would have to be allocated for each call.
+// These functions return structs, because out-parameters in Go's memory would have to be allocated for each call.
 
 typedef struct result { antenv_status status; void *handle; char *error; } result; // as in native_worker.go
 
@@ -66,7 +66,7 @@ static void free_strings(batch *of) {
 	of->count = 0;
 }
 
-// Waits for the one call of a queue.
+// Waits for a queue's only call.
 static result next_one(antenv_queue *queue) {
 	result it = {0};
 	antenv_completion done = {0};
@@ -84,10 +84,10 @@ import (
 	"unsafe"
 )
 
-// The ABI version of the library that this package is made for.
+// abiVersion is the ABI version of the library that this package is built for.
 const abiVersion = 1
 
-// Handles of the library. It never looks behind them, and neither do we.
+// Handles of the library. They are not pointers to memory.
 type (
 	clientHandle = *C.antenv_client
 	queueHandle  = *C.antenv_queue
@@ -99,25 +99,25 @@ func Version() string { return C.GoString(C.antenv_version()) }
 
 func checkABI() error {
 	if found := C.antenv_abi_version(); found != abiVersion {
-		return fmt.Errorf("antenv: the library %s has ABI version %d; this package is made for %d", Version(), found, abiVersion)
+		return fmt.Errorf("antenv: the library %s has ABI version %d; this package is built for %d", Version(), found, abiVersion)
 	}
 	return nil
 }
 
 func statusName(status Status) string { return C.GoString(C.antenv_status_name(C.int32_t(status))) }
 
-// cString is a text with a NUL at its end, in Go's memory: C only looks at it for as long as a call lasts.
+// cString returns a text that ends with a NUL, in Go's memory: C reads it only during the call.
 func cString(text []byte) *C.char { return (*C.char)(unsafe.Pointer(unsafe.SliceData(text))) }
 
-// nulTerminated makes the bytes for cString of a text, which the library could not see the end of if it had a NUL inside.
+// nulTerminated returns a text with a NUL at its end. A text with a NUL inside is rejected, because the library would cut it off there.
 func nulTerminated(name, text string) ([]byte, error) {
 	if strings.IndexByte(text, 0) >= 0 {
-		return nil, &Error{Status: StatusInvalidArgument, Message: "`" + name + "` has a NUL character inside", Parameter: name}
+		return nil, &Error{Status: StatusInvalidArgument, Message: "`" + name + "` contains a NUL character", Parameter: name}
 	}
 	return append([]byte(text), 0), nil
 }
 
-// takeString copies a string that the library handed out, and frees it.
+// takeString copies a string that the library returned, and frees it.
 func takeString(text *C.char) []byte {
 	if text == nil {
 		return nil
@@ -126,7 +126,7 @@ func takeString(text *C.char) []byte {
 	return C.GoBytes(unsafe.Pointer(text), C.int(C.strlen(text)))
 }
 
-// handleOrError takes what a function made: its handle, or its error.
+// handleOrError returns a function's handle, or its error.
 func handleOrError(it C.result) (unsafe.Pointer, error) {
 	if it.status != C.ANTENV_OK {
 		return nil, newError(Status(it.status), takeString(it.error))
@@ -148,7 +148,7 @@ func freeClient(handle clientHandle) { C.antenv_client_free(handle) }
 
 func clientStats(handle clientHandle) ([]byte, error) { return textOrError(C.client_stats(handle)) }
 
-// textOrError takes the text that a function made, or its error; both are in the same place.
+// textOrError returns a function's text, or its error; both are in the same member.
 func textOrError(it C.result) ([]byte, error) {
 	text := takeString(it.error)
 	if it.status != C.ANTENV_OK {
@@ -157,7 +157,7 @@ func textOrError(it C.result) ([]byte, error) {
 	return text, nil
 }
 
-// submission is a call to be submitted: an operation, or, with a path, a request. All texts end with a NUL.
+// submission is a call to submit: an operation, or with a path a request, whose method `operation` then is. All texts end with a NUL.
 type submission struct {
 	operation, path, params []byte
 }
@@ -188,11 +188,11 @@ func freeTicket(ticket ticketHandle) {
 	C.antenv_ticket_free(ticket)
 }
 
-// nativeSlots holds those that are in the library for a moment. A goroutine there has a thread to itself, and where the machine is busy, moments
-// are long: ten thousand goroutines that submit at once would bring up hundreds of threads, which Go never ends.
+// nativeSlots limits how many goroutines are in the library at once. A goroutine there has a thread to itself, and on a busy machine even a
+// short stay takes long: ten thousand goroutines that submit at once would start hundreds of threads, which Go never ends.
 var nativeSlots = make(chan struct{}, 4)
 
-// enterNative waits until few enough are there; what it returns is called on the way back.
+// enterNative waits for a slot, and returns the function that gives it back.
 func enterNative() func() {
 	nativeSlots <- struct{}{}
 	return leaveNative
@@ -215,13 +215,13 @@ func subscribeLog(queue queueHandle, filter string) error {
 	return err
 }
 
-// nextOne waits, in the library, for the one call of a queue, and returns its outcome.
+// nextOne waits in the library for a queue's only call, and returns its outcome.
 func nextOne(queue queueHandle) (Status, []byte) {
 	it := C.next_one(queue)
 	return Status(it.status), takeString(it.error)
 }
 
-// batch is a place for completions. It is C's memory: cgo would look all through Go's for pointers, at each call.
+// batch holds completions. It is C's memory, because cgo would search Go's for pointers at each call.
 type batch struct{ c *C.batch }
 
 func newBatch() batch {
@@ -232,8 +232,8 @@ func newBatch() batch {
 
 func (b batch) free() { C.free(unsafe.Pointer(b.c)) }
 
-// next takes up to 64 completions from a queue and hands each out; whether more may wait, and whether the queue still lives. It waits
-// for at most that many milliseconds, without end if negative.
+// next delivers up to 64 completions of a queue. It waits for at most that many milliseconds, without limit if negative. It returns whether
+// more completions may wait, and whether the queue is still open.
 func (b batch) next(queue queueHandle, timeoutMs int64, deliver func(tag uint64, status Status, json []byte)) (more, alive bool) {
 	status := C.next_batch(queue, C.int64_t(timeoutMs), b.c)
 	for i := range int(b.c.count) {

@@ -54,7 +54,7 @@ type (
 	leaseHandle  = *C.antenv_lease
 )
 
-// statusError is the error of a function that yields nothing but its status; nil if it went well.
+// statusError returns the error of a function that returns only a status; nil on success.
 func statusError(status C.antenv_status) error {
 	if status == C.ANTENV_OK {
 		return nil
@@ -67,7 +67,7 @@ func newWorkerHandle(client clientHandle, config []byte) (workerHandle, error) {
 	return workerHandle(handle), err
 }
 
-// nextLease takes an item that is ready: its lease and its JSON. It does not wait.
+// nextLease takes an item that is ready: its lease and its JSON. It does not block.
 func nextLease(worker workerHandle) (leaseHandle, []byte, error) {
 	it := C.next_lease(worker)
 	text, err := textOrError(it)

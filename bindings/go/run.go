@@ -13,7 +13,7 @@ type ErrorPolicy string
 
 // The policies.
 const (
-	// FinishOnError stops the item, so that nobody serves it again. It is what holds without another policy.
+	// FinishOnError stops the item, so that it is not served again. It is the default.
 	FinishOnError ErrorPolicy = "finish"
 	// AbandonOnError leaves the item to the queue, which hands it out again when its lease has run out. An item that is to be stopped is
 	// stopped all the same.

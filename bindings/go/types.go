@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// Scope says who sees an environment. There may be values that this package does not know.
+// Scope is who sees an environment. Later versions may add values.
 type Scope string
 
-// Scopes.
+// The scopes.
 const (
 	ScopeOrganization Scope = "organization" // all accounts
-	ScopeAccount      Scope = "account"      // the owner's alone
+	ScopeAccount      Scope = "account"      // the owner's account alone
 )
 
-// State is where a work item stands. There may be values that this package does not know.
+// State is the state of a work item. Later versions may add values.
 type State string
 
-// States.
+// The states of a work item.
 const (
 	StateQueued   State = "queued"
 	StateStarting State = "starting"
@@ -30,28 +30,28 @@ const (
 	StateStopped  State = "stopped"
 )
 
-// ConfigType says where an environment is. There may be values that this package does not know.
+// ConfigType is a kind of environment. Later versions may add values.
 type ConfigType string
 
-// Places for environments.
+// The kinds of environments.
 const (
 	ConfigCloud      ConfigType = "cloud"
 	ConfigSelfHosted ConfigType = "self_hosted"
 )
 
-// NetworkType is a kind of network policy. There may be values that this package does not know.
+// NetworkType is a kind of network policy. Later versions may add values.
 type NetworkType string
 
-// Network policies.
+// The kinds of network policies.
 const (
-	NetworkUnrestricted NetworkType = "unrestricted" // everything may be reached
-	NetworkLimited      NetworkType = "limited"      // only what is named
+	NetworkUnrestricted NetworkType = "unrestricted" // any host may be accessed
+	NetworkLimited      NetworkType = "limited"      // only the listed hosts may be accessed
 )
 
-// Object is what all results have: the server's JSON, with the fields that this package does not know.
+// Object is a part of all results: the server's JSON, with the fields that this package does not know.
 type Object[T any] struct{ raw json.RawMessage }
 
-// RawJSON returns the object as the server sent it, to the letter.
+// RawJSON returns the object as the server sent it, verbatim. A work item's secret is in it.
 func (o Object[T]) RawJSON() string { return string(o.raw) }
 
 // ExtraFields returns the fields that this package does not know.
@@ -63,7 +63,7 @@ func (o Object[T]) ExtraFields() map[string]json.RawMessage {
 	return members
 }
 
-// decodeKeeping decodes an object and keeps its JSON. P is the type without its methods.
+// decodeKeeping decodes an object and keeps its JSON. P is the result's type without its methods.
 func decodeKeeping[P, T any](data []byte, plain *P, of *Object[T]) error {
 	of.raw = append(json.RawMessage(nil), data...)
 	return decodeObject(of.raw, reflect.ValueOf(plain).Elem())
@@ -78,13 +78,13 @@ type Environment struct {
 	ID string `json:"id"`
 	// Name is the human-readable name.
 	Name string `json:"name"`
-	// Config says whether it is in the cloud or self-hosted.
+	// Config is whether it is in the cloud or self-hosted, and how it is configured.
 	Config Config `json:"config"`
 	// Description is the user's description.
 	Description string `json:"description"`
 	// Metadata is the user's key-value pairs.
 	Metadata map[string]string `json:"metadata"`
-	// Scope says who sees it.
+	// Scope is who sees it.
 	Scope Scope `json:"scope"`
 	// CreatedAt is when it was created.
 	CreatedAt time.Time `json:"created_at,omitzero"`
@@ -94,7 +94,7 @@ type Environment struct {
 	ArchivedAt time.Time `json:"archived_at,omitzero"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (e *Environment) UnmarshalJSON(data []byte) error {
 	type plain Environment
 	return decodeKeeping(data, (*plain)(e), &e.Object)
@@ -106,18 +106,18 @@ func (e Environment) Format(to fmt.State, _ rune) { format(to, e) }
 // LogValue returns the fields for slog.
 func (e Environment) LogValue() slog.Value { return logValue(e) }
 
-// Config is the configuration of an environment. Type tells which of the other fields there are.
+// Config is the configuration of an environment. Type decides which of the other fields are present.
 type Config struct {
 	Object[Config]
 	// Type is ConfigCloud or ConfigSelfHosted.
 	Type ConfigType `json:"type"`
 	// Networking is the network policy, in the cloud.
 	Networking *Networking `json:"networking"`
-	// Packages is what is installed, in the cloud.
+	// Packages lists what is installed, in the cloud.
 	Packages *Packages `json:"packages"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (c *Config) UnmarshalJSON(data []byte) error {
 	type plain Config
 	return decodeKeeping(data, (*plain)(c), &c.Object)
@@ -134,15 +134,15 @@ type Networking struct {
 	Object[Networking]
 	// Type is NetworkUnrestricted or NetworkLimited.
 	Type NetworkType `json:"type"`
-	// AllowMCPServers tells whether MCP servers configured on the agent may be reached beyond AllowedHosts.
+	// AllowMCPServers is whether the agent's MCP servers may be accessed in addition to AllowedHosts.
 	AllowMCPServers bool `json:"allow_mcp_servers"`
-	// AllowPackageManagers tells whether public package registries may be reached beyond AllowedHosts.
+	// AllowPackageManagers is whether public package registries may be accessed in addition to AllowedHosts.
 	AllowPackageManagers bool `json:"allow_package_managers"`
-	// AllowedHosts are domains that may be reached.
+	// AllowedHosts are the domains that may be accessed.
 	AllowedHosts []string `json:"allowed_hosts"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (n *Networking) UnmarshalJSON(data []byte) error {
 	type plain Networking
 	return decodeKeeping(data, (*plain)(n), &n.Object)
@@ -154,7 +154,7 @@ func (n Networking) Format(to fmt.State, _ rune) { format(to, n) }
 // LogValue returns the fields for slog.
 func (n Networking) LogValue() slog.Value { return logValue(n) }
 
-// Packages is what package managers install.
+// Packages lists what package managers install.
 type Packages struct {
 	Object[Packages]
 	// Type is "packages".
@@ -173,7 +173,7 @@ type Packages struct {
 	Pip []string `json:"pip"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (p *Packages) UnmarshalJSON(data []byte) error {
 	type plain Packages
 	return decodeKeeping(data, (*plain)(p), &p.Object)
@@ -185,7 +185,7 @@ func (p Packages) Format(to fmt.State, _ rune) { format(to, p) }
 // LogValue returns the fields for slog.
 func (p Packages) LogValue() slog.Value { return logValue(p) }
 
-// EnvironmentDeleted says that an environment was deleted.
+// EnvironmentDeleted confirms that an environment was deleted.
 type EnvironmentDeleted struct {
 	Object[EnvironmentDeleted]
 	// Type is "environment_deleted".
@@ -194,7 +194,7 @@ type EnvironmentDeleted struct {
 	ID string `json:"id"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (e *EnvironmentDeleted) UnmarshalJSON(data []byte) error {
 	type plain EnvironmentDeleted
 	return decodeKeeping(data, (*plain)(e), &e.Object)
@@ -215,13 +215,13 @@ type Work struct {
 	ID string `json:"id"`
 	// EnvironmentID is the environment it belongs to.
 	EnvironmentID string `json:"environment_id"`
-	// Data is what there is to do.
+	// Data is the work to do.
 	Data WorkData `json:"data"`
-	// State is where it stands.
+	// State is its state.
 	State State `json:"state"`
 	// Metadata is the user's key-value pairs.
 	Metadata map[string]string `json:"metadata"`
-	// Secret is the credential for carrying it out. Only Poll hands it out, and not always. Printing the item does not show it.
+	// Secret is the credential for serving the item. Only Poll returns it, and not always. Printing and logging the item hide it.
 	Secret Secret `json:"secret"`
 	// CreatedAt is when it was queued.
 	CreatedAt time.Time `json:"created_at,omitzero"`
@@ -237,7 +237,7 @@ type Work struct {
 	StoppedAt time.Time `json:"stopped_at,omitzero"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (w *Work) UnmarshalJSON(data []byte) error {
 	type plain Work
 	return decodeKeeping(data, (*plain)(w), &w.Object)
@@ -275,7 +275,7 @@ func (s Secret) Format(to fmt.State, _ rune) { _, _ = to.Write([]byte(s.String()
 // LogValue hides the text.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// WorkData is what there is to do.
+// WorkData is the work to do.
 type WorkData struct {
 	Object[WorkData]
 	// Type is "session".
@@ -284,7 +284,7 @@ type WorkData struct {
 	ID string `json:"id"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (w *WorkData) UnmarshalJSON(data []byte) error {
 	type plain WorkData
 	return decodeKeeping(data, (*plain)(w), &w.Object)
@@ -296,22 +296,22 @@ func (w WorkData) Format(to fmt.State, _ rune) { format(to, w) }
 // LogValue returns the fields for slog.
 func (w WorkData) LogValue() slog.Value { return logValue(w) }
 
-// WorkHeartbeat says that a heartbeat was recorded.
+// WorkHeartbeat confirms that a heartbeat was recorded.
 type WorkHeartbeat struct {
 	Object[WorkHeartbeat]
 	// Type is "work_heartbeat".
 	Type string `json:"type"`
-	// LastHeartbeat is the heartbeat's time: the next one's ExpectedLastHeartbeat, to the letter.
+	// LastHeartbeat is the heartbeat's time, verbatim: the next heartbeat's ExpectedLastHeartbeat.
 	LastHeartbeat string `json:"last_heartbeat"`
-	// LeaseExtended tells whether the lease was extended.
+	// LeaseExtended is whether the lease was extended.
 	LeaseExtended bool `json:"lease_extended"`
-	// State is where the item stands.
+	// State is the item's state.
 	State State `json:"state"`
 	// TTLSeconds is how many seconds the lease now lasts.
 	TTLSeconds int64 `json:"ttl_seconds"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (w *WorkHeartbeat) UnmarshalJSON(data []byte) error {
 	type plain WorkHeartbeat
 	return decodeKeeping(data, (*plain)(w), &w.Object)
@@ -323,22 +323,22 @@ func (w WorkHeartbeat) Format(to fmt.State, _ rune) { format(to, w) }
 // LogValue returns the fields for slog.
 func (w WorkHeartbeat) LogValue() slog.Value { return logValue(w) }
 
-// WorkQueueStats is the numbers of an environment's work queue.
+// WorkQueueStats has the statistics of an environment's work queue.
 type WorkQueueStats struct {
 	Object[WorkQueueStats]
 	// Type is "work_queue_stats".
 	Type string `json:"type"`
 	// Depth is how many items wait to be picked up.
 	Depth int64 `json:"depth"`
-	// Pending is how many were polled and not acknowledged yet.
+	// Pending is how many items were polled and are not acknowledged yet.
 	Pending int64 `json:"pending"`
 	// OldestQueuedAt is when the oldest waiting item was queued; zero when none waits.
 	OldestQueuedAt time.Time `json:"oldest_queued_at,omitzero"`
-	// WorkersPolling is how many workers polled in the last 30 seconds; nil when the server does not say.
+	// WorkersPolling is how many workers polled in the last 30 seconds; nil when the server does not report it.
 	WorkersPolling *int64 `json:"workers_polling"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (w *WorkQueueStats) UnmarshalJSON(data []byte) error {
 	type plain WorkQueueStats
 	return decodeKeeping(data, (*plain)(w), &w.Object)
@@ -355,11 +355,11 @@ type Page[T any] struct {
 	Object[Page[T]]
 	// Data are the page's items.
 	Data []*T `json:"data"`
-	// NextPage is the cursor of the next page, "" when this is the last.
+	// NextPage is the next page's cursor; "" on the last page.
 	NextPage string `json:"next_page"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (p *Page[T]) UnmarshalJSON(data []byte) error {
 	type plain Page[T]
 	return decodeKeeping(data, (*plain)(p), &p.Object)

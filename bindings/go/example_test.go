@@ -57,7 +57,7 @@ func ExampleError() {
 func ExampleWorkQueue_Poll() {
 	client, done := exampleClient()
 	defer done()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // cancels the call
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // cancels the call
 	defer cancel()
 
 	environment, err := client.Environments.Create(ctx, antenv.EnvironmentCreateParams{

@@ -486,6 +486,10 @@ func threads(t *testing.T) int {
 	return len(must(os.ReadDir("/proc/self/task"))(t))
 }
 
+// maxThreads is how many threads the tests' process may have, whatever waits: some for each processor, and Go never ends one that an earlier
+// test needed.
+const maxThreads = 50
+
 func TestTenThousandGoroutinesInCallsTakeFewThreads(t *testing.T) {
 	emulator := antenvtest.Start(t, "--auth", "any", "--request-log", "0")
 	client := emulator.Client(t)
@@ -527,7 +531,7 @@ func TestTenThousandGoroutinesInCallsTakeFewThreads(t *testing.T) {
 	cancel()
 	polls.Wait()
 	t.Logf("%d goroutines in calls, %d at the server at once, %d threads at most", many, waiting.Polls, most)
-	if most >= 20 {
+	if most > maxThreads {
 		t.Fatalf("%d threads", most)
 	}
 }

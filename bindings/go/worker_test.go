@@ -563,7 +563,7 @@ func TestLeasesHeldTakeNoThreads(t *testing.T) {
 	equal(t, r.end(), nil)
 	waitFor(t, func() bool { return stats(t, worker).Finished == many })
 	t.Logf("%d leases held, %d threads at most, %d before", many, most, before)
-	if most >= max(before+5, 20) {
+	if most > maxThreads {
 		t.Fatalf("%d threads", most)
 	}
 }

@@ -99,7 +99,7 @@ type Error struct {
 	RequestID string `json:"request_id"`
 	// Attempts is how many requests were made, retries included.
 	Attempts int `json:"attempts"`
-	// Parameter is the rejected argument's name in the native library, such as "timeout_ms".
+	// Parameter is the rejected argument's name in the native library, such as "timeout_ms"; "" when no argument was rejected.
 	Parameter string `json:"parameter"`
 	// Body is the server's body: JSON as it came, or a JSON string that holds a body of another kind.
 	Body json.RawMessage `json:"body"`

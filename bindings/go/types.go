@@ -258,7 +258,8 @@ func (w Work) Format(to fmt.State, verb rune) {
 // LogValue returns the fields for slog. It hides the secret.
 func (w Work) LogValue() slog.Value { return logValue(w) }
 
-// Secret is a text that printing and logging hide: a key, or an item's secret. string(secret) is the text; encoding/json writes it, too.
+// Secret is a text that printing and logging hide: a key, or an item's secret. string(secret) is the text. encoding/json writes the text, too,
+// and fmt prints it in an unexported field of another package's struct, because it calls no methods there.
 type Secret string
 
 // String hides the text.

@@ -86,9 +86,11 @@ func (w *Worker) conclude(ctx context.Context, lease *Lease, handlerErr error) e
 	if lease.hasEnded() {
 		return handlerErr
 	}
-	if handlerErr != nil && w.errorPolicy == AbandonOnError && lease.Err() == nil {
-		lease.Abandon()
-		return handlerErr
+	if handlerErr != nil && w.errorPolicy == AbandonOnError {
+		if state, err := lease.State(); err == nil && state.State == LeaseHeld {
+			lease.Abandon()
+			return handlerErr
+		}
 	}
 	_, err := lease.Finish(ctx)
 	if errors.Is(handlerErr, ErrLeaseLost) {

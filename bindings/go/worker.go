@@ -95,7 +95,7 @@ func (w *Worker) Next(ctx context.Context) (*Lease, error) {
 	}
 }
 
-// addPollFailures adds the reason why there may have been no item.
+// addPollFailures adds to an error why there may have been no item.
 func (w *Worker) addPollFailures(err error) error {
 	stats, failed := w.Stats()
 	if failed != nil || len(stats.Failures["poll"]) == 0 {
@@ -106,7 +106,7 @@ func (w *Worker) addPollFailures(err error) error {
 	for _, status := range slices.Sorted(maps.Keys(polls)) {
 		counts = append(counts, fmt.Sprintf("%d %s", polls[status], status))
 	}
-	return fmt.Errorf("%w (polls that failed so far: %s)", err, strings.Join(counts, ", "))
+	return fmt.Errorf("%w; failed polls so far: %s", err, strings.Join(counts, ", "))
 }
 
 // tryNext takes an item that is ready. The first call has the library claim items and report them.

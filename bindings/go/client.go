@@ -13,7 +13,7 @@ import (
 // Client is a client of the Environments API. Make one for each credential and keep it: it holds the connections. Any number of
 // goroutines may use it at once.
 type Client struct {
-	// Environments are the operations on environments, and on the work queue of self-hosted ones.
+	// Environments has the operations on environments, and on the work queue of self-hosted ones.
 	Environments *Environments
 
 	*core

@@ -9,42 +9,22 @@
 //! # Ok::<(), antenv_emulator::StartError>(())
 //! ```
 //!
-//! Where to look: a connection arrives in `server` as a `line`, perhaps over `tls`, and speaks `http` of one version or the other.
-//! A request walks through `service`, which finds its row in the
-//! table of `route`, records it in the `request_log`, lets one of the `faults` have it, and checks `access`. The
-//! operations are in `environments` (whose configs follow `config_rules`), `work`, `poll` and `sessions`. The life of
-//! a work item is in `item`, pure; `queue` applies it to the `store` and keeps the `history`. What clients send passes through as `json` text.
-//! `control` is what tests do behind the API's back, and `web` keeps pages in a browser from doing it.
+//! Where to look:
+//!
+//! | folder | what is in it |
+//! |---|---|
+//! | `http` | sockets, TLS, a connection in HTTP/1.1 or HTTP/2 (`server`, `connection`, `http1`, `http2`); what goes back (`response`) |
+//! | `api` | the way of a request (`handler`), the table of operations (`route`), who may do what (`auth`), the operations |
+//! | `model` | the life of a work item, pure (`work_item`); `work_queue` applies it to the `store` and keeps the `history` |
+//! | `control` | what tests do behind the API's back: its endpoints, `faults`, the `request_log`; `browser_guard` keeps web pages out |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod access;
-mod clock;
-mod config_rules;
+mod api;
 mod control;
-mod environments;
-mod faults;
-mod history;
 mod http;
-mod ids;
-mod item;
-mod json;
-mod line;
-mod page;
-mod poll;
-mod query;
-mod queue;
-mod reply;
-mod request_log;
-mod route;
-mod server;
-mod service;
-mod sessions;
-mod store;
-mod tls;
-mod web;
-mod work;
+mod model;
 
 use std::{
     fmt, io,
@@ -61,7 +41,10 @@ use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::watch};
 use tokio_rustls::TlsAcceptor;
 
-pub use access::Auth;
+pub use api::auth::Auth;
+use control::{faults, request_log};
+use http::{server, tls};
+use model::{clock, store, work_queue};
 
 /// How an emulator is to run.
 #[derive(Clone, Debug)]
@@ -192,7 +175,7 @@ impl Emulator {
             tls,
             store,
             clock: clock::Clock::default(),
-            waiting: queue::Waiting::default(),
+            waiters: work_queue::Waiters::default(),
             faults: faults::Faults::default(),
             polls_waiting: AtomicUsize::new(0),
             connections_open: AtomicUsize::new(0),
@@ -243,7 +226,7 @@ struct App {
     tls: Option<TlsAcceptor>,
     store: store::Store,
     clock: clock::Clock,
-    waiting: queue::Waiting,
+    waiters: work_queue::Waiters,
     faults: faults::Faults,
     log: request_log::RequestLog,
     polls_waiting: AtomicUsize,
@@ -290,8 +273,8 @@ impl App {
         self.log.clear();
         self.clock.set_offset(0);
         self.max_streams.store(self.config.max_streams, Ordering::SeqCst);
-        self.waiting.clear();
-        self.waiting.wake_all();
+        self.waiters.clear();
+        self.waiters.wake_all();
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ use rusqlite::{
 };
 use serde::Serialize;
 
-use crate::{
+use crate::model::{
     clock::{self, Micros},
     json::Object,
     store,
@@ -68,7 +68,7 @@ impl FromSql for State {
 
 /// A work item.
 #[derive(Clone, Debug)]
-pub struct Item {
+pub struct WorkItem {
     pub id: String,
     pub environment_id: String,
     /// `{"type": …, "id": …}`.
@@ -91,7 +91,7 @@ pub struct Item {
 
 /// An item's fields in the order in which the API shows them.
 #[derive(Serialize)]
-pub struct Shown<'a> {
+pub struct WorkItemJson<'a> {
     id: &'a str,
     acknowledged_at: Option<String>,
     created_at: String,
@@ -159,7 +159,7 @@ impl Event {
 
 /// What a heartbeat must be based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expectation<'a> {
+pub enum Precondition<'a> {
     /// The beat is unconditional.
     Nothing,
     /// The item has had no heartbeat.
@@ -170,7 +170,7 @@ pub enum Expectation<'a> {
 
 /// How a heartbeat went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beat {
+pub enum HeartbeatOutcome {
     /// The first lease begins now.
     Started,
     /// The lease runs from now.
@@ -181,31 +181,31 @@ pub enum Beat {
     PreconditionFailed,
 }
 
-impl Beat {
+impl HeartbeatOutcome {
     /// Whether the caller has a lease now.
     pub fn is_extended(self) -> bool {
-        matches!(self, Beat::Started | Beat::Extended)
+        matches!(self, HeartbeatOutcome::Started | HeartbeatOutcome::Extended)
     }
 
     /// What the history tells of it.
     pub fn event(self) -> Option<Event> {
         match self {
-            Beat::Started => Some(Event::Started),
-            Beat::Extended => Some(Event::Heartbeat),
-            Beat::NotExtended => None,
-            Beat::PreconditionFailed => Some(Event::HeartbeatRefused),
+            HeartbeatOutcome::Started => Some(Event::Started),
+            HeartbeatOutcome::Extended => Some(Event::Heartbeat),
+            HeartbeatOutcome::NotExtended => None,
+            HeartbeatOutcome::PreconditionFailed => Some(Event::HeartbeatRefused),
         }
     }
 }
 
 /// The item is in a state that does not allow this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused;
+pub struct WrongState;
 
-impl Item {
+impl WorkItem {
     /// A new item, in the queue.
-    pub fn new(id: String, environment_id: String, data: Object, metadata: Object, now: Micros) -> Item {
-        Item {
+    pub fn new(id: String, environment_id: String, data: Object, metadata: Object, now: Micros) -> WorkItem {
+        WorkItem {
             id,
             environment_id,
             data,
@@ -231,8 +231,8 @@ impl Item {
         Event::Claimed
     }
 
-    /// A worker says that it has the item. Saying so again is fine, for the first reply may have been lost.
-    pub fn acknowledge(&mut self, now: Micros) -> Result<Option<Event>, Refused> {
+    /// A worker says that it has the item. Saying so again is fine, for the first response may have been lost.
+    pub fn acknowledge(&mut self, now: Micros) -> Result<Option<Event>, WrongState> {
         match self.state {
             State::Queued => {
                 self.state = State::Starting;
@@ -241,28 +241,28 @@ impl Item {
                 Ok(Some(Event::Acknowledged))
             }
             State::Starting => Ok(None),
-            State::Active | State::Stopping | State::Stopped => Err(Refused),
+            State::Active | State::Stopping | State::Stopped => Err(WrongState),
         }
     }
 
     /// A worker says that it is alive.
-    pub fn heartbeat(&mut self, now: Micros, expected: Expectation, ttl_seconds: i64) -> Beat {
+    pub fn heartbeat(&mut self, now: Micros, expected: Precondition, ttl_seconds: i64) -> HeartbeatOutcome {
         match self.state {
-            State::Queued => return Beat::PreconditionFailed,
-            State::Stopping | State::Stopped => return Beat::NotExtended,
+            State::Queued => return HeartbeatOutcome::PreconditionFailed,
+            State::Stopping | State::Stopped => return HeartbeatOutcome::NotExtended,
             State::Starting | State::Active => {}
         }
         let met = match (expected, self.latest_heartbeat_at) {
-            (Expectation::Nothing, _) | (Expectation::NoHeartbeat, None) => true,
-            (Expectation::Last(text), Some(last)) => text == clock::heartbeat_text(last),
-            (Expectation::NoHeartbeat, Some(_)) | (Expectation::Last(_), None) => false,
+            (Precondition::Nothing, _) | (Precondition::NoHeartbeat, None) => true,
+            (Precondition::Last(text), Some(last)) => text == clock::heartbeat_text(last),
+            (Precondition::NoHeartbeat, Some(_)) | (Precondition::Last(_), None) => false,
         };
         if !met {
-            return Beat::PreconditionFailed;
+            return HeartbeatOutcome::PreconditionFailed;
         }
         // Two beats within one microsecond, or a clock set back, must still be told apart.
         let at = self.latest_heartbeat_at.map_or(now, |last| now.max(last + 1));
-        let beat = if self.latest_heartbeat_at.is_some() { Beat::Extended } else { Beat::Started };
+        let beat = if self.latest_heartbeat_at.is_some() { HeartbeatOutcome::Extended } else { HeartbeatOutcome::Started };
         self.latest_heartbeat_at = Some(at);
         self.started_at.get_or_insert(at);
         self.ttl_seconds = Some(ttl_seconds);
@@ -272,9 +272,9 @@ impl Item {
     }
 
     /// Somebody wants the item stopped: at once with force, otherwise as soon as its worker agrees.
-    pub fn stop(&mut self, now: Micros, force: bool) -> Result<Option<Event>, Refused> {
+    pub fn stop(&mut self, now: Micros, force: bool) -> Result<Option<Event>, WrongState> {
         let event = match self.state {
-            State::Stopped => return Err(Refused),
+            State::Stopped => return Err(WrongState),
             State::Stopping if !force => return Ok(None),
             State::Starting | State::Active if !force => {
                 self.state = State::Stopping;
@@ -327,10 +327,10 @@ impl Item {
         self.latest_heartbeat_at.or(stopped).map(clock::heartbeat_text)
     }
 
-    /// The object that the API sends. The secret is `null` but in the reply of a poll.
-    pub fn shown<'a>(&'a self, secret: Option<&'a str>) -> Shown<'a> {
+    /// The object that the API sends. The secret is `null` but in the response of a poll.
+    pub fn as_json<'a>(&'a self, secret: Option<&'a str>) -> WorkItemJson<'a> {
         let time = |at: Option<Micros>| at.map(clock::text);
-        Shown {
+        WorkItemJson {
             id: &self.id,
             acknowledged_at: time(self.acknowledged_at),
             created_at: clock::text(self.created_at),
@@ -348,11 +348,11 @@ impl Item {
     }
 
     /// Reads a row of the table `work`.
-    pub fn from_row(row: &Row) -> rusqlite::Result<Item> {
+    pub fn from_row(row: &Row) -> rusqlite::Result<WorkItem> {
         let json = |column: &str| -> rusqlite::Result<Object> {
             Object::parse(row.get_ref(column)?.as_bytes()?).map_err(store::corrupt)
         };
-        Ok(Item {
+        Ok(WorkItem {
             id: row.get("id")?,
             environment_id: row.get("environment_id")?,
             data: json("data")?,
@@ -378,8 +378,8 @@ mod tests {
 
     const TTL: i64 = 10;
 
-    fn item(state: State) -> Item {
-        let mut item = Item::new("w".into(), "e".into(), Object::default(), Object::default(), 1);
+    fn item(state: State) -> WorkItem {
+        let mut item = WorkItem::new("w".into(), "e".into(), Object::default(), Object::default(), 1);
         if state == State::Queued {
             return item;
         }
@@ -387,7 +387,7 @@ mod tests {
         if state == State::Starting {
             return item;
         }
-        item.heartbeat(3, Expectation::NoHeartbeat, TTL);
+        item.heartbeat(3, Precondition::NoHeartbeat, TTL);
         match state {
             State::Stopping => drop(item.stop(4, false).unwrap()),
             State::Stopped => drop(item.stop(4, true).unwrap()),
@@ -400,14 +400,14 @@ mod tests {
     #[test]
     fn every_event_in_every_state_leads_where_the_diagram_says() {
         use State::*;
-        type Deed = fn(&mut Item) -> Result<Option<Event>, Refused>;
+        type Deed = fn(&mut WorkItem) -> Result<Option<Event>, WrongState>;
         let ack: Deed = |item| item.acknowledge(9);
         let stop: Deed = |item| item.stop(9, false);
         let force: Deed = |item| item.stop(9, true);
-        let beat: Deed = |item| Ok(item.heartbeat(9, Expectation::Nothing, TTL).event());
+        let beat: Deed = |item| Ok(item.heartbeat(9, Precondition::Nothing, TTL).event());
         let expire: Deed = |item| Ok(item.expire(i64::MAX));
         let (ended, killed) = (Event::Stopped { force: false }, Event::Stopped { force: true });
-        let (refused, nothing) = (Err(Refused), Ok(None));
+        let (refused, nothing) = (Err(WrongState), Ok(None));
         let ok = |event| Ok(Some(event));
         #[rustfmt::skip]
         let table = [
@@ -448,10 +448,11 @@ mod tests {
     #[test]
     fn each_holding_has_a_beginning_of_its_own() {
         let mut item = item(State::Active);
-        let again = |item: &mut Item| (item.claim(20), item.acknowledge(21), item.heartbeat(22, Expectation::NoHeartbeat, TTL));
+        let again =
+            |item: &mut WorkItem| (item.claim(20), item.acknowledge(21), item.heartbeat(22, Precondition::NoHeartbeat, TTL));
         for holding in 1..=2 {
             assert_eq!(item.expire(i64::MAX), Some(Event::Requeued));
-            assert_eq!(again(&mut item), (Event::Claimed, Ok(Some(Event::Acknowledged)), Beat::Started));
+            assert_eq!(again(&mut item), (Event::Claimed, Ok(Some(Event::Acknowledged)), HeartbeatOutcome::Started));
             assert_eq!(item.handed_out, holding);
         }
     }
@@ -461,14 +462,14 @@ mod tests {
         let started = item(State::Active);
         let text = started.last_heartbeat().unwrap();
         let cases = [
-            (State::Starting, Expectation::Nothing, true),
-            (State::Starting, Expectation::NoHeartbeat, true),
-            (State::Starting, Expectation::Last(&text), false),
-            (State::Active, Expectation::Nothing, true),
-            (State::Active, Expectation::NoHeartbeat, false),
-            (State::Active, Expectation::Last(&text), true),
-            (State::Active, Expectation::Last("1970-01-01T00:00:00.000003Z"), false),
-            (State::Active, Expectation::Last(""), false),
+            (State::Starting, Precondition::Nothing, true),
+            (State::Starting, Precondition::NoHeartbeat, true),
+            (State::Starting, Precondition::Last(&text), false),
+            (State::Active, Precondition::Nothing, true),
+            (State::Active, Precondition::NoHeartbeat, false),
+            (State::Active, Precondition::Last(&text), true),
+            (State::Active, Precondition::Last("1970-01-01T00:00:00.000003Z"), false),
+            (State::Active, Precondition::Last(""), false),
         ];
         for (state, expected, met) in cases {
             let mut item = item(state);
@@ -481,7 +482,7 @@ mod tests {
     fn heartbeats_of_one_moment_differ() {
         let mut item = item(State::Active);
         let first = item.last_heartbeat().unwrap();
-        item.heartbeat(0, Expectation::Last(&first), TTL);
+        item.heartbeat(0, Precondition::Last(&first), TTL);
         assert!(item.last_heartbeat().unwrap() > first);
     }
 

@@ -8,7 +8,7 @@ use hyper::{
     http::{request::Parts, uri::Authority},
 };
 
-use crate::{Config, reply::ApiError};
+use crate::{Config, http::response::ApiError};
 
 /// Where a browser says that a request comes from, also when it sends no `Origin`.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

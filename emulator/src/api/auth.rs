@@ -5,10 +5,9 @@ use hyper::{HeaderMap, header::AUTHORIZATION};
 use rusqlite::OptionalExtension;
 
 use crate::{
-    ids,
-    reply::ApiError,
-    route::{Kind, Row},
-    store::Store,
+    api::route::{CredentialKind, Row},
+    http::response::ApiError,
+    model::{ids, store::Store},
 };
 
 /// How strictly credentials are checked.
@@ -31,7 +30,7 @@ pub enum Caller {
     /// Whoever was handed a work item.
     Item(Delivery),
     /// Anybody, with `Auth::Any`; perhaps somebody who was handed an item.
-    Anybody(Option<Delivery>),
+    Anyone(Option<Delivery>),
 }
 
 /// What a sessions token says: which item it came with, and at which time of handing out.
@@ -48,7 +47,7 @@ pub fn identify(headers: &HeaderMap, store: &Store, auth: Auth) -> Result<Caller
         return Err(ApiError::unauthenticated("A credential is required: `authorization: Bearer …` or `x-api-key: …`."));
     };
     if auth == Auth::Any {
-        return Ok(Caller::Anybody(delivery(credential, store)?));
+        return Ok(Caller::Anyone(delivery(credential, store)?));
     }
     if credential.starts_with(ids::ENVIRONMENT_KEY_PREFIX) {
         let unknown = "This environment key was not issued by this emulator (POST /_emulator/environment_keys issues them).";
@@ -99,10 +98,10 @@ impl Caller {
     /// 403 unless the operation accepts this kind of credential.
     pub fn check_kind(&self, row: &Row) -> Result<(), ApiError> {
         let kind = match self {
-            Caller::Anybody(_) => return Ok(()),
-            Caller::ApiKey => Kind::ApiKey,
-            Caller::Environment(_) => Kind::EnvironmentKey,
-            Caller::Item(_) => Kind::SessionsToken,
+            Caller::Anyone(_) => return Ok(()),
+            Caller::ApiKey => CredentialKind::ApiKey,
+            Caller::Environment(_) => CredentialKind::EnvironmentKey,
+            Caller::Item(_) => CredentialKind::SessionsToken,
         };
         if row.accepts.contains(&kind) {
             return Ok(());
@@ -142,16 +141,16 @@ impl Caller {
     /// The delivery of this item that the caller's token came with.
     pub fn delivery_of(&self, work_id: &str) -> Option<i64> {
         match self {
-            Caller::Item(own) | Caller::Anybody(Some(own)) if own.work_id == work_id => Some(own.seq),
+            Caller::Item(own) | Caller::Anyone(Some(own)) if own.work_id == work_id => Some(own.seq),
             _ => None,
         }
     }
 }
 
-fn describe(kind: Kind) -> &'static str {
+fn describe(kind: CredentialKind) -> &'static str {
     match kind {
-        Kind::ApiKey => "an API key",
-        Kind::EnvironmentKey => "an environment key",
-        Kind::SessionsToken => "the work item's sessions token",
+        CredentialKind::ApiKey => "an API key",
+        CredentialKind::EnvironmentKey => "an environment key",
+        CredentialKind::SessionsToken => "the work item's sessions token",
     }
 }

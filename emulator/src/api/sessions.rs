@@ -5,24 +5,25 @@ use serde_json::{json, value::RawValue};
 
 use crate::{
     App,
-    access::Caller,
-    clock::{self, Micros},
-    environments, ids,
-    json::{self, Object},
-    queue,
-    reply::{ApiError, Reply},
-    store, work,
+    api::{auth::Caller, environments, work},
+    http::response::{ApiError, Response},
+    model::{
+        clock::{self, Micros},
+        ids,
+        json::{self, Object},
+        store, work_queue,
+    },
 };
 
 /// Fields that the emulator decides, whatever the request says.
-const OWN: [&str; 9] =
+const SERVER_FIELDS: [&str; 9] =
     ["id", "type", "status", "created_at", "updated_at", "archived_at", "outcome_evaluations", "stats", "usage"];
 
 /// The model of every agent whose caller names none.
 const MODEL: &str = "claude-opus-5-5";
 
 /// `sessions.create`
-pub fn create(app: &App, body: &Object) -> Result<Reply, ApiError> {
+pub fn create(app: &App, body: &Object) -> Result<Response, ApiError> {
     let Some(environment_id) = &body.string("environment_id") else {
         return Err(ApiError::invalid("environment_id: is required and must be a string"));
     };
@@ -34,21 +35,21 @@ pub fn create(app: &App, body: &Object) -> Result<Reply, ApiError> {
     if !environment.self_hosted {
         let now = app.clock.now();
         let session = app.store.write(|transaction| insert(transaction, environment_id, body, now))?;
-        return Ok(Reply::of(&session));
+        return Ok(Response::of(&session));
     }
     let mut session = Object::default();
-    queue::enqueue(app, environment_id, 1, |transaction, now| {
+    work_queue::enqueue(app, environment_id, 1, |transaction, now| {
         session = insert(transaction, environment_id, body, now)?;
         let mut data = Object::default();
         data.set("id", &session.string("id"));
         data.set("type", "session");
         Ok((data, Object::default()))
     })?;
-    Ok(Reply::of(&session))
+    Ok(Response::of(&session))
 }
 
 /// `sessions.retrieve`
-pub fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<Reply, ApiError> {
+pub fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<Response, ApiError> {
     let (environment_id, object) = app.store.read(|connection| find(connection, id))?;
     caller.check_environment(&environment_id)?;
     if let Some(work_id) = caller.own_item()
@@ -60,7 +61,7 @@ pub fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<Reply, ApiError>
     if work::is_session_running(app, &environment_id, id)? {
         object.set("status", "running");
     }
-    Ok(Reply::of(&object))
+    Ok(Response::of(&object))
 }
 
 /// Stores a new session and returns its object.
@@ -85,7 +86,7 @@ pub fn insert(transaction: &Transaction, environment_id: &str, body: &Object, no
     session.set("usage", &json!({}));
     session.set("vault_ids", &json!([]));
     session.set("deployment_id", &());
-    set_given(&mut session, body, &OWN);
+    set_given(&mut session, body, &SERVER_FIELDS);
     session.set("agent", &agent(body.get("agent"))?);
     transaction.prepare_cached("INSERT INTO sessions (id, environment_id, object) VALUES (?1, ?2, ?3)")?.execute(params![
         id,

@@ -15,9 +15,8 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
-    clock::{self, Micros},
-    query::Query,
-    reply::Reply,
+    http::{query::Query, response::Response},
+    model::clock::{self, Micros},
 };
 
 /// The bodies in the log never take more memory than this; the oldest entries go first.
@@ -65,13 +64,13 @@ impl Received {
         }
     }
 
-    fn shown(&self) -> Shown<'_> {
+    fn as_json(&self) -> RequestJson<'_> {
         let state = self.state.load(Ordering::SeqCst);
         let (path, query) = match self.target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (&*self.target, None),
         };
-        Shown {
+        RequestJson {
             operation: self.operation,
             method: self.method.as_str(),
             http: if self.version == Version::HTTP_2 { "2" } else { "1.1" },
@@ -113,7 +112,7 @@ impl Received {
 
 /// A request as the log shows it.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct RequestJson<'a> {
     operation: Option<&'a str>,
     method: &'a str,
     http: &'static str,
@@ -133,7 +132,7 @@ struct Shown<'a> {
 pub struct Handling(Option<Arc<Received>>);
 
 impl Handling {
-    /// The reply has been decided on; `None` when the connection ends without one.
+    /// The response has been decided on; `None` when the connection ends without one.
     pub fn finish(self, status: Option<StatusCode>) {
         if let (Some(request), Some(status)) = (&self.0, status) {
             request.state.store(status.as_u16(), Ordering::SeqCst);
@@ -187,14 +186,14 @@ impl RequestLog {
     }
 
     /// The requests of an operation, or all, oldest first.
-    pub fn reply(&self, operation: Option<&str>) -> Reply {
+    pub fn response(&self, operation: Option<&str>) -> Response {
         #[derive(Serialize)]
         struct List<'a> {
-            data: Vec<Shown<'a>>,
+            data: Vec<RequestJson<'a>>,
         }
         let requests: Vec<Arc<Received>> = self.lock().requests.iter().cloned().collect();
         let wanted = |request: &&Arc<Received>| operation.is_none() || request.operation == operation;
-        Reply::of(&List { data: requests.iter().filter(wanted).map(|request| request.shown()).collect() })
+        Response::of(&List { data: requests.iter().filter(wanted).map(|request| request.as_json()).collect() })
     }
 
     /// Forgets them; returns how many there were.

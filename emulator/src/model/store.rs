@@ -1,4 +1,4 @@
-//! The database: one SQLite connection behind a lock. Every request is one short transaction, so a reply that says 200 tells
+//! The database: one SQLite connection behind a lock. Every request is one short transaction, so a response that says 200 tells
 //! of something committed, and a process killed at any moment leaves a consistent file behind.
 
 use std::{
@@ -111,18 +111,18 @@ impl Store {
     }
 
     /// Waits for a turn: until it is dropped, nobody else reads or writes.
-    pub fn turn(&self) -> Turn<'_> {
-        Turn(self.lock())
+    pub fn exclusive(&self) -> Exclusive<'_> {
+        Exclusive(self.lock())
     }
 
     /// Runs a query outside any transaction.
     pub fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
-        self.turn().read(work)
+        self.exclusive().read(work)
     }
 
     /// Runs a transaction: committed when the closure succeeds, rolled back when it fails or panics.
     pub fn write<T, E: From<rusqlite::Error>>(&self, work: impl FnOnce(&Transaction) -> Result<T, E>) -> Result<T, E> {
-        self.turn().write(work)
+        self.exclusive().write(work)
     }
 
     /// Forgets everything.
@@ -140,9 +140,9 @@ impl Store {
 }
 
 /// The database for as long as several transactions have to follow each other without anything in between.
-pub struct Turn<'a>(MutexGuard<'a, Connection>);
+pub struct Exclusive<'a>(MutexGuard<'a, Connection>);
 
-impl Turn<'_> {
+impl Exclusive<'_> {
     /// Runs a query outside any transaction.
     pub fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         work(&self.0)
@@ -169,7 +169,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     // Held polls are woken inside one process, so a file belongs to one emulator at a time.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // Survives the death of the process; only the death of the machine may cost the last few replies.
+    // Survives the death of the process; only the death of the machine may cost the last few responses.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     // Takes the exclusive lock now, so that a second emulator fails at its start.
     connection.execute_batch("BEGIN IMMEDIATE; COMMIT;")

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::reply::ApiError;
+use crate::http::response::ApiError;
 
 /// Decoded `name=value` pairs in the order they came. Unknown names are ignored by whoever reads it.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! The emulator's idea of now, which tests may move: a lease of five minutes expires in an instant.
 //!
-//! Times are microseconds since 1970 everywhere inside, and become text only in replies. Waiting (a held poll, a fault's
+//! Times are microseconds since 1970 everywhere inside, and become text only in responses. Waiters (a held poll, a fault's
 //! latency) is always real time; the clock only decides what is due.
 
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -4,9 +4,9 @@
 use rusqlite::{Connection, Transaction, params, params_from_iter};
 use serde::Serialize;
 
-use crate::{
+use crate::model::{
     clock::{self, Micros},
-    item::Event,
+    work_item::Event,
 };
 
 /// One event as it is shown.

@@ -20,10 +20,12 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     App,
-    http::{PREFACE, http1, http2},
-    line::{Ending, Line, LineIo},
-    poll::Counted,
-    tls,
+    http::{
+        PREFACE,
+        connection::{Connection, ConnectionIo, Ending},
+        count::CountGuard,
+        http1, http2, tls,
+    },
 };
 
 /// Thousands of workers may connect in the same moment; a short backlog would make them wait seconds for a second attempt.
@@ -92,22 +94,22 @@ pub async fn run(app: Arc<App>, listener: tokio::net::TcpListener) {
 
 async fn serve_connection(app: Arc<App>, stream: TcpStream) {
     let silence = app.silence.subscribe();
-    let _open = Counted::new(&app.connections_open);
+    let _open = CountGuard::new(&app.connections_open);
     let number = app.connections_total.fetch_add(1, Ordering::SeqCst) + 1;
     let _ = stream.set_nodelay(true);
-    let line = Line::new(number, stream);
+    let connection = Connection::new(number, stream);
 
     let ending = tokio::select! {
-        ending = speak(&app, &line) => ending,
+        ending = speak(&app, &connection) => ending,
         () = silenced(silence, number) => Ending::Silence,
     };
     match ending {
         Ending::Close => {}
-        Ending::Reset => line.end_with_reset(),
+        Ending::Reset => connection.end_with_reset(),
         Ending::Silence => {
-            let _silent = Counted::new(&app.connections_silent);
+            let _silent = CountGuard::new(&app.connections_silent);
             tokio::select! {
-                () = line.swallow() => {}
+                () = connection.discard_input() => {}
                 () = app.stopped() => {}
             }
         }
@@ -124,34 +126,39 @@ async fn silenced(mut silence: watch::Receiver<u64>, number: u64) {
 }
 
 /// Serves a connection in the protocol that its peer begins with; how it is to end.
-async fn speak(app: &Arc<App>, line: &Arc<Line>) -> Ending {
-    let mut io = LineIo::new(line.clone());
+async fn speak(app: &Arc<App>, connection: &Arc<Connection>) -> Ending {
+    let mut io = ConnectionIo::new(connection.clone());
     let is_tls = async { Ok(app.tls.is_some() && io.begins_with(tls::FIRST_BYTE).await?) };
     match (unless_stopped(app, is_tls).await, &app.tls) {
-        (Some(true), Some(acceptor)) => speak_tls(app, line, io, acceptor).await,
+        (Some(true), Some(acceptor)) => speak_tls(app, connection, io, acceptor).await,
         (Some(_), _) => match unless_stopped(app, io.begins_with(PREFACE)).await {
-            Some(is_http2) => serve(app, line, io, is_http2).await,
+            Some(is_http2) => serve(app, connection, io, is_http2).await,
             None => Ending::Close,
         },
         (None, _) => Ending::Close,
     }
 }
 
-async fn speak_tls(app: &Arc<App>, line: &Arc<Line>, io: LineIo, acceptor: &TlsAcceptor) -> Ending {
-    line.set_tls();
+async fn speak_tls(app: &Arc<App>, connection: &Arc<Connection>, io: ConnectionIo, acceptor: &TlsAcceptor) -> Ending {
+    connection.set_tls();
     match unless_stopped(app, acceptor.accept(io)).await {
         Some(io) => {
             let is_http2 = io.get_ref().1.alpn_protocol() == Some(tls::H2);
-            serve(app, line, io, is_http2).await
+            serve(app, connection, io, is_http2).await
         }
         None => Ending::Close,
     }
 }
 
-async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(app: &Arc<App>, line: &Arc<Line>, io: IO, is_http2: bool) -> Ending {
+async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
+    app: &Arc<App>,
+    connection: &Arc<Connection>,
+    io: IO,
+    is_http2: bool,
+) -> Ending {
     match is_http2 {
-        true => http2::serve(app, line, io).await,
-        false => http1::serve(app, line, io).await,
+        true => http2::serve(app, connection, io).await,
+        false => http1::serve(app, connection, io).await,
     }
 }
 

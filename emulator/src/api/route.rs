@@ -3,7 +3,7 @@
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::reply::ApiError;
+use crate::http::response::ApiError;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Operation {
 
 /// A kind of credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum CredentialKind {
     /// Whatever is neither of the others.
     ApiKey,
     /// `sk-ant-oat01-…`, issued for one environment.
@@ -47,16 +47,22 @@ pub struct Row {
     method: Method,
     path: &'static str,
     /// The credentials that may do it.
-    pub accepts: &'static [Kind],
+    pub accepts: &'static [CredentialKind],
 }
 
-const API: &[Kind] = &[Kind::ApiKey];
-const ENVIRONMENT: &[Kind] = &[Kind::EnvironmentKey];
-const WORKER: &[Kind] = &[Kind::EnvironmentKey, Kind::SessionsToken];
-const API_OR_ENVIRONMENT: &[Kind] = &[Kind::ApiKey, Kind::EnvironmentKey];
-const ALL: &[Kind] = &[Kind::ApiKey, Kind::EnvironmentKey, Kind::SessionsToken];
+const API: &[CredentialKind] = &[CredentialKind::ApiKey];
+const ENVIRONMENT: &[CredentialKind] = &[CredentialKind::EnvironmentKey];
+const WORKER: &[CredentialKind] = &[CredentialKind::EnvironmentKey, CredentialKind::SessionsToken];
+const API_OR_ENVIRONMENT: &[CredentialKind] = &[CredentialKind::ApiKey, CredentialKind::EnvironmentKey];
+const ALL: &[CredentialKind] = &[CredentialKind::ApiKey, CredentialKind::EnvironmentKey, CredentialKind::SessionsToken];
 
-const fn row(operation: Operation, name: &'static str, method: Method, path: &'static str, accepts: &'static [Kind]) -> Row {
+const fn row(
+    operation: Operation,
+    name: &'static str,
+    method: Method,
+    path: &'static str,
+    accepts: &'static [CredentialKind],
+) -> Row {
     Row { operation, name, method, path, accepts }
 }
 

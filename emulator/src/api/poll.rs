@@ -4,49 +4,48 @@
 //! falls due, by a move of the clock, or by the end of its time. Looking and claiming are one transaction, so an item goes to
 //! one poll only; and a poll looks only while its client is still there, so a disconnected one takes nothing with it. (A fault may detach it from its client.)
 
-use std::{
-    pin::pin,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{pin::pin, time::Duration};
 
 use hyper::HeaderMap;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
     App,
-    line::Line,
-    query::Query,
-    queue::{self, Claim, DEFAULT_RECLAIM_MS},
-    reply::{ApiError, Reply},
+    http::{
+        connection::Connection,
+        count::CountGuard,
+        query::Query,
+        response::{ApiError, Response},
+    },
+    model::work_queue::{self, Claim, DEFAULT_RECLAIM_MS},
 };
 
-/// Waits at most `block_ms` for an item. Without a line it does not matter whether the client is there.
+/// Waits at most `block_ms` for an item. Without a connection it does not matter whether the client is there.
 pub async fn poll(
     app: &App,
-    line: Option<&Line>,
+    connection: Option<&Connection>,
     environment_id: &str,
     query: &Query,
     headers: &HeaderMap,
-) -> Result<Reply, ApiError> {
+) -> Result<Response, ApiError> {
     let block_ms = query.integer("block_ms", 1..=999)?.unwrap_or(0);
     let reclaim_ms = query.integer("reclaim_older_than_ms", 0..=i64::MAX)?.unwrap_or(DEFAULT_RECLAIM_MS);
     let worker_id = headers.get("anthropic-worker-id").map(|value| String::from_utf8_lossy(value.as_bytes()));
     if let Some(worker_id) = &worker_id {
-        app.waiting.saw_worker(environment_id, worker_id, app.clock.now());
+        app.waiters.saw_worker(environment_id, worker_id, app.clock.now());
     }
 
     let end = Instant::now() + Duration::from_millis(block_ms as u64);
-    let arrivals = app.waiting.arrivals(environment_id);
+    let arrivals = app.waiters.arrivals(environment_id);
     loop {
         // Registered before looking, so that an item that arrives in between is not missed.
         let mut arrival = pin!(arrivals.notified());
         arrival.as_mut().enable();
-        if line.is_some_and(Line::peer_is_gone) {
+        if connection.is_some_and(Connection::peer_is_gone) {
             return Ok(nothing());
         }
-        let due = match queue::claim(app, environment_id, reclaim_ms, worker_id.as_deref())? {
-            Claim::Item(item, secret) => return Ok(Reply::of(&item.shown(Some(&secret)))),
+        let due = match work_queue::claim(app, environment_id, reclaim_ms, worker_id.as_deref())? {
+            Claim::Item(item, secret) => return Ok(Response::of(&item.as_json(Some(&secret)))),
             Claim::Nothing(due) => due,
         };
         if Instant::now() >= end || app.is_stopping() {
@@ -60,7 +59,7 @@ pub async fn poll(
             }
             None => end,
         };
-        let _waiting = Counted::new(&app.polls_waiting);
+        let _waiting = CountGuard::new(&app.polls_waiting);
         tokio::select! {
             () = arrival => {}
             () = sleep_until(wake) => {}
@@ -69,23 +68,6 @@ pub async fn poll(
     }
 }
 
-fn nothing() -> Reply {
-    Reply::json("null")
-}
-
-/// Counts something for as long as it lives, however it ends.
-pub struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    /// One more.
-    pub fn new(count: &'a AtomicUsize) -> Counted<'a> {
-        count.fetch_add(1, Ordering::SeqCst);
-        Counted(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
+fn nothing() -> Response {
+    Response::json("null")
 }

@@ -15,10 +15,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
-    json::{self, Object},
-    line::Ending,
-    reply::{ApiError, Reply},
-    route::OPERATIONS,
+    api::route::OPERATIONS,
+    http::{
+        connection::Ending,
+        response::{ApiError, Response},
+    },
+    model::json::{self, Object},
 };
 
 const GARBAGE: &[u8] = b"\x16\x03\x01 this is not HTTP \xff\xfe\r\n\r\n";
@@ -30,10 +32,10 @@ const MAX_LATENCY_MS: u64 = 3_600_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum When {
-    /// The request is not processed, unless the fault shows its real reply.
+    /// The request is not processed, unless the fault shows its real response.
     #[default]
     Before,
-    /// The request is processed; then its reply is replaced, lost or late.
+    /// The request is processed; then its response is replaced, lost or late.
     After,
 }
 
@@ -120,14 +122,14 @@ impl From<ErrorCode> for &'static str {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "Value", into = "Value")]
 struct Latency {
-    least: u64,
-    most: u64,
+    min: u64,
+    max: u64,
 }
 
 impl Latency {
     /// One of the times in the range, each as likely as the others.
     fn draw(self) -> Duration {
-        Duration::from_millis(fastrand::u64(self.least..=self.most))
+        Duration::from_millis(fastrand::u64(self.min..=self.max))
     }
 }
 
@@ -137,13 +139,13 @@ impl TryFrom<Value> for Latency {
     fn try_from(given: Value) -> Result<Latency, String> {
         let range = match given.as_array().map(Vec::as_slice) {
             None => given.as_u64().map(|millis| (millis, millis)),
-            Some([least, most]) => least.as_u64().zip(most.as_u64()),
+            Some([min, max]) => min.as_u64().zip(max.as_u64()),
             Some(_) => None,
         };
         match range {
-            Some((least, most)) if least <= most && most <= MAX_LATENCY_MS => Ok(Latency { least, most }),
+            Some((min, max)) if min <= max && max <= MAX_LATENCY_MS => Ok(Latency { min, max }),
             _ => Err(format!(
-                "latency_ms: must be an integer from 0 to {MAX_LATENCY_MS}, or [least, most] with two such, the smaller one first"
+                "latency_ms: must be an integer from 0 to {MAX_LATENCY_MS}, or [min, max] with two such, the smaller one first"
             )),
         }
     }
@@ -151,9 +153,9 @@ impl TryFrom<Value> for Latency {
 
 impl From<Latency> for Value {
     fn from(latency: Latency) -> Value {
-        match latency.least == latency.most {
-            true => latency.least.into(),
-            false => vec![latency.least, latency.most].into(),
+        match latency.min == latency.max {
+            true => latency.min.into(),
+            false => vec![latency.min, latency.max].into(),
         }
     }
 }
@@ -161,12 +163,12 @@ impl From<Latency> for Value {
 /// What goes over the wire in the end.
 #[derive(Debug)]
 pub enum Outcome {
-    /// A reply in good order.
-    Reply(Reply),
-    /// A reply that is sent as it stands, though its framing may lie, and then the end of the connection.
-    LastReply {
-        /// The reply.
-        reply: Reply,
+    /// A response in good order.
+    Response(Response),
+    /// A response that is sent as it stands, though its framing may lie, and then the end of the connection.
+    LastResponse {
+        /// The response.
+        response: Response,
         /// How much of its body is sent.
         limit: usize,
     },
@@ -181,8 +183,8 @@ pub enum Outcome {
     ResetStream(Reason),
     /// The connection takes no more requests, and ends when those under way are done.
     GoAway {
-        /// The reply, if one is sent.
-        reply: Option<Reply>,
+        /// The response, if one is sent.
+        response: Option<Response>,
         /// Whether the request was processed.
         is_processed: bool,
         /// Whether the connection ends at once.
@@ -194,9 +196,9 @@ impl Outcome {
     /// The status, if one is sent.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
-            Outcome::Reply(reply) | Outcome::LastReply { reply, .. } => Some(reply.status),
+            Outcome::Response(response) | Outcome::LastResponse { response, .. } => Some(response.status),
             Outcome::End { .. } | Outcome::ResetStream(_) => None,
-            Outcome::GoAway { reply, .. } => reply.as_ref().map(|reply| reply.status),
+            Outcome::GoAway { response, .. } => response.as_ref().map(|response| response.status),
         }
     }
 }
@@ -228,7 +230,7 @@ impl Fault {
         for (name, value) in &self.headers {
             header(name, value)?;
         }
-        let line_faults = [
+        let connection_faults = [
             // Beside `goaway` it says when.
             self.drop && !self.goaway,
             self.reset,
@@ -239,7 +241,7 @@ impl Fault {
             self.reset_stream.is_some(),
             self.goaway,
         ];
-        match line_faults.iter().filter(|set| **set).count() {
+        match connection_faults.iter().filter(|set| **set).count() {
             0 if self.does_nothing() => Err(
                 "the fault does nothing: give latency_ms, detached, status, headers, body, drop, reset, cut, garbage, close_after, \
                  silent, reset_stream or goaway"
@@ -252,12 +254,12 @@ impl Fault {
 
     /// Whether the connection is all that could make it a fault.
     fn does_nothing(&self) -> bool {
-        self.latency_ms.most == 0 && !self.detached && self.canned_status().is_none() && self.headers.is_empty()
+        self.latency_ms.max == 0 && !self.detached && self.canned_status().is_none() && self.headers.is_empty()
     }
 
     /// How long to wait at this point.
     pub fn latency(&self, now: When) -> Option<Duration> {
-        (self.when == now && self.latency_ms.most > 0).then(|| self.latency_ms.draw())
+        (self.when == now && self.latency_ms.max > 0).then(|| self.latency_ms.draw())
     }
 
     /// Whether the request is processed to its end even when its client goes away.
@@ -267,17 +269,17 @@ impl Fault {
 
     /// Whether the request is processed at all.
     pub fn processes(&self) -> bool {
-        let replies = !(self.drop || self.reset || self.garbage || self.silent || self.reset_stream.is_some() || self.goaway);
-        self.when == When::After || (replies && self.canned_status().is_none())
+        let responds = !(self.drop || self.reset || self.garbage || self.silent || self.reset_stream.is_some() || self.goaway);
+        self.when == When::After || (responds && self.canned_status().is_none())
     }
 
-    /// What is sent. `real` is the reply of a request that was processed.
-    pub fn outcome(&self, real: Option<Reply>, request_id: &str) -> Outcome {
+    /// What is sent. `real` is the response of a request that was processed.
+    pub fn outcome(&self, real: Option<Response>, request_id: &str) -> Outcome {
         let lost = |bytes, ending| Outcome::End { bytes, ending };
         if self.goaway {
             let is_processed = self.when == When::After;
-            let reply = (is_processed && !self.drop).then(|| self.reply(real, request_id));
-            return Outcome::GoAway { reply, is_processed, closes: self.drop };
+            let response = (is_processed && !self.drop).then(|| self.response(real, request_id));
+            return Outcome::GoAway { response, is_processed, closes: self.drop };
         }
         if let Some(ErrorCode(code)) = self.reset_stream {
             return Outcome::ResetStream(Reason::from(code as u32));
@@ -294,32 +296,32 @@ impl Fault {
         if self.garbage {
             return lost(GARBAGE, Ending::Close);
         }
-        let reply = self.reply(real, request_id);
+        let response = self.response(real, request_id);
         let own_framing = self
             .headers
             .keys()
             .any(|name| [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|framing| name.eq_ignore_ascii_case(framing.as_str())));
         if self.cut.is_none() && !self.close_after && !own_framing {
-            return Outcome::Reply(reply);
+            return Outcome::Response(response);
         }
-        Outcome::LastReply { reply, limit: self.cut.unwrap_or(usize::MAX) }
+        Outcome::LastResponse { response, limit: self.cut.unwrap_or(usize::MAX) }
     }
 
-    /// The real reply or the canned one, with the headers that were asked for.
-    fn reply(&self, real: Option<Reply>, request_id: &str) -> Reply {
-        let mut reply = match (self.canned_status(), real) {
+    /// The real response or the canned one, with the headers that were asked for.
+    fn response(&self, real: Option<Response>, request_id: &str) -> Response {
+        let mut response = match (self.canned_status(), real) {
             (None, Some(real)) => real,
             (status, _) => self.canned(status.unwrap_or(StatusCode::OK), request_id),
         };
         for (name, value) in &self.headers {
             match header(name, value) {
-                Ok((name, Some(value))) => drop(reply.headers.insert(name, value)),
-                Ok((name, None)) => drop(reply.headers.remove(name)),
+                Ok((name, Some(value))) => drop(response.headers.insert(name, value)),
+                Ok((name, None)) => drop(response.headers.remove(name)),
                 // Checked when the fault was posted.
                 Err(_) => {}
             }
         }
-        reply
+        response
     }
 
     fn canned_status(&self) -> Option<StatusCode> {
@@ -329,21 +331,21 @@ impl Fault {
         }
     }
 
-    fn canned(&self, status: StatusCode, request_id: &str) -> Reply {
+    fn canned(&self, status: StatusCode, request_id: &str) -> Response {
         if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
-            let mut reply = Reply::with_status(status, "").identified(request_id);
-            reply.headers.remove(CONTENT_TYPE);
-            return reply;
+            let mut response = Response::with_status(status, "").identified(request_id);
+            response.headers.remove(CONTENT_TYPE);
+            return response;
         }
         let own_id = self.body.as_deref().and_then(Object::from_raw).and_then(|body| body.string("request_id"));
-        let reply = match self.body.as_deref() {
+        let response = match self.body.as_deref() {
             None if status.is_client_error() || status.is_server_error() => {
-                ApiError::new(status, "This error was asked for (POST /_emulator/faults).").reply(request_id)
+                ApiError::new(status, "This error was asked for (POST /_emulator/faults).").response(request_id)
             }
-            None => Reply::with_status(status, ""),
-            Some(body) => Reply::with_status(status, json::string(body).unwrap_or_else(|| body.get().to_owned())),
+            None => Response::with_status(status, ""),
+            Some(body) => Response::with_status(status, json::string(body).unwrap_or_else(|| body.get().to_owned())),
         };
-        reply.identified(own_id.as_deref().unwrap_or(request_id))
+        response.identified(own_id.as_deref().unwrap_or(request_id))
     }
 }
 
@@ -478,11 +480,11 @@ mod tests {
 
     #[test]
     fn a_latency_is_a_number_or_a_range() {
-        for (given, least, most, shown) in
+        for (given, min, max, shown) in
             [("5", 5, 5, "5"), ("[0,7]", 0, 7, "[0,7]"), ("[3600000, 3600000]", 3_600_000, 3_600_000, "3600000")]
         {
             let fault = fault(&format!(r#"{{"latency_ms": {given}}}"#)).unwrap();
-            assert_eq!(fault.latency_ms, Latency { least, most });
+            assert_eq!(fault.latency_ms, Latency { min, max });
             assert!(json::text(&fault).contains(&format!(r#""latency_ms":{shown}"#)), "{}", json::text(&fault));
         }
         for bad in ["-1", "3600001", "1.5", "[]", "[1]", "[1,2,3]", "[2,1]", "[1,3600001]", "[1,\"2\"]", "\"1\"", "null", "{}"] {
@@ -494,7 +496,7 @@ mod tests {
 
     #[test]
     fn a_latency_is_drawn_from_the_whole_range() {
-        let latency = Latency { least: 3, most: 5 };
+        let latency = Latency { min: 3, max: 5 };
         let drawn: Vec<u128> = (0..1000).map(|_| latency.draw().as_millis()).collect();
         assert!(drawn.iter().all(|millis| (3..=5).contains(millis)));
         assert!((3..=5).all(|millis| drawn.contains(&millis)));

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json, value::RawValue};
 
-use crate::json::{self, Object};
+use crate::model::json::{self, Object};
 
 const PACKAGE_LISTS: [&str; 6] = ["apt", "cargo", "gem", "go", "npm", "pip"];
 

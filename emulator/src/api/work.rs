@@ -5,14 +5,17 @@ use serde_json::json;
 
 use crate::{
     App,
-    access::Caller,
-    clock, environments,
-    item::{Beat, Expectation, Item, Refused, State},
-    json::{self, Object},
-    page::Page,
-    query::Query,
-    queue,
-    reply::{ApiError, Reply},
+    api::{auth::Caller, environments, page::Page},
+    http::{
+        query::Query,
+        response::{ApiError, Response},
+    },
+    model::{
+        clock,
+        json::{self, Object},
+        work_item::{HeartbeatOutcome, Precondition, State, WorkItem, WrongState},
+        work_queue,
+    },
 };
 
 const MAX_PAIRS: usize = 16;
@@ -23,31 +26,32 @@ const MAX_VALUE: usize = 512;
 const NO_HEARTBEAT: &str = "NO_HEARTBEAT";
 
 /// `work.list`
-pub fn list(app: &App, environment_id: &str, query: &Query) -> Result<Reply, ApiError> {
+pub fn list(app: &App, environment_id: &str, query: &Query) -> Result<Response, ApiError> {
     let page = Page::from_query('w', query)?;
-    let rows = queue::on_environment(app, environment_id, |transaction, _| {
-        Ok(queue::list(transaction, environment_id, page.before, page.fetch())?)
+    let rows = work_queue::on_environment(app, environment_id, |transaction, _| {
+        Ok(work_queue::list(transaction, environment_id, page.before, page.fetch())?)
     })?;
-    Ok(Reply::json(page.body(rows)))
+    Ok(Response::json(page.body(rows)))
 }
 
 /// `work.stats`
-pub fn stats(app: &App, environment_id: &str) -> Result<Reply, ApiError> {
-    Ok(Reply::of(&queue::stats(app, environment_id)?))
+pub fn stats(app: &App, environment_id: &str) -> Result<Response, ApiError> {
+    Ok(Response::of(&work_queue::stats(app, environment_id)?))
 }
 
 /// `work.retrieve`
-pub fn retrieve(app: &App, environment_id: &str, work_id: &str) -> Result<Reply, ApiError> {
-    let item = queue::on_environment(app, environment_id, |transaction, _| queue::find(transaction, environment_id, work_id))?;
+pub fn retrieve(app: &App, environment_id: &str, work_id: &str) -> Result<Response, ApiError> {
+    let item =
+        work_queue::on_environment(app, environment_id, |transaction, _| work_queue::find(transaction, environment_id, work_id))?;
     Ok(object(&item))
 }
 
 /// `work.update`
-pub fn update(app: &App, caller: &Caller, environment_id: &str, work_id: &str, body: &Object) -> Result<Reply, ApiError> {
+pub fn update(app: &App, caller: &Caller, environment_id: &str, work_id: &str, body: &Object) -> Result<Response, ApiError> {
     let Some(patch) = body.get("metadata").and_then(Object::from_raw) else {
         return Err(ApiError::invalid("metadata: is required and must be an object"));
     };
-    queue::on_item(app, caller, environment_id, work_id, |item, _| {
+    work_queue::on_item(app, caller, environment_id, work_id, |item, _| {
         for (key, value) in patch.iter() {
             match json::is_null(value) {
                 true => item.metadata.remove(key),
@@ -79,44 +83,44 @@ pub fn check_metadata(metadata: &Object) -> Result<(), ApiError> {
 }
 
 /// `work.ack`
-pub fn ack(app: &App, caller: &Caller, environment_id: &str, work_id: &str) -> Result<Reply, ApiError> {
-    queue::on_item(app, caller, environment_id, work_id, |item, now| {
-        let event = item.acknowledge(now).map_err(|Refused| wrong_state(item))?;
+pub fn ack(app: &App, caller: &Caller, environment_id: &str, work_id: &str) -> Result<Response, ApiError> {
+    work_queue::on_item(app, caller, environment_id, work_id, |item, now| {
+        let event = item.acknowledge(now).map_err(|WrongState| wrong_state(item))?;
         Ok((object(item), event))
     })
 }
 
 /// `work.stop`
-pub fn stop(app: &App, caller: &Caller, environment_id: &str, work_id: &str, body: &Object) -> Result<Reply, ApiError> {
+pub fn stop(app: &App, caller: &Caller, environment_id: &str, work_id: &str, body: &Object) -> Result<Response, ApiError> {
     let force = match body.get("force").filter(|force| !json::is_null(force)) {
         None => false,
         Some(force) => json::boolean(force).ok_or_else(|| ApiError::invalid("force: must be true or false"))?,
     };
-    queue::on_item(app, caller, environment_id, work_id, |item, now| {
-        let event = item.stop(now, force).map_err(|Refused| wrong_state(item))?;
+    work_queue::on_item(app, caller, environment_id, work_id, |item, now| {
+        let event = item.stop(now, force).map_err(|WrongState| wrong_state(item))?;
         Ok((object(item), event))
     })
 }
 
 /// `work.heartbeat`
-pub fn heartbeat(app: &App, caller: &Caller, environment_id: &str, work_id: &str, query: &Query) -> Result<Reply, ApiError> {
+pub fn heartbeat(app: &App, caller: &Caller, environment_id: &str, work_id: &str, query: &Query) -> Result<Response, ApiError> {
     let default_ttl = i64::from(app.config.lease_ttl);
     let ttl = match query.integer("desired_ttl_seconds", 0..=3600)? {
         None | Some(0) => default_ttl,
         Some(seconds) => seconds,
     };
     let expected = match query.get("expected_last_heartbeat") {
-        None => Expectation::Nothing,
-        Some(NO_HEARTBEAT) => Expectation::NoHeartbeat,
-        Some(text) => Expectation::Last(text),
+        None => Precondition::Nothing,
+        Some(NO_HEARTBEAT) => Precondition::NoHeartbeat,
+        Some(text) => Precondition::Last(text),
     };
     // A refusal is a result here and no failure: the history keeps it.
-    queue::on_item(app, caller, environment_id, work_id, |item, now| {
+    work_queue::on_item(app, caller, environment_id, work_id, |item, now| {
         let beat = item.heartbeat(now, expected, ttl);
         let ttl_seconds = item.ttl_seconds.unwrap_or(default_ttl);
         let result = match beat {
-            Beat::PreconditionFailed => Err(precondition_failed(item, ttl_seconds)),
-            _ => Ok(Reply::of(&json!({
+            HeartbeatOutcome::PreconditionFailed => Err(precondition_failed(item, ttl_seconds)),
+            _ => Ok(Response::of(&json!({
                 "last_heartbeat": item.last_heartbeat(),
                 "lease_extended": beat.is_extended(),
                 "state": item.state.name(),
@@ -130,7 +134,7 @@ pub fn heartbeat(app: &App, caller: &Caller, environment_id: &str, work_id: &str
 
 /// Whether a worker has the session in hand.
 pub fn is_session_running(app: &App, environment_id: &str, session_id: &str) -> Result<bool, ApiError> {
-    queue::on_environment(app, environment_id, |transaction, _| {
+    work_queue::on_environment(app, environment_id, |transaction, _| {
         Ok(transaction.prepare_cached("SELECT 1 FROM work WHERE session_id = ?1 AND state IN (?2, ?3, ?4)")?.exists((
             session_id,
             State::Starting,
@@ -144,19 +148,19 @@ pub fn is_session_running(app: &App, environment_id: &str, session_id: &str) -> 
 pub fn check_exists(app: &App, environment_id: &str, work_id: &str) -> Result<(), ApiError> {
     app.store.read(|connection| {
         environments::find(connection, environment_id)?;
-        queue::find(connection, environment_id, work_id).map(drop)
+        work_queue::find(connection, environment_id, work_id).map(drop)
     })
 }
 
-fn object(item: &Item) -> Reply {
-    Reply::of(&item.shown(None))
+fn object(item: &WorkItem) -> Response {
+    Response::of(&item.as_json(None))
 }
 
-fn wrong_state(item: &Item) -> ApiError {
+fn wrong_state(item: &WorkItem) -> ApiError {
     ApiError::conflict(format!("The work item {:?} is {}.", item.id, item.state.name()))
 }
 
-fn precondition_failed(item: &Item, ttl_seconds: i64) -> ApiError {
+fn precondition_failed(item: &WorkItem, ttl_seconds: i64) -> ApiError {
     let last_heartbeat = item.latest_heartbeat_at.map(clock::heartbeat_text);
     ApiError::new(
         StatusCode::PRECONDITION_FAILED,

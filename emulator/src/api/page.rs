@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::{query::Query, reply::ApiError};
+use crate::http::{query::Query, response::ApiError};
 
 const DEFAULT_LIMIT: i64 = 20;
 
@@ -21,7 +21,7 @@ impl Page {
         let before = match query.get("page") {
             None => i64::MAX,
             Some(cursor) => decode(list, cursor).ok_or_else(|| {
-                ApiError::invalid("page: not a cursor of this list; pass the next_page of a previous reply as it was")
+                ApiError::invalid("page: not a cursor of this list; pass the next_page of a previous response as it was")
             })?,
         };
         Ok(Page { list, before, limit: limit as usize })
@@ -32,7 +32,7 @@ impl Page {
         self.limit as i64 + 1
     }
 
-    /// The reply's body, from rows of (sequence number, object as JSON).
+    /// The response's body, from rows of (sequence number, object as JSON).
     pub fn body(&self, mut rows: Vec<(i64, String)>) -> String {
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);

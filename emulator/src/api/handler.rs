@@ -1,4 +1,4 @@
-//! The way of a request: read it, record it, let a fault have it, check who asks, do it, reply.
+//! The way of a request: read it, record it, let a fault have it, check who asks, do it, respond.
 
 use std::{
     io::{self, Write},
@@ -15,24 +15,30 @@ use hyper::{
 
 use crate::{
     App,
-    access::{self, Caller},
-    control, environments,
-    faults::{Fault, Outcome, When},
-    ids,
-    json::Object,
-    line::Line,
-    poll::{self, Counted},
-    query::Query,
-    reply::{ApiError, Reply},
-    request_log::{self, Handling},
-    route::{self, Ids, Operation, Row},
-    sessions, work,
+    api::{
+        auth::{self, Caller},
+        environments, poll,
+        route::{self, Ids, Operation, Row},
+        sessions, work,
+    },
+    control,
+    control::{
+        faults::{Fault, Outcome, When},
+        request_log::{self, Handling},
+    },
+    http::{
+        connection::Connection,
+        count::CountGuard,
+        query::Query,
+        response::{ApiError, Response},
+    },
+    model::{ids, json::Object},
 };
 
 /// The largest body of an API request.
 const MAX_BODY: usize = 8 << 20;
 
-/// The largest body of a control request: a fault may carry a very large reply.
+/// The largest body of a control request: a fault may carry a very large response.
 const MAX_CONTROL_BODY: usize = 256 << 20;
 
 /// The beta that the whole API belongs to.
@@ -49,66 +55,66 @@ struct Call {
 }
 
 /// What becomes of one request; nothing when it did not arrive whole, for there is nobody left to answer.
-pub async fn serve<B>(app: &Arc<App>, line: &Line, parts: Parts, body: B) -> Option<Outcome>
+pub async fn serve<B>(app: &Arc<App>, connection: &Connection, parts: Parts, body: B) -> Option<Outcome>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let request_id = ids::request();
     if parts.uri.path().starts_with("/_emulator/") {
         let body = read(body, MAX_CONTROL_BODY).await.ok()?;
-        let reply = control::answer(app, line, &parts, body).unwrap_or_else(|error| error.reply(&request_id));
-        return Some(Outcome::Reply(reply.identified(&request_id)));
+        let response = control::respond(app, connection, &parts, body).unwrap_or_else(|error| error.response(&request_id));
+        return Some(Outcome::Response(response.identified(&request_id)));
     }
 
     let body = read(body, MAX_BODY).await.ok()?;
-    if app.tls.is_some() && !line.is_tls() {
+    if app.tls.is_some() && !connection.is_tls() {
         let refusal = ApiError::invalid(format!("The base URL is {}: the API is served over TLS alone here.", app.url));
-        return Some(Outcome::Reply(refusal.reply(&request_id).identified(&request_id)));
+        return Some(Outcome::Response(refusal.response(&request_id).identified(&request_id)));
     }
-    let _open = Counted::new(&app.requests_open);
+    let _open = CountGuard::new(&app.requests_open);
     let started = Instant::now();
     let route = route::find(&parts.method, parts.uri.path());
     let operation = route.as_ref().ok().map(|(row, _)| row.name);
-    let handling = app.log.begin(operation, &parts, body.as_deref().unwrap_or_default(), line.number);
+    let handling = app.log.begin(operation, &parts, body.as_deref().unwrap_or_default(), connection.number);
     let mut call = Call { parts, body, request_id, route, handling };
 
     let outcome = match app.faults.take(operation) {
-        None => Outcome::Reply(answer(app, Some(line), &call).await),
+        None => Outcome::Response(respond(app, Some(connection), &call).await),
         Some(fault) if fault.is_detached() => {
             // A task goes on when this future is dropped because the client has gone; all that is the call's goes with it.
             let app = app.clone();
-            let task = tokio::spawn(async move { (suffer(&app, None, &call, &fault).await, call) });
+            let task = tokio::spawn(async move { (respond_with_fault(&app, None, &call, &fault).await, call) });
             let (outcome, back) = task.await.ok()?;
             call = back;
             outcome
         }
-        Some(fault) => suffer(app, Some(line), &call, &fault).await,
+        Some(fault) => respond_with_fault(app, Some(connection), &call, &fault).await,
     };
     let status = outcome.status();
     call.handling.finish(status);
     if app.config.verbose {
-        print_line(&call.parts, operation, status, started.elapsed(), line);
+        log_request(&call.parts, operation, status, started.elapsed(), connection);
     }
     Some(outcome)
 }
 
 /// What becomes of a request that met a fault.
-async fn suffer(app: &App, line: Option<&Line>, call: &Call, fault: &Fault) -> Outcome {
+async fn respond_with_fault(app: &App, connection: Option<&Connection>, call: &Call, fault: &Fault) -> Outcome {
     pause(fault.latency(When::Before)).await;
     let real = match fault.processes() {
-        true => Some(answer(app, line, call).await),
+        true => Some(respond(app, connection, call).await),
         false => None,
     };
     pause(fault.latency(When::After)).await;
     fault.outcome(real, &call.request_id)
 }
 
-fn print_line(parts: &Parts, operation: Option<&str>, status: Option<StatusCode>, elapsed: Duration, line: &Line) {
+fn log_request(parts: &Parts, operation: Option<&str>, status: Option<StatusCode>, elapsed: Duration, connection: &Connection) {
     let status = status.map_or("---".to_owned(), |status| status.as_u16().to_string());
     let (method, target, name) = (&parts.method, request_log::target(parts), operation.unwrap_or("-"));
     let millis = elapsed.as_secs_f64() * 1000.0;
     // Nobody reading is no reason to fail.
-    let _ = writeln!(io::stderr(), "{status} {method} {target} {name} {millis:.1} ms, connection {}", line.number);
+    let _ = writeln!(io::stderr(), "{status} {method} {target} {name} {millis:.1} ms, connection {}", connection.number);
 }
 
 async fn pause(latency: Option<Duration>) {
@@ -136,7 +142,7 @@ where
             return Ok(None);
         }
         if length > limit {
-            // Read on without keeping it: a client that is still sending would not see the reply.
+            // Read on without keeping it: a client that is still sending would not see the response.
             whole = Vec::new();
         } else if length == data.len() && body.is_end_stream() {
             only = data;
@@ -151,17 +157,23 @@ where
     }
 }
 
-/// The real reply. Whoever needs the client to be there looks at the line.
-async fn answer(app: &App, line: Option<&Line>, call: &Call) -> Reply {
-    let reply = match &call.route {
-        Ok((row, ids)) => perform(app, line, call, row, ids).await.unwrap_or_else(|error| error.reply(&call.request_id)),
-        Err(error) => error.reply(&call.request_id),
+/// The real response. Whoever needs the client to be there looks at the connection.
+async fn respond(app: &App, connection: Option<&Connection>, call: &Call) -> Response {
+    let response = match &call.route {
+        Ok((row, ids)) => perform(app, connection, call, row, ids).await.unwrap_or_else(|error| error.response(&call.request_id)),
+        Err(error) => error.response(&call.request_id),
     };
-    reply.identified(&call.request_id)
+    response.identified(&call.request_id)
 }
 
-async fn perform(app: &App, line: Option<&Line>, call: &Call, row: &'static Row, ids: &Ids) -> Result<Reply, ApiError> {
-    let caller = access::identify(&call.parts.headers, &app.store, app.config.auth)?;
+async fn perform(
+    app: &App,
+    connection: Option<&Connection>,
+    call: &Call,
+    row: &'static Row,
+    ids: &Ids,
+) -> Result<Response, ApiError> {
+    let caller = auth::identify(&call.parts.headers, &app.store, app.config.auth)?;
     check_headers(&call.parts.headers)?;
     caller.check_kind(row)?;
     let Some(body) = &call.body else {
@@ -181,7 +193,7 @@ async fn perform(app: &App, line: Option<&Line>, call: &Call, row: &'static Row,
         Operation::EnvironmentsDelete => environments::delete(app, environment),
         Operation::EnvironmentsArchive => environments::archive(app, environment),
         Operation::WorkList => work::list(app, environment, &query()),
-        Operation::WorkPoll => poll::poll(app, line, environment, &query(), &call.parts.headers).await,
+        Operation::WorkPoll => poll::poll(app, connection, environment, &query(), &call.parts.headers).await,
         Operation::WorkStats => work::stats(app, environment),
         Operation::WorkRetrieve => work::retrieve(app, environment, item),
         Operation::WorkUpdate => work::update(app, &caller, environment, item, &body()?),

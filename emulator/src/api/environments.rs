@@ -6,14 +6,19 @@ use serde::Serialize;
 use serde_json::{json, value::RawValue};
 
 use crate::{
-    App, clock,
-    config_rules::{self, ConfigError},
-    history, ids,
-    json::{self, Object},
-    page::Page,
-    query::Query,
-    reply::{ApiError, Reply},
-    store,
+    App,
+    api::page::Page,
+    http::{
+        query::Query,
+        response::{ApiError, Response},
+    },
+    model::{
+        clock,
+        environment_config::{self, ConfigError},
+        history, ids,
+        json::{self, Object},
+        store,
+    },
 };
 
 /// An environment as stored.
@@ -56,9 +61,9 @@ struct New<'a> {
 }
 
 /// `environments.create`
-pub fn create(app: &App, body: &Object) -> Result<Reply, ApiError> {
+pub fn create(app: &App, body: &Object) -> Result<Response, ApiError> {
     let name = name(body.get("name"))?;
-    let config = config_rules::create(body.get("config")).map_err(refuse)?;
+    let config = environment_config::create(body.get("config")).map_err(refuse)?;
     let id = ids::environment();
     let now = clock::text(app.clock.now());
     let object = json::text(&New {
@@ -76,14 +81,14 @@ pub fn create(app: &App, body: &Object) -> Result<Reply, ApiError> {
     app.store.write(|transaction| {
         transaction
             .prepare_cached("INSERT INTO environments (id, self_hosted, object) VALUES (?1, ?2, ?3)")?
-            .execute(params![id, config_rules::is_self_hosted(&config), object])
+            .execute(params![id, environment_config::is_self_hosted(&config), object])
             .map_err(ApiError::from)
     })?;
-    Ok(Reply::json(object))
+    Ok(Response::json(object))
 }
 
 /// `environments.list`
-pub fn list(app: &App, query: &Query) -> Result<Reply, ApiError> {
+pub fn list(app: &App, query: &Query) -> Result<Response, ApiError> {
     let page = Page::from_query('e', query)?;
     let archived = query.boolean("include_archived")?.unwrap_or(false);
     let rows = app.store.read(|connection| {
@@ -94,17 +99,17 @@ pub fn list(app: &App, query: &Query) -> Result<Reply, ApiError> {
             .query_map(params![page.before, archived, page.fetch()], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<Vec<(i64, String)>, _>>()
     })?;
-    Ok(Reply::json(page.body(rows)))
+    Ok(Response::json(page.body(rows)))
 }
 
 /// `environments.retrieve`
-pub fn retrieve(app: &App, id: &str) -> Result<Reply, ApiError> {
+pub fn retrieve(app: &App, id: &str) -> Result<Response, ApiError> {
     let environment = app.store.read(|connection| find(connection, id))?;
-    Ok(Reply::json(environment.object))
+    Ok(Response::json(environment.object))
 }
 
 /// `environments.update`: absent means unchanged; `null` means the default, which a name has not.
-pub fn update(app: &App, id: &str, body: &Object) -> Result<Reply, ApiError> {
+pub fn update(app: &App, id: &str, body: &Object) -> Result<Response, ApiError> {
     change(app, id, |environment, object| {
         if environment.archived {
             return Err(archived(id));
@@ -116,7 +121,7 @@ pub fn update(app: &App, id: &str, body: &Object) -> Result<Reply, ApiError> {
                 "scope" => object.set(key, scope(Some(given))?),
                 "config" => {
                     let current = object.get(key).and_then(Object::from_raw).unwrap_or_default();
-                    object.set(key, &config_rules::update(&current, given).map_err(refuse)?);
+                    object.set(key, &environment_config::update(&current, given).map_err(refuse)?);
                 }
                 "metadata" => {
                     let current = object.get(key).and_then(Object::from_raw).unwrap_or_default();
@@ -130,7 +135,7 @@ pub fn update(app: &App, id: &str, body: &Object) -> Result<Reply, ApiError> {
 }
 
 /// `environments.archive`: doing it twice changes nothing.
-pub fn archive(app: &App, id: &str) -> Result<Reply, ApiError> {
+pub fn archive(app: &App, id: &str) -> Result<Response, ApiError> {
     let now = clock::text(app.clock.now());
     change(app, id, |environment, object| {
         let first = !environment.archived;
@@ -143,7 +148,7 @@ pub fn archive(app: &App, id: &str) -> Result<Reply, ApiError> {
 }
 
 /// `environments.delete`: its work goes with it, and what happened to it.
-pub fn delete(app: &App, id: &str) -> Result<Reply, ApiError> {
+pub fn delete(app: &App, id: &str) -> Result<Response, ApiError> {
     app.store.write(|transaction| {
         let deleted = transaction.prepare_cached("DELETE FROM environments WHERE id = ?1")?.execute([id])?;
         if deleted == 0 {
@@ -154,8 +159,8 @@ pub fn delete(app: &App, id: &str) -> Result<Reply, ApiError> {
         Ok(())
     })?;
     // Polls that wait for its work are to be told.
-    app.waiting.wake_all();
-    Ok(Reply::of(&json!({"id": id, "type": "environment_deleted"})))
+    app.waiters.wake_all();
+    Ok(Response::of(&json!({"id": id, "type": "environment_deleted"})))
 }
 
 /// Loads, changes and stores an environment; the closure says whether there was a change.
@@ -163,7 +168,7 @@ fn change(
     app: &App,
     id: &str,
     work: impl FnOnce(&mut Environment, &mut Object) -> Result<bool, ApiError>,
-) -> Result<Reply, ApiError> {
+) -> Result<Response, ApiError> {
     let now = app.clock.now();
     app.store.write(|transaction| {
         let mut environment = find(transaction, id)?;
@@ -180,7 +185,7 @@ fn change(
                 environment.object
             ])?;
         }
-        Ok(Reply::json(environment.object))
+        Ok(Response::json(environment.object))
     })
 }
 

@@ -1,4 +1,4 @@
-//! What goes back: a finished reply, or an error that becomes one.
+//! What goes back: a finished response, or an error that becomes one.
 
 use hyper::{
     HeaderMap, StatusCode,
@@ -8,14 +8,14 @@ use hyper::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::json;
+use crate::model::json;
 
 /// The header that names a request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
-/// A reply that is ready to be written.
+/// A response that is ready to be written.
 #[derive(Debug)]
-pub struct Reply {
+pub struct Response {
     /// The status.
     pub status: StatusCode,
     /// Every header but those of the framing.
@@ -24,22 +24,22 @@ pub struct Reply {
     pub body: Bytes,
 }
 
-impl Reply {
+impl Response {
     /// 200 with a JSON text.
-    pub fn json(body: impl Into<Bytes>) -> Reply {
-        Reply::with_status(StatusCode::OK, body)
+    pub fn json(body: impl Into<Bytes>) -> Response {
+        Response::with_status(StatusCode::OK, body)
     }
 
     /// 200 with anything as JSON.
-    pub fn of(body: &(impl Serialize + ?Sized)) -> Reply {
-        Reply::json(json::text(body))
+    pub fn of(body: &(impl Serialize + ?Sized)) -> Response {
+        Response::json(json::text(body))
     }
 
     /// Any status with a JSON text.
-    pub fn with_status(status: StatusCode, body: impl Into<Bytes>) -> Reply {
+    pub fn with_status(status: StatusCode, body: impl Into<Bytes>) -> Response {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Reply { status, headers, body: body.into() }
+        Response { status, headers, body: body.into() }
     }
 
     /// Whether its length has to be told, and is not yet.
@@ -51,7 +51,7 @@ impl Reply {
     }
 
     /// Puts the request id in the header.
-    pub fn identified(mut self, request_id: &str) -> Reply {
+    pub fn identified(mut self, request_id: &str) -> Response {
         if let Ok(value) = HeaderValue::from_str(request_id) {
             self.headers.insert(REQUEST_ID, value);
         }
@@ -123,8 +123,8 @@ impl ApiError {
         self
     }
 
-    /// The reply that says so.
-    pub fn reply(&self, request_id: &str) -> Reply {
+    /// The response that says so.
+    pub fn response(&self, request_id: &str) -> Response {
         #[derive(Serialize)]
         struct Body<'a> {
             r#type: &'a str,
@@ -140,11 +140,11 @@ impl ApiError {
         }
         let error = Error { r#type: error_type(self.status), message: &self.message, details: &self.details };
         let body = json::text(&Body { r#type: "error", error, request_id });
-        let mut reply = Reply::with_status(self.status, body);
+        let mut response = Response::with_status(self.status, body);
         if let Some(allow) = &self.allow {
-            reply.headers.insert(ALLOW, allow.clone());
+            response.headers.insert(ALLOW, allow.clone());
         }
-        reply
+        response
     }
 }
 

@@ -1,25 +1,33 @@
 //! `/_emulator/…`: what tests do behind the API's back. No credential, no version, no beta; never delayed by a fault and never
 //! in the request log; not for web pages.
 
+pub mod browser_guard;
+pub mod faults;
+pub mod request_log;
+
 use std::sync::atomic::Ordering;
 
 use hyper::{Method, body::Bytes, http::request::Parts};
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
 
+use self::faults::Fault;
 use crate::{
-    App, clock, environments,
-    faults::Fault,
-    history, ids,
-    json::{self, Object},
-    line::Line,
-    query::Query,
-    queue,
-    reply::{ApiError, Reply},
-    sessions, web, work,
+    App,
+    api::{environments, sessions, work},
+    http::{
+        connection::Connection,
+        query::Query,
+        response::{ApiError, Response},
+    },
+    model::{
+        clock, history, ids,
+        json::{self, Object},
+        work_queue,
+    },
 };
 
-/// The form of every reply that is a list.
+/// The form of every response that is a list.
 #[derive(Serialize)]
 struct List<T> {
     data: T,
@@ -29,8 +37,8 @@ struct List<T> {
 const MAX_COUNT: i64 = 100_000;
 
 /// Answers a control request.
-pub fn answer(app: &App, line: &Line, parts: &Parts, body: Option<Bytes>) -> Result<Reply, ApiError> {
-    web::check(&app.config, parts)?;
+pub fn respond(app: &App, connection: &Connection, parts: &Parts, body: Option<Bytes>) -> Result<Response, ApiError> {
+    browser_guard::check(&app.config, parts)?;
     let Some(body) = body else {
         return Err(ApiError::invalid("The body is too large."));
     };
@@ -38,23 +46,23 @@ pub fn answer(app: &App, line: &Line, parts: &Parts, body: Option<Bytes>) -> Res
     let name = path.strip_prefix("/_emulator/").unwrap_or_default();
     let query = Query::parse(parts.uri.query());
     match (name, parts.method.as_str()) {
-        ("health", "GET") => Ok(Reply::of(&json!({"ok": true, "version": env!("CARGO_PKG_VERSION")}))),
+        ("health", "GET") => Ok(Response::of(&json!({"ok": true, "version": env!("CARGO_PKG_VERSION")}))),
         ("work", "POST") => enqueue(app, &object(&body)?),
         ("environment_keys", "POST") => environment_key(app, &object(&body)?),
-        ("faults", "GET") => Ok(Reply::of(&List { data: app.faults.list() })),
+        ("faults", "GET") => Ok(Response::of(&List { data: app.faults.list() })),
         ("faults", "POST") => faults(app, &body),
-        ("faults", "DELETE") => Ok(Reply::of(&json!({"cleared": app.faults.clear()}))),
-        ("requests", "GET") => Ok(app.log.reply(query.get("operation"))),
-        ("requests", "DELETE") => Ok(Reply::of(&json!({"cleared": app.log.clear()}))),
+        ("faults", "DELETE") => Ok(Response::of(&json!({"cleared": app.faults.clear()}))),
+        ("requests", "GET") => Ok(app.log.response(query.get("operation"))),
+        ("requests", "DELETE") => Ok(Response::of(&json!({"cleared": app.log.clear()}))),
         ("history", "GET") => history(app, &query),
-        ("history", "DELETE") => Ok(Reply::of(&json!({"cleared": app.store.write(history::forget)?}))),
+        ("history", "DELETE") => Ok(Response::of(&json!({"cleared": app.store.write(history::forget)?}))),
         ("clock", "GET") => Ok(clock_now(app)),
         ("clock", "POST") => set_clock(app, &object(&body)?),
-        ("connections", "GET") => Ok(Reply::of(&app.connections())),
-        ("connections", "POST") => connections(app, line, &object(&body)?),
+        ("connections", "GET") => Ok(Response::of(&app.connections())),
+        ("connections", "POST") => connections(app, connection, &object(&body)?),
         ("reset", "POST") => {
             app.reset()?;
-            Ok(Reply::of(&json!({"ok": true})))
+            Ok(Response::of(&json!({"ok": true})))
         }
         _ => Err(no_such_endpoint(&parts.method, path, name)),
     }
@@ -72,7 +80,7 @@ fn no_such_endpoint(method: &Method, path: &str, name: &str) -> ApiError {
     ApiError::method_not_allowed(method.as_str(), path, allowed)
 }
 
-fn enqueue(app: &App, body: &Object) -> Result<Reply, ApiError> {
+fn enqueue(app: &App, body: &Object) -> Result<Response, ApiError> {
     let environment_id = required(body, "environment_id")?;
     let count = match given(body, "count") {
         None => None,
@@ -93,7 +101,7 @@ fn enqueue(app: &App, body: &Object) -> Result<Reply, ApiError> {
     let metadata = environments::new_metadata(body.get("metadata"))?;
     work::check_metadata(&metadata)?;
 
-    let items = queue::enqueue(app, &environment_id, count.unwrap_or(1), |transaction, now| {
+    let items = work_queue::enqueue(app, &environment_id, count.unwrap_or(1), |transaction, now| {
         let mut data = data.clone();
         data.default_to("type", "session");
         if data.get("id").is_none() {
@@ -106,14 +114,14 @@ fn enqueue(app: &App, body: &Object) -> Result<Reply, ApiError> {
         }
         Ok((data, metadata.clone()))
     })?;
-    let shown: Vec<_> = items.iter().map(|(item, secret)| item.shown(Some(secret))).collect();
+    let shown: Vec<_> = items.iter().map(|(item, secret)| item.as_json(Some(secret))).collect();
     match (count, shown.first()) {
-        (None, Some(one)) => Ok(Reply::of(one)),
-        _ => Ok(Reply::of(&List { data: shown })),
+        (None, Some(one)) => Ok(Response::of(one)),
+        _ => Ok(Response::of(&List { data: shown })),
     }
 }
 
-fn environment_key(app: &App, body: &Object) -> Result<Reply, ApiError> {
+fn environment_key(app: &App, body: &Object) -> Result<Response, ApiError> {
     let environment_id = required(body, "environment_id")?;
     let key = ids::environment_key();
     app.store.write(|transaction| {
@@ -123,29 +131,29 @@ fn environment_key(app: &App, body: &Object) -> Result<Reply, ApiError> {
             .execute([&key, &environment_id])?;
         Ok::<_, ApiError>(())
     })?;
-    Ok(Reply::of(&json!({"environment_id": environment_id, "environment_key": key})))
+    Ok(Response::of(&json!({"environment_id": environment_id, "environment_key": key})))
 }
 
-fn faults(app: &App, body: &[u8]) -> Result<Reply, ApiError> {
+fn faults(app: &App, body: &[u8]) -> Result<Response, ApiError> {
     let one: Box<RawValue> = serde_json::from_slice(body).map_err(not_json)?;
     let given: Vec<Box<RawValue>> = serde_json::from_slice(body).unwrap_or_else(|_| vec![one]);
     // All or none: a test must not run with half of what it asked for.
     let faults: Vec<Fault> = given.iter().map(|fault| Fault::parse(fault)).collect::<Result<_, _>>()?;
     app.faults.append(faults);
-    Ok(Reply::of(&List { data: app.faults.list() }))
+    Ok(Response::of(&List { data: app.faults.list() }))
 }
 
-fn history(app: &App, query: &Query) -> Result<Reply, ApiError> {
+fn history(app: &App, query: &Query) -> Result<Response, ApiError> {
     let (work_id, environment_id) = (query.get("work_id"), query.get("environment_id"));
     let events = app.store.read(|connection| history::list(connection, work_id, environment_id))?;
-    Ok(Reply::of(&List { data: events }))
+    Ok(Response::of(&List { data: events }))
 }
 
-fn clock_now(app: &App) -> Reply {
-    Reply::of(&json!({"now": clock::text(app.clock.now()), "offset_ms": app.clock.offset() / 1000}))
+fn clock_now(app: &App) -> Response {
+    Response::of(&json!({"now": clock::text(app.clock.now()), "offset_ms": app.clock.offset() / 1000}))
 }
 
-fn set_clock(app: &App, body: &Object) -> Result<Reply, ApiError> {
+fn set_clock(app: &App, body: &Object) -> Result<Response, ApiError> {
     let moved = match (given(body, "advance_ms"), given(body, "now"), given(body, "reset")) {
         (Some(advance), None, None) => json::integer(advance)
             .and_then(|millis| millis.checked_mul(1000))
@@ -160,20 +168,20 @@ fn set_clock(app: &App, body: &Object) -> Result<Reply, ApiError> {
             "give one of {\"advance_ms\": integer}, {\"now\": RFC 3339 text} and {\"reset\": true}; the result must lie between 1970 and 9000",
         ));
     }
-    app.waiting.wake_all();
+    app.waiters.wake_all();
     Ok(clock_now(app))
 }
 
-fn connections(app: &App, line: &Line, body: &Object) -> Result<Reply, ApiError> {
+fn connections(app: &App, connection: &Connection, body: &Object) -> Result<Response, ApiError> {
     match (given(body, "silent"), given(body, "max_streams")) {
-        (Some(silent), None) if json::boolean(silent) == Some(true) => app.silence.send_replace(line.number),
+        (Some(silent), None) if json::boolean(silent) == Some(true) => app.silence.send_replace(connection.number),
         (None, Some(most)) => match json::integer(most).map(u32::try_from) {
             Some(Ok(most)) => app.max_streams.swap(most, Ordering::SeqCst).into(),
             _ => return Err(ApiError::invalid(format!("max_streams: must be an integer from 0 to {}", u32::MAX))),
         },
         _ => return Err(ApiError::invalid("give one of {\"silent\": true} and {\"max_streams\": integer}")),
     };
-    Ok(Reply::of(&app.connections()))
+    Ok(Response::of(&app.connections()))
 }
 
 /// A value that is there and not `null`.

@@ -1,4 +1,4 @@
-//! The work queue over the database: finding items, applying the rules of `item.rs`, handing items out.
+//! The work queue over the database: finding items, applying the rules of `work_item.rs`, handing items out.
 //!
 //! Expired leases are settled at the beginning of each operation on an environment. Nobody can see an item without such an
 //! operation, so no background task is needed and the clock may jump.
@@ -15,12 +15,14 @@ use tokio::sync::Notify;
 
 use crate::{
     App,
-    access::Caller,
-    clock::{self, Micros},
-    environments, history, ids,
-    item::{Event, Item, State},
-    json::{self, Object},
-    reply::ApiError,
+    api::{auth::Caller, environments},
+    http::response::ApiError,
+    model::{
+        clock::{self, Micros},
+        history, ids,
+        json::{self, Object},
+        work_item::{Event, State, WorkItem},
+    },
 };
 
 /// How long a claim without acknowledgement lasts when the poll does not say.
@@ -30,16 +32,16 @@ pub const DEFAULT_RECLAIM_MS: i64 = 5000;
 const POLLING_WINDOW: Micros = 30_000_000;
 
 /// As many entries may be in memory before those that mean nothing any more are dropped.
-const MANY: usize = 10_000;
+const MAX_IDLE_ENTRIES: usize = 10_000;
 
 /// What lives in memory beside the table: who waits for work, and who asked for it lately.
 #[derive(Default)]
-pub struct Waiting {
+pub struct Waiters {
     arrivals: Mutex<HashMap<String, Arc<Notify>>>,
     workers: Mutex<HashMap<(String, String), Micros>>,
 }
 
-impl Waiting {
+impl Waiters {
     /// Signalled once for each item that becomes free. Waiters are served in the order they came, and one that gives up passes
     /// its signal on.
     pub fn arrivals(&self, environment_id: &str) -> Arc<Notify> {
@@ -47,7 +49,7 @@ impl Waiting {
         if let Some(notify) = arrivals.get(environment_id) {
             return notify.clone();
         }
-        if arrivals.len() >= MANY {
+        if arrivals.len() >= MAX_IDLE_ENTRIES {
             // A poll looks before it sleeps, so a signal that nobody waits for is of no use to those who come later.
             arrivals.retain(|_, notify| Arc::strong_count(notify) > 1);
         }
@@ -73,7 +75,7 @@ impl Waiting {
     pub fn saw_worker(&self, environment_id: &str, worker_id: &str, now: Micros) {
         let mut workers = lock(&self.workers);
         workers.insert((environment_id.to_owned(), worker_id.to_owned()), now);
-        if workers.len() > MANY {
+        if workers.len() > MAX_IDLE_ENTRIES {
             workers.retain(|_, seen| *seen >= now - POLLING_WINDOW);
         }
     }
@@ -96,7 +98,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// What a poll found.
 pub enum Claim {
     /// The item, now claimed, and its secret.
-    Item(Box<Item>, String),
+    Item(Box<WorkItem>, String),
     /// Nothing; something may fall due at this time.
     Nothing(Option<Micros>),
 }
@@ -107,13 +109,13 @@ pub fn on_environment<T>(
     environment_id: &str,
     work: impl FnOnce(&Transaction, Micros) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
-    let mut turn = app.store.turn();
+    let mut turn = app.store.exclusive();
     // Read only now, so that of two operations the later one has the later time.
     let now = app.clock.now();
     if turn.read(|connection| has_expired_leases(connection, environment_id, now))? {
         // A transaction of its own: a refusal below must not undo what time has done.
         let requeued = turn.write(|transaction| settle_leases(transaction, environment_id, now))?;
-        app.waiting.announce(environment_id, requeued);
+        app.waiters.announce(environment_id, requeued);
     }
     turn.write(|transaction| work(transaction, now))
 }
@@ -124,7 +126,7 @@ pub fn on_item<T>(
     caller: &Caller,
     environment_id: &str,
     work_id: &str,
-    work: impl FnOnce(&mut Item, Micros) -> Result<(T, Option<Event>), ApiError>,
+    work: impl FnOnce(&mut WorkItem, Micros) -> Result<(T, Option<Event>), ApiError>,
 ) -> Result<T, ApiError> {
     on_environment(app, environment_id, |transaction, now| {
         let mut item = find(transaction, environment_id, work_id)?;
@@ -143,7 +145,7 @@ pub fn enqueue(
     environment_id: &str,
     count: usize,
     mut describe: impl FnMut(&Transaction, Micros) -> Result<(Object, Object), ApiError>,
-) -> Result<Vec<(Item, String)>, ApiError> {
+) -> Result<Vec<(WorkItem, String)>, ApiError> {
     let items = on_environment(app, environment_id, |transaction, now| {
         let environment = environments::find(transaction, environment_id)?;
         if environment.archived {
@@ -157,7 +159,7 @@ pub fn enqueue(
         let mut items = Vec::with_capacity(count);
         for _ in 0..count {
             let (data, metadata) = describe(transaction, now)?;
-            let item = Item::new(ids::work(), environment_id.to_owned(), data, metadata, now);
+            let item = WorkItem::new(ids::work(), environment_id.to_owned(), data, metadata, now);
             insert(transaction, &item)?;
             history::record(transaction, &item.id, Event::Queued, now, None)?;
             let (secret, _) = deliver(app, transaction, &item, None, now)?;
@@ -165,7 +167,7 @@ pub fn enqueue(
         }
         Ok(items)
     })?;
-    app.waiting.announce(environment_id, items.len());
+    app.waiters.announce(environment_id, items.len());
     Ok(items)
 }
 
@@ -187,7 +189,7 @@ pub fn claim(app: &App, environment_id: &str, reclaim_ms: i64, worker_id: Option
                  SELECT min(seq) FROM work WHERE environment_id = ?1 AND state = 'queued' AND claimed_at <= ?2))",
         )?;
         let free = params![environment_id, now.saturating_sub(reclaim)];
-        match oldest.query_row(free, Item::from_row).optional()? {
+        match oldest.query_row(free, WorkItem::from_row).optional()? {
             Some(mut item) => {
                 let event = item.claim(now);
                 save(transaction, &item)?;
@@ -214,16 +216,16 @@ pub fn stats(app: &App, environment_id: &str) -> Result<Value, ApiError> {
             "oldest_queued_at": oldest.map(clock::text),
             "pending": pending,
             "type": "work_queue_stats",
-            "workers_polling": app.waiting.workers_polling(environment_id, now),
+            "workers_polling": app.waiters.workers_polling(environment_id, now),
         }))
     })
 }
 
 /// An item of an environment; one of another environment is as unknown as one that never was.
-pub fn find(connection: &Connection, environment_id: &str, work_id: &str) -> Result<Item, ApiError> {
+pub fn find(connection: &Connection, environment_id: &str, work_id: &str) -> Result<WorkItem, ApiError> {
     connection
         .prepare_cached("SELECT * FROM work WHERE id = ?1 AND environment_id = ?2")?
-        .query_row([work_id, environment_id], Item::from_row)
+        .query_row([work_id, environment_id], WorkItem::from_row)
         .optional()?
         .ok_or_else(|| ApiError::not_found(format!("There is no work item {work_id:?} in the environment {environment_id:?}.")))
 }
@@ -233,7 +235,7 @@ pub fn list(connection: &Connection, environment_id: &str, before: i64, count: i
     connection
         .prepare_cached("SELECT * FROM work WHERE environment_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3")?
         .query_map(params![environment_id, before, count], |row| {
-            Ok((row.get("seq")?, json::text(&Item::from_row(row)?.shown(None))))
+            Ok((row.get("seq")?, json::text(&WorkItem::from_row(row)?.as_json(None))))
         })?
         .collect()
 }
@@ -258,9 +260,9 @@ fn has_expired_leases(connection: &Connection, environment_id: &str, now: Micros
 }
 
 fn settle_leases(transaction: &Transaction, environment_id: &str, now: Micros) -> rusqlite::Result<usize> {
-    let expired: Vec<Item> = transaction
+    let expired: Vec<WorkItem> = transaction
         .prepare_cached("SELECT * FROM work WHERE environment_id = ?1 AND lease_expires_at < ?2")?
-        .query_map(params![environment_id, now], Item::from_row)?
+        .query_map(params![environment_id, now], WorkItem::from_row)?
         .collect::<Result<_, _>>()?;
     let mut requeued = 0;
     for mut item in expired {
@@ -278,7 +280,7 @@ fn settle_leases(transaction: &Transaction, environment_id: &str, now: Micros) -
 fn deliver(
     app: &App,
     transaction: &Transaction,
-    item: &Item,
+    item: &WorkItem,
     worker_id: Option<&str>,
     now: Micros,
 ) -> rusqlite::Result<(String, i64)> {
@@ -290,7 +292,7 @@ fn deliver(
     Ok((URL_SAFE_NO_PAD.encode(secret.to_string()), delivery))
 }
 
-fn insert(transaction: &Transaction, item: &Item) -> rusqlite::Result<usize> {
+fn insert(transaction: &Transaction, item: &WorkItem) -> rusqlite::Result<usize> {
     transaction
         .prepare_cached(
             "INSERT INTO work (id, environment_id, session_id, data, metadata, state, created_at)
@@ -307,7 +309,7 @@ fn insert(transaction: &Transaction, item: &Item) -> rusqlite::Result<usize> {
         ])
 }
 
-fn save(transaction: &Transaction, item: &Item) -> rusqlite::Result<usize> {
+fn save(transaction: &Transaction, item: &WorkItem) -> rusqlite::Result<usize> {
     transaction
         .prepare_cached(
             "UPDATE work SET metadata = ?2, state = ?3, claimed_at = ?4, acknowledged_at = ?5, started_at = ?6,
@@ -336,13 +338,13 @@ mod tests {
 
     #[test]
     fn environments_that_nobody_waits_for_are_forgotten() {
-        let waiting = Waiting::default();
+        let waiting = Waiters::default();
         let held = waiting.arrivals("held");
-        for environment in 0..3 * MANY {
+        for environment in 0..3 * MAX_IDLE_ENTRIES {
             waiting.announce(&environment.to_string(), 1);
             waiting.arrivals(&environment.to_string());
         }
-        assert!(lock(&waiting.arrivals).len() <= MANY);
+        assert!(lock(&waiting.arrivals).len() <= MAX_IDLE_ENTRIES);
         assert!(Arc::ptr_eq(&waiting.arrivals("held"), &held), "whoever waits is still reached");
     }
 }

@@ -1,4 +1,4 @@
-//! One TCP connection, seen from a handler. HTTP libraries never send half a reply and never fall silent; a faulty network does.
+//! One TCP connection, seen from a handler. HTTP libraries never send half a response and never fall silent; a faulty network does.
 //! So the socket is shared: HTTP (and TLS) is spoken on it, and a handler may look whether the peer is still there, or ask for an
 //! end that HTTP does not know.
 
@@ -38,7 +38,7 @@ pub enum Ending {
 
 /// A connection as handlers see it.
 #[derive(Debug)]
-pub struct Line {
+pub struct Connection {
     /// The number of the connection, counted from 1.
     pub number: u64,
     stream: TcpStream,
@@ -47,10 +47,10 @@ pub struct Line {
     asked: Notify,
 }
 
-impl Line {
+impl Connection {
     /// Wraps an accepted connection.
-    pub fn new(number: u64, stream: TcpStream) -> Arc<Line> {
-        Arc::new(Line { number, stream, is_tls: AtomicBool::new(false), wanted: Mutex::default(), asked: Notify::new() })
+    pub fn new(number: u64, stream: TcpStream) -> Arc<Connection> {
+        Arc::new(Connection { number, stream, is_tls: AtomicBool::new(false), wanted: Mutex::default(), asked: Notify::new() })
     }
 
     /// Whether the peer has closed its side. Asks the kernel, so it knows before anything has been read.
@@ -93,7 +93,7 @@ impl Line {
     }
 
     /// Reads and forgets until the peer closes its side.
-    pub async fn swallow(&self) {
+    pub async fn discard_input(&self) {
         let mut bytes = vec![0; 64 << 10];
         while self.stream.readable().await.is_ok() {
             match self.stream.try_read(&mut bytes) {
@@ -105,18 +105,18 @@ impl Line {
     }
 }
 
-/// The byte stream of a line.
+/// The byte stream of a connection.
 #[derive(Debug)]
-pub struct LineIo {
-    line: Arc<Line>,
+pub struct ConnectionIo {
+    connection: Arc<Connection>,
     /// What was read to find out what the peer speaks, and is to be read again.
     first: Vec<u8>,
 }
 
-impl LineIo {
+impl ConnectionIo {
     /// The whole stream.
-    pub fn new(line: Arc<Line>) -> LineIo {
-        LineIo { line, first: Vec::new() }
+    pub fn new(connection: Arc<Connection>) -> ConnectionIo {
+        ConnectionIo { connection, first: Vec::new() }
     }
 
     /// Reads the beginning, until it is clear whether the peer begins with these bytes, and puts it back.
@@ -132,7 +132,7 @@ impl LineIo {
     }
 }
 
-impl AsyncRead for LineIo {
+impl AsyncRead for ConnectionIo {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.first.is_empty() {
             let length = self.first.len().min(buffer.remaining());
@@ -140,7 +140,7 @@ impl AsyncRead for LineIo {
             self.first.drain(..length);
             return Poll::Ready(Ok(()));
         }
-        let stream = &self.line.stream;
+        let stream = &self.connection.stream;
         loop {
             ready!(stream.poll_read_ready(context))?;
             match stream.try_read_buf(buffer) {
@@ -152,13 +152,13 @@ impl AsyncRead for LineIo {
     }
 }
 
-impl AsyncWrite for LineIo {
+impl AsyncWrite for ConnectionIo {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let stream = &self.line.stream;
+        let stream = &self.connection.stream;
         loop {
             ready!(stream.poll_write_ready(context))?;
             match stream.try_write_vectored(slices) {
@@ -177,6 +177,6 @@ impl AsyncWrite for LineIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&self.line.stream).shutdown(std::net::Shutdown::Write))
+        Poll::Ready(SockRef::from(&self.connection.stream).shutdown(std::net::Shutdown::Write))
     }
 }

@@ -84,7 +84,7 @@ bench: wheel prefix ## measure the library beside its peers, in one run
 	$(VENV)/bin/python benches/bench.py
 
 soak: wheel prefix ## two minutes of workers in every language in a bad world (SECONDS, ITEMS, and MORE="--tls --freeze 20 --spare")
-	$(VENV)/bin/python tests/soak.py --seconds $(or $(SECONDS),120) --items $(or $(ITEMS),2000) $(MORE)
+	PYTHONPATH=tests $(VENV)/bin/python -m soak.fleet --seconds $(or $(SECONDS),120) --items $(or $(ITEMS),2000) $(MORE)
 
 header: ## generate include/antenv.h from src/ffi
 	$(CARGO) check --profile quick -p antenv

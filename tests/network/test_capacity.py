@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from native import Driver
+from support.driver import Driver
 from support.http2 import Http2Server, Stream, Way
 from support.waiting import until
 

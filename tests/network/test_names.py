@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from emulator import Emulator
-from native import Driver
+from support.driver import Driver
+from support.emulator import Emulator
 from support.http1 import Http1Server
 from support.resolver import Resolver
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from emulator import Emulator
-from native import Driver, Outcome
 from support import http2
+from support.driver import Driver, Outcome
+from support.emulator import Emulator
 from support.http1 import ENVIRONMENT, Exchange, Http1Server, response
 from support.http2 import Http2Server, Stream, Way
 from support.server import reset

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from emulator import Emulator
-from native import Driver
+from support.driver import Driver
+from support.emulator import Emulator
 from support.http1 import Exchange, Http1Server, response
 from support.relay import Relay
 from support.resolver import Resolver

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from emulator import ROOT, TARGET
+from support.build import ROOT, TARGET
 
 
 class Resolver:

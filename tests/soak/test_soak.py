@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import pytest
 
-import soak
+from soak import fleet
 
 pytestmark = [pytest.mark.deep, pytest.mark.transports]
 
 
 @pytest.mark.parametrize(
     "harm",
-    [soak.Harm(kills=False), soak.Harm(kills=False, stops=False, freeze=5)],
+    [fleet.Harm(kills=False), fleet.Harm(kills=False, stops=False, freeze=5)],
     ids=["that stand still", "whose connections fall silent"],
 )
-def test_workers_in_three_languages_serve_each_item_once_in_a_bad_world(harm: soak.Harm) -> None:
-    figures = soak.soak(items=200, seconds=12, seed=5, harm=harm)
+def test_workers_in_three_languages_serve_each_item_once_in_a_bad_world(harm: fleet.Harm) -> None:
+    figures = fleet.soak(items=200, seconds=12, seed=5, harm=harm)
     assert figures["items"] >= 200
     assert figures["finished once, by a holder that had its lease"] == figures["items"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from emulator import ROOT, Emulator
-from native import LIBRARY, WARNINGS, compile_c
-from test_c import SANITIZERS, VALGRIND, run
+from bindings.test_c import SANITIZERS, VALGRIND, run
+from support.build import LIBRARY, ROOT, WARNINGS, compile_c
+from support.emulator import Emulator
 
 SOURCES = ROOT / "tests" / "cpp"
 EXAMPLES = ROOT / "examples" / "cpp"

@@ -1,6 +1,6 @@
 """Workers in C, Python and Go on one queue, while everything is done to them that can happen to a fleet.
 
-python tests/soak.py [--items 2000] [--seconds 120] [--seed N] [--tls] [--freeze SECONDS] [--spare]
+python -m soak.fleet [--items 2000] [--seconds 120] [--seed N] [--tls] [--freeze SECONDS] [--spare]
 
 The programs are the ready ones (examples: on_work), each running a command for every item. Processes are killed (with
 their commands) and replaced, stopped and continued (SIGSTOP, SIGCONT: for longer than a lease lasts, now and then).
@@ -29,9 +29,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import emulator as emulators
-from emulator import API_HEADERS, ROOT, Emulator
-from native import GO, build_go, compile_c
+from support import emulator as emulators
+from support.build import GO, ROOT, build_go, compile_c
+from support.emulator import API_HEADERS, Emulator
 
 LEASE = 20
 CONCURRENCY = "8"

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from emulator import Emulator
-from native import compile_c
-from test_c import SANITIZERS, SOURCES, VALGRIND, run
+from bindings.test_c import SANITIZERS, SOURCES, VALGRIND, run
+from support.build import compile_c
+from support.emulator import Emulator
 
 
 @pytest.mark.parametrize("way", ["plain", "valgrind", "asan"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 
-from emulator import ROOT, Emulator
-from native import compile_c
+from support.build import ROOT, compile_c
+from support.emulator import Emulator
 
 MANY = 10_000
 BEATS = 3

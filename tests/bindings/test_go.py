@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from emulator import API_HEADERS, BINARY, ROOT, Emulator
-from native import GO, build_go, one_descriptor_left
+from support.build import BINARY, GO, ROOT, build_go
+from support.driver import one_descriptor_left
+from support.emulator import API_HEADERS, Emulator
 
 MODULE = ROOT / "bindings" / "go"
 QUICKSTART = ROOT / "examples" / "go" / "quickstart"

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from emulator import ROOT, TARGET, Emulator
+from support.build import ROOT, TARGET
+from support.emulator import Emulator
 
 EXAMPLES = ROOT / "examples"
 # The library's speed does not matter here; how long it takes to build does.
@@ -143,7 +144,7 @@ def test_the_metadata_for_cargo_c_fits_what_is_built() -> None:
 def test_cmake_projects_find_it_in_c_and_cpp_shared_and_static(
     prefix: Path, emulator: Emulator, tmp_path: Path
 ) -> None:
-    source, build = ROOT / "tests" / "install", tmp_path / "build"
+    source, build = ROOT / "tests" / "packaging" / "cmake", tmp_path / "build"
     configure = [
         "cmake",
         "-S",

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from emulator import ROOT, Emulator
+from support.build import ROOT
+from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
 
-APPLICATION = ROOT / "tests" / "prefork_app.py"
+APPLICATION = ROOT / "tests" / "behaviour" / "prefork_app.py"
 WORKERS = 3
 
 

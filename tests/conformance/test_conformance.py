@@ -11,8 +11,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from emulator import ROOT, Emulator
-from native import Driver, driver_in
+from support.build import ROOT
+from support.driver import Driver, driver_in
+from support.emulator import Emulator
 
 CASES = ROOT / "tests" / "conformance"
 REQUESTS = json.loads((CASES / "requests.json").read_text())

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator import ROOT
-from native import LIBRARY, WARNINGS
+from support.build import LIBRARY, ROOT, WARNINGS
 
 SHARED = LIBRARY / "libantenv.so"
 HEADER = ROOT / "include" / "antenv.h"
@@ -61,7 +60,7 @@ def test_the_header_compiles_alone(compiler: str, language: str, tmp_path: Path)
 
 def test_every_operation_has_a_function_and_every_function_a_comment() -> None:
     header = HEADER.read_text()
-    table = (ROOT / "src" / "operation.rs").read_text()
+    table = (ROOT / "src" / "api" / "operations.rs").read_text()
     names = re.findall(r'^    name: "([a-z]+\.[a-z]+)",', table, re.MULTILINE)
     assert len(names) == 14
     for name in names:

@@ -11,8 +11,8 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types.beta import BetaEnvironment
 
 import antenv
-from emulator import Emulator
 from interop.python_sdk import API_KEY, settings
+from support.emulator import Emulator
 
 pytestmark = [pytest.mark.usefixtures("clean_environment"), pytest.mark.transports, pytest.mark.deep]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from emulator import Emulator
-from native import LIBRARY, compile_c
-from test_c import SANITIZERS, SOURCES, VALGRIND, Runner, run, run_c
+from bindings.test_c import SANITIZERS, SOURCES, VALGRIND, Runner, run, run_c
+from support.build import LIBRARY, compile_c
+from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from emulator import ROOT, Emulator
-from native import GO, build_go, compile_c
+from support.build import GO, ROOT, build_go, compile_c
+from support.emulator import Emulator
 
 HEADER = (ROOT / "include" / "antenv.h").read_text()
 
@@ -81,7 +81,7 @@ def test_the_table_of_errors_has_the_numbers_of_the_header() -> None:
 
 
 def test_the_table_of_operations_is_that_of_the_code() -> None:
-    source = (ROOT / "src" / "operation.rs").read_text()
+    source = (ROOT / "src" / "api" / "operations.rs").read_text()
     words = {"ApiKey": "API key", "EnvironmentKey": "environment key", "Both": "either"}
     expected = []
     for row in re.findall(r": Operation = Operation \{(.*?)^\};", source, re.MULTILINE | re.DOTALL):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from emulator import ROOT, Emulator, trusted
-from native import LIBRARY, Driver, compile_c
+from support.build import LIBRARY, ROOT, compile_c
+from support.driver import Driver
+from support.emulator import Emulator, trusted
 
 SOURCES = ROOT / "tests" / "c"
 EXAMPLES = ROOT / "examples" / "c"

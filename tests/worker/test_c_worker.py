@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from emulator import API_HEADERS, Emulator, trusted
-from native import compile_c, one_descriptor_left
-from test_c import EXAMPLES, SANITIZERS, SOURCES, VALGRIND, run
+from bindings.test_c import EXAMPLES, SANITIZERS, SOURCES, VALGRIND, run
+from support.build import compile_c
+from support.driver import one_descriptor_left
+from support.emulator import API_HEADERS, Emulator, trusted
 
 pytestmark = pytest.mark.transports
 WAYS = ["plain", "valgrind", *SANITIZERS]

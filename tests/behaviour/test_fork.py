@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from emulator import Emulator
-from native import compile_c
-from test_c import SANITIZERS, SOURCES, VALGRIND, run
+from bindings.test_c import SANITIZERS, SOURCES, VALGRIND, run
+from support.build import compile_c
+from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
 

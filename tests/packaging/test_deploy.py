@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from emulator import ROOT, Emulator
-from native import compile_c
-from test_c import EXAMPLES
-from test_c_worker import hosts, variables
+from bindings.test_c import EXAMPLES
+from support.build import ROOT, compile_c
+from support.emulator import Emulator
+from worker.test_c_worker import hosts, variables
 
 DEPLOY = ROOT / "examples" / "deploy"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from emulator import Emulator
-from native import Driver
+from support.driver import Driver
+from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
 

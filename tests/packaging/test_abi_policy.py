@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator import ROOT
+from support.build import ROOT
 
 HEADER = ROOT / "include" / "antenv.h"
 

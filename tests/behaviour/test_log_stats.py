@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from support.driver import Driver
 from support.emulator import Emulator
+from support.waiting import until
 
 OK, INVALID_ARGUMENT, CANCELLED, NOT_FOUND = 0, 1, 6, 104
 
@@ -132,9 +132,7 @@ def test_what_is_in_flight_and_what_is_cancelled_are_counted(emulator: Emulator,
     driver.client(api_key="k", base_url=emulator.url)
     emulator.faults({"latency_ms": 60_000})
     assert driver.submit("environments.list").status == OK
-    deadline = time.monotonic() + 20
-    while driver.stats()["connections_opened"] == 0:
-        assert time.monotonic() < deadline
+    until(lambda: driver.stats()["connections_opened"] > 0, "no connection is opened")
     assert driver.stats()["calls"] == {"started": 1, "succeeded": 0, "failed": 0, "in_flight": 1}
     driver.run("cancel")
     assert driver.run("collect").status == CANCELLED

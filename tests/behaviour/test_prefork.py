@@ -30,7 +30,7 @@ def variables(emulator: Emulator) -> dict[str, str]:
 @pytest.mark.parametrize("how", ["pool", "thread"])
 def test_a_client_made_before_the_fork_serves_in_all_processes(how: str, emulator: Emulator) -> None:
     command = [sys.executable, "-W", "error", str(APPLICATION), how]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=variables(emulator), check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=variables(emulator), check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "as it should be\n", "")
 
 
@@ -42,7 +42,7 @@ def test_a_preforking_server_serves_with_a_client_made_before(kind: str, emulato
     command += ["--log-file", str(log), "--chdir", str(APPLICATION.parent), "prefork_app:application"]
     with subprocess.Popen(command, env=variables(emulator)) as server:
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             url = None
             while url is None:
                 assert time.monotonic() < deadline and server.poll() is None, log.read_text()
@@ -51,11 +51,11 @@ def test_a_preforking_server_serves_with_a_client_made_before(kind: str, emulato
             workers: set[bytes] = set()
             while len(workers) < 2:
                 assert time.monotonic() < deadline, f"only {workers} answered"
-                with urllib.request.urlopen(url[0], timeout=20) as response:
+                with urllib.request.urlopen(url[0], timeout=60) as response:
                     workers.add(response.read())
             assert str(server.pid).encode() not in workers
             server.send_signal(signal.SIGTERM)
-            assert server.wait(timeout=20) == 0, log.read_text()
+            assert server.wait(timeout=60) == 0, log.read_text()
         finally:
             server.kill()
     assert "error" not in log.read_text().lower()

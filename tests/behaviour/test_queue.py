@@ -8,8 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 from bindings.test_c import SANITIZERS, SOURCES, VALGRIND, Runner, run, run_c
 from support.build import LIBRARY, compile_c
 from support.emulator import Emulator
+from support.waiting import until
 
 pytestmark = pytest.mark.transports
 
@@ -34,14 +34,6 @@ def roomy() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Waits for a condition."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.005)
-
-
 def test_what_is_submitted_comes_back_once_and_what_is_refused_never(run_c: Runner, emulator: Emulator) -> None:
     emulator.create_environment("one")
     assert run_c(SOURCES / "queue.c", emulator.url) == "queue: as it should be\n"
@@ -50,11 +42,11 @@ def test_what_is_submitted_comes_back_once_and_what_is_refused_never(run_c: Runn
 def test_a_cancelled_call_ends_at_once_and_takes_its_request_along(
     run_c: Runner, request: pytest.FixtureRequest, emulator: Emulator
 ) -> None:
-    # What checks memory also slows down: there only the outcome counts.
-    rounds, median_ms = ("50", "10") if "plain" in request.node.name else ("5", "1000")
-    said = run_c(SOURCES / "queue_cancel.c", emulator.url, rounds, median_ms)
+    rounds = "50" if "plain" in request.node.name else "5"
+    # Calls that are not cancelled take a minute: half of that tells them apart on any machine.
+    said = run_c(SOURCES / "queue_cancel.c", emulator.url, rounds, "30000")
     given_up = int(said.split()[0])
-    until(lambda: emulator.control("GET", "/_emulator/connections")["open"] <= 1)
+    until(lambda: emulator.control("GET", "/_emulator/connections")["open"] <= 1, "the connections stay open")
     requests = emulator.take_requests()
     assert len([one for one in requests if one["done"] and one["status"] is None]) >= given_up > 0
 
@@ -66,12 +58,11 @@ def test_a_waiting_program_sees_a_signal_at_once(how: str, emulator: Emulator) -
     with subprocess.Popen([program, how, emulator.url], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"
-        until(lambda: "poll" in Path(f"/proc/{process.pid}/wchan").read_text() or sleeps_in_poll(process.pid))
-        sent_at = time.monotonic()
+        until(lambda: sleeps_in_poll(process.pid), "it does not wait")
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
-        assert time.monotonic() - sent_at < 1
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
+    assert emulator.take_requests()[0]["status"] is None, "the answer was waited for"
 
 
 def sleeps_in_poll(pid: int) -> bool:
@@ -115,12 +106,11 @@ def test_a_waiting_python_program_sees_ctrl_c_at_once(how: str, emulator: Emulat
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"
-        until(lambda: sleeps_in_poll(process.pid))
-        sent_at = time.monotonic()
+        until(lambda: sleeps_in_poll(process.pid), "it does not wait")
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
-        assert time.monotonic() - sent_at < 1
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
+    assert emulator.take_requests()[0]["status"] is None, "the answer was waited for"
 
 
 def test_an_answer_that_has_arrived_is_not_thrown_away_by_a_cancel(emulator: Emulator) -> None:
@@ -137,9 +127,9 @@ def test_an_answer_that_has_arrived_is_not_thrown_away_by_a_cancel(emulator: Emu
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         for _ in range(rounds):
-            until(lambda: len(done()) == 1)
+            until(lambda: len(done()) == 1, "no request arrives")
             process.send_signal(signal.SIGSTOP)
-            until(lambda: done() == [True])
+            until(lambda: done() == [True], "the request is not answered")
             emulator.take_requests()
             # The answer is on this machine, and nobody has read it: the program does so and cancels at the same moment.
             process.stdin.write("\n")
@@ -147,7 +137,7 @@ def test_an_answer_that_has_arrived_is_not_thrown_away_by_a_cancel(emulator: Emu
             process.send_signal(signal.SIGCONT)
             assert process.stdout.readline().startswith("ok ")
         process.stdin.close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_ten_thousand_polls_are_held_by_one_thread_in_little_memory(roomy: None) -> None:
@@ -168,10 +158,14 @@ def test_ten_thousand_polls_are_held_by_one_thread_in_little_memory(roomy: None)
                 return int(found[1])
 
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
-            emulator.faults({"operation": "work.poll", "latency_ms": 20_000, "count": HELD})
+            emulator.faults({"operation": "work.poll", "latency_ms": 60_000, "count": HELD})
             before = about("VmRSS")
             assert ask("submit") == "submitted\n"
-            until(lambda: bool(emulator.control("GET", "/_emulator/connections")["requests_open"] == HELD))
+            until(
+                lambda: bool(emulator.control("GET", "/_emulator/connections")["requests_open"] == HELD),
+                "not all arrive",
+                120,
+            )
             assert json.loads(ask("stats"))["calls"]["in_flight"] == HELD
             each = (about("VmRSS") - before) / HELD
             assert about("Threads") == 2

@@ -17,9 +17,9 @@ class Resolver:
         source, library = ROOT / "tests" / "support" / "resolver.c", TARGET / "c-tests" / "resolver.so"
         if not library.exists() or library.stat().st_mtime < source.stat().st_mtime:
             library.parent.mkdir(parents=True, exist_ok=True)
-            command = ["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", source, "-ldl"]
+            command = ["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", str(source), "-ldl"]
             with in_place_of(library) as fresh:
-                subprocess.run([*command, "-o", fresh], check=True)
+                subprocess.run([*command, "-o", str(fresh)], check=True)
         #: The environment variables that a program takes its orders with.
         self.variables = {"LD_PRELOAD": str(library), "ANTENV_TEST_RESOLVER": str(folder)}
 

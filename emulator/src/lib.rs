@@ -14,7 +14,7 @@
 //! | folder | what is in it |
 //! |---|---|
 //! | `http` | sockets, TLS, a connection in HTTP/1.1 or HTTP/2 (`server`, `connection`, `http1`, `http2`); what goes back (`response`) |
-//! | `api` | the way of a request (`handler`), the table of operations (`route`), who may do what (`auth`), the operations |
+//! | `api` | the path of a request (`handler`), the table of operations (`route`), who may do what (`auth`), the operations |
 //! | `model` | the life of a work item, pure (`work_item`); `work_queue` applies it to the `store` and keeps the `history` |
 //! | `control` | what tests do behind the API's back: its endpoints, `faults`, the `request_log`; `browser_guard` keeps web pages out |
 
@@ -46,7 +46,7 @@ use control::{faults, request_log};
 use http::{server, tls};
 use model::{clock, store, work_queue};
 
-/// How an emulator is to run.
+/// An emulator's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The name or address to listen on.
@@ -57,13 +57,13 @@ pub struct Config {
     pub allow_hosts: Vec<String>,
     /// Serve over TLS.
     pub tls: Option<Tls>,
-    /// How many requests a client may have under way on one HTTP/2 connection (`SETTINGS_MAX_CONCURRENT_STREAMS`).
+    /// How many requests a client may have in flight on one HTTP/2 connection (`SETTINGS_MAX_CONCURRENT_STREAMS`).
     pub max_streams: u32,
     /// The file that keeps the state; without one it lives in memory.
     pub data: Option<PathBuf>,
     /// How strictly credentials are checked.
     pub auth: Auth,
-    /// How many seconds a heartbeat extends a lease when it does not say itself.
+    /// For how many seconds a heartbeat extends a lease, unless it requests another time.
     pub lease_ttl: u32,
     /// How many requests the log keeps.
     pub request_log: usize,
@@ -91,7 +91,7 @@ impl Default for Config {
     }
 }
 
-/// How TLS is to be served: with a certificate for `localhost`, `127.0.0.1`, `::1` and the host listened on, of an authority made
+/// Settings of TLS. It is served with a certificate for `localhost`, `127.0.0.1`, `::1` and the host listened on, of an authority made
 /// at start.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
@@ -104,13 +104,13 @@ pub struct Tls {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The address cannot be had.
+    /// The address cannot be used.
     Listen {
-        /// The host asked for.
+        /// The host.
         host: String,
-        /// The port asked for.
+        /// The port.
         port: u16,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The data file cannot be used.
@@ -120,9 +120,9 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
-    /// No certificates.
+    /// Certificates cannot be made.
     Tls(String),
-    /// No threads.
+    /// Threads cannot be started.
     Threads(io::Error),
 }
 
@@ -204,7 +204,7 @@ impl Emulator {
         self.ca_file.as_ref().map(tls::CaFile::path)
     }
 
-    /// Ends the emulator: requests under way are finished (held polls at once, with nothing), connections are closed. Takes about
+    /// Ends the emulator: requests in flight are finished (held polls immediately, with nothing), connections are closed. It takes about
     /// a second at most.
     pub fn shutdown(self) {}
 }
@@ -236,13 +236,13 @@ struct App {
     requests_open: AtomicUsize,
     /// How many streams the connections from now on allow.
     max_streams: AtomicU32,
-    /// Changes when all connections are to fall silent; the number of the one that asked.
+    /// Changes when all connections are to fall silent; the number of the one that requested it.
     silence: watch::Sender<u64>,
     stop: watch::Sender<bool>,
 }
 
 impl App {
-    /// Returns once the emulator is to end.
+    /// Returns once the emulator is ending.
     async fn stopped(&self) {
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
@@ -266,7 +266,7 @@ impl App {
         self.max_streams.load(Ordering::SeqCst)
     }
 
-    /// Forgets everything, and lets held polls find out.
+    /// Forgets everything, and wakes held polls.
     fn reset(&self) -> Result<(), rusqlite::Error> {
         self.store.clear()?;
         self.faults.clear();

@@ -1,4 +1,4 @@
-//! Who is asking, and may they? Which kinds an operation accepts is in the table (`route.rs`); here a credential becomes a
+//! Authentication and authorization. Which kinds an operation accepts is in the table (`route.rs`); here a credential becomes a
 //! caller, and a caller is held to the environment or the item that its credential belongs to.
 
 use hyper::{HeaderMap, header::AUTHORIZATION};
@@ -20,20 +20,20 @@ pub enum Auth {
     Any,
 }
 
-/// Whom a credential stands for.
+/// The caller that a credential identifies.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Somebody with an API key.
+    /// The holder of an API key.
     ApiKey,
     /// A worker of this environment.
     Environment(String),
-    /// Whoever was handed a work item.
+    /// The worker that was handed this item.
     Item(Delivery),
-    /// Anybody, with `Auth::Any`; perhaps somebody who was handed an item.
+    /// Any caller, with `Auth::Any`; with the delivery, if the credential is a sessions token.
     Anyone(Option<Delivery>),
 }
 
-/// What a sessions token says: which item it came with, and at which time of handing out.
+/// The delivery that a sessions token came with: of which item, and which one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Delivery {
     work_id: String,

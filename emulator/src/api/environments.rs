@@ -40,7 +40,7 @@ pub fn find(connection: &Connection, id: &str) -> Result<Environment, ApiError> 
         .ok_or_else(|| ApiError::environment_not_found(id))
 }
 
-/// What an archived environment answers to whoever wants to change or use it.
+/// The error for changing or using an archived environment.
 pub fn archived(id: &str) -> ApiError {
     ApiError::invalid(format!("The environment {id:?} is archived.")).code("environment_archived")
 }
@@ -158,7 +158,7 @@ pub fn delete(app: &App, id: &str) -> Result<Response, ApiError> {
         transaction.prepare_cached("DELETE FROM work WHERE environment_id = ?1")?.execute([id])?;
         Ok(())
     })?;
-    // Polls that wait for its work are to be told.
+    // Polls that wait for its work must notice.
     app.waiters.wake_all();
     Ok(Response::of(&json!({"id": id, "type": "environment_deleted"})))
 }

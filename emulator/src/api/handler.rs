@@ -1,4 +1,4 @@
-//! The way of a request: read it, record it, let a fault have it, check who asks, do it, respond.
+//! The path of a request: read it, record it, apply a fault, authenticate, perform, respond.
 
 use std::{
     io::{self, Write},
@@ -54,7 +54,7 @@ struct Call {
     handling: Handling,
 }
 
-/// What becomes of one request; nothing when it did not arrive whole, for there is nobody left to answer.
+/// Handles one request. Returns nothing when it did not arrive whole: its client has gone.
 pub async fn serve<B>(app: &Arc<App>, connection: &Connection, parts: Parts, body: B) -> Option<Outcome>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -98,7 +98,7 @@ where
     Some(outcome)
 }
 
-/// What becomes of a request that met a fault.
+/// Handles a request that met a fault.
 async fn respond_with_fault(app: &App, connection: Option<&Connection>, call: &Call, fault: &Fault) -> Outcome {
     pause(fault.latency(When::Before)).await;
     let real = match fault.processes() {
@@ -113,7 +113,7 @@ fn log_request(parts: &Parts, operation: Option<&str>, status: Option<StatusCode
     let status = status.map_or("---".to_owned(), |status| status.as_u16().to_string());
     let (method, target, name) = (&parts.method, request_log::target(parts), operation.unwrap_or("-"));
     let millis = elapsed.as_secs_f64() * 1000.0;
-    // Nobody reading is no reason to fail.
+    // A closed standard error is no reason to fail.
     let _ = writeln!(io::stderr(), "{status} {method} {target} {name} {millis:.1} ms, connection {}", connection.number);
 }
 
@@ -138,7 +138,7 @@ where
         };
         length += data.len();
         if length > limit.saturating_mul(8) {
-            // Somebody sends without end; they get their answer whether they stop or not.
+            // A client that sends without end gets its response whether it stops or not.
             return Ok(None);
         }
         if length > limit {
@@ -157,7 +157,7 @@ where
     }
 }
 
-/// The real response. Whoever needs the client to be there looks at the connection.
+/// Makes the real response. `connection` shows whether the client is still there; without one, it is not checked.
 async fn respond(app: &App, connection: Option<&Connection>, call: &Call) -> Response {
     let response = match &call.route {
         Ok((row, ids)) => perform(app, connection, call, row, ids).await.unwrap_or_else(|error| error.response(&call.request_id)),

@@ -1,4 +1,4 @@
-//! The API: the way of a request, the table of operations, who may do what, and the operations themselves.
+//! The API: the path of a request, the table of operations, who may do what, and the operations themselves.
 
 pub mod auth;
 pub mod environments;

@@ -21,13 +21,13 @@ impl Page {
         let before = match query.get("page") {
             None => i64::MAX,
             Some(cursor) => decode(list, cursor).ok_or_else(|| {
-                ApiError::invalid("page: not a cursor of this list; pass the next_page of a previous response as it was")
+                ApiError::invalid("page: not a cursor of this list; pass the next_page of a previous response verbatim")
             })?,
         };
         Ok(Page { list, before, limit: limit as usize })
     }
 
-    /// How many rows to fetch: one more than wanted tells whether another page follows.
+    /// How many rows to fetch: one more than wanted shows whether another page follows.
     pub fn fetch(&self) -> i64 {
         self.limit as i64 + 1
     }

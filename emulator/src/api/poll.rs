@@ -1,8 +1,8 @@
 //! `work.poll`: hands out the oldest free item, or waits for one.
 //!
-//! A held poll holds nothing: it looks, sleeps and looks again, woken by an arrival, by the moment at which a claim or a lease
-//! falls due, by a move of the clock, or by the end of its time. Looking and claiming are one transaction, so an item goes to
-//! one poll only; and a poll looks only while its client is still there, so a disconnected one takes nothing with it. (A fault may detach it from its client.)
+//! A held poll holds no lock: it checks, sleeps and checks again, woken by an arrival, when a claim or a lease expires, when the
+//! clock is moved, or when its time is over. Checking and claiming are one transaction, so an item goes to one poll only; and a
+//! poll checks only while its client is still connected, so a disconnected one takes no item. (A fault may detach it from its client.)
 
 use std::{pin::pin, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
     model::work_queue::{self, Claim, DEFAULT_RECLAIM_MS},
 };
 
-/// Waits at most `block_ms` for an item. Without a connection it does not matter whether the client is there.
+/// Waits at most `block_ms` for an item. Without a connection, it ignores whether the client is still there.
 pub async fn poll(
     app: &App,
     connection: Option<&Connection>,

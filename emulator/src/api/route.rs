@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::http::response::ApiError;
 
-/// What a request asks for.
+/// An operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     EnvironmentsCreate,
@@ -66,7 +66,7 @@ const fn row(
     Row { operation, name, method, path, accepts }
 }
 
-/// Fixed segments stand before `{…}` ones, because the first path that fits decides.
+/// Fixed segments come before `{…}` ones, because the first match wins.
 #[rustfmt::skip]
 pub static OPERATIONS: [Row; 16] = [
     row(Operation::EnvironmentsCreate,   "environments.create",   Method::POST,   "/v1/environments",                          API),

@@ -1,4 +1,4 @@
-//! Faults on demand: what a test asks to go wrong, for the next requests of an operation.
+//! Faults on demand: what is to go wrong with the next requests of an operation.
 
 use std::{
     collections::VecDeque,
@@ -25,10 +25,10 @@ use crate::{
 
 const GARBAGE: &[u8] = b"\x16\x03\x01 this is not HTTP \xff\xfe\r\n\r\n";
 
-/// The longest latency; a larger one is more likely a mistake of units than a wish.
+/// The longest latency; a larger one is more likely a mistake of units.
 const MAX_LATENCY_MS: u64 = 3_600_000;
 
-/// Whether the emulator does what was asked before it misbehaves.
+/// Whether a request is processed before the fault happens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum When {
@@ -160,12 +160,12 @@ impl From<Latency> for Value {
     }
 }
 
-/// What goes over the wire in the end.
+/// What is sent.
 #[derive(Debug)]
 pub enum Outcome {
     /// A response in good order.
     Response(Response),
-    /// A response that is sent as it stands, though its framing may lie, and then the end of the connection.
+    /// A response that is sent verbatim, even if its framing is wrong, and then the end of the connection.
     LastResponse {
         /// The response.
         response: Response,
@@ -187,7 +187,7 @@ pub enum Outcome {
         response: Option<Response>,
         /// Whether the request was processed.
         is_processed: bool,
-        /// Whether the connection ends at once.
+        /// Whether the connection ends immediately.
         closes: bool,
     },
 }
@@ -231,7 +231,7 @@ impl Fault {
             header(name, value)?;
         }
         let connection_faults = [
-            // Beside `goaway` it says when.
+            // With `goaway` it means that the connection ends immediately.
             self.drop && !self.goaway,
             self.reset,
             self.garbage,
@@ -248,7 +248,7 @@ impl Fault {
                     .to_owned(),
             ),
             0 | 1 => Ok(()),
-            _ => Err("only one of drop, reset, cut, garbage, close_after, silent, reset_stream and goaway can happen (drop beside goaway too)".to_owned()),
+            _ => Err("only one of drop, reset, cut, garbage, close_after, silent, reset_stream and goaway can happen (drop with goaway as well)".to_owned()),
         }
     }
 
@@ -307,7 +307,7 @@ impl Fault {
         Outcome::LastResponse { response, limit: self.cut.unwrap_or(usize::MAX) }
     }
 
-    /// The real response or the canned one, with the headers that were asked for.
+    /// Makes the response, real or canned, with the headers of the fault.
     fn response(&self, real: Option<Response>, request_id: &str) -> Response {
         let mut response = match (self.canned_status(), real) {
             (None, Some(real)) => real,
@@ -340,7 +340,7 @@ impl Fault {
         let own_id = self.body.as_deref().and_then(Object::from_raw).and_then(|body| body.string("request_id"));
         let response = match self.body.as_deref() {
             None if status.is_client_error() || status.is_server_error() => {
-                ApiError::new(status, "This error was asked for (POST /_emulator/faults).").response(request_id)
+                ApiError::new(status, "This error was requested (POST /_emulator/faults).").response(request_id)
             }
             None => Response::with_status(status, ""),
             Some(body) => Response::with_status(status, json::string(body).unwrap_or_else(|| body.get().to_owned())),
@@ -360,7 +360,7 @@ fn header(name: &str, value: &Value) -> Result<(HeaderName, Option<HeaderValue>)
     };
     match HeaderValue::try_from(text) {
         Ok(value) => Ok((parsed, Some(value))),
-        Err(_) => Err(format!("headers: the value of {name:?} cannot stand in a header")),
+        Err(_) => Err(format!("headers: the value of {name:?} is not allowed in a header")),
     }
 }
 

@@ -137,7 +137,7 @@ fn environment_key(app: &App, body: &Object) -> Result<Response, ApiError> {
 fn faults(app: &App, body: &[u8]) -> Result<Response, ApiError> {
     let one: Box<RawValue> = serde_json::from_slice(body).map_err(not_json)?;
     let given: Vec<Box<RawValue>> = serde_json::from_slice(body).unwrap_or_else(|_| vec![one]);
-    // All or none: a test must not run with half of what it asked for.
+    // All or none: a test must not run with half of its faults.
     let faults: Vec<Fault> = given.iter().map(|fault| Fault::parse(fault)).collect::<Result<_, _>>()?;
     app.faults.append(faults);
     Ok(Response::of(&List { data: app.faults.list() }))

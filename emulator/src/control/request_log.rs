@@ -1,4 +1,4 @@
-//! What clients really sent. A request is kept as received and turned into JSON only when somebody asks, so that recording
+//! What clients really sent. A request is kept as received and turned into JSON only on request, so that recording
 //! costs next to nothing.
 
 use std::{
@@ -22,7 +22,7 @@ use crate::{
 /// The bodies in the log never take more memory than this; the oldest entries go first.
 const MAX_BYTES: usize = 256 << 20;
 
-/// A request as it was received. Copied: what hyper hands out would keep the connection's whole read buffer alive.
+/// A request as it was received. Copied: what hyper returns would keep the connection's whole read buffer alive.
 pub struct Received {
     operation: Option<&'static str>,
     method: Method,
@@ -128,7 +128,7 @@ struct RequestJson<'a> {
     at: String,
 }
 
-/// Marks a request as done however its handling ends, also when the client goes away meanwhile.
+/// Marks a request as done however its handling ends, also when the client disconnects.
 pub struct Handling(Option<Arc<Received>>);
 
 impl Handling {

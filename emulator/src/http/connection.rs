@@ -1,6 +1,6 @@
 //! One TCP connection, seen from a handler. HTTP libraries never send half a response and never fall silent; a faulty network does.
-//! So the socket is shared: HTTP (and TLS) is spoken on it, and a handler may look whether the peer is still there, or ask for an
-//! end that HTTP does not know.
+//! So the socket is shared: HTTP (and TLS) is spoken on it, and a handler may check whether the peer is still there, or request an
+//! end that HTTP does not have.
 
 use std::{
     io::{self, IoSlice},
@@ -53,7 +53,7 @@ impl Connection {
         Arc::new(Connection { number, stream, is_tls: AtomicBool::new(false), wanted: Mutex::default(), asked: Notify::new() })
     }
 
-    /// Whether the peer has closed its side. Asks the kernel, so it knows before anything has been read.
+    /// Returns whether the peer has closed its side. It asks the kernel, so nothing has to be read first.
     pub fn peer_is_gone(&self) -> bool {
         match SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit(); CLOSING_RECORD + 1]) {
             Ok(length) => length == 0 || self.is_tls() && length == CLOSING_RECORD,
@@ -61,23 +61,23 @@ impl Connection {
         }
     }
 
-    /// Whether TLS is spoken on this connection.
+    /// Returns whether TLS is spoken on this connection.
     pub fn is_tls(&self) -> bool {
         self.is_tls.load(Ordering::Relaxed)
     }
 
-    /// Says that TLS is spoken on this connection.
+    /// Records that TLS is spoken on this connection.
     pub fn set_tls(&self) {
         self.is_tls.store(true, Ordering::Relaxed);
     }
 
-    /// Asks for the connection's end, these bytes before it. It comes when the caller's future is next pending, and drops it.
+    /// Requests the connection's end, after these bytes. It comes when the caller's future is next pending, and drops that future.
     pub fn end(&self, bytes: Vec<u8>, ending: Ending) {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes, ending));
         self.asked.notify_one();
     }
 
-    /// Returns once a handler asked for the connection's end.
+    /// Returns once a handler has requested the connection's end.
     pub async fn end_wanted(&self) -> (Vec<u8>, Ending) {
         loop {
             self.asked.notified().await;

@@ -41,7 +41,7 @@ const WINDOW: u32 = 1 << 20;
 /// How long a connection is kept after GOAWAY and the end of its last stream; the client is to close it.
 const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
-/// How long what was sent last may take to be written when the connection is to end at once.
+/// How long the last bytes may take to be written before a connection is closed.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Serves a connection; how it is to end.
@@ -150,7 +150,7 @@ async fn serve_stream(
     None
 }
 
-/// Sends a response with so much of its body. The client may be gone: nobody cares then.
+/// Sends a response with at most `limit` bytes of its body. A client that has gone is ignored.
 fn send(respond: &mut SendResponse<Bytes>, mut response: Response, limit: usize) {
     // What HTTP/2 does not have.
     let names = [CONNECTION, TRANSFER_ENCODING, UPGRADE];

@@ -1,5 +1,5 @@
 //! Both versions of HTTP over a byte stream, and what each makes of an outcome. HTTP/1.1 is hyper's. For HTTP/2 it is its lower
-//! half, h2, because hyper neither tells a stream's number nor sends GOAWAY when it is asked to.
+//! half, h2, because hyper neither reports a stream's number nor sends GOAWAY on request.
 
 pub mod connection;
 pub mod count;

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use crate::http::response::ApiError;
 
-/// Decoded `name=value` pairs in the order they came. Unknown names are ignored by whoever reads it.
+/// Decoded `name=value` pairs in the order they came. Unknown names are ignored.
 #[derive(Debug, Default)]
 pub struct Query(pub Vec<(String, String)>);
 

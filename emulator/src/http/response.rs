@@ -1,4 +1,4 @@
-//! What goes back: a finished response, or an error that becomes one.
+//! Responses, and errors that become one.
 
 use hyper::{
     HeaderMap, StatusCode,
@@ -42,7 +42,7 @@ impl Response {
         Response { status, headers, body: body.into() }
     }
 
-    /// Whether its length has to be told, and is not yet.
+    /// Returns whether a `content-length` is still to be added.
     pub fn needs_length(&self) -> bool {
         self.status != StatusCode::NO_CONTENT
             && self.status != StatusCode::NOT_MODIFIED
@@ -50,7 +50,7 @@ impl Response {
             && !self.headers.contains_key(TRANSFER_ENCODING)
     }
 
-    /// Puts the request id in the header.
+    /// Sets the request id header.
     pub fn identified(mut self, request_id: &str) -> Response {
         if let Ok(value) = HeaderValue::from_str(request_id) {
             self.headers.insert(REQUEST_ID, value);
@@ -123,7 +123,7 @@ impl ApiError {
         self
     }
 
-    /// The response that says so.
+    /// Makes the response.
     pub fn response(&self, request_id: &str) -> Response {
         #[derive(Serialize)]
         struct Body<'a> {

@@ -69,7 +69,7 @@ pub fn url(listener: &TcpListener, scheme: &str) -> io::Result<String> {
     Ok(format!("{scheme}://{address}"))
 }
 
-/// Serves until the app is told to stop.
+/// Serves until the app is stopped.
 pub async fn run(app: Arc<App>, listener: tokio::net::TcpListener) {
     let mut connections = JoinSet::new();
     let mut stopped = pin!(app.stopped());
@@ -116,7 +116,7 @@ async fn serve_connection(app: Arc<App>, stream: TcpStream) {
     }
 }
 
-/// Returns when all connections are to fall silent: all but the one that asks for it.
+/// Returns when this connection is to fall silent. The connection that requested it does not.
 async fn silenced(mut silence: watch::Receiver<u64>, number: u64) {
     while silence.changed().await.is_ok() {
         if *silence.borrow_and_update() != number {
@@ -162,7 +162,7 @@ async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// What comes of a connection's beginning; nothing, when it fails or the emulator ends before.
+/// Awaits a connection's handshake; returns nothing when it fails or the emulator ends first.
 async fn unless_stopped<T>(app: &App, beginning: impl Future<Output = io::Result<T>>) -> Option<T> {
     tokio::select! {
         begun = beginning => begun.ok(),

@@ -1,4 +1,4 @@
-//! TLS as production has it: a certificate authority made at start, whose certificate clients are told to trust, a server
+//! TLS as production has it: a certificate authority made at start, whose certificate clients are to trust, a server
 //! certificate signed by it, and HTTP/2 or HTTP/1.1 by ALPN.
 
 use std::{
@@ -24,7 +24,7 @@ pub const H2: &[u8] = b"h2";
 /// The first byte of a connection on which TLS is spoken; no request begins with it.
 pub const FIRST_BYTE: &[u8] = &[22];
 
-/// The authority's certificate in a file. One that nobody named is removed in the end.
+/// The authority's certificate in a file. A temporary one is removed when the emulator ends.
 pub struct CaFile {
     path: PathBuf,
     is_temporary: bool,

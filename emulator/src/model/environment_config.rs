@@ -1,4 +1,4 @@
-//! What may stand in an environment's `config`, and how an update changes it. Pure.
+//! Validates an environment's `config` and applies updates to it. Pure.
 //!
 //! Fields that are not known here pass through as they are, in the order given, so that clients of a newer API can be tried.
 //! One rule covers create and update: absent keeps what was there, or else takes the default; `null` takes the default.
@@ -128,7 +128,7 @@ fn networking(current: Option<Object>, given: &RawValue) -> Result<Object, Confi
         Some("unrestricted") => false,
         _ => return invalid("config.networking.type: must be \"limited\" or \"unrestricted\""),
     };
-    // Another policy starts afresh: what the old one allowed means nothing in the new one.
+    // Another policy starts from its defaults: what the old one allowed means nothing in the new one.
     let mut networking = current.filter(|_| old_type == new_type).unwrap_or_default();
     for (key, value) in given.iter() {
         match key {
@@ -171,7 +171,7 @@ fn packages(current: Option<Object>, given: &RawValue) -> Result<Object, ConfigE
     Ok(packages)
 }
 
-/// Sets a list of strings as it was given, or an empty one for `null`.
+/// Sets a list of strings verbatim, or an empty one for `null`.
 fn set_strings(object: &mut Object, section: &str, key: &str, value: &RawValue) -> Result<(), ConfigError> {
     if json::is_null(value) {
         object.set(key, &json!([]));

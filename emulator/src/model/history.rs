@@ -1,5 +1,5 @@
-//! What happened to which work item, when, and at whose hands: written in the transaction that makes the change, so that it
-//! tells of everything that happened and of nothing else.
+//! What happened to which work item, when, and through which worker: written in the transaction that makes the change, so that it
+//! records every change and nothing else.
 
 use rusqlite::{Connection, Transaction, params, params_from_iter};
 use serde::Serialize;

@@ -1,5 +1,5 @@
-//! The database: one SQLite connection behind a lock. Every request is one short transaction, so a response that says 200 tells
-//! of something committed, and a process killed at any moment leaves a consistent file behind.
+//! The database: one SQLite connection behind a lock. Every request is one short transaction, so a 200 means that the change is
+//! committed, and a process killed at any moment leaves a consistent file behind.
 
 use std::{
     path::Path,
@@ -54,7 +54,7 @@ CREATE INDEX work_newest  ON work (environment_id, seq);
 CREATE INDEX work_queued  ON work (environment_id, claimed_at, seq) WHERE state = 'queued';
 CREATE INDEX work_leased  ON work (environment_id, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 CREATE INDEX work_session ON work (session_id);
--- Who was handed which item when, each time with a token of its own. Never deleted: a token outlives its delivery, because
+-- Which worker was handed which item when, each time with a token of its own. Never deleted: a token outlives its delivery, because
 -- the worker that lost the item is to learn so from the heartbeat's precondition and not from a 401. The number counts the
 -- hand-outs of one item; 0 is the token that it was queued with.
 CREATE TABLE deliveries (
@@ -110,7 +110,7 @@ impl Store {
         Ok(Store { connection: Mutex::new(connection) })
     }
 
-    /// Waits for a turn: until it is dropped, nobody else reads or writes.
+    /// Locks the database: until the guard is dropped, no other thread reads or writes.
     pub fn exclusive(&self) -> Exclusive<'_> {
         Exclusive(self.lock())
     }
@@ -164,7 +164,7 @@ pub fn corrupt(error: serde_json::Error) -> rusqlite::Error {
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
-    // Otherwise a bound value that could matter to a partial index makes SQLite compile the statement anew, each time.
+    // Otherwise a bound value that could matter to a partial index makes SQLite compile the statement again each time.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Held polls are woken inside one process, so a file belongs to one emulator at a time.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;

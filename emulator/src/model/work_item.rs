@@ -1,4 +1,4 @@
-//! A work item and the rules of its life. Pure: no database, no clock of its own, no HTTP.
+//! A work item and its life cycle. Pure: no database, no clock of its own, no HTTP.
 //!
 //! ```text
 //!            claimed by a poll          ack              first heartbeat
@@ -27,7 +27,7 @@ use crate::model::{
     store,
 };
 
-/// Where an item stands.
+/// The state of a work item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Queued,
@@ -46,7 +46,7 @@ const STATES: [(State, &str); 5] = [
 ];
 
 impl State {
-    /// The API's word for it.
+    /// Returns the API's name of the state.
     pub fn name(self) -> &'static str {
         STATES[self as usize].1
     }
@@ -107,14 +107,14 @@ pub struct WorkItemJson<'a> {
     r#type: &'a str,
 }
 
-/// What happened to an item: that it changed, or that a heartbeat was refused.
+/// An event of an item's history: a change, or a refused heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     Queued,
     /// Handed out by a poll.
     Claimed,
     Acknowledged,
-    /// The first heartbeat of whoever holds it now.
+    /// The first heartbeat since it was claimed.
     Started,
     /// Any later one.
     Heartbeat,
@@ -123,7 +123,7 @@ pub enum Event {
     /// The lease ran out.
     Requeued,
     StopRequested,
-    /// Somebody ended it.
+    /// A call ended it.
     Stopped {
         force: bool,
     },
@@ -132,7 +132,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The history's word for it.
+    /// Returns the history's name of the event.
     pub fn name(self) -> &'static str {
         match self {
             Event::Queued => "queued",
@@ -148,7 +148,7 @@ impl Event {
         }
     }
 
-    /// How it was ended, if it was.
+    /// Returns whether the item was stopped by force; nothing for other events.
     pub fn force(self) -> Option<bool> {
         match self {
             Event::Stopped { force } => Some(force),
@@ -157,10 +157,10 @@ impl Event {
     }
 }
 
-/// What a heartbeat must be based on.
+/// What a heartbeat expects of the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition<'a> {
-    /// The beat is unconditional.
+    /// Nothing: the heartbeat is unconditional.
     Nothing,
     /// The item has had no heartbeat.
     NoHeartbeat,
@@ -168,26 +168,26 @@ pub enum Precondition<'a> {
     Last(&'a str),
 }
 
-/// How a heartbeat went.
+/// The outcome of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeartbeatOutcome {
     /// The first lease begins now.
     Started,
     /// The lease runs from now.
     Extended,
-    /// The item is stopping or stopped: the worker is to learn so, and the lease is left alone.
+    /// The item is stopping or stopped: the worker learns so, and the lease is unchanged.
     NotExtended,
-    /// Somebody else holds the item, or nobody does.
+    /// Another worker holds the item, or no worker does.
     PreconditionFailed,
 }
 
 impl HeartbeatOutcome {
-    /// Whether the caller has a lease now.
+    /// Returns whether the caller has a lease now.
     pub fn is_extended(self) -> bool {
         matches!(self, HeartbeatOutcome::Started | HeartbeatOutcome::Extended)
     }
 
-    /// What the history tells of it.
+    /// Returns the event that the history records.
     pub fn event(self) -> Option<Event> {
         match self {
             HeartbeatOutcome::Started => Some(Event::Started),
@@ -203,7 +203,7 @@ impl HeartbeatOutcome {
 pub struct WrongState;
 
 impl WorkItem {
-    /// A new item, in the queue.
+    /// Creates an item, queued.
     pub fn new(id: String, environment_id: String, data: Object, metadata: Object, now: Micros) -> WorkItem {
         WorkItem {
             id,
@@ -224,14 +224,14 @@ impl WorkItem {
         }
     }
 
-    /// A poll hands it out.
+    /// Hands the item out to a poll.
     pub fn claim(&mut self, now: Micros) -> Event {
         self.claimed_at = Some(now);
         self.handed_out += 1;
         Event::Claimed
     }
 
-    /// A worker says that it has the item. Saying so again is fine, for the first response may have been lost.
+    /// Acknowledges the item. Doing it again is fine: the first response may have been lost.
     pub fn acknowledge(&mut self, now: Micros) -> Result<Option<Event>, WrongState> {
         match self.state {
             State::Queued => {
@@ -245,7 +245,7 @@ impl WorkItem {
         }
     }
 
-    /// A worker says that it is alive.
+    /// Extends the lease, if the precondition is met.
     pub fn heartbeat(&mut self, now: Micros, expected: Precondition, ttl_seconds: i64) -> HeartbeatOutcome {
         match self.state {
             State::Queued => return HeartbeatOutcome::PreconditionFailed,
@@ -260,7 +260,7 @@ impl WorkItem {
         if !met {
             return HeartbeatOutcome::PreconditionFailed;
         }
-        // Two beats within one microsecond, or a clock set back, must still be told apart.
+        // Two heartbeats within one microsecond, or after a clock was set back, must still differ.
         let at = self.latest_heartbeat_at.map_or(now, |last| now.max(last + 1));
         let beat = if self.latest_heartbeat_at.is_some() { HeartbeatOutcome::Extended } else { HeartbeatOutcome::Started };
         self.latest_heartbeat_at = Some(at);
@@ -271,7 +271,7 @@ impl WorkItem {
         beat
     }
 
-    /// Somebody wants the item stopped: at once with force, otherwise as soon as its worker agrees.
+    /// Stops the item: immediately with force, otherwise once its worker agrees.
     pub fn stop(&mut self, now: Micros, force: bool) -> Result<Option<Event>, WrongState> {
         let event = match self.state {
             State::Stopped => return Err(WrongState),
@@ -289,7 +289,7 @@ impl WorkItem {
         Ok(Some(event))
     }
 
-    /// Lets the lease run out if its time has come.
+    /// Ends the lease if it has expired.
     pub fn expire(&mut self, now: Micros) -> Option<Event> {
         if self.lease_expires_at.is_none_or(|end| end >= now) {
             return None;

@@ -1,6 +1,6 @@
 //! The work queue over the database: finding items, applying the rules of `work_item.rs`, handing items out.
 //!
-//! Expired leases are settled at the beginning of each operation on an environment. Nobody can see an item without such an
+//! Expired leases are settled at the beginning of each operation on an environment. No client can see an item without such an
 //! operation, so no background task is needed and the clock may jump.
 
 use std::{
@@ -34,7 +34,7 @@ const POLLING_WINDOW: Micros = 30_000_000;
 /// As many entries may be in memory before those that mean nothing any more are dropped.
 const MAX_IDLE_ENTRIES: usize = 10_000;
 
-/// What lives in memory beside the table: who waits for work, and who asked for it lately.
+/// What lives in memory only: the polls that wait for work, and the workers that polled lately.
 #[derive(Default)]
 pub struct Waiters {
     arrivals: Mutex<HashMap<String, Arc<Notify>>>,
@@ -50,7 +50,7 @@ impl Waiters {
             return notify.clone();
         }
         if arrivals.len() >= MAX_IDLE_ENTRIES {
-            // A poll looks before it sleeps, so a signal that nobody waits for is of no use to those who come later.
+            // A poll looks before it sleeps, so a signal without a waiter is of no use to later polls.
             arrivals.retain(|_, notify| Arc::strong_count(notify) > 1);
         }
         arrivals.entry(environment_id.to_owned()).or_default().clone()
@@ -64,14 +64,14 @@ impl Waiters {
         }
     }
 
-    /// Makes every waiter look again.
+    /// Makes every waiter check again.
     pub fn wake_all(&self) {
         for notify in lock(&self.arrivals).values() {
             notify.notify_waiters();
         }
     }
 
-    /// Notes that a worker asked for work.
+    /// Records that a worker polled.
     pub fn saw_worker(&self, environment_id: &str, worker_id: &str, now: Micros) {
         let mut workers = lock(&self.workers);
         workers.insert((environment_id.to_owned(), worker_id.to_owned()), now);
@@ -95,7 +95,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a poll found.
+/// The result of a claim.
 pub enum Claim {
     /// The item, now claimed, and its secret.
     Item(Box<WorkItem>, String),
@@ -120,7 +120,7 @@ pub fn on_environment<T>(
     turn.write(|transaction| work(transaction, now))
 }
 
-/// Runs a transaction on one item and stores what the closure made of it. `caller` is who the history says did it.
+/// Runs a transaction on one item and stores what the closure made of it. The history attributes it to `caller`.
 pub fn on_item<T>(
     app: &App,
     caller: &Caller,
@@ -337,7 +337,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn environments_that_nobody_waits_for_are_forgotten() {
+    fn environments_without_waiters_are_forgotten() {
         let waiting = Waiters::default();
         let held = waiting.arrivals("held");
         for environment in 0..3 * MAX_IDLE_ENTRIES {
@@ -345,6 +345,6 @@ mod tests {
             waiting.arrivals(&environment.to_string());
         }
         assert!(lock(&waiting.arrivals).len() <= MAX_IDLE_ENTRIES);
-        assert!(Arc::ptr_eq(&waiting.arrivals("held"), &held), "whoever waits is still reached");
+        assert!(Arc::ptr_eq(&waiting.arrivals("held"), &held), "waiters are still reached");
     }
 }

@@ -58,17 +58,18 @@ def test_a_waiting_program_sees_a_signal_at_once(how: str, emulator: Emulator) -
     with subprocess.Popen([program, how, emulator.url], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"
-        until(lambda: sleeps_in_poll(process.pid), "it does not wait")
+        until(lambda: is_waiting(process.pid, emulator), "it does not wait for its call")
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
         assert process.wait(timeout=60) == 0
     assert emulator.take_requests()[0]["status"] is None, "the answer was waited for"
 
 
-def sleeps_in_poll(pid: int) -> bool:
-    """Whether the main thread of a process is in poll() or ppoll()."""
+def is_waiting(pid: int, emulator: Emulator) -> bool:
+    """Returns whether a request is in flight, and the main thread of the process in poll() or ppoll()."""
     fields = Path(f"/proc/{pid}/syscall").read_text().split()
-    return fields[0] in {"7", "271", "73"}  # poll and ppoll on x86-64, ppoll on aarch64
+    in_poll = fields[0] in {"7", "271", "73"}  # poll and ppoll on x86-64, ppoll on aarch64
+    return in_poll and emulator.control("GET", "/_emulator/connections")["requests_open"] == 1
 
 
 PYTHON = """
@@ -106,7 +107,7 @@ def test_a_waiting_python_program_sees_ctrl_c_at_once(how: str, emulator: Emulat
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"
-        until(lambda: sleeps_in_poll(process.pid), "it does not wait")
+        until(lambda: is_waiting(process.pid, emulator), "it does not wait for its call")
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
         assert process.wait(timeout=60) == 0

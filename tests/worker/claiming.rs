@@ -160,17 +160,19 @@ fn a_server_that_asks_for_a_day_is_asked_again_within_a_minute() {
 fn an_item_that_arrives_at_a_waiting_worker_starts_within_milliseconds() {
     let env = WorkerEnv::new(300);
     let worker = env.worker(json!({}));
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let (lease, _) = next(&worker);
-            sender.send(Instant::now()).unwrap();
-            finish(&lease).unwrap();
-        });
-        until("a poll that waits", || env.control("GET", "connections", Value::Null)["polls_waiting"] == 1);
-        let queued = Instant::now();
-        env.enqueue();
-        assert!(receiver.recv().unwrap() - queued < Duration::from_secs(1), "far below the pause of a second");
+    until("a start far before the pause of a second is over", || {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (lease, _) = next(&worker);
+                sender.send(Instant::now()).unwrap();
+                finish(&lease).unwrap();
+            });
+            until("a poll that waits", || env.control("GET", "connections", Value::Null)["polls_waiting"] == 1);
+            let queued = Instant::now();
+            env.enqueue();
+            receiver.recv().unwrap() - queued < Duration::from_millis(500)
+        })
     });
 }
 

@@ -121,25 +121,7 @@ impl<T> ForkSafeMutex<T> {
     /// Waits for the lock. A panic while it was held leaves it usable: each holder leaves the value in order.
     pub fn lock(&self) -> ForkSafeGuard<'_, T> {
         let section = Section::enter();
-        ForkSafeGuard { value: take(&self.0), _section: section }
-    }
-}
-
-#[cfg(not(tsan))]
-fn take<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// ThreadSanitizer does not see into the standard library, where a thread waits for a mutex that is held: here nothing happens there.
-#[cfg(tsan)]
-fn take<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    use std::sync::TryLockError::{Poisoned, WouldBlock};
-    loop {
-        match mutex.try_lock() {
-            Ok(value) => return value,
-            Err(Poisoned(poisoned)) => return PoisonError::into_inner(poisoned),
-            Err(WouldBlock) => std::thread::yield_now(),
-        }
+        ForkSafeGuard { value: self.0.lock().unwrap_or_else(PoisonError::into_inner), _section: section }
     }
 }
 

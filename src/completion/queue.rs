@@ -12,6 +12,7 @@
 //! set right after the list is unlocked (who is woken finds it unlocked), and cleared while it is locked. Log records travel the
 //! same way, behind the completions and bounded in number.
 
+use super::ticket::Ticket;
 use crate::client::{Client, RawOutcome};
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
@@ -83,30 +84,6 @@ pub struct Completion {
     pub tag: u64,
     /// The call's result, or a log record.
     pub result: Result<String>,
-}
-
-/// A call in flight, to be cancelled. It may outlive the call.
-#[derive(Debug, Clone)]
-pub struct Ticket {
-    epoch: u32,
-    cancel: Arc<Cancel>,
-}
-
-impl Default for Ticket {
-    /// A ticket for one call that is yet to begin.
-    fn default() -> Ticket {
-        Ticket { epoch: fork::epoch(), cancel: Arc::default() }
-    }
-}
-
-impl Ticket {
-    /// Wishes that the call end. Its completion comes in any case: the result, if that was quicker, else `CANCELLED`.
-    pub fn cancel(&self) {
-        // In a forked child the call does not exist; it is its parent's.
-        if self.epoch == fork::epoch() {
-            self.cancel.cancel();
-        }
-    }
 }
 
 impl State {

@@ -10,19 +10,24 @@
 //!    '---- fork ------'   in the child: the parent's runtime is out of its reach
 //! ```
 
+mod call;
+mod cancel;
 pub mod clock;
 pub mod fork;
+mod signals;
 pub mod wakeup;
+
+pub use cancel::Cancel;
+pub use signals::without_signals;
 
 use crate::error::{Error, Result, Status};
 use crate::runtime::fork::{ForkSafeMutex, ProcessLocal};
 use crate::telemetry::log::{self, Level};
-use atomic_waker::AtomicWaker;
+use call::Call;
 use serde_json::json;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::Builder;
@@ -37,9 +42,6 @@ const LOG: &str = "antenv::runtime";
 
 /// How long the end of the runtime waits for what must not be cut off.
 const CRITICAL_GRACE: Duration = Duration::from_secs(2);
-
-/// How often a cancelled call is still polled for an answer that has reached this machine.
-const CANCEL_POLLS: u8 = 8;
 
 /// How long a timer serves the calls that begin meanwhile ([`serve`]). Shorter than what any of them is bound by, as a rule.
 const PACE: Duration = Duration::from_millis(20);
@@ -190,8 +192,7 @@ impl Runtime {
         F: Future + Send + 'static,
     {
         self.state.in_flight.fetch_add(1, Ordering::SeqCst);
-        let call =
-            Call { future: Some(Box::pin(future)), done: Some(done), cancel, polls_since_cancel: 0, state: self.state.clone() };
+        let call = Call::new(future, cancel, done, self.state.clone());
         // Should the runtime have ended just now, the call comes back, is dropped, and says so itself.
         let _ = self.inbox.send(Some(Box::pin(call)));
     }
@@ -244,118 +245,11 @@ pub fn fault() -> Error {
     Error::new(Status::Internal, "a fault in the library ended the call; please report it")
 }
 
-/// The wish that a call end. It may be made before the call begins, and stays.
-#[derive(Debug, Default)]
-pub struct Cancel {
-    requested: AtomicBool,
-    waker: AtomicWaker,
-}
-
-impl Cancel {
-    /// Cancels the call, unless its outcome is there already.
-    pub fn cancel(&self) {
-        self.requested.store(true, Ordering::SeqCst);
-        self.waker.wake();
-    }
-
-    fn is_requested(&self) -> bool {
-        self.requested.load(Ordering::SeqCst)
-    }
-}
-
-/// A future with whoever is to be told of its end.
-struct Call<F: Future, D: FnOnce(Result<F::Output>)> {
-    future: Option<Pin<Box<F>>>,
-    done: Option<D>,
-    cancel: Option<Arc<Cancel>>,
-    polls_since_cancel: u8,
-    state: Arc<State>,
-}
-
-// The future is pinned by its own box.
-impl<F: Future, D: FnOnce(Result<F::Output>)> Unpin for Call<F, D> {}
-
-impl<F: Future, D: FnOnce(Result<F::Output>)> Call<F, D> {
-    fn end(&mut self, outcome: impl FnOnce(&Self) -> Result<F::Output>) {
-        // First of all the request is dropped, and its connection with it.
-        self.future = None;
-        // A ticket may be kept for long: it must not keep what is left of the call, and of its runtime.
-        if let Some(cancel) = &self.cancel {
-            cancel.waker.take();
-        }
-        if let Some(done) = self.done.take() {
-            let outcome = outcome(self);
-            // Whoever is told that the call has ended finds that it is not in flight any more.
-            let was_last = self.state.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
-            done(outcome);
-            if was_last && self.state.closing.load(Ordering::SeqCst) {
-                self.state.changed.notify_one();
-            }
-        }
-    }
-}
-
-impl<F: Future, D: FnOnce(Result<F::Output>)> Future for Call<F, D> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if let Some(cancel) = &self.cancel {
-            cancel.waker.register(context.waker());
-        }
-        let Some(future) = &mut self.future else { return Poll::Ready(()) };
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
-            self.end(|_| Ok(output));
-            return Poll::Ready(());
-        }
-        if self.cancel.as_ref().is_some_and(|cancel| cancel.is_requested()) {
-            if self.polls_since_cancel < CANCEL_POLLS {
-                // An answer that has reached this machine, a claimed work item say, is not to be thrown away: the connection gets
-                // the chance to read it. Each yields to the system's events of the sockets.
-                self.polls_since_cancel += 1;
-                ready!(pin!(tokio::task::yield_now()).poll(context));
-            } else {
-                self.end(|_| Err(Error::new(Status::Cancelled, "the call was cancelled")));
-                return Poll::Ready(());
-            }
-        }
-        Poll::Pending
-    }
-}
-
-/// A call that is dropped before its end: by its panic, or by the end of the runtime.
-impl<F: Future, D: FnOnce(Result<F::Output>)> Drop for Call<F, D> {
-    fn drop(&mut self) {
-        self.end(|call| {
-            if call.state.closing.load(Ordering::SeqCst) && !std::thread::panicking() {
-                return Err(Error::new(Status::Cancelled, "the call was cancelled: the library was shut down"));
-            }
-            log::record(Level::Error, LOG, "a fault in the library ended a call", || json!({}));
-            Err(fault())
-        });
-    }
-}
-
-/// Runs `spawn` with all signals blocked, so that the new thread, and those it starts in turn, never run a handler of the host's.
-#[cfg(unix)]
-pub fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
-    use nix::sys::signal::{SigSet, SigmaskHow};
-    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
-    let result = spawn();
-    if let Ok(before) = before {
-        let _ = before.thread_set_mask();
-    }
-    result
-}
-
-#[cfg(not(unix))]
-pub fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
-    spawn()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::mpsc;
+    use std::task::Poll;
 
     #[test]
     fn a_panic_on_the_runtime_answers_the_waiting_caller_and_leaves_the_runtime_working() {

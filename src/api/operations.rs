@@ -3,55 +3,9 @@
 //! This is the only place that knows them. Request building, parameter checks, error messages, the pager and the tests all
 //! read it, so a new operation is one row here, one exported function and one set of cases.
 
-use ParamLocation::{Body, Header, Path, Query};
-use ParamType::{Bool, Id, Integer, NonEmptyText, Object, Strings, Text};
-
-/// Where a parameter travels in the HTTP request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParamLocation {
-    /// A segment of the path, percent-encoded.
-    Path,
-    /// The query string; `null` means absent.
-    Query,
-    /// The named request header; `null` means absent.
-    Header(&'static str),
-    /// A member of the JSON body; `null` is sent as `null`.
-    Body,
-}
-
-/// What JSON a parameter takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParamType {
-    /// An identifier: a string that can stand as one path segment.
-    Id,
-    /// Any string.
-    Text,
-    /// A string with at least one character.
-    NonEmptyText,
-    /// `true` or `false`.
-    Bool,
-    /// A whole number within the bounds, both included.
-    Integer(i64, i64),
-    /// An object, passed through as it is.
-    Object,
-    /// An array of strings, joined with commas.
-    Strings,
-}
-
-/// One parameter of an operation.
-#[derive(Debug, Clone, Copy)]
-pub struct Parameter {
-    /// The wire name.
-    pub name: &'static str,
-    /// Where it travels.
-    pub location: ParamLocation,
-    /// What it must be.
-    pub param_type: ParamType,
-    /// Whether a call without it is refused.
-    pub required: bool,
-    /// One line of documentation.
-    pub doc: &'static str,
-}
+use super::params::ParamLocation::{self, Body, Header, Path, Query};
+use super::params::ParamType::{self, Bool, Id, Integer, NonEmptyText, Object, Strings, Text};
+use super::params::Parameter;
 
 /// Which credential the API takes for an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

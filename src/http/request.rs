@@ -1,9 +1,11 @@
 //! From an operation and its parameters to an HTTP request. Pure: nothing is sent here, and bad input ends here.
 
-use crate::api::operations::{COMMON, CredentialKind, Operation, ParamLocation, ParamType, Parameter, Traffic};
+use super::body::Body;
+use crate::api::operations::{COMMON, CredentialKind, Operation, Traffic};
+use crate::api::params::{self, OPTIONS, ParamLocation, ParamType, Parameter, check_id, check_path};
 use crate::config::{self, BETA_HEADER, CallDefaults};
 use crate::credentials::is_credential;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::json::{Object, Value};
 use bytes::Bytes;
 use http::Method;
@@ -11,7 +13,6 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVa
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::time::Duration;
 use url::Url;
 
@@ -44,9 +45,6 @@ pub struct Request {
 
 /// What `http` takes as a URL.
 const MAX_URL: usize = u16::MAX as usize - 1;
-/// The options that every call takes beside its parameters.
-const OPTIONS: &[&str] =
-    &["timeout_ms", "attempt_timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response"];
 /// What `antenv_request` takes beside the options.
 const FREE_FORM: &[&str] = &["query", "body", "headers"];
 /// The methods that `antenv_request` takes.
@@ -79,7 +77,7 @@ pub fn operation(
     params: Option<&str>,
     defaults: &CallDefaults,
 ) -> Result<Request> {
-    let mut params = parse_params(params)?;
+    let mut params = params::parse(params)?;
     for (name, _) in ids {
         if let Some(value) = params.take(name) {
             return Err(value.error("is an argument of the function: do not give it in params_json too"));
@@ -90,7 +88,7 @@ pub fn operation(
     let mut builder =
         Builder::new(operation.method.parse().unwrap_or_default(), operation.path, operation.allows_empty_body, defaults);
     builder.request.operation = Some(operation);
-    builder.body.given = operation.has_body;
+    builder.body = Body::new(operation.has_body);
     for parameter in operation.parameters.iter().chain(COMMON) {
         let given = match parameter.location {
             ParamLocation::Body if !parameter.required => params.take_or_null(parameter.name),
@@ -115,7 +113,7 @@ pub fn operation(
 
 /// Builds a request to any other endpoint.
 pub fn free_form(method: &str, path: &str, params: Option<&str>, defaults: &CallDefaults) -> Result<Request> {
-    let mut params = parse_params(params)?;
+    let mut params = params::parse(params)?;
     let known = FREE_FORM.iter().copied().chain(COMMON.iter().map(|parameter| parameter.name));
     params.check_names(known.chain(OPTIONS.iter().copied()))?;
     let method = METHODS.iter().find(|known| known.as_str().eq_ignore_ascii_case(method)).cloned();
@@ -135,17 +133,10 @@ pub fn free_form(method: &str, path: &str, params: Option<&str>, defaults: &Call
     }
     if let Some(value) = params.take("body") {
         builder.allow_body(&value)?;
-        builder.body.set_whole(value);
+        builder.body.set_whole(&value);
     }
     builder.take_options(&mut params)?;
     builder.finish(CredentialKind::ApiKey, defaults)
-}
-
-fn parse_params(params: Option<&str>) -> Result<Object<'_>> {
-    match params {
-        Some(text) => Object::parse(text, "params_json", Status::InvalidArgument),
-        None => Ok(Object::empty(Status::InvalidArgument)),
-    }
 }
 
 impl Request {
@@ -208,7 +199,7 @@ impl<'a> Builder<'a> {
             with_response: false,
             allows_empty_body,
         };
-        Builder { request, body: Body::default(), betas: Vec::new(), headers: Vec::new() }
+        Builder { request, body: Body::new(false), betas: Vec::new(), headers: Vec::new() }
     }
 
     /// Puts a parameter where it belongs, having checked it.
@@ -216,12 +207,7 @@ impl<'a> Builder<'a> {
         match parameter.location {
             ParamLocation::Path => self.set_id(parameter.name, &value.string()?)?,
             ParamLocation::Query => {
-                let text = match parameter.param_type {
-                    ParamType::Bool => value.bool()?.to_string(),
-                    ParamType::Integer(least, most) => value.integer(least, most)?.to_string(),
-                    _ => value.string()?,
-                };
-                self.request.query.push((parameter.name.to_owned(), text));
+                self.request.query.push((parameter.name.to_owned(), parameter.query_text(&value)?));
             }
             ParamLocation::Header(_) if parameter.param_type == ParamType::Strings => self.betas.extend(config::betas(&value)?),
             ParamLocation::Header(name) => {
@@ -229,14 +215,8 @@ impl<'a> Builder<'a> {
                 self.headers.push((HeaderName::from_static(name), Some(header)));
             }
             ParamLocation::Body => {
-                match parameter.param_type {
-                    _ if value.is_null() => {}
-                    ParamType::Object => value.check_object()?,
-                    ParamType::Bool => drop(value.bool()?),
-                    ParamType::NonEmptyText => drop(value.non_empty_string()?),
-                    _ => drop(value.string()?),
-                }
-                self.body.add(value);
+                parameter.check_member(&value)?;
+                self.body.add(&value);
             }
         }
         Ok(())
@@ -244,12 +224,7 @@ impl<'a> Builder<'a> {
 
     /// Puts an identifier into the path. What would change the path's meaning is refused.
     fn set_id(&mut self, name: &str, id: &str) -> Result<()> {
-        if id.is_empty() {
-            return Err(Error::argument(name, "must not be empty"));
-        }
-        if id.starts_with(';') || is_dot_segment(id) {
-            return Err(Error::argument(name, "must not be a dot segment or begin with `;`"));
-        }
+        check_id(name, id)?;
         // The parameters come in the path's order, and an encoded one holds no brace: the first brace is this one's.
         let path = &mut self.request.path;
         if let Some((start, end)) = path.find('{').zip(path.find('}')) {
@@ -351,84 +326,6 @@ impl<'a> Builder<'a> {
             }
         }
         Ok(request)
-    }
-}
-
-/// Whether a path segment is `.` or `..`, with or without path parameters behind a `;`.
-fn is_dot_segment(segment: &str) -> bool {
-    let name = segment.split(';').next().unwrap_or_default();
-    name == "." || name == ".."
-}
-
-/// Refuses a path that would lead somewhere else than it says: to another host, up, or into a query.
-fn check_path(path: &str) -> Result<()> {
-    let error = |problem: &str| Err(Error::argument("path", problem));
-    if !path.starts_with('/') {
-        return error("must begin with `/`, such as /v1/sessions");
-    }
-    if path.contains(['?', '#', '\\', ' ']) || path.chars().any(char::is_control) {
-        return error("must not hold `?`, `#`, `\\`, spaces or control characters (give `query` in params_json)");
-    }
-    let dots =
-        path.split('/').map(|segment| segment.replace("%2e", ".").replace("%2E", ".")).any(|segment| is_dot_segment(&segment));
-    if dots { error("must not have dot segments") } else { Ok(()) }
-}
-
-/// A JSON body being put together from raw members, or given as a whole.
-#[derive(Default)]
-struct Body<'a> {
-    members: Vec<(String, &'a str)>,
-    whole: Option<&'a str>,
-    given: bool,
-}
-
-impl<'a> Body<'a> {
-    /// Adds a member; there is none of that name yet.
-    fn add(&mut self, value: Value<'a>) {
-        self.given = true;
-        self.members.push((value.name().to_owned(), value.raw()));
-    }
-
-    fn set_whole(&mut self, value: Value<'a>) {
-        self.given = true;
-        self.whole = Some(value.raw());
-    }
-
-    /// Lays the members of an object over those there are; a body given as a whole must then be an object too.
-    fn merge(&mut self, extra: &Value<'a>) -> Result<()> {
-        self.given = true;
-        if let Some(whole) = self.whole.take() {
-            Object::parse(whole, "body", Status::InvalidArgument)?.into_values().for_each(|member| self.add(member));
-        }
-        let places: HashMap<String, usize> = self.members.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
-        for member in extra.object()?.into_values() {
-            match places.get(member.name()) {
-                Some(&at) => self.members[at].1 = member.raw(),
-                None => self.add(member),
-            }
-        }
-        Ok(())
-    }
-
-    /// The text, if there is a body.
-    fn into_bytes(self) -> Option<Bytes> {
-        if let Some(whole) = self.whole {
-            return Some(Bytes::from(whole.to_owned()));
-        }
-        if !self.given {
-            return None;
-        }
-        let mut text = String::from("{");
-        for (at, (name, raw)) in self.members.iter().enumerate() {
-            if at > 0 {
-                text.push(',');
-            }
-            text.push_str(&serde_json::Value::from(name.as_str()).to_string());
-            text.push(':');
-            text.push_str(raw);
-        }
-        text.push('}');
-        Some(Bytes::from(text))
     }
 }
 

@@ -133,14 +133,14 @@ impl<'a> Value<'a> {
     }
 
     /// A whole number within the bounds, both included.
-    pub fn integer(&self, least: i64, most: i64) -> Result<i64> {
-        let expected = match (least, most) {
+    pub fn integer(&self, min: i64, max: i64) -> Result<i64> {
+        let expected = match (min, max) {
             (i64::MIN, i64::MAX) => "a whole number".to_owned(),
-            (least, i64::MAX) => format!("a whole number of {least} or more"),
-            (least, most) => format!("a whole number from {least} to {most}"),
+            (min, i64::MAX) => format!("a whole number of {min} or more"),
+            (min, max) => format!("a whole number from {min} to {max}"),
         };
         let number: i64 = self.read(&expected)?;
-        if (least..=most).contains(&number) { Ok(number) } else { Err(self.error(format_args!("must be {expected}"))) }
+        if (min..=max).contains(&number) { Ok(number) } else { Err(self.error(format_args!("must be {expected}"))) }
     }
 
     /// An array of strings that are not empty.

@@ -167,15 +167,15 @@ impl Queue {
         }
     }
 
-    /// Waits until something is there, up to `patience` (`None`: however long that takes), and hands out up to `most` of it.
+    /// Waits until something is there, up to `patience` (`None`: however long that takes), and hands out up to `max` of it.
     ///
     /// Errors: `TIMEOUT`, `INTERRUPTED` when a signal handler ran in this thread, `CLOSED`.
-    pub fn next(&self, most: usize, patience: Option<Duration>) -> Result<Vec<Completion>> {
+    pub fn next(&self, max: usize, patience: Option<Duration>) -> Result<Vec<Completion>> {
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         loop {
             let (mut state, event) = self.open()?;
             let was_empty = state.is_empty();
-            let (done, records) = take(&mut state, most);
+            let (done, records) = take(&mut state, max);
             if !was_empty && state.is_empty() {
                 event.clear();
             }
@@ -294,10 +294,10 @@ impl Drop for Deliver {
     }
 }
 
-/// Takes up to `most` of what waits: completions first, which a flood of records must not hold up.
-fn take(state: &mut State, most: usize) -> (VecDeque<PendingCompletion>, Vec<(u64, String)>) {
-    let done = if state.done.len() <= most { std::mem::take(&mut state.done) } else { state.done.drain(..most).collect() };
-    let mut room = most - done.len();
+/// Takes up to `max` of what waits: completions first, which a flood of records must not hold up.
+fn take(state: &mut State, max: usize) -> (VecDeque<PendingCompletion>, Vec<(u64, String)>) {
+    let done = if state.done.len() <= max { std::mem::take(&mut state.done) } else { state.done.drain(..max).collect() };
+    let mut room = max - done.len();
     let mut records = Vec::new();
     if room > 0
         && state.records_lost > 0

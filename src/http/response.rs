@@ -95,8 +95,8 @@ fn read_json(body: Vec<u8>, allows_empty_body: bool) -> Result<String, (String, 
         Ok(_) => Ok(text),
         Err(e) => {
             let mut shown = text;
-            let most = (0..=MAX_ERROR_BODY).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or_default();
-            shown.truncate(most);
+            let max = (0..=MAX_ERROR_BODY).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or_default();
+            shown.truncate(max);
             Err((format!("the server reported success but its answer is not valid JSON: {e}"), as_json(shown)))
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Histogram {
     sum: AtomicU64,
-    longest: AtomicU64,
+    max: AtomicU64,
     buckets: [AtomicU64; BUCKETS],
 }
 
@@ -34,7 +34,7 @@ fn bound(bucket: usize) -> u64 {
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram { sum: AtomicU64::default(), longest: AtomicU64::default(), buckets: [const { AtomicU64::new(0) }; BUCKETS] }
+        Histogram { sum: AtomicU64::default(), max: AtomicU64::default(), buckets: [const { AtomicU64::new(0) }; BUCKETS] }
     }
 }
 
@@ -43,7 +43,7 @@ impl Histogram {
     pub fn add(&self, time: Duration) {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.sum.fetch_add(us, Relaxed);
-        self.longest.fetch_max(us, Relaxed);
+        self.max.fetch_max(us, Relaxed);
         self.buckets[bucket(us)].fetch_add(1, Relaxed);
     }
 
@@ -65,7 +65,7 @@ impl Histogram {
         let counts = self.buckets.iter().map(|count| count.load(Relaxed)).enumerate().filter(|(_, count)| *count > 0);
         let buckets: Vec<[u64; 2]> = counts.map(|(index, count)| [bound(index), count]).collect();
         let count: u64 = buckets.iter().map(|[_, count]| count).sum();
-        json!({"count": count, "sum": self.sum.load(Relaxed), "max": self.longest.load(Relaxed), "buckets": buckets})
+        json!({"count": count, "sum": self.sum.load(Relaxed), "max": self.max.load(Relaxed), "buckets": buckets})
     }
 }
 

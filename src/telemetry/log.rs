@@ -57,17 +57,17 @@ struct Subscription {
 
 static SUBSCRIPTIONS: ForkSafeMutex<Vec<Subscription>> = ForkSafeMutex::new(Vec::new());
 /// The most that any subscription asks for.
-static MOST: AtomicU8 = AtomicU8::new(0);
+static MAX_LEVEL: AtomicU8 = AtomicU8::new(0);
 
 /// Sends the records that pass `filter` to a sink from now on, in place of what it got before.
 pub fn subscribe(filter: &str, sink: Arc<dyn Sink>) -> Result<()> {
     let filter = Filter::parse(filter)?;
     let mut subscriptions = SUBSCRIPTIONS.lock();
     let before = remove(&mut subscriptions, &*sink);
-    if filter.most() > 0 {
+    if filter.max_level() > 0 {
         subscriptions.push(Subscription { filter, sink });
     }
-    settle(&subscriptions);
+    update_max_level(&subscriptions);
     drop(subscriptions);
     drop(before);
     Ok(())
@@ -77,7 +77,7 @@ pub fn subscribe(filter: &str, sink: Arc<dyn Sink>) -> Result<()> {
 pub fn unsubscribe(sink: &dyn Sink) {
     let mut subscriptions = SUBSCRIPTIONS.lock();
     let before = remove(&mut subscriptions, sink);
-    settle(&subscriptions);
+    update_max_level(&subscriptions);
     drop(subscriptions);
     drop(before);
 }
@@ -87,13 +87,13 @@ fn remove(subscriptions: &mut Vec<Subscription>, sink: &dyn Sink) -> Vec<Subscri
     subscriptions.extract_if(.., |subscription| subscription.sink.identity() == sink.identity()).collect()
 }
 
-fn settle(subscriptions: &[Subscription]) {
-    MOST.store(subscriptions.iter().map(|subscription| subscription.filter.most()).max().unwrap_or(0), Relaxed);
+fn update_max_level(subscriptions: &[Subscription]) {
+    MAX_LEVEL.store(subscriptions.iter().map(|subscription| subscription.filter.max_level()).max().unwrap_or(0), Relaxed);
 }
 
 /// Whether anybody may want a record of that level.
 pub fn is_wanted(level: Level) -> bool {
-    level as u8 <= MOST.load(Relaxed)
+    level as u8 <= MAX_LEVEL.load(Relaxed)
 }
 
 /// Makes a record for those who want it. `fields` is only called when somebody does. Neither may hold a secret.
@@ -169,7 +169,7 @@ impl Filter {
         Ok(filter)
     }
 
-    fn most(&self) -> u8 {
+    fn max_level(&self) -> u8 {
         self.targets.iter().map(|(_, level)| *level).max().unwrap_or(0).max(self.everything)
     }
 
@@ -198,7 +198,7 @@ mod tests {
         ] {
             assert_eq!(filter.passes(level, target), passes, "{level:?} {target}");
         }
-        assert_eq!((filter.most(), Filter::parse("").unwrap().most()), (4, 0));
+        assert_eq!((filter.max_level(), Filter::parse("").unwrap().max_level()), (4, 0));
         for wrong in ["loud", "antenv=", "=info", "antenv=info=debug"] {
             assert_eq!(Filter::parse(wrong).unwrap_err().parameter(), Some("filter"), "{wrong}");
         }

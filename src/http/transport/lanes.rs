@@ -118,8 +118,8 @@ impl Lanes {
             // Several lanes there are if the protocol was not known at first: all their connections are used.
             lanes.iter().min_by_key(|lane| lane.in_flight.load(SeqCst))
         } else {
-            let most = self.target.max_streams.load(Relaxed);
-            lanes.iter().find(|lane| lane.in_flight.load(SeqCst) < most)
+            let max = self.target.max_streams.load(Relaxed);
+            lanes.iter().find(|lane| lane.in_flight.load(SeqCst) < max)
         };
         if let Some(lane) = with_room {
             return Ok(lane.clone());

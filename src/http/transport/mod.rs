@@ -164,14 +164,15 @@ async fn exchange(
     progress.answered(incoming.version() < Version::HTTP_2);
     let headers = std::mem::take(incoming.headers_mut());
     let mut response = Response { status: incoming.status().as_u16(), headers, body: Vec::new() };
-    let most = if response.is_success() { request.max_response_bytes } else { request.max_response_bytes.min(MAX_ERROR_BODY) };
+    let max_bytes =
+        if response.is_success() { request.max_response_bytes } else { request.max_response_bytes.min(MAX_ERROR_BODY) };
     // No more than is likely to come, whatever the server announces; and one byte for the terminator that C wants.
     let announced = incoming.content_length().unwrap_or(0).min(MAX_RESERVED);
     let mut has_room = response.body.try_reserve_exact(announced as usize + 1).is_ok();
     loop {
         match incoming.chunk().await {
             Ok(None) => return Ok(response),
-            Ok(Some(data)) if response.body.len() + data.len() <= most => {
+            Ok(Some(data)) if response.body.len() + data.len() <= max_bytes => {
                 has_room = has_room && response.body.try_reserve(data.len() + 1).is_ok();
                 if !has_room {
                     let read = std::mem::take(&mut response.body).len();
@@ -181,7 +182,7 @@ async fn exchange(
             }
             // What came of an error's body is enough to tell it.
             _ if !response.is_success() => return Ok(response),
-            Ok(Some(_)) => return Err(AttemptError::TooLarge(response, most)),
+            Ok(Some(_)) => return Err(AttemptError::TooLarge(response, max_bytes)),
             Err(error) => {
                 let why = error.source().map_or_else(|| error.to_string(), causes);
                 return Err(AttemptError::IncompleteBody(response, why));

@@ -20,27 +20,27 @@ pub struct Pager {
     request: Request,
     state: ForkSafeMutex<State>,
     /// Held by the thread that fetches a page. Others wait for it, in this process; in a forked child it is made anew.
-    turn: ForkSafeMutex<Option<ProcessLocal<Arc<Mutex<()>>>>>,
+    fetch_lock: ForkSafeMutex<Option<ProcessLocal<Arc<Mutex<()>>>>>,
 }
 
 struct State {
     items: VecDeque<String>,
     next: NextPage,
     /// Cursors met so far: one that comes again would never end.
-    seen: HashSet<String>,
+    seen_cursors: HashSet<String>,
 }
 
 /// Where the next page is.
 enum NextPage {
     /// To be asked for; `None`: the first one.
-    Wanted(Option<String>),
+    NotRequested(Option<String>),
     /// On its way. The cursor stands by, should it have to be asked for again.
-    OnItsWay(Option<String>, ProcessLocal<Arrival>),
+    InFlight(Option<String>, ProcessLocal<PendingPage>),
     /// There is none.
     End,
 }
 
-type Arrival = oneshot::Receiver<Result<RawOutcome>>;
+type PendingPage = oneshot::Receiver<Result<RawOutcome>>;
 
 #[derive(Deserialize)]
 struct Page<'a> {
@@ -63,8 +63,8 @@ impl Pager {
         if request.with_response {
             return Err(Error::argument("with_response", "does not go with a pager, which hands out items"));
         }
-        let state = State { items: VecDeque::new(), next: NextPage::Wanted(None), seen: HashSet::new() };
-        Ok(Pager { client: client.clone(), request, state: ForkSafeMutex::new(state), turn: ForkSafeMutex::default() })
+        let state = State { items: VecDeque::new(), next: NextPage::NotRequested(None), seen_cursors: HashSet::new() };
+        Ok(Pager { client: client.clone(), request, state: ForkSafeMutex::new(state), fetch_lock: ForkSafeMutex::default() })
     }
 
     /// The next item as the server sent it, `None` at the end; blocks while a page is on its way. After an error the same page is
@@ -73,40 +73,40 @@ impl Pager {
         if let Some(item) = self.state.lock().items.pop_front() {
             return Ok(Some(item));
         }
-        let turn = self.turn();
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let fetch_lock = self.fetch_lock();
+        let _guard = fetch_lock.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let mut state = self.state.lock();
             if let Some(item) = state.items.pop_front() {
                 return Ok(Some(item));
             }
-            let (cursor, arrival) = match std::mem::replace(&mut state.next, NextPage::End) {
+            let (cursor, pending) = match std::mem::replace(&mut state.next, NextPage::End) {
                 NextPage::End => return Ok(None),
-                NextPage::Wanted(cursor) => (cursor, None),
-                NextPage::OnItsWay(cursor, arrival) => (cursor, arrival.into_inner()),
+                NextPage::NotRequested(cursor) => (cursor, None),
+                NextPage::InFlight(cursor, pending) => (cursor, pending.into_inner()),
             };
             // Until the page is there, it is still to be had: by the next call after an error, and by a forked child.
-            state.next = NextPage::Wanted(cursor.clone());
+            state.next = NextPage::NotRequested(cursor.clone());
             drop(state);
-            let arrival = arrival.map_or_else(|| self.ask_for(cursor), Ok)?;
-            let page = runtime::wait(arrival)?.into_result(&self.client)?;
-            if let Some(cursor) = self.take_page(&page)? {
-                let arrival = self.ask_for(Some(cursor.clone()))?;
-                self.state.lock().next = NextPage::OnItsWay(Some(cursor), ProcessLocal::new(arrival));
+            let pending = pending.map_or_else(|| self.request_page(cursor), Ok)?;
+            let page = runtime::wait(pending)?.into_result(&self.client)?;
+            if let Some(cursor) = self.store_page(&page)? {
+                let pending = self.request_page(Some(cursor.clone()))?;
+                self.state.lock().next = NextPage::InFlight(Some(cursor), ProcessLocal::new(pending));
             }
         }
     }
 
-    fn turn(&self) -> Arc<Mutex<()>> {
-        let mut turn = self.turn.lock();
-        if let Some(known) = turn.as_ref().and_then(ProcessLocal::get) {
+    fn fetch_lock(&self) -> Arc<Mutex<()>> {
+        let mut fetch_lock = self.fetch_lock.lock();
+        if let Some(known) = fetch_lock.as_ref().and_then(ProcessLocal::get) {
             return known.clone();
         }
-        turn.insert(ProcessLocal::new(Arc::default())).get().cloned().unwrap_or_default()
+        fetch_lock.insert(ProcessLocal::new(Arc::default())).get().cloned().unwrap_or_default()
     }
 
     /// Sends for a page without waiting for it.
-    fn ask_for(&self, cursor: Option<String>) -> Result<Arrival> {
+    fn request_page(&self, cursor: Option<String>) -> Result<PendingPage> {
         let mut request = self.request.clone();
         if let Some(cursor) = cursor {
             request.set_query("page", cursor);
@@ -115,19 +115,19 @@ impl Pager {
     }
 
     /// Takes a page's items in. Gives the cursor of the one behind it.
-    fn take_page(&self, page: &str) -> Result<Option<String>> {
+    fn store_page(&self, page: &str) -> Result<Option<String>> {
         let broken = |problem: String| Error::new(Status::Response, problem);
         let page: Page = serde_json::from_str(page).map_err(|e| broken(format!("the server's answer is not a page: {e}")))?;
         let cursor = page.next_page.filter(|cursor| !cursor.is_empty());
         let items: VecDeque<String> = page.data.iter().map(|item| json::copy(item.get())).collect::<Result<_>>()?;
         let mut state = self.state.lock();
         if let Some(cursor) = &cursor
-            && !state.seen.insert(cursor.clone())
+            && !state.seen_cursors.insert(cursor.clone())
         {
             return Err(broken("the server's pages go round in a circle: it sent the same `next_page` twice".to_owned()));
         }
         state.items.extend(items);
-        state.next = cursor.clone().map_or(NextPage::End, |cursor| NextPage::Wanted(Some(cursor)));
+        state.next = cursor.clone().map_or(NextPage::End, |cursor| NextPage::NotRequested(Some(cursor)));
         Ok(cursor)
     }
 }

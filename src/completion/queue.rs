@@ -40,7 +40,7 @@ struct State {
     /// The process that this is the state of. A forked child begins with an empty queue.
     epoch: u32,
     /// Set while something waits, or about to be; `None`: the queue is closed.
-    event: Option<Arc<WakeupFd>>,
+    wakeup: Option<Arc<WakeupFd>>,
     in_flight: ProcessLocal<Slab<Arc<Cancel>>>,
     done: VecDeque<PendingCompletion>,
     /// Log records with their tags.
@@ -61,13 +61,13 @@ enum Outcome {
     /// A call, its answer still to be read.
     Call(Client, Result<RawOutcome>),
     /// What a worker has to tell.
-    News(Result<String>),
+    Notification(Result<String>),
 }
 
 impl PendingCompletion {
     fn into_completion(self) -> Completion {
         let result = match self.outcome {
-            Outcome::News(news) => news,
+            Outcome::Notification(result) => result,
             // A fault here must cost neither this completion nor those that are taken with it.
             Outcome::Call(client, outcome) => {
                 catch_unwind(AssertUnwindSafe(|| outcome?.into_result(&client))).unwrap_or_else(|_| Err(runtime::fault()))
@@ -90,7 +90,7 @@ impl State {
     fn new() -> Result<State> {
         Ok(State {
             epoch: fork::epoch(),
-            event: Some(Arc::new(WakeupFd::new()?)),
+            wakeup: Some(Arc::new(WakeupFd::new()?)),
             in_flight: ProcessLocal::new(Slab::new()),
             done: VecDeque::new(),
             records: VecDeque::new(),
@@ -113,15 +113,15 @@ impl Queue {
         Ok(Queue { state: ForkSafeMutex::new(State::new()?) })
     }
 
-    /// The state, and the event that it goes with.
+    /// The state, and the wakeup that it goes with.
     fn open(&self) -> Result<(fork::ForkSafeGuard<'_, State>, Arc<WakeupFd>)> {
         let mut state = self.state.lock();
-        if state.epoch != fork::epoch() && state.event.is_some() {
+        if state.epoch != fork::epoch() && state.wakeup.is_some() {
             // The parent's calls, completions and descriptor stay the parent's.
             *state = State::new()?;
         }
-        let event = state.event.clone().ok_or_else(closed)?;
-        Ok((state, event))
+        let wakeup = state.wakeup.clone().ok_or_else(closed)?;
+        Ok((state, wakeup))
     }
 
     /// The number of the descriptor that is readable while something waits.
@@ -137,17 +137,17 @@ impl Queue {
         let (queue, owner) = (self.clone(), client.clone());
         let done = move |outcome| {
             let completion = PendingCompletion { tag, outcome: Outcome::Call(owner, outcome) };
-            Ended { queue, key, completion }.gather();
+            FinishedCall { queue, key, completion }.deliver_batched();
         };
-        client.start(request, cancel.clone(), done).inspect_err(|_| self.forget(key))
+        client.start(request, cancel.clone(), done).inspect_err(|_| self.remove_in_flight(key))
     }
 
     /// Takes calls in that have ended.
-    fn complete(&self, ended: impl Iterator<Item = Ended>) {
+    fn complete(&self, finished: impl Iterator<Item = FinishedCall>) {
         // Closed meanwhile: nobody will ask for them.
-        let Ok(open) = self.open() else { return ended.for_each(drop) };
-        put(open, |state| {
-            for Ended { key, completion, .. } in ended {
+        let Ok(open) = self.open() else { return finished.for_each(drop) };
+        push(open, |state| {
+            for FinishedCall { key, completion, .. } in finished {
                 state.in_flight.get_mut().and_then(|in_flight| in_flight.try_remove(key));
                 state.done.push_back(completion);
             }
@@ -155,29 +155,29 @@ impl Queue {
     }
 
     /// Adds a completion that no call belongs to. False: the queue is closed.
-    pub fn tell(&self, tag: u64, news: Result<String>) -> bool {
+    pub fn tell(&self, tag: u64, result: Result<String>) -> bool {
         let Ok(open) = self.open() else { return false };
-        put(open, |state| state.done.push_back(PendingCompletion { tag, outcome: Outcome::News(news) }));
+        push(open, |state| state.done.push_back(PendingCompletion { tag, outcome: Outcome::Notification(result) }));
         true
     }
 
-    fn forget(&self, key: usize) {
+    fn remove_in_flight(&self, key: usize) {
         if let Ok((mut state, _event)) = self.open() {
             state.in_flight.get_mut().and_then(|in_flight| in_flight.try_remove(key));
         }
     }
 
-    /// Waits until something is there, up to `patience` (`None`: however long that takes), and hands out up to `max` of it.
+    /// Waits until something is there, up to `timeout` (`None`: however long that takes), and hands out up to `max` of it.
     ///
     /// Errors: `TIMEOUT`, `INTERRUPTED` when a signal handler ran in this thread, `CLOSED`.
-    pub fn next(&self, max: usize, patience: Option<Duration>) -> Result<Vec<Completion>> {
-        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+    pub fn next(&self, max: usize, timeout: Option<Duration>) -> Result<Vec<Completion>> {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            let (mut state, event) = self.open()?;
+            let (mut state, wakeup) = self.open()?;
             let was_empty = state.is_empty();
-            let (done, records) = take(&mut state, max);
+            let (done, records) = take_up_to(&mut state, max);
             if !was_empty && state.is_empty() {
-                event.clear();
+                wakeup.clear();
             }
             drop(state);
             if !done.is_empty() || !records.is_empty() {
@@ -185,13 +185,13 @@ impl Queue {
                 let records = records.into_iter().map(|(tag, record)| Completion { tag, result: Ok(record) });
                 return Ok(done.chain(records).collect());
             }
-            let timeout = || Error::new(Status::Timeout, "nothing came in time");
-            if patience.is_some_and(|patience| patience.is_zero()) {
-                return Err(timeout());
+            let timed_out = || Error::new(Status::Timeout, "nothing came in time");
+            if timeout.is_some_and(|timeout| timeout.is_zero()) {
+                return Err(timed_out());
             }
-            match event.wait(until) {
+            match wakeup.wait(until) {
                 WaitOutcome::Signaled => {}
-                WaitOutcome::TimedOut => return Err(timeout()),
+                WaitOutcome::TimedOut => return Err(timed_out()),
                 WaitOutcome::Interrupted => {
                     return Err(Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"));
                 }
@@ -208,14 +208,14 @@ impl Queue {
     /// Ends the queue: cancels what is in flight, drops what waits, and wakes who waits.
     pub fn close(self: &Arc<Queue>) {
         log::unsubscribe(&LogSink { queue: Arc::downgrade(self), tag: 0 });
-        let Ok((mut state, event)) = self.open() else { return };
+        let Ok((mut state, wakeup)) = self.open() else { return };
         let was_empty = state.is_empty();
-        state.event = None;
+        state.wakeup = None;
         let in_flight = state.in_flight.get_mut().map(std::mem::take);
         let waiting = (std::mem::take(&mut state.done), std::mem::take(&mut state.records));
         drop(state);
         if was_empty {
-            event.set();
+            wakeup.set();
         }
         for cancel in in_flight.into_iter().flatten() {
             cancel.1.cancel();
@@ -223,9 +223,9 @@ impl Queue {
         drop(waiting);
     }
 
-    fn take_record(&self, tag: u64, record: String) -> bool {
+    fn push_record(&self, tag: u64, record: String) -> bool {
         let Ok(open) = self.open() else { return false };
-        put(open, |state| {
+        push(open, |state| {
             if state.records.len() == MAX_RECORDS {
                 state.records.pop_front();
                 state.records_lost += 1;
@@ -236,19 +236,19 @@ impl Queue {
     }
 }
 
-/// Adds to what waits, and sets the event if nothing did.
-fn put((mut state, event): (fork::ForkSafeGuard<'_, State>, Arc<WakeupFd>), add: impl FnOnce(&mut State)) {
+/// Adds to what waits, and sets the wakeup if nothing did.
+fn push((mut state, wakeup): (fork::ForkSafeGuard<'_, State>, Arc<WakeupFd>), add: impl FnOnce(&mut State)) {
     let was_empty = state.is_empty();
     add(&mut state);
     let is_first = was_empty && !state.is_empty();
     drop(state);
     if is_first {
-        event.set();
+        wakeup.set();
     }
 }
 
 /// A call that ended, on its way to its queue.
-struct Ended {
+struct FinishedCall {
     queue: Arc<Queue>,
     key: usize,
     completion: PendingCompletion,
@@ -256,25 +256,25 @@ struct Ended {
 
 thread_local! {
     /// Calls that ended in the present round of the runtime.
-    static ENDED: RefCell<Vec<Ended>> = const { RefCell::new(Vec::new()) };
+    static FINISHED: RefCell<Vec<FinishedCall>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Ended {
+impl FinishedCall {
     /// Sends the call to its queue, together with the others that end in this round of the runtime: what the round's other tasks
     /// have to do takes microseconds, while waking the threads that wait for each call alone would cost more than the call.
-    fn gather(self) {
+    fn deliver_batched(self) {
         // A call alone in its queue has none to wait for.
         if self.queue.open().is_ok_and(|(state, _)| state.in_flight.get().is_some_and(|in_flight| in_flight.len() == 1)) {
             let queue = self.queue.clone();
             return queue.complete(std::iter::once(self));
         }
-        let is_first = ENDED.with_borrow_mut(|ended| {
-            ended.push(self);
-            ended.len() == 1
+        let is_first = FINISHED.with_borrow_mut(|finished| {
+            finished.push(self);
+            finished.len() == 1
         });
         if is_first {
             // The task comes behind those that are ready now. It delivers also when it is dropped, at the end of the runtime.
-            let deliver = Deliver;
+            let deliver = DeliverOnDrop;
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(async move { drop(deliver) });
             }
@@ -282,20 +282,20 @@ impl Ended {
     }
 }
 
-struct Deliver;
+struct DeliverOnDrop;
 
-impl Drop for Deliver {
+impl Drop for DeliverOnDrop {
     fn drop(&mut self) {
-        let mut ended = ENDED.take().into_iter().peekable();
-        while let Some(first) = ended.peek() {
+        let mut finished = FINISHED.take().into_iter().peekable();
+        while let Some(first) = finished.peek() {
             let queue = first.queue.clone();
-            queue.complete(std::iter::from_fn(|| ended.next_if(|next| Arc::ptr_eq(&next.queue, &queue))));
+            queue.complete(std::iter::from_fn(|| finished.next_if(|next| Arc::ptr_eq(&next.queue, &queue))));
         }
     }
 }
 
 /// Takes up to `max` of what waits: completions first, which a flood of records must not hold up.
-fn take(state: &mut State, max: usize) -> (VecDeque<PendingCompletion>, Vec<(u64, String)>) {
+fn take_up_to(state: &mut State, max: usize) -> (VecDeque<PendingCompletion>, Vec<(u64, String)>) {
     let done = if state.done.len() <= max { std::mem::take(&mut state.done) } else { state.done.drain(..max).collect() };
     let mut room = max - done.len();
     let mut records = Vec::new();
@@ -320,7 +320,7 @@ struct LogSink {
 
 impl Sink for LogSink {
     fn take(&self, record: String) -> bool {
-        self.queue.upgrade().is_some_and(|queue| queue.take_record(self.tag, record))
+        self.queue.upgrade().is_some_and(|queue| queue.push_record(self.tag, record))
     }
 
     fn identity(&self) -> usize {

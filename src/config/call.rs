@@ -57,7 +57,7 @@ pub struct CallOverrides {
     api_key: Option<Secret>,
     auth_token: Option<Secret>,
     environment_key: Option<Secret>,
-    plain_api_key: Option<bool>,
+    api_key_as_x_api_key: Option<bool>,
     timeout: Option<Duration>,
     attempt_timeout: Option<Duration>,
     max_retries: Option<u32>,
@@ -81,7 +81,7 @@ impl CallOverrides {
             api_key,
             auth_token,
             environment_key,
-            plain_api_key: match object.take("auth_header") {
+            api_key_as_x_api_key: match object.take("auth_header") {
                 None => None,
                 Some(value) => match value.string()?.as_str() {
                     "authorization" => Some(false),
@@ -105,7 +105,7 @@ impl CallOverrides {
     }
 
     /// Whether the configuration gives a credential.
-    pub fn brings_credential(&self) -> bool {
+    pub fn has_credential(&self) -> bool {
         self.api_key.is_some()
             || self.auth_token.is_some()
             || self.environment_key.is_some()
@@ -134,8 +134,8 @@ impl Default for CallDefaults {
 
 impl CallDefaults {
     /// Applies the environment variables: default headers, and a credential unless one is given explicitly.
-    pub fn apply_environment(&mut self, environment: EnvVars, explicit_credential: bool) -> Result<()> {
-        if let Some(lines) = environment("ANTHROPIC_CUSTOM_HEADERS") {
+    pub fn apply_env(&mut self, env: EnvVars, explicit_credential: bool) -> Result<()> {
+        if let Some(lines) = env("ANTHROPIC_CUSTOM_HEADERS") {
             for (name, value) in lines.lines().filter_map(|line| line.split_once(':')) {
                 let error =
                     |what| Error::config("ANTHROPIC_CUSTOM_HEADERS", format_args!("has a line whose {what} is not valid"));
@@ -152,11 +152,11 @@ impl CallDefaults {
             remove_credentials(&mut self.headers);
             return Ok(());
         }
-        if let Some(key) = environment("ANTHROPIC_API_KEY") {
+        if let Some(key) = env("ANTHROPIC_API_KEY") {
             self.set_credential("ANTHROPIC_API_KEY", Secret::new(key), Credentials::set_api_key)
-        } else if let Some(token) = environment("ANTHROPIC_AUTH_TOKEN") {
+        } else if let Some(token) = env("ANTHROPIC_AUTH_TOKEN") {
             self.set_credential("ANTHROPIC_AUTH_TOKEN", Secret::new(token), Credentials::set_auth_token)
-        } else if let Some(key) = environment("ANTHROPIC_ENVIRONMENT_KEY") {
+        } else if let Some(key) = env("ANTHROPIC_ENVIRONMENT_KEY") {
             // A host that serves work has no other credential.
             self.set_credential("ANTHROPIC_ENVIRONMENT_KEY", Secret::new(key), Credentials::set_environment_key)
         } else {
@@ -165,36 +165,36 @@ impl CallDefaults {
     }
 
     /// Applies what the configuration gives.
-    pub fn apply(&mut self, own: CallOverrides) -> Result<()> {
-        if let Some(plain) = own.plain_api_key {
-            self.credentials.send_api_key_plain(plain);
+    pub fn apply(&mut self, overrides: CallOverrides) -> Result<()> {
+        if let Some(as_x_api_key) = overrides.api_key_as_x_api_key {
+            self.credentials.send_as_x_api_key(as_x_api_key);
         }
         for (key, secret, set) in [
-            ("api_key", own.api_key, Credentials::set_api_key as SetCredential),
-            ("auth_token", own.auth_token, Credentials::set_auth_token),
-            ("environment_key", own.environment_key, Credentials::set_environment_key),
+            ("api_key", overrides.api_key, Credentials::set_api_key as SetCredential),
+            ("auth_token", overrides.auth_token, Credentials::set_auth_token),
+            ("environment_key", overrides.environment_key, Credentials::set_environment_key),
         ] {
             if let Some(secret) = secret {
                 self.set_credential(key, secret, set)?;
             }
         }
-        for (name, value) in own.headers {
+        for (name, value) in overrides.headers {
             self.set_header(name, value);
         }
-        if let Some(betas) = own.betas {
+        if let Some(betas) = overrides.betas {
             self.betas = betas;
         }
         for (name, value) in
-            [(HeaderName::from_static("anthropic-workspace-id"), own.workspace_id), (VERSION_HEADER, own.version)]
+            [(HeaderName::from_static("anthropic-workspace-id"), overrides.workspace_id), (VERSION_HEADER, overrides.version)]
         {
             if let Some(value) = value {
                 self.headers.insert(name, value);
             }
         }
-        self.timeout = own.timeout.unwrap_or(self.timeout);
-        self.attempt_timeout = own.attempt_timeout.or(self.attempt_timeout);
-        self.max_retries = own.max_retries.unwrap_or(self.max_retries);
-        self.max_response_bytes = own.max_response_bytes.unwrap_or(self.max_response_bytes);
+        self.timeout = overrides.timeout.unwrap_or(self.timeout);
+        self.attempt_timeout = overrides.attempt_timeout.or(self.attempt_timeout);
+        self.max_retries = overrides.max_retries.unwrap_or(self.max_retries);
+        self.max_response_bytes = overrides.max_response_bytes.unwrap_or(self.max_response_bytes);
         self.headers.insert(BETA_HEADER, join_betas(&self.betas));
         Ok(())
     }

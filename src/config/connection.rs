@@ -66,10 +66,10 @@ pub struct ConnectionSettings {
 
 impl ConnectionSettings {
     /// Takes the settings from the configuration and the environment variables.
-    pub fn read(object: &mut Object, environment: EnvVars, redactor: &mut Redactor) -> Result<ConnectionSettings> {
+    pub fn read(object: &mut Object, env: EnvVars, redactor: &mut Redactor) -> Result<ConnectionSettings> {
         let base_url = match object.take("base_url") {
             Some(value) => value.non_empty_string()?,
-            None => environment("ANTHROPIC_BASE_URL").unwrap_or_else(|| "https://api.anthropic.com".to_owned()),
+            None => env("ANTHROPIC_BASE_URL").unwrap_or_else(|| "https://api.anthropic.com".to_owned()),
         };
         let insecure = object.take("allow_insecure_http").map(|value| value.bool()).transpose()?.unwrap_or(false);
         let url = check_base_url(&base_url, insecure)?;
@@ -80,7 +80,7 @@ impl ConnectionSettings {
             },
             // A credential sent in plain text to this machine must not take a way over another.
             None if is_loopback(&url) => None,
-            None => Proxy::from_variables(&url, environment)?,
+            None => Proxy::from_env(&url, env)?,
         };
         for secret in proxy.iter().flat_map(|proxy| [&proxy.password, &proxy.authorization]).flatten() {
             redactor.add(secret.expose().trim_start_matches("Basic "));

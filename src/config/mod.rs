@@ -24,14 +24,14 @@ use std::time::Duration;
 pub const MAX_RETRIES: i64 = 100;
 
 /// Reads a configuration.
-pub fn read(json: &str, environment: EnvVars) -> Result<(ConnectionSettings, CallDefaults)> {
+pub fn read(json: &str, env: EnvVars) -> Result<(ConnectionSettings, CallDefaults)> {
     let mut object = Object::parse(json, "config_json", Status::Config)?;
     let mut defaults = CallDefaults::default();
     object.check_names(connection::KEYS.iter().chain(call::KEYS).copied())?;
-    let connection = ConnectionSettings::read(&mut object, environment, &mut defaults.redactor)?;
-    let own = CallOverrides::read(&mut object)?;
-    defaults.apply_environment(environment, own.brings_credential())?;
-    defaults.apply(own)?;
+    let connection = ConnectionSettings::read(&mut object, env, &mut defaults.redactor)?;
+    let overrides = CallOverrides::read(&mut object)?;
+    defaults.apply_env(env, overrides.has_credential())?;
+    defaults.apply(overrides)?;
     if defaults.credentials.is_empty() && !carries_credential(&defaults.headers) {
         return Err(Error::config(
             "api_key",
@@ -52,13 +52,13 @@ pub fn derive(parent: &CallDefaults, json: &str) -> Result<CallDefaults> {
         }
     }
     object.check_names(call::KEYS.iter().copied())?;
-    let own = CallOverrides::read(&mut object)?;
+    let overrides = CallOverrides::read(&mut object)?;
     let mut defaults = parent.clone();
-    if own.brings_credential() {
+    if overrides.has_credential() {
         defaults.credentials.clear();
         remove_credentials(&mut defaults.headers);
     }
-    defaults.apply(own)?;
+    defaults.apply(overrides)?;
     Ok(defaults)
 }
 

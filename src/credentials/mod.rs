@@ -20,26 +20,26 @@ pub fn is_credential(name: &HeaderName) -> bool {
 /// The credentials of a client, and the header each is sent in: an API key or an auth token, an environment key, or both kinds.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    plain: bool,
+    as_x_api_key: bool,
     api_key: Option<Secret>,
-    account: Option<(HeaderName, HeaderValue)>,
-    environment: Option<HeaderValue>,
+    account_header: Option<(HeaderName, HeaderValue)>,
+    environment_header: Option<HeaderValue>,
 }
 
 impl Credentials {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.account.is_none() && self.environment.is_none()
+        self.account_header.is_none() && self.environment_header.is_none()
     }
 
     /// Forgets all of them.
     pub fn clear(&mut self) {
-        *self = Credentials { plain: self.plain, ..Credentials::default() };
+        *self = Credentials { as_x_api_key: self.as_x_api_key, ..Credentials::default() };
     }
 
     /// Whether an API key, the present or a later one, travels in `x-api-key` instead of as a bearer.
-    pub fn send_api_key_plain(&mut self, plain: bool) {
-        self.plain = plain;
+    pub fn send_as_x_api_key(&mut self, as_x_api_key: bool) {
+        self.as_x_api_key = as_x_api_key;
         if let Some(key) = self.api_key.take() {
             self.set_api_key(key);
         }
@@ -47,38 +47,38 @@ impl Credentials {
 
     /// Sets the API key; false when it cannot stand in a header, like all of these.
     pub fn set_api_key(&mut self, key: Secret) -> bool {
-        let (name, prefix) = if self.plain { (X_API_KEY, "") } else { (AUTHORIZATION, "Bearer ") };
-        self.account = key.header(prefix).map(|value| (name, value));
+        let (name, prefix) = if self.as_x_api_key { (X_API_KEY, "") } else { (AUTHORIZATION, "Bearer ") };
+        self.account_header = key.header(prefix).map(|value| (name, value));
         self.api_key = Some(key);
-        self.account.is_some()
+        self.account_header.is_some()
     }
 
     /// Sets the auth token, which stands in for the API key.
     pub fn set_auth_token(&mut self, token: Secret) -> bool {
         self.api_key = None;
-        self.account = token.header("Bearer ").map(|value| (AUTHORIZATION, value));
-        self.account.is_some()
+        self.account_header = token.header("Bearer ").map(|value| (AUTHORIZATION, value));
+        self.account_header.is_some()
     }
 
     /// Sets the environment key.
     pub fn set_environment_key(&mut self, key: Secret) -> bool {
-        self.environment = key.header("Bearer ");
-        self.environment.is_some()
+        self.environment_header = key.header("Bearer ");
+        self.environment_header.is_some()
     }
 
     /// The environment key, if there is one.
     pub fn environment_key(&self) -> Option<Secret> {
-        let header = self.environment.as_ref()?.to_str().ok()?;
+        let header = self.environment_header.as_ref()?.to_str().ok()?;
         header.strip_prefix("Bearer ").map(|key| Secret::new(key.to_owned()))
     }
 
     /// The header for an operation. A client that has one credential sends that one and lets the server judge; one that has both
     /// sends the one the API accepts, and where it accepts both, the environment key, which opens less.
     pub fn header(&self, accepts: CredentialKind) -> Option<(HeaderName, HeaderValue)> {
-        let environment = self.environment.clone().map(|value| (AUTHORIZATION, value));
+        let environment_header = self.environment_header.clone().map(|value| (AUTHORIZATION, value));
         match accepts {
-            CredentialKind::ApiKey => self.account.clone().or(environment),
-            CredentialKind::EnvironmentKey | CredentialKind::Both => environment.or_else(|| self.account.clone()),
+            CredentialKind::ApiKey => self.account_header.clone().or(environment_header),
+            CredentialKind::EnvironmentKey | CredentialKind::Both => environment_header.or_else(|| self.account_header.clone()),
         }
     }
 }
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(sent(&credentials, CredentialKind::ApiKey), "Bearer account");
         assert_eq!(sent(&credentials, CredentialKind::EnvironmentKey), "Bearer environment");
         assert_eq!(sent(&credentials, CredentialKind::Both), "Bearer environment");
-        credentials.send_api_key_plain(true);
+        credentials.send_as_x_api_key(true);
         assert_eq!(credentials.header(CredentialKind::ApiKey).unwrap().0, X_API_KEY);
     }
 }

@@ -32,7 +32,7 @@ impl Redactor {
     /// Replaces every secret in the text with `***`.
     pub fn text(&self, text: &mut String) {
         for secret in &self.0 {
-            let found = occurrences(text, secret.expose());
+            let found = find_occurrences(text, secret.expose());
             if !found.is_empty() {
                 let mut clean = String::with_capacity(text.len());
                 let mut rest = 0;
@@ -49,7 +49,7 @@ impl Redactor {
 
     /// The same inside JSON, which stays JSON: a document that would not is replaced as a whole.
     pub fn json(&self, json: &mut Box<RawValue>) {
-        let is_clean = self.0.iter().all(|secret| occurrences(json.get(), secret.expose()).is_empty());
+        let is_clean = self.0.iter().all(|secret| find_occurrences(json.get(), secret.expose()).is_empty());
         if !is_clean {
             let mut text = json.get().to_owned();
             self.text(&mut text);
@@ -60,14 +60,14 @@ impl Redactor {
 }
 
 /// Where a secret stands in a text, in any spelling.
-fn occurrences(text: &str, secret: &str) -> Vec<Range<usize>> {
+fn find_occurrences(text: &str, secret: &str) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     let bytes = text.as_bytes();
     for start in 0..bytes.len() {
         let is_candidate = bytes[start] == secret.as_bytes()[0] || matches!(bytes[start], b'%' | b'\\');
         if is_candidate
             && found.last().is_none_or(|last| last.end <= start)
-            && let Some(length) = spelled(&bytes[start..], secret.as_bytes())
+            && let Some(length) = match_len(&bytes[start..], secret.as_bytes())
         {
             found.push(start..start + length);
         }
@@ -76,7 +76,7 @@ fn occurrences(text: &str, secret: &str) -> Vec<Range<usize>> {
 }
 
 /// How many bytes of the text spell the secret, if its beginning does.
-fn spelled(text: &[u8], secret: &[u8]) -> Option<usize> {
+fn match_len(text: &[u8], secret: &[u8]) -> Option<usize> {
     if secret.is_empty() {
         return Some(0);
     }
@@ -84,7 +84,7 @@ fn spelled(text: &[u8], secret: &[u8]) -> Option<usize> {
     let raw = text.first().map(|byte| (vec![*byte], 1));
     [encoded, percent, json_unescaped(text), backslashes(text), raw].into_iter().flatten().find_map(|(unit, length)| {
         let rest = secret.strip_prefix(unit.as_slice())?;
-        Some(length + spelled(&text[length..], rest)?)
+        Some(length + match_len(&text[length..], rest)?)
     })
 }
 

@@ -30,7 +30,7 @@ pub struct Proxy {
 impl Proxy {
     /// Reads a proxy's URL, which comes from the key or variable `source`. Without a scheme it is `http://`.
     pub fn parse(source: &str, text: &str) -> Result<Proxy> {
-        let unusable = || {
+        let invalid = || {
             Error::config(
                 source,
                 "is not a proxy that can be used: it must be a URL such as http://proxy.example:3128, with one of the schemes \
@@ -38,10 +38,10 @@ impl Proxy {
             )
         };
         let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let url = parse_url(&text).ok_or_else(unusable)?;
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(unusable)?;
+        let url = parse_url(&text).ok_or_else(invalid)?;
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(invalid)?;
         if !SCHEMES.contains(&url.scheme()) {
-            return Err(unusable());
+            return Err(invalid());
         }
         let is_http = url.scheme().starts_with("http");
         let port = url.port_or_known_default().unwrap_or(1080);
@@ -59,15 +59,15 @@ impl Proxy {
     }
 
     /// The proxy that the environment variables name for this URL, unless NO_PROXY exempts its host.
-    pub fn from_variables(base_url: &Url, variables: EnvVars) -> Result<Option<Proxy>> {
+    pub fn from_env(base_url: &Url, env: EnvVars) -> Result<Option<Proxy>> {
         let names: &[&str] = match base_url.scheme() {
             "https" => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
             // Under CGI anyone can set HTTP_PROXY, by sending a header of the name `Proxy`.
-            _ if variables("REQUEST_METHOD").is_some() => &["http_proxy", "ALL_PROXY", "all_proxy"],
+            _ if env("REQUEST_METHOD").is_some() => &["http_proxy", "ALL_PROXY", "all_proxy"],
             _ => &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
         };
-        let Some((name, text)) = names.iter().find_map(|name| Some((name, variables(name)?))) else { return Ok(None) };
-        let exempt = variables("NO_PROXY").or_else(|| variables("no_proxy")).unwrap_or_default();
+        let Some((name, text)) = names.iter().find_map(|name| Some((name, env(name)?))) else { return Ok(None) };
+        let exempt = env("NO_PROXY").or_else(|| env("no_proxy")).unwrap_or_default();
         if is_exempt(base_url, &exempt) { Ok(None) } else { Proxy::parse(name, text.trim()).map(Some) }
     }
 }
@@ -82,11 +82,11 @@ fn is_exempt(base_url: &Url, list: &str) -> bool {
         }
         let address = match host {
             Host::Domain(name) => {
-                let (entry, wanted) = entry.rsplit_once(':').unwrap_or((entry, ""));
+                let (entry, entry_port) = entry.rsplit_once(':').unwrap_or((entry, ""));
                 let entry = entry.trim_start_matches("*.").trim_matches('.').to_ascii_lowercase();
                 let name = name.trim_end_matches('.');
                 let is_below = || name.strip_suffix(&entry).is_some_and(|rest| rest.ends_with('.'));
-                let fits_port = wanted.is_empty() || wanted.parse().ok() == port;
+                let fits_port = entry_port.is_empty() || entry_port.parse().ok() == port;
                 return fits_port && !entry.is_empty() && (name == entry || is_below());
             }
             Host::Ipv4(address) => IpAddr::V4(address),
@@ -120,7 +120,7 @@ mod tests {
 
     fn chosen(url: &str, variables: &[(&str, &str)]) -> Result<Option<String>> {
         let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        Ok(Proxy::from_variables(&url.parse().unwrap(), &find)?.map(|proxy| proxy.address))
+        Ok(Proxy::from_env(&url.parse().unwrap(), &find)?.map(|proxy| proxy.address))
     }
 
     #[test]

@@ -110,7 +110,7 @@ pub fn check_path(path: &str) -> Result<()> {
     if path.contains(['?', '#', '\\', ' ']) || path.chars().any(char::is_control) {
         return error("must not hold `?`, `#`, `\\`, spaces or control characters (give `query` in params_json)");
     }
-    let dots =
+    let has_dots =
         path.split('/').map(|segment| segment.replace("%2e", ".").replace("%2E", ".")).any(|segment| is_dot_segment(&segment));
-    if dots { error("must not have dot segments") } else { Ok(()) }
+    if has_dots { error("must not have dot segments") } else { Ok(()) }
 }

@@ -5,34 +5,34 @@ use crate::json::{Object, Value};
 use bytes::Bytes;
 use std::collections::HashMap;
 
-/// A JSON body being put together from raw members, or given as a whole.
+/// A JSON body being put together from raw members, or is_present as a whole.
 pub struct Body<'a> {
     members: Vec<(String, &'a str)>,
     whole: Option<&'a str>,
-    given: bool,
+    is_present: bool,
 }
 
 impl<'a> Body<'a> {
     /// Returns a body without members. Unless it is `required`, it is only sent when something is added to it.
     pub fn new(required: bool) -> Body<'a> {
-        Body { members: Vec::new(), whole: None, given: required }
+        Body { members: Vec::new(), whole: None, is_present: required }
     }
 
     /// Adds a member; there is none of that name yet.
     pub fn add(&mut self, value: &Value<'a>) {
-        self.given = true;
+        self.is_present = true;
         self.members.push((value.name().to_owned(), value.raw()));
     }
 
     /// Sets the body as a whole.
     pub fn set_whole(&mut self, value: &Value<'a>) {
-        self.given = true;
+        self.is_present = true;
         self.whole = Some(value.raw());
     }
 
-    /// Lays the members of an object over those there are; a body given as a whole must then be an object too.
+    /// Lays the members of an object over those there are; a body is_present as a whole must then be an object too.
     pub fn merge(&mut self, extra: &Value<'a>) -> Result<()> {
-        self.given = true;
+        self.is_present = true;
         if let Some(whole) = self.whole.take() {
             Object::parse(whole, "body", Status::InvalidArgument)?.into_values().for_each(|member| self.add(&member));
         }
@@ -51,7 +51,7 @@ impl<'a> Body<'a> {
         if let Some(whole) = self.whole {
             return Some(Bytes::from(whole.to_owned()));
         }
-        if !self.given {
+        if !self.is_present {
             return None;
         }
         let mut text = String::from("{");

@@ -301,7 +301,7 @@ impl<'a> Builder<'a> {
 
     /// Joins the layers: the client's defaults, what the body needs, the credential, the call's own headers.
     fn finish(self, accepts: CredentialKind, defaults: &CallDefaults) -> Result<Request> {
-        let Builder { mut request, body, betas, headers: own } = self;
+        let Builder { mut request, body, betas, headers: extra } = self;
         request.headers = defaults.headers.clone();
         let headers = &mut request.headers;
         if !betas.is_empty() {
@@ -316,7 +316,7 @@ impl<'a> Builder<'a> {
         if let Some((name, value)) = defaults.credentials.header(accepts) {
             headers.entry(name).or_insert(value);
         }
-        for (name, value) in own {
+        for (name, value) in extra {
             match value {
                 Some(mut value) => {
                     value.set_sensitive(is_credential(&name));

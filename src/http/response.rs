@@ -66,9 +66,9 @@ impl Response {
     /// The error that the server reports.
     fn into_error(mut self) -> Error {
         let text = String::from_utf8_lossy(&std::mem::take(&mut self.body)).into_owned();
-        let (said, stated_id) = read_error(text);
-        let request_id = self.request_id().map(str::to_owned).or(stated_id);
-        Error::http(self.status, said).with_response(self.status, request_id.as_deref(), self.named_headers())
+        let (error_body, body_request_id) = read_error(text);
+        let request_id = self.request_id().map(str::to_owned).or(body_request_id);
+        Error::http(self.status, error_body).with_response(self.status, request_id.as_deref(), self.named_headers())
     }
 
     /// The result with what is known of the response around it.
@@ -104,23 +104,23 @@ fn read_json(body: Vec<u8>, allows_empty_body: bool) -> Result<String, (String, 
 
 /// Reads an error's body, as far as it has the API's form; beside it the request id that the body states.
 fn read_error(text: String) -> (ApiErrorBody, Option<String>) {
-    let mut said = ApiErrorBody::default();
+    let mut error_body = ApiErrorBody::default();
     let mut request_id = None;
     if let Ok(mut body) = Object::parse(&text, "body", Status::Response) {
         request_id = body.take("request_id").and_then(|id| id.string().ok());
         if let Some(mut error) = body.take("error").and_then(|error| error.object().ok()) {
             let mut string = |name| error.take(name).and_then(|value| value.string().ok());
-            said.message = string("message");
-            said.kind = string("type");
+            error_body.message = string("message");
+            error_body.kind = string("type");
             if let Some(details) = error.take("details") {
-                said.error_code =
+                error_body.error_code =
                     details.object().ok().and_then(|mut details| details.take("error_code")).and_then(|code| code.string().ok());
-                said.details = RawValue::from_string(details.raw().to_owned()).ok();
+                error_body.details = RawValue::from_string(details.raw().to_owned()).ok();
             }
         }
     }
-    said.body = as_json(text);
-    (said, request_id)
+    error_body.body = as_json(text);
+    (error_body, request_id)
 }
 
 /// A body as it stands in an error object: JSON as it was, other text as a string, nothing as nothing.

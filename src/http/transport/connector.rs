@@ -26,7 +26,7 @@ use tower_service::Service;
 use url::Url;
 
 /// How long the next connection waits after one was opened, for those who can use that one too to do so.
-const SHARING: Duration = Duration::from_millis(20);
+const SHARE_DELAY: Duration = Duration::from_millis(20);
 
 tokio::task_local! {
     /// Set while an attempt is polled: what runs without it runs on its connection's task, or for nobody.
@@ -66,39 +66,39 @@ pub fn host(url: &Url) -> &str {
 
 /// The layer, for one lane.
 #[derive(Clone)]
-pub struct Connecting {
+pub struct ConnectLayer {
     target: Arc<Target>,
     turn: Arc<tokio::sync::Mutex<()>>,
-    last: Arc<Mutex<Last>>,
-    under_way: Arc<AtomicUsize>,
+    last: Arc<Mutex<LastConnect>>,
+    connecting: Arc<AtomicUsize>,
 }
 
 /// The connection that was opened last, or was not.
 #[derive(Default)]
-struct Last {
+struct LastConnect {
     opened: Option<Instant>,
     failures: u64,
     failure: String,
 }
 
-impl Connecting {
+impl ConnectLayer {
     /// A layer for a new lane.
-    pub fn new(target: Arc<Target>) -> Connecting {
-        Connecting { target, turn: Arc::default(), last: Arc::default(), under_way: Arc::default() }
+    pub fn new(target: Arc<Target>) -> ConnectLayer {
+        ConnectLayer { target, turn: Arc::default(), last: Arc::default(), connecting: Arc::default() }
     }
 
     /// Whether connections are being opened, or wait for their turn.
-    pub fn is_under_way(&self) -> bool {
-        self.under_way.load(Relaxed) > 0
+    pub fn is_connecting(&self) -> bool {
+        self.connecting.load(Relaxed) > 0
     }
 
-    fn last(&self) -> std::sync::MutexGuard<'_, Last> {
+    fn last(&self) -> std::sync::MutexGuard<'_, LastConnect> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a connection by `connect`, when it is its turn.
     async fn open<T>(self, connect: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
-        let _under_way = Counted::new(self.under_way.clone());
+        let _connecting = CountGuard::new(self.connecting.clone());
         if self.target.is_http1.load(Relaxed) {
             return self.connect(connect).await;
         }
@@ -112,7 +112,7 @@ impl Connecting {
             return Err(ConnectError(failure).into());
         }
         if let Some(opened) = opened {
-            sleep_until(opened + SHARING).await;
+            sleep_until(opened + SHARE_DELAY).await;
         }
         if ATTEMPT.try_with(|()| ()).is_err() {
             return Err(ConnectError("another connection is used instead".to_owned()).into());
@@ -140,30 +140,30 @@ impl Connecting {
         match connect.await {
             Ok(connection) => Ok(connection),
             Err(error) => {
-                let said = match &target.proxy {
+                let message = match &target.proxy {
                     Some(proxy) if proxy.is_http && target.url.scheme() == "https" && tunnel::was_refused(&*error) => {
                         tunnel::why_refused(proxy, target).await
                     }
                     Some(proxy) => format!("through the proxy {}: {}", proxy.address, causes(&*error)),
                     None => causes(&*error),
                 };
-                Err(ConnectError(said).into())
+                Err(ConnectError(message).into())
             }
         }
     }
 }
 
 /// Counts itself while it lives.
-struct Counted(Arc<AtomicUsize>);
+struct CountGuard(Arc<AtomicUsize>);
 
-impl Counted {
-    fn new(count: Arc<AtomicUsize>) -> Counted {
+impl CountGuard {
+    fn new(count: Arc<AtomicUsize>) -> CountGuard {
         count.fetch_add(1, Relaxed);
-        Counted(count)
+        CountGuard(count)
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -183,7 +183,7 @@ impl StdError for ConnectError {}
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-impl<S> Layer<S> for Connecting {
+impl<S> Layer<S> for ConnectLayer {
     type Service = Connector<S>;
 
     fn layer(&self, connector: S) -> Connector<S> {
@@ -193,7 +193,7 @@ impl<S> Layer<S> for Connecting {
 
 /// reqwest's connector with the layer around it. It is copied several times for each request, for the most part without being asked
 /// for anything: so all of it stays in one place.
-pub struct Connector<S>(Arc<(S, Connecting)>);
+pub struct Connector<S>(Arc<(S, ConnectLayer)>);
 
 impl<S> Clone for Connector<S> {
     fn clone(&self) -> Self {
@@ -232,18 +232,18 @@ pub fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'
 
 /// What went wrong, from the outside to the root: each cause once, TLS in words of our own.
 pub fn causes(error: &(dyn StdError + 'static)) -> String {
-    let mut said: Vec<String> = Vec::new();
+    let mut messages: Vec<String> = Vec::new();
     for cause in chain(error) {
         if let Some(tls) = tls_error(cause) {
             return tls::explain(tls);
         }
         let text = cause.to_string();
         // Some errors repeat their cause in their own text.
-        if !said.iter().any(|earlier| earlier.contains(&text)) {
-            said.push(text);
+        if !messages.iter().any(|earlier| earlier.contains(&text)) {
+            messages.push(text);
         }
     }
-    said.join(": ")
+    messages.join(": ")
 }
 
 /// The TLS error that an error is or holds. I/O errors hold one another without being one another's source.

@@ -8,7 +8,7 @@
 //! retired: what is under way on it may still end, but nothing new is sent over its connections, of which others may have died likewise.
 
 use super::AttemptError;
-use super::connector::{ATTEMPT, Connecting, Target};
+use super::connector::{ATTEMPT, ConnectLayer, Target};
 use super::names::Names;
 use bytes::Bytes;
 use reqwest::{Body, Proxy, redirect, retry};
@@ -26,9 +26,9 @@ use tokio::time::{Instant, sleep_until};
 /// How many requests are sent over one HTTP/2 connection at a time. Few servers allow fewer than a hundred.
 pub const MAX_STREAMS: usize = 100;
 /// After how long a request that its connection has not taken up looks for another. Far longer than that takes when there is room.
-const STALLED: Duration = Duration::from_millis(50);
+const STALL_TIMEOUT: Duration = Duration::from_millis(50);
 /// How often the runtime gets to do what else is due before a request counts as stalled.
-const STALLED_CHECKS: usize = 16;
+const STALL_YIELDS: usize = 16;
 
 /// How long an idle connection is kept.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -54,7 +54,7 @@ pub struct Lanes {
 
 struct Lane {
     client: reqwest::Client,
-    connecting: Connecting,
+    connector: ConnectLayer,
     in_flight: AtomicUsize,
     /// How many of those its connections are at work on.
     on_the_wire: AtomicUsize,
@@ -75,7 +75,7 @@ impl Lanes {
 
     fn open(&self) -> Result<Arc<Lane>, String> {
         let target = &self.target;
-        let connecting = Connecting::new(target.clone());
+        let connector = ConnectLayer::new(target.clone());
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(target.tls.clone())
             .dns_resolver(Arc::new(Names))
@@ -92,7 +92,7 @@ impl Lanes {
             .http2_keep_alive_while_idle(true)
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(POOL_MAX_IDLE)
-            .connector_layer(connecting.clone());
+            .connector_layer(connector.clone());
         #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
         {
             builder = builder.tcp_user_timeout(USER_TIMEOUT);
@@ -107,7 +107,7 @@ impl Lanes {
         }
         let client = builder.build().map_err(|error| super::causes(&error))?;
         let (in_flight, on_the_wire) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Ok(Arc::new(Lane { client, connecting, in_flight, on_the_wire, is_retired: AtomicBool::new(false) }))
+        Ok(Arc::new(Lane { client, connector, in_flight, on_the_wire, is_retired: AtomicBool::new(false) }))
     }
 
     /// A lane with room for one more request.
@@ -132,55 +132,55 @@ impl Lanes {
     /// Runs one exchange on a lane until the given moment; on another lane, if the first has no room after all.
     pub async fn run<T, F>(
         &self,
-        until: Instant,
+        deadline: Instant,
         exchange: impl Fn(reqwest::Client, Arc<Progress>) -> F,
     ) -> Result<T, AttemptError>
     where
         F: Future<Output = Result<T, AttemptError>>,
     {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         loop {
             let lane = self.pick().map_err(AttemptError::Connect)?;
             let progress = Progress::new(self.target.clone(), lane.clone());
             let mut exchange = pin!(ATTEMPT.scope((), exchange(lane.client.clone(), progress.clone())));
             let is_alone = self.target.is_http1.load(Relaxed) || lane.in_flight.load(SeqCst) == 1;
-            let mut alarm = pin!(sleep_until(if is_alone { until } else { until.min(Instant::now() + STALLED) }));
+            let mut timer = pin!(sleep_until(if is_alone { deadline } else { deadline.min(Instant::now() + STALL_TIMEOUT) }));
             loop {
                 tokio::select! {
                     biased;
                     outcome = exchange.as_mut() => return outcome,
-                    () = alarm.as_mut() => {}
+                    () = timer.as_mut() => {}
                 }
-                if alarm.deadline() >= until {
-                    let was_sent = progress.is_taken_up();
+                if timer.deadline() >= deadline {
+                    let was_sent = progress.is_accepted();
                     if progress.is_on_the_wire() {
                         progress.retire_lane();
                     }
                     let host = self.target.host().to_owned();
-                    return Err(AttemptError::TimedOut { host, after: begun.elapsed(), was_sent });
+                    return Err(AttemptError::TimedOut { host, after: started_at.elapsed(), was_sent });
                 }
-                if let Some(outcome) = self.look_for_room(&progress, exchange.as_mut()).await {
+                if let Some(outcome) = self.yield_to_connections(&progress, exchange.as_mut()).await {
                     return outcome;
                 }
                 let on_the_wire = lane.on_the_wire.load(SeqCst);
                 let is_waiting = !progress.is_on_the_wire();
-                if is_waiting && on_the_wire > 0 && !lane.connecting.is_under_way() {
+                if is_waiting && on_the_wire > 0 && !lane.connector.is_connecting() {
                     // The lane has a connection, which takes no more.
                     self.target.max_streams.fetch_min(on_the_wire, Relaxed);
-                    if !progress.is_taken_up() {
+                    if !progress.is_accepted() {
                         break;
                     }
                     // It is the next in line there, and would be sent even if nobody waited for it any more: it has to wait.
                 }
-                let is_connecting = is_waiting && !progress.is_taken_up();
-                alarm.as_mut().reset(if is_connecting { until.min(Instant::now() + STALLED) } else { until });
+                let is_connecting = is_waiting && !progress.is_accepted();
+                timer.as_mut().reset(if is_connecting { deadline.min(Instant::now() + STALL_TIMEOUT) } else { deadline });
             }
         }
     }
 
     /// Lets the connections do what they have to before a request counts as stalled: all of them run on this thread.
-    async fn look_for_room<T>(&self, progress: &Progress, mut exchange: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-        for _ in 0..STALLED_CHECKS {
+    async fn yield_to_connections<T>(&self, progress: &Progress, mut exchange: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        for _ in 0..STALL_YIELDS {
             tokio::select! {
                 biased;
                 outcome = exchange.as_mut() => return Some(outcome),
@@ -198,14 +198,14 @@ impl Lanes {
 pub struct Progress {
     target: Arc<Target>,
     lane: Arc<Lane>,
-    is_taken_up: AtomicBool,
+    is_accepted: AtomicBool,
     is_on_the_wire: AtomicBool,
 }
 
 impl Progress {
     fn new(target: Arc<Target>, lane: Arc<Lane>) -> Arc<Progress> {
         lane.in_flight.fetch_add(1, SeqCst);
-        Arc::new(Progress { target, lane, is_taken_up: AtomicBool::new(false), is_on_the_wire: AtomicBool::new(false) })
+        Arc::new(Progress { target, lane, is_accepted: AtomicBool::new(false), is_on_the_wire: AtomicBool::new(false) })
     }
 
     /// The server that it goes to.
@@ -214,13 +214,13 @@ impl Progress {
     }
 
     /// A request body by which it is noticed how far its connection is with the request.
-    pub fn watch(self: &Arc<Progress>, bytes: Bytes) -> Body {
-        Body::wrap(Pin::new(Watched { body: bytes.into(), progress: self.clone() }))
+    pub fn observe(self: &Arc<Progress>, bytes: Bytes) -> Body {
+        Body::wrap(Pin::new(ObservedBody { body: bytes.into(), progress: self.clone() }))
     }
 
     /// Whether a connection has taken the request up: before that nothing of it was sent, nor will be once the attempt has ended.
-    pub fn is_taken_up(&self) -> bool {
-        self.is_taken_up.load(SeqCst)
+    pub fn is_accepted(&self) -> bool {
+        self.is_accepted.load(SeqCst)
     }
 
     /// Whether a connection is at work on the request: it does not wait for a stream any more.
@@ -228,7 +228,7 @@ impl Progress {
         self.is_on_the_wire.load(SeqCst)
     }
 
-    /// The response has begun.
+    /// The response has started_at.
     pub fn answered(&self, is_http1: bool) {
         if is_http1 != self.target.is_http1.load(Relaxed) {
             self.target.is_http1.store(is_http1, Relaxed);
@@ -253,43 +253,43 @@ impl Drop for Progress {
 
 /// A request body that is looked at through this pointer alone. Whoever does so outside the attempt is the connection's own task. It looks
 /// at the body when it takes the request up; it reads it, or drops one that is empty, when the request has its stream.
-struct Watched {
+struct ObservedBody {
     body: Body,
     progress: Arc<Progress>,
 }
 
-impl Watched {
+impl ObservedBody {
     fn is_with_its_connection(&self) -> bool {
         ATTEMPT.try_with(|()| ()).is_err()
     }
 
     fn on_the_wire(&self) {
         let progress = &self.progress;
-        if self.is_with_its_connection() && progress.is_taken_up() && !progress.is_on_the_wire.swap(true, SeqCst) {
+        if self.is_with_its_connection() && progress.is_accepted() && !progress.is_on_the_wire.swap(true, SeqCst) {
             progress.lane.on_the_wire.fetch_add(1, SeqCst);
         }
     }
 }
 
-impl Deref for Watched {
+impl Deref for ObservedBody {
     type Target = Body;
 
     fn deref(&self) -> &Body {
         if self.is_with_its_connection() {
-            self.progress.is_taken_up.store(true, SeqCst);
+            self.progress.is_accepted.store(true, SeqCst);
         }
         &self.body
     }
 }
 
-impl DerefMut for Watched {
+impl DerefMut for ObservedBody {
     fn deref_mut(&mut self) -> &mut Body {
         self.on_the_wire();
         &mut self.body
     }
 }
 
-impl Drop for Watched {
+impl Drop for ObservedBody {
     fn drop(&mut self) {
         self.on_the_wire();
     }

@@ -121,22 +121,22 @@ impl Http {
         let target = Arc::new(Target {
             url: connection.base_url.clone(),
             proxy: connection.proxy.clone(),
-            tls: tls.fresh(connection.http2),
+            tls: tls.for_pool(connection.http2),
             connect_timeout: connection.connect_timeout,
             is_http1: AtomicBool::new(is_http1),
             max_streams: AtomicUsize::new(lanes::MAX_STREAMS),
             stats: stats.clone(),
         });
         let lanes = || Lanes::new(target.clone(), connection.http2 == Http2::Always);
-        let wrong = |e| Error::config("config_json", format_args!("does not make a client: {e}"));
-        Ok(Http { calls: lanes().map_err(wrong)?, heartbeats: lanes().map_err(wrong)?, stats })
+        let invalid = |e| Error::config("config_json", format_args!("does not make a client: {e}"));
+        Ok(Http { calls: lanes().map_err(invalid)?, heartbeats: lanes().map_err(invalid)?, stats })
     }
 
     /// Makes one request and reads its response, until the given moment.
-    pub async fn attempt(&self, request: &Request, url: &Url, until: Instant) -> Result<Response, AttemptError> {
+    pub async fn attempt(&self, request: &Request, url: &Url, deadline: Instant) -> Result<Response, AttemptError> {
         let is_heartbeat = request.operation.is_some_and(|operation| operation.traffic == Traffic::Heartbeat);
         let lanes = if is_heartbeat { &self.heartbeats } else { &self.calls };
-        let outcome = lanes.run(until, |lane, progress| exchange(lane, request, url, progress)).await;
+        let outcome = lanes.run(deadline, |lane, progress| exchange(lane, request, url, progress)).await;
         if let Ok(response)
         | Err(
             AttemptError::IncompleteBody(response, _)
@@ -159,16 +159,16 @@ async fn exchange(
 ) -> Result<Response, AttemptError> {
     let mut outgoing = reqwest::Request::new(request.method.clone(), url.clone());
     *outgoing.headers_mut() = request.headers.clone();
-    *outgoing.body_mut() = Some(progress.watch(request.body.clone().unwrap_or_default()));
-    let mut incoming = client.execute(outgoing).await.map_err(|error| failure(&error, url, &progress))?;
+    *outgoing.body_mut() = Some(progress.observe(request.body.clone().unwrap_or_default()));
+    let mut incoming = client.execute(outgoing).await.map_err(|error| attempt_error(&error, url, &progress))?;
     progress.answered(incoming.version() < Version::HTTP_2);
     let headers = std::mem::take(incoming.headers_mut());
     let mut response = Response { status: incoming.status().as_u16(), headers, body: Vec::new() };
     let max_bytes =
         if response.is_success() { request.max_response_bytes } else { request.max_response_bytes.min(MAX_ERROR_BODY) };
     // No more than is likely to come, whatever the server announces; and one byte for the terminator that C wants.
-    let announced = incoming.content_length().unwrap_or(0).min(MAX_RESERVED);
-    let mut has_room = response.body.try_reserve_exact(announced as usize + 1).is_ok();
+    let expected = incoming.content_length().unwrap_or(0).min(MAX_RESERVED);
+    let mut has_room = response.body.try_reserve_exact(expected as usize + 1).is_ok();
     loop {
         match incoming.chunk().await {
             Ok(None) => return Ok(response),
@@ -192,27 +192,29 @@ async fn exchange(
 }
 
 /// What became of a request that got no response.
-fn failure(error: &reqwest::Error, url: &Url, progress: &Progress) -> AttemptError {
+fn attempt_error(error: &reqwest::Error, url: &Url, progress: &Progress) -> AttemptError {
     let chain = || chain(error).skip(1);
     let about = |why: &str| format!("{}: {why}", host(url));
     let target = progress.target();
     if error.is_connect() {
-        let said = chain().find_map(|cause| cause.downcast_ref::<ConnectError>()).map(ToString::to_string);
-        let way = target.proxy.as_ref().map(|proxy| format!(" through the proxy {}", proxy.address)).unwrap_or_default();
-        let late = || format!("no connection{way} within {} ms", target.connect_timeout.as_millis());
-        return AttemptError::Connect(about(&said.unwrap_or_else(|| if error.is_timeout() { late() } else { causes(error) })));
+        let connect_error = chain().find_map(|cause| cause.downcast_ref::<ConnectError>()).map(ToString::to_string);
+        let via = target.proxy.as_ref().map(|proxy| format!(" through the proxy {}", proxy.address)).unwrap_or_default();
+        let timed_out = || format!("no connection{via} within {} ms", target.connect_timeout.as_millis());
+        return AttemptError::Connect(about(
+            &connect_error.unwrap_or_else(|| if error.is_timeout() { timed_out() } else { causes(error) }),
+        ));
     }
     // The first two causes are reqwest's and its pool's, and say only that a request failed.
     let why = chain().nth(1).map_or_else(|| error.to_string(), causes);
-    if !progress.is_taken_up() {
+    if !progress.is_accepted() {
         return AttemptError::NotSent(about(&why));
     }
     let h2 = chain().find_map(|cause| cause.downcast_ref::<h2::Error>());
-    let is_refused = |h2: &h2::Error| {
+    let was_unprocessed = |h2: &h2::Error| {
         // A GOAWAY comes to those requests alone that are above the last one that the server says it has processed.
         h2.is_remote() && (h2.is_go_away() || h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM))
     };
-    if h2.is_some_and(is_refused) {
+    if h2.is_some_and(was_unprocessed) {
         return AttemptError::NotProcessed(about(&why));
     }
     if !h2.is_some_and(h2::Error::is_reset) {

@@ -22,9 +22,9 @@ pub struct Names;
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
-        let waiting = join(name.as_str());
+        let receiver = join(name.as_str());
         Box::pin(async move {
-            let found = waiting?.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+            let found = receiver?.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
@@ -32,22 +32,22 @@ impl Resolve for Names {
 
 /// Joins the look-up of a name, which begins now if there is none.
 fn join(name: &str) -> io::Result<oneshot::Receiver<Found>> {
-    let (waiter, waiting) = oneshot::channel();
+    let (waiter, receiver) = oneshot::channel();
     let mut lookups = LOOKUPS.lock();
     if lookups.as_ref().and_then(ProcessLocal::get).is_none() {
         *lookups = Some(ProcessLocal::new(Lookups::new()));
     }
-    let Some(lookups) = lookups.as_mut().and_then(ProcessLocal::get_mut) else { return Ok(waiting) };
+    let Some(lookups) = lookups.as_mut().and_then(ProcessLocal::get_mut) else { return Ok(receiver) };
     if let Some(waiters) = lookups.get_mut(name) {
         waiters.push(waiter);
-        return Ok(waiting);
+        return Ok(receiver);
     }
-    let asked = name.to_owned();
+    let requested = name.to_owned();
     let look_up = move || {
         // reqwest asks for the address in a URL like for a name when a SOCKS proxy is to be told, brackets included.
         let found: Found =
-            (asked.trim_matches(['[', ']']), 0).to_socket_addrs().map(Iterator::collect).map_err(|e| e.to_string());
-        let waiters = LOOKUPS.lock().as_mut().and_then(ProcessLocal::get_mut).and_then(|lookups| lookups.remove(&asked));
+            (requested.trim_matches(['[', ']']), 0).to_socket_addrs().map(Iterator::collect).map_err(|e| e.to_string());
+        let waiters = LOOKUPS.lock().as_mut().and_then(ProcessLocal::get_mut).and_then(|lookups| lookups.remove(&requested));
         waiters.into_iter().flatten().for_each(|waiter| drop(waiter.send(found.clone())));
     };
     // Should no thread be had, this is a failed connection like any other, and tried again like one.
@@ -55,7 +55,7 @@ fn join(name: &str) -> io::Result<oneshot::Receiver<Found>> {
     without_signals(|| thread.spawn(look_up))
         .map_err(|e| io::Error::new(e.kind(), format!("no thread to look the name up with: {e}")))?;
     lookups.insert(name.to_owned(), vec![waiter]);
-    Ok(waiting)
+    Ok(receiver)
 }
 
 #[cfg(test)]
@@ -64,8 +64,8 @@ mod tests {
 
     #[test]
     fn a_name_is_found_by_all_who_ask_at_once() {
-        let waiting: Vec<_> = (0..50).map(|_| join("localhost").unwrap()).collect();
-        for found in waiting {
+        let receivers: Vec<_> = (0..50).map(|_| join("localhost").unwrap()).collect();
+        for found in receivers {
             let found = found.blocking_recv().unwrap().unwrap();
             assert!(found.iter().all(|address| address.ip().is_loopback()) && !found.is_empty(), "{found:?}");
         }

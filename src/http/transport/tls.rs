@@ -27,7 +27,7 @@ impl Tls {
             // Both may stand in one file.
             None => ("client_cert_file", file),
         };
-        let private_key = regular(key, key_file)
+        let private_key = check_regular_file(key, key_file)
             .and_then(|()| PrivateKeyDer::from_pem_file(key_file).map_err(|e| unreadable(key, "private key", &e)))?;
         builder
             .with_client_auth_cert(chain, private_key)
@@ -36,7 +36,7 @@ impl Tls {
     }
 
     /// A configuration for one pool, with a memory of sessions of its own.
-    pub fn fresh(&self, http2: Http2) -> ClientConfig {
+    pub fn for_pool(&self, http2: Http2) -> ClientConfig {
         let mut config = self.0.clone();
         config.resumption = Resumption::in_memory_sessions(256);
         let protocols: &[&[u8]] = match http2 {
@@ -62,7 +62,7 @@ fn roots(connection: &ConnectionSettings) -> Result<RootCertStore> {
         Roots::OnlyCaFile => {}
         Roots::Bundled => {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            for path in named_by_environment().filter(|path| is_used && path.is_file()) {
+            for path in env_certificate_files().filter(|path| is_used && path.is_file()) {
                 roots.add_parsable_certificates(CertificateDer::pem_file_iter(path).into_iter().flatten().flatten());
             }
         }
@@ -82,7 +82,7 @@ fn roots(connection: &ConnectionSettings) -> Result<RootCertStore> {
 
 /// The files that SSL_CERT_FILE and SSL_CERT_DIR name. They only add to the bundled roots, and belong to the machine rather than to
 /// the caller: what is unreadable there, or no file, is passed over.
-fn named_by_environment() -> impl Iterator<Item = PathBuf> {
+fn env_certificate_files() -> impl Iterator<Item = PathBuf> {
     let file = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let folders = std::env::var_os("SSL_CERT_DIR").unwrap_or_default();
     let folders: Vec<_> = std::env::split_paths(&folders).filter_map(|folder| folder.read_dir().ok()).collect();
@@ -91,14 +91,14 @@ fn named_by_environment() -> impl Iterator<Item = PathBuf> {
 
 /// The certificates in a file that the configuration names.
 fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    regular(key, path)?;
+    check_regular_file(key, path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let found = found.map_err(|e| unreadable(key, "certificate", &e))?;
     if found.is_empty() { Err(unreadable(key, "certificate", &pem::Error::NoItemsFound)) } else { Ok(found) }
 }
 
 /// Refuses what is no regular file: opening a FIFO would wait for someone to write to it.
-fn regular(key: &str, path: &Path) -> Result<()> {
+fn check_regular_file(key: &str, path: &Path) -> Result<()> {
     match path.metadata() {
         Ok(found) if found.is_file() => Ok(()),
         Ok(_) => Err(Error::config(key, "is not a regular file")),
@@ -118,7 +118,7 @@ fn unreadable(key: &str, what: &str, error: &pem::Error) -> Error {
 pub fn explain(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(problem) => {
-            format!("the server's certificate is not accepted: {}", certificate(problem))
+            format!("the server's certificate is not accepted: {}", explain_certificate(problem))
         }
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired
@@ -144,7 +144,7 @@ pub fn explain(error: &rustls::Error) -> String {
     }
 }
 
-fn certificate(problem: &CertificateError) -> String {
+fn explain_certificate(problem: &CertificateError) -> String {
     match problem {
         CertificateError::UnknownIssuer => {
             "its issuer is not trusted here: name the issuer's certificate (PEM) in `ca_file`, or in the environment variable \

@@ -29,7 +29,7 @@ pub fn was_refused(error: &(dyn StdError + 'static)) -> bool {
 
 /// Asks the proxy for the tunnel once more; returns what it said.
 pub async fn why_refused(proxy: &Proxy, target: &Target) -> String {
-    let said = match timeout(TIMEOUT, ask(proxy, target)).await {
+    let answer = match timeout(TIMEOUT, send_connect(proxy, target)).await {
         Ok(Ok(line)) if line.starts_with("HTTP/1.") && line.get(9..).is_some_and(|status| !status.is_empty()) => {
             format!("answered CONNECT with {}", &line[9..])
         }
@@ -38,12 +38,12 @@ pub async fn why_refused(proxy: &Proxy, target: &Target) -> String {
         Ok(Err(e)) => format!("opened no tunnel ({})", causes(&e)),
         Err(_) => "opened no tunnel".to_owned(),
     };
-    let hint = if said.contains(" 407") { " (give its user name and password in the proxy's URL)" } else { "" };
-    format!("the proxy {} {said}{hint}", proxy.address)
+    let hint = if answer.contains(" 407") { " (give its user name and password in the proxy's URL)" } else { "" };
+    format!("the proxy {} {answer}{hint}", proxy.address)
 }
 
 /// The first line of the proxy's answer to CONNECT.
-async fn ask(proxy: &Proxy, target: &Target) -> io::Result<String> {
+async fn send_connect(proxy: &Proxy, target: &Target) -> io::Result<String> {
     let url: Url = proxy.url.expose().parse().map_err(io::Error::other)?;
     let host = url.host_str().unwrap_or_default();
     let stream = connect(&url).await?;

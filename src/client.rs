@@ -273,9 +273,9 @@ impl Pool {
         let stats = known.map(|pool| pool.stats.clone()).unwrap_or_default();
         let runtime = runtime::current()?;
         let http = Http::new(&self.connection, &self.tls, stats.clone())?;
-        let fresh = Arc::new(RuntimePool { runtime, http, stats });
-        *current = Some(ProcessLocal::new(fresh.clone()));
-        Ok(fresh)
+        let new_pool = Arc::new(RuntimePool { runtime, http, stats });
+        *current = Some(ProcessLocal::new(new_pool.clone()));
+        Ok(new_pool)
     }
 }
 
@@ -306,10 +306,10 @@ async fn run_attempts(http: &Http, request: &Request, url: &Url, call: &ActiveCa
     // Attempts are the requests that went out, and those that found no connection to go out by.
     let (mut attempts, mut retries, mut unprocessed) = (0, 0, 0);
     let mut may_have_arrived = false;
-    let mut before: Option<Result<Response, AttemptError>> = None;
+    let mut previous: Option<Result<Response, AttemptError>> = None;
     loop {
-        let until = deadline.min(Instant::now() + request.attempt_timeout);
-        let outcome = http.attempt(request, url, until).await;
+        let attempt_deadline = deadline.min(Instant::now() + request.attempt_timeout);
+        let outcome = http.attempt(request, url, attempt_deadline).await;
         if !matches!(outcome, Err(AttemptError::NotSent(_))) {
             attempts += 1;
             call.stats().attempt(request.body.as_ref().map_or(0, |body| body.len()));
@@ -326,39 +326,39 @@ async fn run_attempts(http: &Http, request: &Request, url: &Url, call: &ActiveCa
             response: outcome.map_err(AttemptError::into_error),
         };
         if matches!(outcome, Err(AttemptError::TimedOut { .. })) && Instant::now() >= deadline {
-            return AttemptsOutcome { count: attempts, may_have_arrived, response: Err(timed_out(request, before)) };
+            return AttemptsOutcome { count: attempts, may_have_arrived, response: Err(timed_out(request, previous)) };
         }
-        let is_free = unprocessed < MAX_UNPROCESSED && outcome.as_ref().is_err_and(AttemptError::is_unprocessed);
+        let is_uncounted = unprocessed < MAX_UNPROCESSED && outcome.as_ref().is_err_and(AttemptError::is_unprocessed);
         let (reason, headers) = match &outcome {
             Ok(response) if retry::should_retry(response.status, &response.headers) => {
                 (RetryReason::from_http(response.status), Some(&response.headers))
             }
             Err(AttemptError::Connect(_)) => (RetryReason::Connect, None),
             Err(AttemptError::NotSent(_) | AttemptError::NotProcessed(_)) => (RetryReason::NotProcessed, None),
-            Err(AttemptError::NoResponse(_)) => (RetryReason::Unanswered, None),
+            Err(AttemptError::NoResponse(_)) => (RetryReason::NoResponse, None),
             Err(AttemptError::TimedOut { .. }) => (RetryReason::Timeout, None),
-            Err(AttemptError::IncompleteBody(..)) => (RetryReason::CutShort, None),
+            Err(AttemptError::IncompleteBody(..)) => (RetryReason::IncompleteBody, None),
             Ok(_) | Err(AttemptError::TooLarge(..) | AttemptError::OutOfMemory(..)) => return end(outcome),
         };
-        let wait = if is_free {
+        let wait = if is_uncounted {
             unprocessed += 1;
             UNPROCESSED_PAUSE * ((1 << (unprocessed - 1)) - 1)
         } else {
             retries += 1;
             retry::delay(retries - 1, headers, SystemTime::now(), fastrand::f64())
         };
-        let is_used_up = retries > request.max_retries || this_may_have_arrived && is_lost(request, &outcome);
-        if is_used_up || wait >= deadline.saturating_duration_since(Instant::now()) {
+        let is_final = retries > request.max_retries || this_may_have_arrived && is_lost_heartbeat(request, &outcome);
+        if is_final || wait >= deadline.saturating_duration_since(Instant::now()) {
             return end(outcome);
         }
         call.stats().retry(reason);
         log::record(Level::Info, LOG, "retrying", || {
-            let mut why = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
-            redactor(defaults, request).text(&mut why);
-            json!({"operation": call.operation_name(), "attempt": attempts, "reason": reason.name(), "why": why,
+            let mut cause = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            redactor(defaults, request).text(&mut cause);
+            json!({"operation": call.operation_name(), "attempt": attempts, "reason": reason.name(), "why": cause,
                    "http_status": outcome.as_ref().ok().map(|response| response.status), "wait_ms": wait.as_secs_f64() * 1e3})
         });
-        before = Some(outcome);
+        previous = Some(outcome);
         if !wait.is_zero() {
             sleep(wait).await;
         }
@@ -367,14 +367,14 @@ async fn run_attempts(http: &Http, request: &Request, url: &Url, call: &ActiveCa
 
 /// Whether a heartbeat's answer was lost, here or behind a gateway. It is not sent again: the server may have recorded it, and then
 /// refuses the next one for stating what this one has replaced.
-fn is_lost(request: &Request, outcome: &Result<Response, AttemptError>) -> bool {
+fn is_lost_heartbeat(request: &Request, outcome: &Result<Response, AttemptError>) -> bool {
     let is_heartbeat = request.operation.is_some_and(|operation| operation.traffic == Traffic::Heartbeat);
     is_heartbeat && outcome.as_ref().map_or(true, |response| matches!(response.status, 502 | 504))
 }
 
 /// The call's time ran out: what the last attempt before it met is the best clue to why.
-fn timed_out(request: &Request, before: Option<Result<Response, AttemptError>>) -> Error {
-    let clue = match before {
+fn timed_out(request: &Request, previous: Option<Result<Response, AttemptError>>) -> Error {
+    let clue = match previous {
         None => String::new(),
         Some(Ok(response)) => format!("; the attempt before was answered with HTTP {}", response.status),
         Some(Err(failure)) => format!("; the attempt before failed: {failure}"),

@@ -261,14 +261,14 @@ impl Error {
     }
 
     /// An answer that is not a success.
-    pub fn http(http_status: u16, said: ApiErrorBody) -> Error {
-        let message = said.message.unwrap_or_else(|| format!("the server answered HTTP {http_status}"));
+    pub fn http(http_status: u16, body: ApiErrorBody) -> Error {
+        let message = body.message.unwrap_or_else(|| format!("the server answered HTTP {http_status}"));
         let mut error = Error::new(Status::from_http(http_status), message);
         error.0.http_status = Some(http_status);
-        error.0.kind = said.kind;
-        error.0.error_code = said.error_code;
-        error.0.details = said.details;
-        error.0.body = said.body;
+        error.0.kind = body.kind;
+        error.0.error_code = body.error_code;
+        error.0.details = body.details;
+        error.0.body = body.body;
         error
     }
 
@@ -308,8 +308,8 @@ impl Error {
     pub fn redact(mut self, redactor: &Redactor) -> Error {
         let fields = &mut self.0;
         redactor.text(&mut fields.message);
-        let said = [&mut fields.kind, &mut fields.error_code, &mut fields.request_id].into_iter().flatten();
-        said.chain(fields.headers.values_mut()).for_each(|text| redactor.text(text));
+        let texts = [&mut fields.kind, &mut fields.error_code, &mut fields.request_id].into_iter().flatten();
+        texts.chain(fields.headers.values_mut()).for_each(|text| redactor.text(text));
         for json in [&mut fields.details, &mut fields.body].into_iter().flatten() {
             redactor.json(json);
         }

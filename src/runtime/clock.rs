@@ -20,13 +20,13 @@ pub fn now() -> ClockTime {
     const CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
-    first_that_goes([CLOCK, ClockId::CLOCK_MONOTONIC], |clock| clock_gettime(clock).map(ClockTime::from))
+    first_readable([CLOCK, ClockId::CLOCK_MONOTONIC], |clock| clock_gettime(clock).map(ClockTime::from))
 }
 
 /// What the first clock says that the system lets be read; a sandbox may know one of them only. (It is always the same one then, so
 /// that moments can be compared.) That leases will not notice when the machine sleeps is worth a warning, once.
 #[cfg(unix)]
-fn first_that_goes<C: Copy>([best, other]: [C; 2], read: impl Fn(C) -> nix::Result<ClockTime>) -> ClockTime {
+fn first_readable<C: Copy>([best, other]: [C; 2], read: impl Fn(C) -> nix::Result<ClockTime>) -> ClockTime {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     static WARNED: AtomicBool = AtomicBool::new(false);
     read(best).unwrap_or_else(|problem| {
@@ -59,7 +59,7 @@ mod tests {
     fn time_goes_on_also_where_the_best_clock_cannot_be_read() {
         assert!(now() > Duration::ZERO && now() <= now());
         let read = |clock: u64| if clock == 0 { Err(nix::errno::Errno::EINVAL) } else { Ok(Duration::from_secs(clock)) };
-        assert_eq!(first_that_goes([7, 5], read), Duration::from_secs(7));
-        assert_eq!(first_that_goes([0, 5], read), Duration::from_secs(5), "and never at the beginning of time");
+        assert_eq!(first_readable([7, 5], read), Duration::from_secs(7));
+        assert_eq!(first_readable([0, 5], read), Duration::from_secs(5), "and never at the beginning of time");
     }
 }

@@ -44,7 +44,7 @@ const LOG: &str = "antenv::runtime";
 const CRITICAL_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a timer serves the calls that begin meanwhile ([`serve`]). Shorter than what any of them is bound by, as a rule.
-const PACE: Duration = Duration::from_millis(20);
+const TIMER_INTERVAL: Duration = Duration::from_millis(20);
 
 static CURRENT: ForkSafeMutex<Option<ProcessLocal<Arc<Runtime>>>> = ForkSafeMutex::new(None);
 
@@ -117,14 +117,14 @@ fn start() -> Result<Runtime> {
 }
 
 async fn serve(mut calls: mpsc::UnboundedReceiver<Option<BoxedCall>>, state: Arc<State>) {
-    let mut next_due = Instant::now();
+    let mut timer_due = Instant::now();
     while let Some(Some(call)) = calls.recv().await {
         // tokio interrupts its own thread by a system call whenever a timer is set that is due before all others, as the deadline of a
         // call often would be. One that is due sooner, and set once for many calls, spares them that.
         let now = Instant::now();
-        if now >= next_due {
-            next_due = now + PACE;
-            tokio::spawn(sleep_until(next_due));
+        if now >= timer_due {
+            timer_due = now + TIMER_INTERVAL;
+            tokio::spawn(sleep_until(timer_due));
         }
         tokio::spawn(call);
     }

@@ -1,4 +1,4 @@
-//! A flag that threads can sleep on and event loops can watch: a file descriptor that is readable while the flag is set.
+//! A flag that threads can sleep on and wakeup loops can watch: a file descriptor that is readable while the flag is set.
 
 use crate::error::{Error, Result, Status};
 use std::time::Instant;
@@ -71,16 +71,16 @@ mod imp {
         }
 
         /// Sleeps until the flag is set; `None`: however long that takes.
-        pub fn wait(&self, until: Option<Instant>) -> WaitOutcome {
+        pub fn wait(&self, deadline: Option<Instant>) -> WaitOutcome {
             loop {
-                let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                let remaining = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
                 // Whole milliseconds, rounded up; what is longer than the system can wait is waited for in turns.
-                let timeout = left.map_or(PollTimeout::NONE, |left| {
-                    let rounded = left.saturating_add(Duration::from_nanos(999_999));
+                let timeout = remaining.map_or(PollTimeout::NONE, |remaining| {
+                    let rounded = remaining.saturating_add(Duration::from_nanos(999_999));
                     i32::try_from(rounded.as_millis()).ok().and_then(|ms| ms.try_into().ok()).unwrap_or(PollTimeout::MAX)
                 });
                 match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], timeout) {
-                    Ok(0) if left.is_some_and(|left| left > Duration::from_millis(i32::MAX as u64)) => {}
+                    Ok(0) if remaining.is_some_and(|remaining| remaining > Duration::from_millis(i32::MAX as u64)) => {}
                     Ok(0) => return WaitOutcome::TimedOut,
                     Err(Errno::EINTR) => return WaitOutcome::Interrupted,
                     // An error that is not EINTR cannot be waited away; the caller looks for itself.
@@ -102,7 +102,7 @@ mod imp {
     }
 }
 
-/// Where there are no such descriptors: threads can sleep, event loops cannot watch.
+/// Where there are no such descriptors: threads can sleep, wakeup loops cannot watch.
 #[cfg(not(unix))]
 mod imp {
     use super::*;
@@ -135,10 +135,10 @@ mod imp {
         }
 
         /// Sleeps until the flag is set; `None`: however long that takes.
-        pub fn wait(&self, until: Option<Instant>) -> WaitOutcome {
-            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+        pub fn wait(&self, deadline: Option<Instant>) -> WaitOutcome {
+            let remaining = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
             let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
-            let outcome = self.changed.wait_timeout_while(set, left, |set| !*set).unwrap_or_else(PoisonError::into_inner);
+            let outcome = self.changed.wait_timeout_while(set, remaining, |set| !*set).unwrap_or_else(PoisonError::into_inner);
             if outcome.1.timed_out() { WaitOutcome::TimedOut } else { WaitOutcome::Signaled }
         }
 
@@ -156,12 +156,12 @@ mod tests {
 
     #[test]
     fn a_wait_ends_when_the_flag_is_set_or_the_time_is_up() {
-        let event = WakeupFd::new().unwrap();
+        let wakeup = WakeupFd::new().unwrap();
         let soon = || Some(Instant::now() + Duration::from_millis(5));
-        assert_eq!(event.wait(soon()), WaitOutcome::TimedOut);
-        event.set();
-        assert_eq!((event.wait(None), event.wait(soon())), (WaitOutcome::Signaled, WaitOutcome::Signaled));
-        event.clear();
-        assert_eq!(event.wait(soon()), WaitOutcome::TimedOut);
+        assert_eq!(wakeup.wait(soon()), WaitOutcome::TimedOut);
+        wakeup.set();
+        assert_eq!((wakeup.wait(None), wakeup.wait(soon())), (WaitOutcome::Signaled, WaitOutcome::Signaled));
+        wakeup.clear();
+        assert_eq!(wakeup.wait(soon()), WaitOutcome::TimedOut);
     }
 }

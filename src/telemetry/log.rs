@@ -92,13 +92,13 @@ fn update_max_level(subscriptions: &[Subscription]) {
 }
 
 /// Whether anybody may want a record of that level.
-pub fn is_wanted(level: Level) -> bool {
+pub fn is_enabled(level: Level) -> bool {
     level as u8 <= MAX_LEVEL.load(Relaxed)
 }
 
 /// Makes a record for those who want it. `fields` is only called when somebody does. Neither may hold a secret.
 pub fn record(level: Level, target: &str, message: &str, fields: impl FnOnce() -> Value) {
-    if is_wanted(level) {
+    if is_enabled(level) {
         let mut fields = Some(fields);
         deliver(level, target, message, &mut || fields.take().map_or(Value::Null, |fields| fields()));
     }
@@ -141,7 +141,7 @@ pub fn write(level: Level, target: &str, message: &str, fields: Value) -> String
 /// Which records a subscription wants: a level for everything, and others for parts of the library.
 #[derive(Debug)]
 struct Filter {
-    everything: u8,
+    default: u8,
     targets: Vec<(String, u8)>,
 }
 
@@ -156,10 +156,10 @@ impl Filter {
                 wrong(format!("has {name:?} where off, error, warn, info, debug or trace is expected"))
             })
         };
-        let mut filter = Filter { everything: 0, targets: Vec::new() };
+        let mut filter = Filter { default: 0, targets: Vec::new() };
         for part in text.split(',').filter(|part| !part.trim().is_empty()) {
             match part.split_once('=') {
-                None => filter.everything = level(part)?,
+                None => filter.default = level(part)?,
                 Some((target, name)) if !target.trim().is_empty() => {
                     filter.targets.push((target.trim().to_owned(), level(name)?))
                 }
@@ -170,14 +170,14 @@ impl Filter {
     }
 
     fn max_level(&self) -> u8 {
-        self.targets.iter().map(|(_, level)| *level).max().unwrap_or(0).max(self.everything)
+        self.targets.iter().map(|(_, level)| *level).max().unwrap_or(0).max(self.default)
     }
 
     /// The most specific part decides.
     fn passes(&self, level: Level, target: &str) -> bool {
         let covers = |part: &str| target.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
         let specific = self.targets.iter().filter(|(part, _)| covers(part)).max_by_key(|(part, _)| part.len());
-        level as u8 <= specific.map_or(self.everything, |(_, level)| *level)
+        level as u8 <= specific.map_or(self.default, |(_, level)| *level)
     }
 }
 

@@ -33,9 +33,9 @@ pub enum RetryReason {
     /// No connection could be made.
     Connect,
     /// The connection broke before an answer came.
-    Unanswered,
+    NoResponse,
     /// The connection broke within the answer.
-    CutShort,
+    IncompleteBody,
     /// No answer came within the attempt's time.
     Timeout,
     /// The server certainly did not process the request: it refused the stream, closed the connection in an orderly way, or had
@@ -52,14 +52,14 @@ pub enum RetryReason {
     /// Another HTTP 5xx.
     ServerError,
     /// Any other HTTP status; the server asked for the retry.
-    Asked,
+    ServerRequested,
 }
 
 impl RetryReason {
     const ALL: [(RetryReason, &str); 11] = [
         (RetryReason::Connect, "connect"),
-        (RetryReason::Unanswered, "unanswered"),
-        (RetryReason::CutShort, "cut_short"),
+        (RetryReason::NoResponse, "unanswered"),
+        (RetryReason::IncompleteBody, "cut_short"),
         (RetryReason::Timeout, "timeout"),
         (RetryReason::NotProcessed, "not_processed"),
         (RetryReason::RequestTimeout, "request_timeout"),
@@ -67,7 +67,7 @@ impl RetryReason {
         (RetryReason::RateLimited, "rate_limited"),
         (RetryReason::Overloaded, "overloaded"),
         (RetryReason::ServerError, "server_error"),
-        (RetryReason::Asked, "asked"),
+        (RetryReason::ServerRequested, "asked"),
     ];
 
     /// The reason that an HTTP status is.
@@ -78,7 +78,7 @@ impl RetryReason {
             429 => RetryReason::RateLimited,
             529 => RetryReason::Overloaded,
             500..=599 => RetryReason::ServerError,
-            _ => RetryReason::Asked,
+            _ => RetryReason::ServerRequested,
         }
     }
 
@@ -92,7 +92,7 @@ impl Stats {
     /// Counts the beginning of a call.
     pub fn begin(self: &Arc<Stats>, operation: Option<&'static Operation>) -> ActiveCall {
         self.started.fetch_add(1, Relaxed);
-        ActiveCall { stats: self.clone(), operation, begun: Instant::now(), is_over: false }
+        ActiveCall { stats: self.clone(), operation, started_at: Instant::now(), is_counted: false }
     }
 
     /// Counts an attempt, and what was sent with it.
@@ -154,8 +154,8 @@ impl Stats {
 pub struct ActiveCall {
     stats: Arc<Stats>,
     operation: Option<&'static Operation>,
-    begun: Instant,
-    is_over: bool,
+    started_at: Instant,
+    is_counted: bool,
 }
 
 impl ActiveCall {
@@ -171,19 +171,19 @@ impl ActiveCall {
 
     /// How long ago it began.
     pub fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
+        self.started_at.elapsed()
     }
 
     /// Counts its end.
     pub fn end(mut self, status: Status) {
         let row = OPERATIONS.iter().position(|known| self.operation.is_some_and(|operation| operation.name == known.name));
         let histogram = self.stats.latencies[row.unwrap_or(OPERATIONS.len())].get_or_init(Box::default);
-        histogram.add(self.begun.elapsed());
-        self.over(status);
+        histogram.add(self.started_at.elapsed());
+        self.count_end(status);
     }
 
-    fn over(&mut self, status: Status) {
-        self.is_over = true;
+    fn count_end(&mut self, status: Status) {
+        self.is_counted = true;
         if status != Status::Ok {
             self.stats.failure(status);
         }
@@ -193,8 +193,8 @@ impl ActiveCall {
 
 impl Drop for ActiveCall {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.over(if std::thread::panicking() { Status::Internal } else { Status::Cancelled });
+        if !self.is_counted {
+            self.count_end(if std::thread::panicking() { Status::Internal } else { Status::Cancelled });
         }
     }
 }
@@ -210,12 +210,12 @@ mod tests {
         stats.begin(Some(&WORK_POLL)).end(Status::Ok);
         stats.begin(Some(&WORK_POLL)).end(Status::NotFound);
         drop(stats.begin(None));
-        let under_way = stats.begin(None);
+        let in_flight = stats.begin(None);
         let json: Value = serde_json::from_str(&stats.to_json()).unwrap();
         assert_eq!(json["calls"], json!({"started": 4, "succeeded": 1, "failed": 2, "in_flight": 1}));
         assert_eq!(json["failures"], json!({"not_found": 1, "cancelled": 1}));
         assert_eq!(json["latency_us"]["work.poll"]["count"], 2);
-        under_way.end(Status::Ok);
+        in_flight.end(Status::Ok);
         let json: Value = serde_json::from_str(&stats.to_json()).unwrap();
         assert_eq!((&json["calls"]["in_flight"], &json["latency_us"]["request"]["count"]), (&json!(0), &json!(1)));
     }

@@ -52,10 +52,10 @@
 #include <stdint.h>
 
 /**
- * What a function returns: `ANTENV_OK`, or why it failed.
+ * The result of a function: `ANTENV_OK`, or the reason for its failure.
  *
- * 1 to 99 come from the library, 100 and above from the server's answer. New numbers may be added in later versions (treat an
- * unknown one as a failure); none is ever given another meaning.
+ * 1 to 99 come from the library, 100 and above from the server's response. Later versions may add numbers (treat an unknown one
+ * as a failure); no number ever changes its meaning.
  */
 enum antenv_status
 #if defined(__cplusplus) && __cplusplus >= 201103L || defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L
@@ -63,27 +63,27 @@ enum antenv_status
 #endif
  {
     /**
-     * It worked.
+     * Success.
      */
     ANTENV_OK = 0,
     /**
-     * An argument is not acceptable; the error's `parameter` names it. Nothing was sent.
+     * An argument is invalid; the error's `parameter` names it. Nothing was sent.
      */
     ANTENV_INVALID_ARGUMENT = 1,
     /**
-     * A handle is NULL, freed, of another type, or never was one. Nothing was sent.
+     * A handle is NULL, already freed, of a different type, or not a handle at all. Nothing was sent.
      */
     ANTENV_INVALID_HANDLE = 2,
     /**
-     * The configuration is not acceptable, or no credential was found; the error's `parameter` names the key.
+     * The configuration is invalid, or no credential was found; the error's `parameter` names the key.
      */
     ANTENV_CONFIG = 3,
     /**
-     * The server could not be reached, or the connection broke before the answer was complete.
+     * The server could not be reached, or the connection failed before the response was complete.
      */
     ANTENV_CONNECTION = 4,
     /**
-     * The call's `timeout_ms` ran out (for functions that wait: nothing happened in time).
+     * The call's `timeout_ms` elapsed (for functions that wait: nothing happened in time).
      */
     ANTENV_TIMEOUT = 5,
     /**
@@ -91,31 +91,31 @@ enum antenv_status
      */
     ANTENV_CANCELLED = 6,
     /**
-     * The server reported success, but its answer is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes`.
+     * The server reported success, but its response is not valid JSON, incomplete, empty, or larger than `max_response_bytes`.
      */
     ANTENV_RESPONSE = 7,
     /**
-     * There is nothing more: the pager has handed out its last item, the worker was stopped, or the queue is drained.
+     * There is nothing more: the pager has returned its last item, the worker was stopped, or the queue is drained.
      */
     ANTENV_DONE = 8,
     /**
-     * What the function works on was closed meanwhile, or belongs to the parent of this forked process.
+     * The object was closed, or it was created before fork() and cannot be used in the child.
      */
     ANTENV_CLOSED = 9,
     /**
-     * The lease on a work item was lost before it was finished: somebody else may hold the item now. Nothing was sent.
+     * The lease on a work item was lost before the item was finished: another worker may hold the item now. Nothing was sent.
      */
     ANTENV_LEASE_LOST = 10,
     /**
-     * A fault in the library itself. Please report it.
+     * An internal error of the library. Please report it.
      */
     ANTENV_INTERNAL = 11,
     /**
-     * A signal handler ran in the thread that waited. Nothing is lost: call again to go on waiting.
+     * A signal handler ran in the waiting thread. Nothing is lost: call again to keep waiting.
      */
     ANTENV_INTERRUPTED = 12,
     /**
-     * HTTP 400: the API refused the request.
+     * HTTP 400: the API rejected the request.
      */
     ANTENV_BAD_REQUEST = 100,
     /**
@@ -127,19 +127,19 @@ enum antenv_status
      */
     ANTENV_PAYMENT_REQUIRED = 102,
     /**
-     * HTTP 403: the credential may not do this.
+     * HTTP 403: the credential does not permit this.
      */
     ANTENV_PERMISSION_DENIED = 103,
     /**
-     * HTTP 404: no such object.
+     * HTTP 404: the object does not exist.
      */
     ANTENV_NOT_FOUND = 104,
     /**
-     * HTTP 408: the server gave up waiting for the request.
+     * HTTP 408: the server stopped waiting for the request.
      */
     ANTENV_REQUEST_TIMEOUT = 105,
     /**
-     * HTTP 409: the object's present state does not allow it.
+     * HTTP 409: the object's current state does not allow the request.
      */
     ANTENV_CONFLICT = 106,
     /**
@@ -151,7 +151,7 @@ enum antenv_status
      */
     ANTENV_CONTENT_TOO_LARGE = 108,
     /**
-     * HTTP 422: the request is well formed but makes no sense.
+     * HTTP 422: the request is well formed but cannot be processed.
      */
     ANTENV_UNPROCESSABLE = 109,
     /**
@@ -159,7 +159,7 @@ enum antenv_status
      */
     ANTENV_RATE_LIMITED = 110,
     /**
-     * HTTP 500 to 599 but 529: the server failed.
+     * HTTP 500 to 599, except 529: the server failed.
      */
     ANTENV_SERVER_ERROR = 111,
     /**
@@ -167,7 +167,7 @@ enum antenv_status
      */
     ANTENV_OVERLOADED = 112,
     /**
-     * Any other HTTP status that is not a success; `http_status` tells which.
+     * Any other unsuccessful HTTP status; see `http_status`.
      */
     ANTENV_HTTP_STATUS = 113
 };

@@ -1,9 +1,9 @@
-//! The parameters of operations: what they are, and the checks that their values pass before a request is built. Pure.
+//! The parameters of operations, and the checks of their values before a request is built. Pure.
 
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
 
-/// The options that every call takes beside its parameters.
+/// The options that every call takes besides its parameters.
 pub const OPTIONS: &[&str] =
     &["timeout_ms", "attempt_timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response"];
 
@@ -20,10 +20,10 @@ pub enum ParamLocation {
     Body,
 }
 
-/// What JSON a parameter takes.
+/// The type of a parameter's JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParamType {
-    /// An identifier: a string that can stand as one path segment.
+    /// An identifier: a string that is valid as one path segment.
     Id,
     /// Any string.
     Text,
@@ -33,7 +33,7 @@ pub enum ParamType {
     Bool,
     /// A whole number within the bounds, both included.
     Integer(i64, i64),
-    /// An object, passed through as it is.
+    /// An object, passed through verbatim.
     Object,
     /// An array of strings, joined with commas.
     Strings,
@@ -42,20 +42,20 @@ pub enum ParamType {
 /// One parameter of an operation.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameter {
-    /// The wire name.
+    /// The name on the wire.
     pub name: &'static str,
     /// Where it travels.
     pub location: ParamLocation,
-    /// What it must be.
+    /// The type of its value.
     pub param_type: ParamType,
-    /// Whether a call without it is refused.
+    /// Whether a call without it is rejected.
     pub required: bool,
     /// One line of documentation.
     pub doc: &'static str,
 }
 
 impl Parameter {
-    /// Checks the value of a query parameter and returns its text.
+    /// Checks the value of a query parameter and returns it as text.
     pub fn query_text(&self, value: &Value) -> Result<String> {
         match self.param_type {
             ParamType::Bool => Ok(value.bool()?.to_string()),
@@ -95,20 +95,20 @@ pub fn check_id(name: &str, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a path segment is `.` or `..`, with or without path parameters behind a `;`.
+/// Returns whether a path segment is `.` or `..`, with or without path parameters after a `;`.
 fn is_dot_segment(segment: &str) -> bool {
     let name = segment.split(';').next().unwrap_or_default();
     name == "." || name == ".."
 }
 
-/// Refuses a path that would lead somewhere else than it says: to another host, up, or into a query.
+/// Rejects a path that could lead to another host, a parent folder, or a query.
 pub fn check_path(path: &str) -> Result<()> {
     let error = |problem: &str| Err(Error::argument("path", problem));
     if !path.starts_with('/') {
         return error("must begin with `/`, such as /v1/sessions");
     }
     if path.contains(['?', '#', '\\', ' ']) || path.chars().any(char::is_control) {
-        return error("must not hold `?`, `#`, `\\`, spaces or control characters (give `query` in params_json)");
+        return error("must not contain `?`, `#`, `\\`, spaces or control characters (give `query` in params_json)");
     }
     let has_dots =
         path.split('/').map(|segment| segment.replace("%2e", ".").replace("%2E", ".")).any(|segment| is_dot_segment(&segment));

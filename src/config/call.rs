@@ -1,4 +1,4 @@
-//! What each call starts from, and what a configuration changes in it.
+//! The defaults of each call, and the configuration keys that override them.
 
 use super::headers::{
     BETA_HEADER, VERSION_HEADER, betas, fixed_headers, header_value, headers, is_framing, join_betas, remove_credentials,
@@ -11,7 +11,7 @@ use crate::json::{Object, Value};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::time::Duration;
 
-/// The keys that [`CallOverrides`] are read from.
+/// The configuration keys of [`CallOverrides`].
 pub const KEYS: &[&str] = &[
     "api_key",
     "auth_token",
@@ -27,32 +27,32 @@ pub const KEYS: &[&str] = &[
     "max_response_bytes",
 ];
 
-/// Bounds one attempt, if nothing else is said: so a connection that has silently died costs an attempt, not the call.
+/// The default timeout of one attempt, so that a silently dead connection costs an attempt and not the call.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
-/// The same for a poll, on top of the time that it waits at the server.
+/// The default timeout of one attempt of a poll, in addition to the time for which the server holds the poll.
 pub const POLL_MARGIN: Duration = Duration::from_secs(10);
-/// What each call starts from.
+/// The defaults of each call.
 #[derive(Debug, Clone)]
 pub struct CallDefaults {
-    /// Bounds a whole call.
+    /// The timeout of a whole call.
     pub timeout: Duration,
-    /// Bounds one attempt; `None`: [`ATTEMPT_TIMEOUT`].
+    /// The timeout of one attempt; `None`: [`ATTEMPT_TIMEOUT`].
     pub attempt_timeout: Option<Duration>,
-    /// How often a call is retried.
+    /// The maximum number of retries.
     pub max_retries: u32,
-    /// What every call sends, as far as it is the same for all: a call's headers start as a copy of these.
+    /// The headers of every call. A call's headers start as a copy of these.
     pub headers: HeaderMap,
-    /// Betas beside the required one. They stand in `headers` too, joined.
+    /// Betas besides the required one. `headers` contains them too, joined.
     pub betas: Vec<String>,
-    /// The largest answer that is taken.
+    /// The maximum size of a response's body.
     pub max_response_bytes: usize,
     /// The credentials.
     pub credentials: Credentials,
-    /// What must not show in errors.
+    /// Removes secrets from errors.
     pub redactor: Redactor,
 }
 
-/// The keys of a configuration that a derived client may give too; `None`: not given.
+/// The call defaults in a configuration, which a derived client may override too. `None`: not given.
 pub struct CallOverrides {
     api_key: Option<Secret>,
     auth_token: Option<Secret>,
@@ -69,7 +69,7 @@ pub struct CallOverrides {
 }
 
 impl CallOverrides {
-    /// Takes the overrides from the configuration.
+    /// Reads the overrides from the configuration.
     pub fn read(object: &mut Object) -> Result<CallOverrides> {
         let mut secret = |key| object.take(key).map(|value| value.non_empty_string().map(Secret::new)).transpose();
         let (api_key, auth_token, environment_key) = (secret("api_key")?, secret("auth_token")?, secret("environment_key")?);
@@ -104,7 +104,7 @@ impl CallOverrides {
         })
     }
 
-    /// Whether the configuration gives a credential.
+    /// Returns whether the configuration gives a credential.
     pub fn has_credential(&self) -> bool {
         self.api_key.is_some()
             || self.auth_token.is_some()
@@ -113,11 +113,11 @@ impl CallOverrides {
     }
 }
 
-/// Sets one of a client's credentials; false when it cannot stand in a header.
+/// Sets one of a client's credentials. Returns false if it is not valid in a header.
 type SetCredential = fn(&mut Credentials, Secret) -> bool;
 
 impl Default for CallDefaults {
-    /// Returns the defaults of a client that is given no configuration at all.
+    /// Returns the defaults of a client without configuration.
     fn default() -> CallDefaults {
         CallDefaults {
             timeout: Duration::from_secs(600),
@@ -141,7 +141,7 @@ impl CallDefaults {
                     |what| Error::config("ANTHROPIC_CUSTOM_HEADERS", format_args!("has a line whose {what} is not valid"));
                 let name: HeaderName = name.trim().parse().map_err(|_| error("header name"))?;
                 if is_framing(&name) {
-                    let problem = format_args!("has the header `{name}`, which is set by the library alone: remove that line");
+                    let problem = format_args!("has the header `{name}`, which only the library sets: remove that line");
                     return Err(Error::config("ANTHROPIC_CUSTOM_HEADERS", problem));
                 }
                 let value = HeaderValue::from_bytes(value.trim().as_bytes()).map_err(|_| error("value"))?;
@@ -157,14 +157,14 @@ impl CallDefaults {
         } else if let Some(token) = env("ANTHROPIC_AUTH_TOKEN") {
             self.set_credential("ANTHROPIC_AUTH_TOKEN", Secret::new(token), Credentials::set_auth_token)
         } else if let Some(key) = env("ANTHROPIC_ENVIRONMENT_KEY") {
-            // A host that serves work has no other credential.
+            // A host that serves work may have no other credential.
             self.set_credential("ANTHROPIC_ENVIRONMENT_KEY", Secret::new(key), Credentials::set_environment_key)
         } else {
             Ok(())
         }
     }
 
-    /// Applies what the configuration gives.
+    /// Applies the overrides.
     pub fn apply(&mut self, overrides: CallOverrides) -> Result<()> {
         if let Some(as_x_api_key) = overrides.api_key_as_x_api_key {
             self.credentials.send_as_x_api_key(as_x_api_key);
@@ -204,10 +204,10 @@ impl CallDefaults {
         if set(&mut self.credentials, secret) {
             return Ok(());
         }
-        Err(Error::config(source, "has characters that cannot stand in an HTTP header"))
+        Err(Error::config(source, "has characters that are not valid in an HTTP header"))
     }
 
-    /// Sets or (with `None`) removes a default header; betas join the others instead of replacing them.
+    /// Sets a default header, or removes it (`None`). Betas are added to the others instead of replacing them.
     fn set_header(&mut self, name: HeaderName, value: Option<HeaderValue>) {
         let Some(mut value) = value else {
             self.headers.remove(&name);

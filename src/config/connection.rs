@@ -1,4 +1,4 @@
-//! What a connection pool is made from: the server, TLS, the proxy, the version of HTTP.
+//! The settings of a connection pool: the server, TLS, the proxy, the version of HTTP.
 
 use super::{EnvVars, milliseconds};
 use crate::credentials::Redactor;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
-/// The keys that [`ConnectionSettings`] are read from.
+/// The configuration keys of [`ConnectionSettings`].
 pub const KEYS: &[&str] = &[
     "base_url",
     "allow_insecure_http",
@@ -21,10 +21,10 @@ pub const KEYS: &[&str] = &[
     "proxy",
     "http2",
 ];
-/// Which version of HTTP is spoken.
+/// Which version of HTTP to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Http2 {
-    /// What the server prefers over TLS; HTTP/1.1 without TLS.
+    /// The server's preference over TLS; HTTP/1.1 without TLS.
     Auto,
     /// HTTP/1.1.
     Never,
@@ -32,40 +32,40 @@ pub enum Http2 {
     Always,
 }
 
-/// Which certificate authorities are trusted, besides those in `ca_file`.
+/// Which certificate authorities to trust, besides those in `ca_file`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Roots {
-    /// Those inside the library, and those that SSL_CERT_FILE and SSL_CERT_DIR name.
+    /// Those bundled with the library, and those in SSL_CERT_FILE and SSL_CERT_DIR.
     Bundled,
-    /// Those of the system.
+    /// The system's.
     System,
     /// None.
     OnlyCaFile,
 }
 
-/// What a connection pool is made from.
+/// The settings of a connection pool.
 #[derive(Debug, Clone)]
 pub struct ConnectionSettings {
-    /// Scheme, host, port and path prefix.
+    /// The API's scheme, host, port and path prefix.
     pub base_url: Url,
-    /// Bounds one attempt to connect.
+    /// The timeout of one attempt to connect.
     pub connect_timeout: Duration,
-    /// A PEM file of further roots to trust.
+    /// A PEM file with additional trusted roots.
     pub ca_file: Option<PathBuf>,
-    /// Which other roots are trusted.
+    /// Which other roots to trust.
     pub roots: Roots,
-    /// A PEM file with the certificate that the client shows, and its chain.
+    /// A PEM file with the client's certificate and its chain.
     pub client_cert_file: Option<PathBuf>,
-    /// A PEM file with that certificate's key.
+    /// A PEM file with the key of that certificate.
     pub client_key_file: Option<PathBuf>,
-    /// The proxy on the way to the server, if there is one.
+    /// The proxy, if one is used.
     pub proxy: Option<Proxy>,
-    /// Which version of HTTP is spoken.
+    /// Which version of HTTP to use.
     pub http2: Http2,
 }
 
 impl ConnectionSettings {
-    /// Takes the settings from the configuration and the environment variables.
+    /// Reads the settings from the configuration and the environment variables. Adds the proxy's secrets to `redactor`.
     pub fn read(object: &mut Object, env: EnvVars, redactor: &mut Redactor) -> Result<ConnectionSettings> {
         let base_url = match object.take("base_url") {
             Some(value) => value.non_empty_string()?,
@@ -78,7 +78,7 @@ impl ConnectionSettings {
                 "" => None,
                 text => Some(Proxy::parse("proxy", text)?),
             },
-            // A credential sent in plain text to this machine must not take a way over another.
+            // A credential sent in plain text to this machine must not travel through another one.
             None if is_loopback(&url) => None,
             None => Proxy::from_env(&url, env)?,
         };
@@ -89,7 +89,7 @@ impl ConnectionSettings {
         let (ca_file, client_cert_file, client_key_file) =
             (path("ca_file")?, path("client_cert_file")?, path("client_key_file")?);
         if client_key_file.is_some() && client_cert_file.is_none() {
-            return Err(Error::config("client_key_file", "is given without `client_cert_file`, the certificate that it is for"));
+            return Err(Error::config("client_key_file", "is given without `client_cert_file`, the certificate for this key"));
         }
         let roots = match object.take("roots") {
             None => Roots::Bundled,
@@ -125,8 +125,8 @@ impl ConnectionSettings {
     }
 }
 
-/// Reads a URL whose host is a name or an address as they stand in DNS: what is percent-encoded there is no host, and capital letters are
-/// small ones (the parser of internationalised names, which is built without their tables, does not expect them).
+/// Parses a URL whose host is a plain DNS name or an address. Rejects percent-encoding in the host. Lowers the host's case, which
+/// the parser of internationalised names, built without its tables, cannot do.
 pub fn parse_url(text: &str) -> Option<Url> {
     let (scheme, rest) = text.split_once("://")?;
     let (authority, path) = rest.split_at(rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len()));
@@ -138,21 +138,21 @@ pub fn parse_url(text: &str) -> Option<Url> {
 }
 
 fn check_base_url(text: &str, insecure: bool) -> Result<Url> {
-    // The URL is not repeated in the message: it may hold a password.
+    // The URL may contain a password, so the message does not repeat it.
     let error = |problem: &str| Err(Error::config("base_url", problem));
     let Some(url) = parse_url(text) else { return error("must be a URL such as https://api.anthropic.com") };
     if !matches!(url.scheme(), "http" | "https") {
         return error("must begin with https:// (or http://)");
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return error("must not hold a user name or password");
+        return error("must not contain a user name or password");
     }
     if url.query().is_some() || url.fragment().is_some() {
         return error("must not have a query or a fragment");
     }
     if url.scheme() == "http" && !insecure && !is_loopback(&url) {
         return error(
-            "is plain http:// to another host, which would show the credential to everyone on the way: use https://, or set `allow_insecure_http`",
+            "is plain http:// to another host, which would expose the credential on the network: use https://, or set `allow_insecure_http`",
         );
     }
     Ok(url)

@@ -1,7 +1,7 @@
-//! Configuration: the JSON a client is made from, the environment variables behind it, and the defaults behind those.
+//! Configuration: a client's JSON, then the environment variables, then the built-in defaults.
 //!
-//! It falls into two halves. [`ConnectionSettings`] is what a connection pool is made from and stays the same for its life;
-//! [`CallDefaults`] is what each call starts from, and what a derived client may change.
+//! There are two halves. [`ConnectionSettings`] configure a connection pool and never change; [`CallDefaults`] are the starting
+//! point of each call, and a derived client may change them.
 
 mod call;
 mod connection;
@@ -20,7 +20,7 @@ use call::CallOverrides;
 use headers::{carries_credential, remove_credentials};
 use std::time::Duration;
 
-/// How often a call may be retried at most.
+/// The largest `max_retries`.
 pub const MAX_RETRIES: i64 = 100;
 
 /// Reads a configuration.
@@ -36,19 +36,19 @@ pub fn read(json: &str, env: EnvVars) -> Result<(ConnectionSettings, CallDefault
         return Err(Error::config(
             "api_key",
             "is missing, and so is any other credential: give `api_key`, `auth_token` or `environment_key`, or set the environment \
-             variable ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN or ANTHROPIC_ENVIRONMENT_KEY (looked at, and unset or empty; \
-             ANTHROPIC_CUSTOM_HEADERS has none either)",
+            variable ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN or ANTHROPIC_ENVIRONMENT_KEY (all of them are unset or empty, and \
+            ANTHROPIC_CUSTOM_HEADERS contains no credential)",
         ));
     }
     Ok((connection, defaults))
 }
 
-/// Reads what a derived client changes: `parent`'s defaults with the given keys replaced.
+/// Reads a derived client's configuration: returns `parent`'s defaults with the given keys replaced.
 pub fn derive(parent: &CallDefaults, json: &str) -> Result<CallDefaults> {
     let mut object = Object::parse(json, "config_json", Status::Config)?;
     for key in connection::KEYS {
         if let Some(value) = object.take(key) {
-            return Err(value.error("belongs to the connections, which a derived client shares: make a new client instead"));
+            return Err(value.error("configures the connections, which a derived client shares: make a new client instead"));
         }
     }
     object.check_names(call::KEYS.iter().copied())?;
@@ -62,7 +62,7 @@ pub fn derive(parent: &CallDefaults, json: &str) -> Result<CallDefaults> {
     Ok(defaults)
 }
 
-/// A client's defaults with one credential, in place of all others. `None`: it cannot stand in a header.
+/// Returns a client's defaults with this token as the only credential. `None`: the token is not valid in a header.
 pub fn with_bearer(parent: &CallDefaults, token: &Secret) -> Option<CallDefaults> {
     let mut defaults = parent.clone();
     defaults.credentials.clear();
@@ -71,12 +71,12 @@ pub fn with_bearer(parent: &CallDefaults, token: &Secret) -> Option<CallDefaults
     defaults.credentials.set_auth_token(token.clone()).then_some(defaults)
 }
 
-/// A duration in milliseconds, at least one.
+/// Reads a duration in milliseconds, from 1 to [`MAX_MS`].
 pub fn milliseconds(value: &Value) -> Result<Duration> {
     Ok(Duration::from_millis(value.integer(1, i64::from(MAX_MS))?.unsigned_abs()))
 }
 
-/// A number of retries.
+/// Reads a number of retries, from 0 to [`MAX_RETRIES`].
 pub fn retries(value: &Value) -> Result<u32> {
     Ok(value.integer(0, MAX_RETRIES)? as u32)
 }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_credential_names_the_variables_that_were_looked_at() {
+    fn a_missing_credential_names_the_variables_that_were_read() {
         let error = with("{}", &[]).map(drop).unwrap_err();
         assert_eq!(error.status(), Status::Config);
         for name in [
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_key_or_value_is_refused_by_name() {
+    fn an_invalid_key_or_value_is_rejected_by_name() {
         for (config, parameter) in [
             (r#"{"api_ky":"k"}"#, "api_ky"),
             (r#"{"api_key":""}"#, "api_key"),

@@ -384,7 +384,7 @@ mod tests {
             (
                 &ENVIRONMENTS_CREATE,
                 r#"{"name":"n","betas":["a\nb"]}"#,
-                "`betas` has control characters, which cannot stand in an HTTP header",
+                "`betas` has control characters, which are not valid in an HTTP header",
             ),
             (&ENVIRONMENTS_LIST, r#"{"limit":1.5}"#, "`limit` must be a whole number"),
             (&ENVIRONMENTS_LIST, r#"{"include_archived":"yes"}"#, "`include_archived` must be true or false"),
@@ -392,11 +392,11 @@ mod tests {
             (&ENVIRONMENTS_LIST, r#"{"max_retries":-1}"#, "`max_retries` must be a whole number from 0 to 100"),
             (&ENVIRONMENTS_LIST, r#"{"extra_body":{}}"#, "`extra_body` cannot go with a GET, which has no body"),
             (&ENVIRONMENTS_LIST, r#"{"extra_headers":{"a b":"c"}}"#, "`a b` is not a valid header name"),
-            (&ENVIRONMENTS_LIST, r#"{"extra_headers":{"Content-Length":"5"}}"#, "`Content-Length` is set by the library alone"),
+            (&ENVIRONMENTS_LIST, r#"{"extra_headers":{"Content-Length":"5"}}"#, "`Content-Length` is set by the library only"),
             (
                 &ENVIRONMENTS_LIST,
                 r#"{"extra_headers":{"x":"a\r\nb: c"}}"#,
-                "`x` has control characters, which cannot stand in an HTTP header",
+                "`x` has control characters, which are not valid in an HTTP header",
             ),
             (&ENVIRONMENTS_LIST, r#"{"extra_query":{"x":{}}}"#, "`x` must be a string, a number, a boolean, or an array of them"),
             (&WORK_UPDATE, r#"{"environment_id":"e","work_id":"w","metadata":null}"#, "`metadata` is required"),
@@ -405,7 +405,7 @@ mod tests {
             (
                 &WORK_POLL,
                 r#"{"environment_id":"e","anthropic_worker_id":"a\u0000"}"#,
-                "`anthropic_worker_id` has control characters, which cannot stand in an HTTP header",
+                "`anthropic_worker_id` has control characters, which are not valid in an HTTP header",
             ),
         ] {
             assert_eq!(refusal(operation, params), message, "{params}");

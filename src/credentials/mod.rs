@@ -1,4 +1,4 @@
-//! Credentials: which one a request carries, and how they stay out of everything else.
+//! Credentials: which one a request carries, and how they are kept out of everything else.
 
 mod redaction;
 mod secret;
@@ -9,15 +9,15 @@ pub use secret::Secret;
 use crate::api::operations::CredentialKind;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 
-/// The older header that an API key may travel in.
+/// The older header for an API key.
 pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Whether a header holds a credential.
+/// Returns whether a header contains a credential.
 pub fn is_credential(name: &HeaderName) -> bool {
     [AUTHORIZATION, X_API_KEY, PROXY_AUTHORIZATION].contains(name)
 }
 
-/// The credentials of a client, and the header each is sent in: an API key or an auth token, an environment key, or both kinds.
+/// The credentials of a client, as the headers that they are sent in: an API key or an auth token, an environment key, or both kinds.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
     as_x_api_key: bool,
@@ -27,17 +27,17 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Whether there is none.
+    /// Returns whether there is no credential.
     pub fn is_empty(&self) -> bool {
         self.account_header.is_none() && self.environment_header.is_none()
     }
 
-    /// Forgets all of them.
+    /// Removes all credentials.
     pub fn clear(&mut self) {
         *self = Credentials { as_x_api_key: self.as_x_api_key, ..Credentials::default() };
     }
 
-    /// Whether an API key, the present or a later one, travels in `x-api-key` instead of as a bearer.
+    /// Sends the API key, the current or a later one, in `x-api-key` (true) or as a bearer token (false).
     pub fn send_as_x_api_key(&mut self, as_x_api_key: bool) {
         self.as_x_api_key = as_x_api_key;
         if let Some(key) = self.api_key.take() {
@@ -45,7 +45,7 @@ impl Credentials {
         }
     }
 
-    /// Sets the API key; false when it cannot stand in a header, like all of these.
+    /// Sets the API key. Returns false if it is not valid in a header.
     pub fn set_api_key(&mut self, key: Secret) -> bool {
         let (name, prefix) = if self.as_x_api_key { (X_API_KEY, "") } else { (AUTHORIZATION, "Bearer ") };
         self.account_header = key.header(prefix).map(|value| (name, value));
@@ -53,27 +53,27 @@ impl Credentials {
         self.account_header.is_some()
     }
 
-    /// Sets the auth token, which stands in for the API key.
+    /// Sets the auth token, which replaces the API key. Returns false if it is not valid in a header.
     pub fn set_auth_token(&mut self, token: Secret) -> bool {
         self.api_key = None;
         self.account_header = token.header("Bearer ").map(|value| (AUTHORIZATION, value));
         self.account_header.is_some()
     }
 
-    /// Sets the environment key.
+    /// Sets the environment key. Returns false if it is not valid in a header.
     pub fn set_environment_key(&mut self, key: Secret) -> bool {
         self.environment_header = key.header("Bearer ");
         self.environment_header.is_some()
     }
 
-    /// The environment key, if there is one.
+    /// Returns the environment key, if there is one.
     pub fn environment_key(&self) -> Option<Secret> {
         let header = self.environment_header.as_ref()?.to_str().ok()?;
         header.strip_prefix("Bearer ").map(|key| Secret::new(key.to_owned()))
     }
 
-    /// The header for an operation. A client that has one credential sends that one and lets the server judge; one that has both
-    /// sends the one the API accepts, and where it accepts both, the environment key, which opens less.
+    /// Returns the header for an operation. A client with one credential sends that one and lets the server decide. A client with both
+    /// sends the kind that the API accepts; if it accepts both, the environment key, which permits less.
     pub fn header(&self, accepts: CredentialKind) -> Option<(HeaderName, HeaderValue)> {
         let environment_header = self.environment_header.clone().map(|value| (AUTHORIZATION, value));
         match accepts {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_would_break_the_header_is_refused() {
+    fn a_secret_that_would_break_the_header_is_rejected() {
         assert!(!Credentials::default().set_api_key(Secret::new("a\r\nx: y".into())));
     }
 

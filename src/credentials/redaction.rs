@@ -1,27 +1,26 @@
-//! Removing secrets from text that comes from outside.
+//! Redaction: removing known secrets from text that comes from outside.
 
 use super::{Secret, is_credential};
 use http::header::HeaderMap;
 use serde_json::value::RawValue;
 use std::ops::Range;
 
-/// Removes known secrets from text that comes from outside, however each of their characters is spelled: as it is, percent-encoded, or
-/// with one of JSON's escapes.
+/// Removes known secrets from text that comes from outside. Each character may be verbatim, percent-encoded or a JSON escape.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor(Vec<Secret>);
 
 impl Redactor {
-    /// Secrets shorter than this are not looked for: replacing them would garble ordinary words.
+    /// Shorter secrets are ignored: replacing them would garble ordinary words.
     const MIN_LEN: usize = 8;
 
-    /// Adds a secret to look for.
+    /// Adds a secret.
     pub fn add(&mut self, secret: &str) {
         if secret.len() >= Self::MIN_LEN && !self.0.iter().any(|known| known.expose() == secret) {
             self.0.push(Secret::new(secret.to_owned()));
         }
     }
 
-    /// Adds the secrets that stand in headers.
+    /// Adds the secrets in these headers.
     pub fn add_headers(&mut self, headers: &HeaderMap) {
         for (_, value) in headers.iter().filter(|(name, _)| is_credential(name)) {
             let text = String::from_utf8_lossy(value.as_bytes());
@@ -47,7 +46,7 @@ impl Redactor {
         }
     }
 
-    /// The same inside JSON, which stays JSON: a document that would not is replaced as a whole.
+    /// Replaces every secret in the JSON. If the result would not be valid JSON, replaces the whole document.
     pub fn json(&self, json: &mut Box<RawValue>) {
         let is_clean = self.0.iter().all(|secret| find_occurrences(json.get(), secret.expose()).is_empty());
         if !is_clean {
@@ -59,7 +58,7 @@ impl Redactor {
     }
 }
 
-/// Where a secret stands in a text, in any spelling.
+/// Returns the ranges of a text that spell the secret.
 fn find_occurrences(text: &str, secret: &str) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     let bytes = text.as_bytes();
@@ -75,7 +74,7 @@ fn find_occurrences(text: &str, secret: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// How many bytes of the text spell the secret, if its beginning does.
+/// Returns the number of bytes that spell the secret at the beginning of the text, if they do.
 fn match_len(text: &[u8], secret: &[u8]) -> Option<usize> {
     if secret.is_empty() {
         return Some(0);
@@ -88,11 +87,11 @@ fn match_len(text: &[u8], secret: &[u8]) -> Option<usize> {
     })
 }
 
-/// What a spelling stands for, and how long it is.
+/// The bytes that a spelling stands for, and its length.
 type Spelling = Option<(Vec<u8>, usize)>;
 
-/// What is percent-encoded at the beginning of the text. What was encoded twice has `25` behind the percent sign; or that is a percent sign
-/// itself, and what follows stands for itself.
+/// Decodes a percent-encoding at the beginning of the text. Text that was encoded twice has `25` after the percent sign. `%25` may
+/// also stand for a percent sign, with verbatim text after it, so there are two readings.
 fn percent_decoded(text: &[u8]) -> [Spelling; 2] {
     let Some(digits) = text.strip_prefix(b"%") else { return [None, None] };
     let doubled = digits.chunks_exact(2).take_while(|pair| *pair == b"25").count();
@@ -100,8 +99,7 @@ fn percent_decoded(text: &[u8]) -> [Spelling; 2] {
     [followed.map(|byte| (vec![byte], 2 * doubled + 3)), (doubled > 0).then(|| (vec![b'%'], 2 * doubled + 1))]
 }
 
-/// The character that one of JSON's escapes at the beginning of the text stands for, and how long the escape is. JSON within JSON has
-/// more backslashes before each.
+/// Decodes a JSON escape at the beginning of the text. JSON within JSON has more backslashes before each escape.
 fn json_unescaped(text: &[u8]) -> Spelling {
     let (_, start) = backslashes(text)?;
     let unit = |at: usize| text.get(at..)?.strip_prefix(b"u").and_then(|digits| hexadecimal(digits.get(..4)?));
@@ -119,7 +117,7 @@ fn json_unescaped(text: &[u8]) -> Spelling {
     }
 }
 
-/// A backslash, escaped however often.
+/// Decodes a backslash, which may have been escaped several times.
 fn backslashes(text: &[u8]) -> Spelling {
     let length = text.iter().take_while(|byte| **byte == b'\\').count();
     (length > 0).then(|| (vec![b'\\'], length))

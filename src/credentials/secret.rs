@@ -1,27 +1,27 @@
-//! A secret text, which never shows.
+//! A secret text, which is never shown.
 
 use bytes::Bytes;
 use http::header::HeaderValue;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// A secret text: wiped when freed, shown as `***`.
+/// A secret text: wiped when dropped, shown as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over.
+    /// Takes ownership of the text.
     pub fn new(text: String) -> Secret {
         Secret(Zeroizing::new(text))
     }
 
-    /// The text itself.
+    /// Returns the text itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// A header value made of `prefix` and the secret: wiped when its last copy is freed, hidden from Debug. `None` when the
-    /// secret cannot stand in a header.
+    /// Makes a header value of `prefix` and the secret. It is wiped when its last copy is dropped, and hidden from `Debug`. Returns `None`
+    /// if the secret is not valid in a header.
     pub(super) fn header(&self, prefix: &str) -> Option<HeaderValue> {
         let text = Zeroizing::new([prefix, self.expose()].concat().into_bytes());
         let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok()?;

@@ -1,11 +1,11 @@
-//! The JSON body of a request, made of raw members.
+//! The JSON body of a request.
 
 use crate::error::{Result, Status};
 use crate::json::{Object, Value};
 use bytes::Bytes;
 use std::collections::HashMap;
 
-/// A JSON body being put together from raw members, or is_present as a whole.
+/// A JSON body, built of raw members or given as a whole.
 pub struct Body<'a> {
     members: Vec<(String, &'a str)>,
     whole: Option<&'a str>,
@@ -13,12 +13,12 @@ pub struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Returns a body without members. Unless it is `required`, it is only sent when something is added to it.
+    /// Makes a body without members. Unless it is `required`, it is only sent if something is added to it.
     pub fn new(required: bool) -> Body<'a> {
         Body { members: Vec::new(), whole: None, is_present: required }
     }
 
-    /// Adds a member; there is none of that name yet.
+    /// Adds a member. The body must not have one of this name yet.
     pub fn add(&mut self, value: &Value<'a>) {
         self.is_present = true;
         self.members.push((value.name().to_owned(), value.raw()));
@@ -30,7 +30,7 @@ impl<'a> Body<'a> {
         self.whole = Some(value.raw());
     }
 
-    /// Lays the members of an object over those there are; a body is_present as a whole must then be an object too.
+    /// Merges the members of an object into the body. A body that was given as a whole must be an object.
     pub fn merge(&mut self, extra: &Value<'a>) -> Result<()> {
         self.is_present = true;
         if let Some(whole) = self.whole.take() {
@@ -46,7 +46,7 @@ impl<'a> Body<'a> {
         Ok(())
     }
 
-    /// The text, if there is a body.
+    /// Returns the body's text, if there is a body.
     pub fn into_bytes(self) -> Option<Bytes> {
         if let Some(whole) = self.whole {
             return Some(Bytes::from(whole.to_owned()));

@@ -1,4 +1,4 @@
-//! HTTP: from an operation to a request, from a response to JSON or an error, what is sent again, and the connections below.
+//! HTTP: requests, responses, retries and connections.
 
 mod body;
 pub mod proxy;

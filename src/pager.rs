@@ -124,7 +124,7 @@ impl Pager {
         if let Some(cursor) = &cursor
             && !state.seen_cursors.insert(cursor.clone())
         {
-            return Err(broken("the server's pages repeat: it sent the same `next_page` twice".to_owned()));
+            return Err(broken("the server's pages form a circle: it sent the same `next_page` twice".to_owned()));
         }
         state.items.extend(items);
         state.next = cursor.clone().map_or(NextPage::End, |cursor| NextPage::NotRequested(Some(cursor)));

@@ -1,11 +1,11 @@
-//! Which connection a request goes over, and when one is given up.
+//! Which connection a request uses, and when a connection is abandoned.
 //!
-//! A lane is a client of reqwest's with a pool of its own: of one connection, when the server speaks HTTP/2; of as many as requests are in
-//! flight, when it speaks HTTP/1.1 (then one lane is enough). A request takes the first lane with room, and opens another if there is
-//! none: so it does not wait when the streams that the server allows on a connection are used up.
+//! A lane is a reqwest client with its own pool. With HTTP/2 the pool has one connection; with HTTP/1.1 it has one for each request in
+//! flight, so one lane is enough. A request uses the first lane with room, or a new lane if there is none. So it does not wait when a
+//! connection has no free streams.
 //!
-//! A connection can die without a word: a load balancer forgets it, a cable is cut. A lane on which a request got no answer is
-//! retired: what is under way on it may still end, but nothing new is sent over its connections, of which others may have died likewise.
+//! A connection can die silently: a load balancer forgets it, a cable is cut. A lane on which a request got no response is retired: its
+//! requests in flight may still finish, but it gets no new ones, because its other connections may be dead too.
 
 use super::AttemptError;
 use super::connector::{ATTEMPT, ConnectLayer, Target};
@@ -23,31 +23,31 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
-/// How many requests are sent over one HTTP/2 connection at a time. Few servers allow fewer than a hundred.
+/// How many requests are sent over one HTTP/2 connection at a time. Few servers allow less than a hundred.
 pub const MAX_STREAMS: usize = 100;
-/// After how long a request that its connection has not taken up looks for another. Far longer than that takes when there is room.
+/// How long a request waits for its connection to accept it before it tries another lane. With room, accepting takes far less.
 const STALL_TIMEOUT: Duration = Duration::from_millis(50);
-/// How often the runtime gets to do what else is due before a request counts as stalled.
+/// How often a request yields to the runtime's other tasks before it counts as stalled.
 const STALL_YIELDS: usize = 16;
 
 /// How long an idle connection is kept.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// How many idle connections are kept.
 const POOL_MAX_IDLE: usize = 1024;
-/// After how long, and how often, the system asks whether the other side of a silent connection is still there.
+/// The interval and number of TCP keepalive probes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_RETRIES: u32 = 3;
-/// How long what was sent may stay unacknowledged by the other system.
+/// How long sent data may stay unacknowledged by the peer's system.
 #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often an HTTP/2 connection is asked whether the server is still there, and how long the answer may take.
+/// The interval and timeout of HTTP/2 keepalive pings.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The lanes of one kind of requests.
+/// The lanes for one kind of requests.
 pub struct Lanes {
     target: Arc<Target>,
-    /// Whether HTTP/2 is spoken without asking.
+    /// Whether to use HTTP/2 without negotiation.
     prior_knowledge: bool,
     lanes: Mutex<Vec<Arc<Lane>>>,
 }
@@ -56,13 +56,13 @@ struct Lane {
     client: reqwest::Client,
     connector: ConnectLayer,
     in_flight: AtomicUsize,
-    /// How many of those its connections are at work on.
+    /// How many of those the connections are sending or have sent.
     on_the_wire: AtomicUsize,
     is_retired: AtomicBool,
 }
 
 impl Lanes {
-    /// Makes the first lane. An error: reqwest does not take this configuration.
+    /// Makes the first lane. Returns an error if reqwest rejects the configuration.
     pub fn new(target: Arc<Target>, prior_knowledge: bool) -> Result<Lanes, String> {
         let lanes = Lanes { target, prior_knowledge, lanes: Mutex::default() };
         lanes.lanes().push(lanes.open()?);
@@ -81,7 +81,7 @@ impl Lanes {
             .dns_resolver(Arc::new(Names))
             .redirect(redirect::Policy::none())
             .referer(false)
-            // With the number beside it no copy of each request is made.
+            // With a maximum of 0 reqwest makes no copy of each request.
             .retry(retry::never().max_retries_per_request(0))
             .connect_timeout(target.connect_timeout)
             .tcp_keepalive(KEEPALIVE)
@@ -98,9 +98,9 @@ impl Lanes {
             builder = builder.tcp_user_timeout(USER_TIMEOUT);
         }
         builder = match &target.proxy {
-            // Which proxy there is was decided when the client was made.
+            // The proxy was chosen when the client was made.
             None => builder.no_proxy(),
-            Some(proxy) => builder.proxy(Proxy::all(proxy.url.expose()).map_err(|_| "the proxy's URL is not taken".to_owned())?),
+            Some(proxy) => builder.proxy(Proxy::all(proxy.url.expose()).map_err(|_| "the proxy's URL is not valid".to_owned())?),
         };
         if self.prior_knowledge {
             builder = builder.http2_prior_knowledge();
@@ -110,12 +110,12 @@ impl Lanes {
         Ok(Arc::new(Lane { client, connector, in_flight, on_the_wire, is_retired: AtomicBool::new(false) }))
     }
 
-    /// A lane with room for one more request.
+    /// Returns a lane with room for one more request.
     fn pick(&self) -> Result<Arc<Lane>, String> {
         let mut lanes = self.lanes();
         lanes.retain(|lane| !lane.is_retired.load(SeqCst));
         let with_room = if self.target.is_http1.load(Relaxed) {
-            // Several lanes there are if the protocol was not known at first: all their connections are used.
+            // There are several lanes if the protocol was not known at first. All their connections are used.
             lanes.iter().min_by_key(|lane| lane.in_flight.load(SeqCst))
         } else {
             let max = self.target.max_streams.load(Relaxed);
@@ -129,7 +129,7 @@ impl Lanes {
         Ok(lane)
     }
 
-    /// Runs one exchange on a lane until the given moment; on another lane, if the first has no room after all.
+    /// Runs one exchange on a lane until `deadline`, or on another lane if the first turns out to have no room.
     pub async fn run<T, F>(
         &self,
         deadline: Instant,
@@ -165,12 +165,12 @@ impl Lanes {
                 let on_the_wire = lane.on_the_wire.load(SeqCst);
                 let is_waiting = !progress.is_on_the_wire();
                 if is_waiting && on_the_wire > 0 && !lane.connector.is_connecting() {
-                    // The lane has a connection, which takes no more.
+                    // The lane's connection accepts no more requests.
                     self.target.max_streams.fetch_min(on_the_wire, Relaxed);
                     if !progress.is_accepted() {
                         break;
                     }
-                    // It is the next in line there, and would be sent even if nobody waited for it any more: it has to wait.
+                    // The connection has accepted the request and would send it even if it were moved to another lane. It has to wait.
                 }
                 let is_connecting = is_waiting && !progress.is_accepted();
                 timer.as_mut().reset(if is_connecting { deadline.min(Instant::now() + STALL_TIMEOUT) } else { deadline });
@@ -178,7 +178,7 @@ impl Lanes {
         }
     }
 
-    /// Lets the connections do what they have to before a request counts as stalled: all of them run on this thread.
+    /// Yields to the connections' tasks, which run on this thread, before a request counts as stalled.
     async fn yield_to_connections<T>(&self, progress: &Progress, mut exchange: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         for _ in 0..STALL_YIELDS {
             tokio::select! {
@@ -194,7 +194,7 @@ impl Lanes {
     }
 }
 
-/// How far an attempt has come. While this lives, the attempt counts as in flight on its lane.
+/// The progress of an attempt. It counts the attempt as in flight on its lane until it is dropped.
 pub struct Progress {
     target: Arc<Target>,
     lane: Arc<Lane>,
@@ -208,34 +208,34 @@ impl Progress {
         Arc::new(Progress { target, lane, is_accepted: AtomicBool::new(false), is_on_the_wire: AtomicBool::new(false) })
     }
 
-    /// The server that it goes to.
+    /// Returns the server of the attempt.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// A request body by which it is noticed how far its connection is with the request.
+    /// Returns a request body that observes the connection's progress with the request.
     pub fn observe(self: &Arc<Progress>, bytes: Bytes) -> Body {
         Body::wrap(Pin::new(ObservedBody { body: bytes.into(), progress: self.clone() }))
     }
 
-    /// Whether a connection has taken the request up: before that nothing of it was sent, nor will be once the attempt has ended.
+    /// Returns whether a connection has accepted the request. Before that, nothing was sent, and nothing will be if the attempt ends.
     pub fn is_accepted(&self) -> bool {
         self.is_accepted.load(SeqCst)
     }
 
-    /// Whether a connection is at work on the request: it does not wait for a stream any more.
+    /// Returns whether a connection sends or has sent the request: it no longer waits for a stream.
     fn is_on_the_wire(&self) -> bool {
         self.is_on_the_wire.load(SeqCst)
     }
 
-    /// The response has started_at.
+    /// Records that the response has begun, and the protocol.
     pub fn answered(&self, is_http1: bool) {
         if is_http1 != self.target.is_http1.load(Relaxed) {
             self.target.is_http1.store(is_http1, Relaxed);
         }
     }
 
-    /// The connection broke: the others of its lane are not used again. The next one may lead to another server, with other limits.
+    /// Retires the lane after a connection failed. The next lane may reach another server with other limits, so the stream limit is reset.
     pub fn retire_lane(&self) {
         self.lane.is_retired.store(true, SeqCst);
         self.target.max_streams.store(MAX_STREAMS, Relaxed);
@@ -251,8 +251,8 @@ impl Drop for Progress {
     }
 }
 
-/// A request body that is looked at through this pointer alone. Whoever does so outside the attempt is the connection's own task. It looks
-/// at the body when it takes the request up; it reads it, or drops one that is empty, when the request has its stream.
+/// A request body that notices each access. An access outside the attempt comes from the connection's task. That task looks at the body
+/// when it accepts the request; it reads the body, or drops an empty one, when the request has its stream.
 struct ObservedBody {
     body: Body,
     progress: Arc<Progress>,

@@ -1,16 +1,16 @@
-//! The completion queue: calls are submitted without waiting, and their outcomes collected when they are there.
+//! The completion queue: calls are submitted without waiting, and their outcomes are collected later.
 //!
 //! ```text
 //!           submit                                          next
-//! caller  ---------> in flight (a future on the runtime) ---------> the caller's thread, which also reads the answer
-//!                       |  ^                          |
-//!                       |  '-- cancel: a wish, seen   '-- done: first in, first out
-//!                       '----- by the runtime's thread
+//! caller  ---------> in flight (a future on the runtime) ---------> the caller's thread, which also parses the response
+//!                       ^                             |
+//!                       '-- cancel: a request to      '-- done: first in, first out
+//!                           the runtime's thread
 //! ```
 //!
-//! Every call that was accepted ends in exactly one completion. The queue's descriptor is readable exactly while one waits. It is
-//! set right after the list is unlocked (who is woken finds it unlocked), and cleared while it is locked. Log records travel the
-//! same way, behind the completions and bounded in number.
+//! Every accepted call ends in exactly one completion. The queue's descriptor is readable exactly while a completion waits. It is set
+//! right after the list is unlocked, so that a woken thread finds it unlocked, and cleared while the list is locked. Log records use
+//! the same queue, after the completions and bounded in number.
 
 use super::ticket::Ticket;
 use crate::client::{Client, RawOutcome};
@@ -28,39 +28,39 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// How many log records wait at most. Past that the oldest are lost.
+/// The maximum number of waiting log records. Beyond it the oldest are dropped.
 pub const MAX_RECORDS: usize = 1024;
 
-/// A queue. Threads may share it: submit to it and drain it at once.
+/// A completion queue. Threads may share it: some may submit to it while others drain it.
 pub struct Queue {
     state: ForkSafeMutex<State>,
 }
 
 struct State {
-    /// The process that this is the state of. A forked child begins with an empty queue.
+    /// The process that the state belongs to. A forked child starts with an empty queue.
     epoch: u32,
-    /// Set while something waits, or about to be; `None`: the queue is closed.
+    /// Set, or about to be set, while something waits. `None`: the queue is closed.
     wakeup: Option<Arc<WakeupFd>>,
     in_flight: ProcessLocal<Slab<Arc<Cancel>>>,
     done: VecDeque<PendingCompletion>,
     /// Log records with their tags.
     records: VecDeque<(u64, String)>,
-    /// How many records were dropped before those.
+    /// The number of records that were dropped before those.
     records_lost: u64,
 }
 
-/// Something that ended.
+/// A completion that has not been collected.
 struct PendingCompletion {
     tag: u64,
     outcome: Outcome,
 }
 
-// Calls are the rule, and a box would be an allocation for each.
+// Nearly all are calls, and a box would cost each of them an allocation.
 #[allow(clippy::large_enum_variant)]
 enum Outcome {
-    /// A call, its answer still to be read.
+    /// A call, whose response is not parsed yet.
     Call(Client, Result<RawOutcome>),
-    /// What a worker has to tell.
+    /// A notification of a worker.
     Notification(Result<String>),
 }
 
@@ -68,7 +68,7 @@ impl PendingCompletion {
     fn into_completion(self) -> Completion {
         let result = match self.outcome {
             Outcome::Notification(result) => result,
-            // A fault here must cost neither this completion nor those that are taken with it.
+            // A panic here must lose neither this completion nor those that are taken with it.
             Outcome::Call(client, outcome) => {
                 catch_unwind(AssertUnwindSafe(|| outcome?.into_result(&client))).unwrap_or_else(|_| Err(runtime::fault()))
             }
@@ -77,12 +77,12 @@ impl PendingCompletion {
     }
 }
 
-/// What a queue hands out.
+/// A completion, as the queue hands it out.
 #[derive(Debug)]
 pub struct Completion {
-    /// The tag that was given with the call, or with the subscription to the log.
+    /// The tag of the call, the worker, or the subscription to the log.
     pub tag: u64,
-    /// The call's result, or a log record.
+    /// The call's result, a worker's notification, or a log record.
     pub result: Result<String>,
 }
 
@@ -108,29 +108,29 @@ fn closed() -> Error {
 }
 
 impl Queue {
-    /// An empty queue.
+    /// Makes an empty queue.
     pub fn new() -> Result<Queue> {
         Ok(Queue { state: ForkSafeMutex::new(State::new()?) })
     }
 
-    /// The state, and the wakeup that it goes with.
+    /// Locks the state; returns it with its wake-up descriptor.
     fn open(&self) -> Result<(fork::ForkSafeGuard<'_, State>, Arc<WakeupFd>)> {
         let mut state = self.state.lock();
         if state.epoch != fork::epoch() && state.wakeup.is_some() {
-            // The parent's calls, completions and descriptor stay the parent's.
+            // The calls, completions and descriptor belong to the parent.
             *state = State::new()?;
         }
         let wakeup = state.wakeup.clone().ok_or_else(closed)?;
         Ok((state, wakeup))
     }
 
-    /// The number of the descriptor that is readable while something waits.
+    /// Returns the file descriptor that is readable while something waits.
     pub fn fd(&self) -> Result<i32> {
         Ok(self.open()?.1.number())
     }
 
-    /// Begins a call whose completion will come with this tag, and which `ticket` cancels. An error: the call was not begun, and no
-    /// completion comes.
+    /// Starts a call whose completion will have this tag, and which `ticket` cancels. On an error the call was not started, and no
+    /// completion arrives.
     pub fn submit(self: &Arc<Queue>, client: &Client, request: Request, tag: u64, ticket: &Ticket) -> Result<()> {
         let cancel = &ticket.cancel;
         let key = self.open()?.0.in_flight.get_mut().ok_or_else(closed)?.insert(cancel.clone());
@@ -142,9 +142,9 @@ impl Queue {
         client.start(request, cancel.clone(), done).inspect_err(|_| self.remove_in_flight(key))
     }
 
-    /// Takes calls in that have ended.
+    /// Adds the completions of calls that have ended.
     fn complete(&self, finished: impl Iterator<Item = FinishedCall>) {
-        // Closed meanwhile: nobody will ask for them.
+        // The queue was closed, so their completions are dropped.
         let Ok(open) = self.open() else { return finished.for_each(drop) };
         push(open, |state| {
             for FinishedCall { key, completion, .. } in finished {
@@ -154,7 +154,7 @@ impl Queue {
         });
     }
 
-    /// Adds a completion that no call belongs to. False: the queue is closed.
+    /// Adds a completion without a call. Returns false if the queue is closed.
     pub fn tell(&self, tag: u64, result: Result<String>) -> bool {
         let Ok(open) = self.open() else { return false };
         push(open, |state| state.done.push_back(PendingCompletion { tag, outcome: Outcome::Notification(result) }));
@@ -167,9 +167,9 @@ impl Queue {
         }
     }
 
-    /// Waits until something is there, up to `timeout` (`None`: however long that takes), and hands out up to `max` of it.
+    /// Waits up to `timeout` (`None`: without limit) for completions and returns up to `max` of them, at least one.
     ///
-    /// Errors: `TIMEOUT`, `INTERRUPTED` when a signal handler ran in this thread, `CLOSED`.
+    /// Errors: `TIMEOUT`, `INTERRUPTED` if a signal handler ran in this thread, `CLOSED`.
     pub fn next(&self, max: usize, timeout: Option<Duration>) -> Result<Vec<Completion>> {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
@@ -185,7 +185,7 @@ impl Queue {
                 let records = records.into_iter().map(|(tag, record)| Completion { tag, result: Ok(record) });
                 return Ok(done.chain(records).collect());
             }
-            let timed_out = || Error::new(Status::Timeout, "nothing came in time");
+            let timed_out = || Error::new(Status::Timeout, "nothing arrived in time");
             if timeout.is_some_and(|timeout| timeout.is_zero()) {
                 return Err(timed_out());
             }
@@ -199,13 +199,13 @@ impl Queue {
         }
     }
 
-    /// Sends the log records that pass `filter` to this queue, with this tag, in place of what it got before; `off` ends that.
+    /// Sends the log records that pass `filter` to this queue with this tag. Replaces an earlier subscription; `off` ends it.
     pub fn subscribe(self: &Arc<Queue>, filter: &str, tag: u64) -> Result<()> {
         self.open()?;
         log::subscribe(filter, Arc::new(LogSink { queue: Arc::downgrade(self), tag }))
     }
 
-    /// Ends the queue: cancels what is in flight, drops what waits, and wakes who waits.
+    /// Closes the queue: cancels the calls in flight, drops what waits, and wakes the waiting threads.
     pub fn close(self: &Arc<Queue>) {
         log::unsubscribe(&LogSink { queue: Arc::downgrade(self), tag: 0 });
         let Ok((mut state, wakeup)) = self.open() else { return };
@@ -236,7 +236,7 @@ impl Queue {
     }
 }
 
-/// Adds to what waits, and sets the wakeup if nothing did.
+/// Adds to the waiting completions, and sets the wake-up descriptor if there were none.
 fn push((mut state, wakeup): (fork::ForkSafeGuard<'_, State>, Arc<WakeupFd>), add: impl FnOnce(&mut State)) {
     let was_empty = state.is_empty();
     add(&mut state);
@@ -247,7 +247,7 @@ fn push((mut state, wakeup): (fork::ForkSafeGuard<'_, State>, Arc<WakeupFd>), ad
     }
 }
 
-/// A call that ended, on its way to its queue.
+/// A call that has ended, before it is in its queue.
 struct FinishedCall {
     queue: Arc<Queue>,
     key: usize,
@@ -255,15 +255,15 @@ struct FinishedCall {
 }
 
 thread_local! {
-    /// Calls that ended in the present round of the runtime.
+    /// The calls that ended in the current round of the runtime.
     static FINISHED: RefCell<Vec<FinishedCall>> = const { RefCell::new(Vec::new()) };
 }
 
 impl FinishedCall {
-    /// Sends the call to its queue, together with the others that end in this round of the runtime: what the round's other tasks
-    /// have to do takes microseconds, while waking the threads that wait for each call alone would cost more than the call.
+    /// Delivers the call to its queue together with the others that end in this round of the runtime. The round's other tasks take
+    /// microseconds, while waking a thread for each call alone would cost more than the call.
     fn deliver_batched(self) {
-        // A call alone in its queue has none to wait for.
+        // A call that is alone in its queue has no others to wait for.
         if self.queue.open().is_ok_and(|(state, _)| state.in_flight.get().is_some_and(|in_flight| in_flight.len() == 1)) {
             let queue = self.queue.clone();
             return queue.complete(std::iter::once(self));
@@ -273,7 +273,7 @@ impl FinishedCall {
             finished.len() == 1
         });
         if is_first {
-            // The task comes behind those that are ready now. It delivers also when it is dropped, at the end of the runtime.
+            // The task runs after those that are ready now. It delivers even if it is dropped, at the end of the runtime.
             let deliver = DeliverOnDrop;
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(async move { drop(deliver) });
@@ -294,7 +294,7 @@ impl Drop for DeliverOnDrop {
     }
 }
 
-/// Takes up to `max` of what waits: completions first, which a flood of records must not hold up.
+/// Takes up to `max` of what waits: completions first, so that a flood of records does not delay them.
 fn take_up_to(state: &mut State, max: usize) -> (VecDeque<PendingCompletion>, Vec<(u64, String)>) {
     let done = if state.done.len() <= max { std::mem::take(&mut state.done) } else { state.done.drain(..max).collect() };
     let mut room = max - done.len();
@@ -312,7 +312,7 @@ fn take_up_to(state: &mut State, max: usize) -> (VecDeque<PendingCompletion>, Ve
     (done, records)
 }
 
-/// The queue as the log sees it: one that is gone takes no more records.
+/// The queue as a sink of log records. A queue that was freed accepts no more.
 struct LogSink {
     queue: Weak<Queue>,
     tag: u64,

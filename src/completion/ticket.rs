@@ -1,9 +1,9 @@
-//! Tickets: cancelling a call that was submitted to a queue.
+//! Tickets, which cancel a call that was submitted to a queue.
 
 use crate::runtime::{Cancel, fork};
 use std::sync::Arc;
 
-/// A call in flight, to be cancelled. It may outlive the call.
+/// Cancels a call in flight. It may outlive the call.
 #[derive(Debug, Clone)]
 pub struct Ticket {
     epoch: u32,
@@ -11,16 +11,16 @@ pub struct Ticket {
 }
 
 impl Default for Ticket {
-    /// A ticket for one call that is yet to begin.
+    /// Makes a ticket for one call that has not started.
     fn default() -> Ticket {
         Ticket { epoch: fork::epoch(), cancel: Arc::default() }
     }
 }
 
 impl Ticket {
-    /// Wishes that the call end. Its completion comes in any case: the result, if that was quicker, else `CANCELLED`.
+    /// Requests cancellation of the call. Its completion arrives in any case, with the result if that was quicker, else `CANCELLED`.
     pub fn cancel(&self) {
-        // In a forked child the call does not exist; it is its parent's.
+        // In a forked child the call does not exist; it belongs to the parent.
         if self.epoch == fork::epoch() {
             self.cancel.cancel();
         }

@@ -1,4 +1,4 @@
-//! A call on the runtime: it ends exactly once, by its output, its cancellation, or being dropped.
+//! A call on the runtime. It ends exactly once: with its output, by cancellation, or by being dropped.
 
 use super::{Cancel, LOG, State, fault};
 use crate::error::{Error, Result, Status};
@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-/// How often a cancelled call is still polled for an answer that has reached this machine.
+/// How often a cancelled call is still polled for a response that has reached this machine.
 const CANCEL_POLLS: u8 = 8;
 
-/// A future with whoever is to be told of its end.
+/// A future, and the function that receives its outcome.
 pub struct Call<F: Future, D: FnOnce(Result<F::Output>)> {
     future: Option<Pin<Box<F>>>,
     done: Option<D>,
@@ -25,21 +25,21 @@ pub struct Call<F: Future, D: FnOnce(Result<F::Output>)> {
 impl<F: Future, D: FnOnce(Result<F::Output>)> Unpin for Call<F, D> {}
 
 impl<F: Future, D: FnOnce(Result<F::Output>)> Call<F, D> {
-    /// Makes a call of a future; `state` counts it as in flight already.
+    /// Makes a call of a future. The caller has counted it as in flight in `state`.
     pub fn new(future: F, cancel: Option<Arc<Cancel>>, done: D, state: Arc<State>) -> Call<F, D> {
         Call { future: Some(Box::pin(future)), done: Some(done), cancel, polls_since_cancel: 0, state }
     }
 
     fn end(&mut self, outcome: impl FnOnce(&Self) -> Result<F::Output>) {
-        // First of all the request is dropped, and its connection with it.
+        // The request is dropped first, and its connection with it.
         self.future = None;
-        // A ticket may be kept for long: it must not keep what is left of the call, and of its runtime.
+        // A ticket may be kept for long. It must not keep the remains of the call and its runtime.
         if let Some(cancel) = &self.cancel {
             cancel.forget_waker();
         }
         if let Some(done) = self.done.take() {
             let outcome = outcome(self);
-            // Whoever is told that the call has ended finds that it is not in flight any more.
+            // When `done` runs, the call no longer counts as in flight.
             let was_last = self.state.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
             done(outcome);
             if was_last && self.state.closing.load(Ordering::SeqCst) {
@@ -63,8 +63,8 @@ impl<F: Future, D: FnOnce(Result<F::Output>)> Future for Call<F, D> {
         }
         if self.cancel.as_ref().is_some_and(|cancel| cancel.is_requested()) {
             if self.polls_since_cancel < CANCEL_POLLS {
-                // An answer that has reached this machine, a claimed work item say, is not to be thrown away: the connection gets
-                // the chance to read it. Each yields to the system's events of the sockets.
+                // A response that has reached this machine, for example a claimed work item, must not be discarded. Each yield lets
+                // the runtime process socket events, so that the connection can read it.
                 self.polls_since_cancel += 1;
                 ready!(pin!(tokio::task::yield_now()).poll(context));
             } else {
@@ -76,7 +76,7 @@ impl<F: Future, D: FnOnce(Result<F::Output>)> Future for Call<F, D> {
     }
 }
 
-/// A call that is dropped before its end: by its panic, or by the end of the runtime.
+/// Ends a call that is dropped early: after a panic, or at the end of the runtime.
 impl<F: Future, D: FnOnce(Result<F::Output>)> Drop for Call<F, D> {
     fn drop(&mut self) {
         self.end(|call| {

@@ -1,10 +1,10 @@
-//! Cancelling a call from any thread.
+//! Cancellation of a call from any thread.
 
 use atomic_waker::AtomicWaker;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
-/// The wish that a call end. It may be made before the call begins, and stays.
+/// A cancellation request. It may precede the call and is sticky.
 #[derive(Debug, Default)]
 pub struct Cancel {
     requested: AtomicBool,
@@ -12,7 +12,7 @@ pub struct Cancel {
 }
 
 impl Cancel {
-    /// Cancels the call, unless its outcome is there already.
+    /// Requests cancellation. The call ends as cancelled unless its outcome has arrived.
     pub fn cancel(&self) {
         self.requested.store(true, Ordering::SeqCst);
         self.waker.wake();
@@ -22,12 +22,12 @@ impl Cancel {
         self.requested.load(Ordering::SeqCst)
     }
 
-    /// Has `waker` woken when the cancellation is requested.
+    /// Registers the waker to wake when cancellation is requested.
     pub(super) fn wake_on_request(&self, waker: &Waker) {
         self.waker.register(waker);
     }
 
-    /// Forgets the waker, and with it what is left of the call.
+    /// Drops the waker, and with it the remains of the call.
     pub(super) fn forget_waker(&self) {
         self.waker.take();
     }

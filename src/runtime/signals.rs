@@ -1,6 +1,6 @@
-//! Signals of the host stay out of the library's threads.
+//! Keeping the host's signals out of the library's threads.
 
-/// Runs `spawn` with all signals blocked, so that the new thread, and those it starts in turn, never run a handler of the host's.
+/// Runs `spawn` with all signals blocked. The new thread, and those it starts in turn, never run a signal handler of the host.
 #[cfg(unix)]
 pub fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
     use nix::sys::signal::{SigSet, SigmaskHow};

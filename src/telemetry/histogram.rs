@@ -1,11 +1,11 @@
-//! Latency histograms with the same buckets everywhere.
+//! Latency histograms.
 
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// How long calls took: four buckets to each doubling, from 1 µs to 19 hours. The buckets are the same everywhere, so that
-/// histograms of several clients or hosts are merged by adding them up.
+/// A histogram of durations: four buckets for each doubling, from 1 µs to 19 hours. The buckets are the same everywhere, so histograms of
+/// several clients or hosts can be added.
 #[derive(Debug)]
 pub struct Histogram {
     sum: AtomicU64,
@@ -14,11 +14,11 @@ pub struct Histogram {
 }
 
 const OCTAVES: usize = 36;
-/// The doublings that are shown as buckets of seconds: from 0.13 ms to 134 s.
+/// The doublings that are exported as buckets in seconds: from 0.13 ms to 134 s.
 const SHOWN_OCTAVES: std::ops::Range<usize> = 6..27;
 const BUCKETS: usize = 4 * OCTAVES;
 
-/// The bucket that a number of microseconds falls into.
+/// Returns the bucket of a number of microseconds.
 fn bucket(us: u64) -> usize {
     let us = us.max(1);
     let octave = us.ilog2() as usize;
@@ -26,9 +26,9 @@ fn bucket(us: u64) -> usize {
     (4 * octave + quarter).min(BUCKETS - 1)
 }
 
-/// The first number of microseconds past a bucket.
+/// Returns the first number of microseconds above a bucket.
 fn bound(bucket: usize) -> u64 {
-    // Below 4 µs quarters are no whole numbers: those buckets end where the next number begins.
+    // Below 4 µs quarters are not whole numbers, so the bounds of those buckets are rounded up.
     ((5 + bucket as u64 % 4) << (bucket / 4)).div_ceil(4)
 }
 
@@ -39,7 +39,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Adds a time.
+    /// Adds a duration.
     pub fn add(&self, time: Duration) {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.sum.fetch_add(us, Relaxed);
@@ -47,7 +47,7 @@ impl Histogram {
         self.buckets[bucket(us)].fetch_add(1, Relaxed);
     }
 
-    /// How many times were below each of some doubling bounds, in seconds; how many there were at all; and their sum in seconds.
+    /// Returns the number of durations below each of several doubling bounds (in seconds), their total number, and their sum in seconds.
     pub fn doubling(&self) -> (Vec<(f64, u64)>, u64, f64) {
         let mut below = Vec::new();
         let mut count = 0;
@@ -60,7 +60,7 @@ impl Histogram {
         (below, count, self.sum.load(Relaxed) as f64 / 1e6)
     }
 
-    /// What it holds, as JSON.
+    /// Returns the histogram as JSON, in microseconds.
     pub fn to_json(&self) -> Value {
         let counts = self.buckets.iter().map(|count| count.load(Relaxed)).enumerate().filter(|(_, count)| *count > 0);
         let buckets: Vec<[u64; 2]> = counts.map(|(index, count)| [bound(index), count]).collect();

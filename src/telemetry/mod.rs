@@ -1,4 +1,4 @@
-//! What the library reports of itself: log records, statistics and latency histograms.
+//! Log records, statistics and latency histograms.
 
 pub mod histogram;
 pub mod log;

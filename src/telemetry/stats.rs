@@ -1,6 +1,6 @@
-//! Counts of what a client and those derived from it did: calls, attempts, retries, failures, bytes, latencies.
+//! Statistics of a client and those derived from it: calls, attempts, retries, failures, bytes, latencies.
 //!
-//! Everything is counted with relaxed atomics, almost all of it on the runtime's one thread, and takes bounded memory.
+//! The counters are relaxed atomics, almost all of them updated on the runtime's one thread, and take bounded memory.
 
 use crate::api::operations::{OPERATIONS, Operation};
 use crate::error::Status;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// The counts.
+/// The counters.
 #[derive(Debug, Default)]
 pub struct Stats {
     started: AtomicU64,
@@ -23,23 +23,23 @@ pub struct Stats {
     connections: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
-    /// One per operation, made when it is first called; the last is for requests to other endpoints.
+    /// One per operation, allocated by its first call; the last is for requests to other endpoints.
     latencies: [OnceBox<Histogram>; OPERATIONS.len() + 1],
 }
 
-/// Why a request was made again.
+/// Why a request was retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryReason {
-    /// No connection could be made.
+    /// No connection could be opened.
     Connect,
-    /// The connection broke before an answer came.
+    /// The connection failed before a response came.
     NoResponse,
-    /// The connection broke within the answer.
+    /// The connection failed within the response.
     IncompleteBody,
-    /// No answer came within the attempt's time.
+    /// No response came within the attempt's timeout.
     Timeout,
-    /// The server certainly did not process the request: it refused the stream, closed the connection in an orderly way, or had
-    /// closed it before the request was sent. Such a retry does not count against `max_retries`.
+    /// The server certainly did not process the request: it refused the stream, or closed the connection gracefully or before the
+    /// request was sent. Such a retry does not count against `max_retries`.
     NotProcessed,
     /// HTTP 408.
     RequestTimeout,
@@ -51,7 +51,7 @@ pub enum RetryReason {
     Overloaded,
     /// Another HTTP 5xx.
     ServerError,
-    /// Any other HTTP status; the server asked for the retry.
+    /// Any other HTTP status, for which the server requested a retry.
     ServerRequested,
 }
 
@@ -70,7 +70,7 @@ impl RetryReason {
         (RetryReason::ServerRequested, "asked"),
     ];
 
-    /// The reason that an HTTP status is.
+    /// Returns the reason for an HTTP status.
     pub fn from_http(http_status: u16) -> RetryReason {
         match http_status {
             408 => RetryReason::RequestTimeout,
@@ -82,31 +82,31 @@ impl RetryReason {
         }
     }
 
-    /// Its name, as it stands in statistics and logs.
+    /// Returns the reason's name in statistics and logs.
     pub fn name(self) -> &'static str {
         RetryReason::ALL[self as usize].1
     }
 }
 
 impl Stats {
-    /// Counts the beginning of a call.
+    /// Counts the start of a call.
     pub fn begin(self: &Arc<Stats>, operation: Option<&'static Operation>) -> ActiveCall {
         self.started.fetch_add(1, Relaxed);
         ActiveCall { stats: self.clone(), operation, started_at: Instant::now(), is_counted: false }
     }
 
-    /// Counts an attempt, and what was sent with it.
+    /// Counts an attempt and the bytes of its body.
     pub fn attempt(&self, body_bytes: usize) {
         self.attempts.fetch_add(1, Relaxed);
         self.sent.fetch_add(body_bytes as u64, Relaxed);
     }
 
-    /// Counts the body of an answer.
+    /// Counts the bytes of a response's body.
     pub fn answer(&self, body_bytes: usize) {
         self.received.fetch_add(body_bytes as u64, Relaxed);
     }
 
-    /// Counts a request that is made again.
+    /// Counts a retry.
     pub fn retry(&self, reason: RetryReason) {
         self.retries[reason as usize].fetch_add(1, Relaxed);
     }
@@ -116,14 +116,14 @@ impl Stats {
         self.connections.fetch_add(1, Relaxed);
     }
 
-    /// Counts a call that ended well on the wire but failed for its caller.
+    /// Counts a failure. A call that succeeded on the wire may still fail for its caller.
     pub fn failure(&self, status: Status) {
         if let Some(index) = Status::ALL.iter().position(|known| *known == status) {
             self.failures[index].fetch_add(1, Relaxed);
         }
     }
 
-    /// The counts as JSON.
+    /// Returns the statistics as JSON.
     pub fn to_json(&self) -> String {
         let named = |counts: &[AtomicU64], names: &dyn Fn(usize) -> &'static str| -> Map<String, Value> {
             let counts = counts.iter().map(|count| count.load(Relaxed)).enumerate();
@@ -131,7 +131,7 @@ impl Stats {
         };
         let failures = named(&self.failures, &|index| Status::ALL[index].name());
         let failed: u64 = failures.values().filter_map(Value::as_u64).sum();
-        // Read in this order, so that what happens meanwhile cannot make a difference negative.
+        // Read in this order, so that concurrent changes cannot make the difference negative.
         let ended = self.ended.load(Relaxed);
         let started = self.started.load(Relaxed).max(ended);
         let names = OPERATIONS.iter().map(|operation| operation.name).chain(["request"]);
@@ -149,7 +149,7 @@ impl Stats {
     }
 }
 
-/// A call between its beginning and its end. One that is dropped before was cancelled, or broke off by a fault.
+/// A call in progress. If it is dropped before its end, it was cancelled or it panicked.
 #[derive(Debug)]
 pub struct ActiveCall {
     stats: Arc<Stats>,
@@ -159,22 +159,22 @@ pub struct ActiveCall {
 }
 
 impl ActiveCall {
-    /// The counts that it goes into.
+    /// Returns the statistics that the call is counted in.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// What is called.
+    /// Returns the operation's name, or `request` for another endpoint.
     pub fn operation_name(&self) -> &'static str {
         self.operation.map_or("request", |operation| operation.name)
     }
 
-    /// How long ago it began.
+    /// Returns the time since the call's start.
     pub fn elapsed(&self) -> Duration {
         self.started_at.elapsed()
     }
 
-    /// Counts its end.
+    /// Counts the call's end.
     pub fn end(mut self, status: Status) {
         let row = OPERATIONS.iter().position(|known| self.operation.is_some_and(|operation| operation.name == known.name));
         let histogram = self.stats.latencies[row.unwrap_or(OPERATIONS.len())].get_or_init(Box::default);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_for_retries_stand_in_the_order_of_their_numbers() {
+    fn reasons_for_retries_are_in_the_order_of_their_numbers() {
         for (index, (reason, _)) in RetryReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }

@@ -262,7 +262,7 @@ impl Error {
 
     /// Makes an error from an unsuccessful response.
     pub fn http(http_status: u16, body: ApiErrorBody) -> Error {
-        let message = body.message.unwrap_or_else(|| format!("the server answered HTTP {http_status}"));
+        let message = body.message.unwrap_or_else(|| format!("the server responded with HTTP {http_status}"));
         let mut error = Error::new(Status::from_http(http_status), message);
         error.0.http_status = Some(http_status);
         error.0.kind = body.kind;
@@ -401,7 +401,7 @@ mod tests {
         let mut names = std::collections::HashSet::new();
         for status in Status::ALL {
             assert_eq!(Status::from_code(status as i32), Some(status));
-            assert!(names.insert(status.name()), "{} stands twice", status.name());
+            assert!(names.insert(status.name()), "{} is used twice", status.name());
         }
         assert_eq!(Status::from_code(99), None);
     }

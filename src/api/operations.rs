@@ -47,7 +47,7 @@ pub struct Operation {
     pub credential: CredentialKind,
     /// Whether a JSON body is always sent, even if it is `{}`.
     pub has_body: bool,
-    /// Whether a success may have an empty body, which is read as `null`: an empty poll, or a stop, which the service answers with 204.
+    /// Whether a success may have an empty body, which is read as `null`: an empty poll, or a stop, which gets a 204.
     pub allows_empty_body: bool,
     /// Whether it returns pages (`data`, `next_page`) and takes `page`.
     pub paged: bool,

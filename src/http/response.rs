@@ -195,11 +195,16 @@ mod tests {
         for (body, message, kind, code) in [
             (full, "m", Some("t"), Some("c")),
             (r#"{"error":{"message":"m","details":["x"]}}"#, "m", None, None),
-            (r#"{"error":{"message":7,"type":null,"details":{"error_code":7}}}"#, "the server answered HTTP 409", None, None),
-            (r#"{"error":"s"}"#, "the server answered HTTP 409", None, None),
-            ("[1]", "the server answered HTTP 409", None, None),
-            ("<html>", "the server answered HTTP 409", None, None),
-            ("", "the server answered HTTP 409", None, None),
+            (
+                r#"{"error":{"message":7,"type":null,"details":{"error_code":7}}}"#,
+                "the server responded with HTTP 409",
+                None,
+                None,
+            ),
+            (r#"{"error":"s"}"#, "the server responded with HTTP 409", None, None),
+            ("[1]", "the server responded with HTTP 409", None, None),
+            ("<html>", "the server responded with HTTP 409", None, None),
+            ("", "the server responded with HTTP 409", None, None),
         ] {
             let error = take(&ENVIRONMENTS_RETRIEVE, "{}", 409, body.as_bytes()).unwrap_err();
             assert_eq!((error.status(), error.message()), (Status::Conflict, message), "{body}");

@@ -268,23 +268,23 @@ mod tests {
                 let _ = self.0.send("dropped");
             }
         }
-        let (say, heard) = mpsc::channel();
-        let (held, cancel) = (Held(say.clone()), Arc::<Cancel>::default());
+        let (sender, receiver) = mpsc::channel();
+        let (held, cancel) = (Held(sender.clone()), Arc::<Cancel>::default());
         let future = async move {
             let _held = held;
             std::future::pending::<()>().await
         };
         current().unwrap().spawn(future, Some(cancel.clone()), move |outcome| {
-            let _ = say.send(outcome.unwrap_err().status().name());
+            let _ = sender.send(outcome.unwrap_err().status().name());
         });
         cancel.cancel();
         cancel.cancel();
-        assert_eq!(heard.iter().collect::<Vec<_>>(), ["dropped", "cancelled"]);
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), ["dropped", "cancelled"]);
     }
 
     #[test]
     fn a_cancellation_does_not_discard_an_outcome_that_has_arrived() {
-        let (say, heard) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let cancel = Arc::<Cancel>::default();
         cancel.cancel();
         // Ready at the second poll, like a response that the connection has yet to read.
@@ -293,7 +293,7 @@ mod tests {
             polls += 1;
             if polls == 2 { Poll::Ready("claimed") } else { Poll::Pending }
         });
-        current().unwrap().spawn(future, Some(cancel), move |outcome| say.send(outcome.unwrap()).unwrap());
-        assert_eq!(heard.iter().collect::<Vec<_>>(), ["claimed"]);
+        current().unwrap().spawn(future, Some(cancel), move |outcome| sender.send(outcome.unwrap()).unwrap());
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), ["claimed"]);
     }
 }

@@ -102,7 +102,7 @@ impl Stats {
     }
 
     /// Counts the bytes of a response's body.
-    pub fn answer(&self, body_bytes: usize) {
+    pub fn response(&self, body_bytes: usize) {
         self.received.fetch_add(body_bytes as u64, Relaxed);
     }
 

@@ -229,7 +229,7 @@ impl Progress {
     }
 
     /// Records that the response has begun, and the protocol.
-    pub fn answered(&self, is_http1: bool) {
+    pub fn on_response(&self, is_http1: bool) {
         if is_http1 != self.target.is_http1.load(Relaxed) {
             self.target.is_http1.store(is_http1, Relaxed);
         }

@@ -144,7 +144,7 @@ impl Http {
             | AttemptError::OutOfMemory(response, _),
         ) = &outcome
         {
-            self.stats.answer(response.body.len());
+            self.stats.response(response.body.len());
         }
         outcome
     }
@@ -161,7 +161,7 @@ async fn exchange(
     *outgoing.headers_mut() = request.headers.clone();
     *outgoing.body_mut() = Some(progress.observe(request.body.clone().unwrap_or_default()));
     let mut incoming = client.execute(outgoing).await.map_err(|error| attempt_error(&error, url, &progress))?;
-    progress.answered(incoming.version() < Version::HTTP_2);
+    progress.on_response(incoming.version() < Version::HTTP_2);
     let headers = std::mem::take(incoming.headers_mut());
     let mut response = Response { status: incoming.status().as_u16(), headers, body: Vec::new() };
     let max_bytes =

@@ -57,7 +57,7 @@ impl<'a> Object<'a> {
         Ok(Object { status, members })
     }
 
-    /// An object without members.
+    /// Makes an object without members.
     pub fn empty(status: Status) -> Object<'a> {
         Object { status, members: Vec::new() }
     }

@@ -155,7 +155,7 @@ impl Queue {
     }
 
     /// Adds a completion without a call. Returns false if the queue is closed.
-    pub fn tell(&self, tag: u64, result: Result<String>) -> bool {
+    pub fn post(&self, tag: u64, result: Result<String>) -> bool {
         let Ok(open) = self.open() else { return false };
         push(open, |state| state.done.push_back(PendingCompletion { tag, outcome: Outcome::Notification(result) }));
         true

@@ -220,7 +220,7 @@ impl Inner {
 
     pub(super) fn tell(&self, attached: Option<(Arc<Queue>, u64)>, news: impl FnOnce() -> Result<String>) {
         if let Some((queue, tag)) = attached
-            && !queue.tell(tag, news())
+            && !queue.post(tag, news())
         {
             // The queue was freed: from now on the host is served when it asks. (Unless it has attached another queue just now.)
             self.state.lock().attached.take_if(|(attached, _)| Arc::ptr_eq(attached, &queue));

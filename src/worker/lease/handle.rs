@@ -214,7 +214,7 @@ impl Lease {
         drop(shared);
         self.stage.reach(reached);
         for (queue, tag, news) in told {
-            queue.tell(tag, news);
+            queue.post(tag, news);
         }
     }
 

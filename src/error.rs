@@ -77,38 +77,55 @@ pub enum Status {
     HttpStatus = 113,
 }
 
-impl Status {
-    /// All statuses, in the order of their numbers.
-    pub const ALL: [Status; 27] = [
-        Status::Ok,
-        Status::InvalidArgument,
-        Status::InvalidHandle,
-        Status::Config,
-        Status::Connection,
-        Status::Timeout,
-        Status::Cancelled,
-        Status::Response,
-        Status::Done,
-        Status::Closed,
-        Status::LeaseLost,
-        Status::Internal,
-        Status::Interrupted,
-        Status::BadRequest,
-        Status::Authentication,
-        Status::PaymentRequired,
-        Status::PermissionDenied,
-        Status::NotFound,
-        Status::RequestTimeout,
-        Status::Conflict,
-        Status::PreconditionFailed,
-        Status::ContentTooLarge,
-        Status::Unprocessable,
-        Status::RateLimited,
-        Status::ServerError,
-        Status::Overloaded,
-        Status::HttpStatus,
-    ];
+/// Defines [`Status::ALL`] and [`Status::c_name`] from one table. If it lacks a status, it does not compile. The enumeration itself is
+/// written out above for cbindgen.
+macro_rules! status_names {
+    ($($status:ident => $name:literal,)*) => {
+        impl Status {
+            /// All statuses, in the order of their numbers.
+            pub const ALL: [Status; [$($name),*].len()] = [$(Status::$status),*];
 
+            /// Returns the status's name, such as `not_found`, as a C string.
+            pub fn c_name(self) -> &'static CStr {
+                match self {
+                    $(Status::$status => $name,)*
+                }
+            }
+        }
+    };
+}
+
+status_names! {
+    Ok => c"ok",
+    InvalidArgument => c"invalid_argument",
+    InvalidHandle => c"invalid_handle",
+    Config => c"config",
+    Connection => c"connection",
+    Timeout => c"timeout",
+    Cancelled => c"cancelled",
+    Response => c"response",
+    Done => c"done",
+    Closed => c"closed",
+    LeaseLost => c"lease_lost",
+    Internal => c"internal",
+    Interrupted => c"interrupted",
+    BadRequest => c"bad_request",
+    Authentication => c"authentication",
+    PaymentRequired => c"payment_required",
+    PermissionDenied => c"permission_denied",
+    NotFound => c"not_found",
+    RequestTimeout => c"request_timeout",
+    Conflict => c"conflict",
+    PreconditionFailed => c"precondition_failed",
+    ContentTooLarge => c"content_too_large",
+    Unprocessable => c"unprocessable",
+    RateLimited => c"rate_limited",
+    ServerError => c"server_error",
+    Overloaded => c"overloaded",
+    HttpStatus => c"http_status",
+}
+
+impl Status {
     /// Returns the status with this number.
     pub fn from_code(code: i32) -> Option<Status> {
         Status::ALL.into_iter().find(|status| *status as i32 == code)
@@ -131,39 +148,6 @@ impl Status {
             529 => Status::Overloaded,
             500..=599 => Status::ServerError,
             _ => Status::HttpStatus,
-        }
-    }
-
-    /// Returns the status's name, such as `not_found`, as a C string.
-    pub fn c_name(self) -> &'static CStr {
-        match self {
-            Status::Ok => c"ok",
-            Status::InvalidArgument => c"invalid_argument",
-            Status::InvalidHandle => c"invalid_handle",
-            Status::Config => c"config",
-            Status::Connection => c"connection",
-            Status::Timeout => c"timeout",
-            Status::Cancelled => c"cancelled",
-            Status::Response => c"response",
-            Status::Done => c"done",
-            Status::Closed => c"closed",
-            Status::LeaseLost => c"lease_lost",
-            Status::Internal => c"internal",
-            Status::Interrupted => c"interrupted",
-            Status::BadRequest => c"bad_request",
-            Status::Authentication => c"authentication",
-            Status::PaymentRequired => c"payment_required",
-            Status::PermissionDenied => c"permission_denied",
-            Status::NotFound => c"not_found",
-            Status::RequestTimeout => c"request_timeout",
-            Status::Conflict => c"conflict",
-            Status::PreconditionFailed => c"precondition_failed",
-            Status::ContentTooLarge => c"content_too_large",
-            Status::Unprocessable => c"unprocessable",
-            Status::RateLimited => c"rate_limited",
-            Status::ServerError => c"server_error",
-            Status::Overloaded => c"overloaded",
-            Status::HttpStatus => c"http_status",
         }
     }
 

@@ -162,7 +162,7 @@ impl Queue {
     }
 
     fn remove_in_flight(&self, key: usize) {
-        if let Ok((mut state, _event)) = self.open() {
+        if let Ok((mut state, _)) = self.open() {
             state.in_flight.get_mut().and_then(|in_flight| in_flight.try_remove(key));
         }
     }
@@ -171,7 +171,7 @@ impl Queue {
     ///
     /// Errors: `TIMEOUT`, `INTERRUPTED` if a signal handler ran in this thread, `CLOSED`.
     pub fn next(&self, max: usize, timeout: Option<Duration>) -> Result<Vec<Completion>> {
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let (mut state, wakeup) = self.open()?;
             let was_empty = state.is_empty();
@@ -189,7 +189,7 @@ impl Queue {
             if timeout.is_some_and(|timeout| timeout.is_zero()) {
                 return Err(timed_out());
             }
-            match wakeup.wait(until) {
+            match wakeup.wait(deadline) {
                 WaitOutcome::Signaled => {}
                 WaitOutcome::TimedOut => return Err(timed_out()),
                 WaitOutcome::Interrupted => {
@@ -282,6 +282,7 @@ impl FinishedCall {
     }
 }
 
+/// Delivers the finished calls when it is dropped.
 struct DeliverOnDrop;
 
 impl Drop for DeliverOnDrop {

@@ -266,11 +266,11 @@ impl Pool {
     /// Returns the part that belongs to the current runtime.
     fn current(&self) -> Result<Arc<RuntimePool>> {
         let mut current = self.runtime_pool.lock();
-        let known = current.as_ref().and_then(ProcessLocal::get);
-        if let Some(known) = known.filter(|pool| pool.runtime.is_open()) {
-            return Ok(known.clone());
+        let existing = current.as_ref().and_then(ProcessLocal::get);
+        if let Some(existing) = existing.filter(|pool| pool.runtime.is_open()) {
+            return Ok(existing.clone());
         }
-        let stats = known.map(|pool| pool.stats.clone()).unwrap_or_default();
+        let stats = existing.map(|pool| pool.stats.clone()).unwrap_or_default();
         let runtime = runtime::current()?;
         let http = Http::new(&self.connection, &self.tls, stats.clone())?;
         let new_pool = Arc::new(RuntimePool { runtime, http, stats });

@@ -99,8 +99,8 @@ impl Pager {
 
     fn fetch_lock(&self) -> Arc<Mutex<()>> {
         let mut fetch_lock = self.fetch_lock.lock();
-        if let Some(known) = fetch_lock.as_ref().and_then(ProcessLocal::get) {
-            return known.clone();
+        if let Some(existing) = fetch_lock.as_ref().and_then(ProcessLocal::get) {
+            return existing.clone();
         }
         fetch_lock.insert(ProcessLocal::new(Arc::default())).get().cloned().unwrap_or_default()
     }

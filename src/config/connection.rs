@@ -125,7 +125,7 @@ impl ConnectionSettings {
     }
 }
 
-/// Parses a URL whose host is a plain DNS name or an address. Rejects percent-encoding in the host. Lowers the host's case, which
+/// Parses a URL whose host is a plain DNS name or an address. Rejects percent-encoding in the host. Lower-cases the host, which
 /// the parser of internationalised names, built without its tables, cannot do.
 pub fn parse_url(text: &str) -> Option<Url> {
     let (scheme, rest) = text.split_once("://")?;

@@ -206,7 +206,8 @@ impl Runtime {
         }
     }
 
-    /// Starts a critical section. The end of the runtime waits a short time until it is dropped, even if it does not wait for calls.
+    /// Starts a critical section, which ends when the value is dropped. The end of the runtime waits for it for a short time, even if it
+    /// does not wait for calls.
     pub fn critical(&self) -> Critical {
         self.state.critical.fetch_add(1, Ordering::SeqCst);
         Critical(self.state.clone())

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A histogram of durations: four buckets for each doubling, from 1 µs to 19 hours. The buckets are the same everywhere, so histograms of
-/// several clients or hosts can be added.
+/// several clients or hosts can be summed.
 #[derive(Debug)]
 pub struct Histogram {
     sum: AtomicU64,

@@ -52,10 +52,10 @@
 #include <stdint.h>
 
 /**
- * The result of a function: `ANTENV_OK`, or the reason for its failure.
+ * What a function returns: `ANTENV_OK`, or why it failed.
  *
- * 1 to 99 come from the library, 100 and above from the server's response. Later versions may add numbers (treat an unknown one
- * as a failure); no number ever changes its meaning.
+ * 1 to 99 come from the library, 100 and above from the server's response. New numbers may be added in later versions (treat an
+ * unknown one as a failure); none ever changes its meaning.
  */
 enum antenv_status
 #if defined(__cplusplus) && __cplusplus >= 201103L || defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L
@@ -71,7 +71,7 @@ enum antenv_status
      */
     ANTENV_INVALID_ARGUMENT = 1,
     /**
-     * A handle is NULL, already freed, of a different type, or not a handle at all. Nothing was sent.
+     * A handle is NULL, already freed, of a different type, or not a handle. Nothing was sent.
      */
     ANTENV_INVALID_HANDLE = 2,
     /**
@@ -79,11 +79,11 @@ enum antenv_status
      */
     ANTENV_CONFIG = 3,
     /**
-     * The server could not be reached, or the connection failed before the response was complete.
+     * The server could not be reached, or the connection broke before the response was complete.
      */
     ANTENV_CONNECTION = 4,
     /**
-     * The call's `timeout_ms` elapsed (for functions that wait: nothing happened in time).
+     * The call's `timeout_ms` is over (for functions that wait: nothing happened in time).
      */
     ANTENV_TIMEOUT = 5,
     /**
@@ -91,31 +91,31 @@ enum antenv_status
      */
     ANTENV_CANCELLED = 6,
     /**
-     * The server reported success, but its response is not valid JSON, incomplete, empty, or larger than `max_response_bytes`.
+     * A success whose body is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes`.
      */
     ANTENV_RESPONSE = 7,
     /**
-     * There is nothing more: the pager has returned its last item, the worker was stopped, or the queue is drained.
+     * There is nothing more: the pager is at its end, the worker was stopped, or the work queue is drained.
      */
     ANTENV_DONE = 8,
     /**
-     * The object was closed, or it was created before fork() and cannot be used in the child.
+     * The object was closed meanwhile, or was created before fork() and cannot be used in the child.
      */
     ANTENV_CLOSED = 9,
     /**
-     * The lease on a work item was lost before the item was finished: another worker may hold the item now. Nothing was sent.
+     * The lease on a work item was lost before it was finished: another worker may hold the item. Nothing was sent.
      */
     ANTENV_LEASE_LOST = 10,
     /**
-     * An internal error of the library. Please report it.
+     * A fault in the library itself. Please report it.
      */
     ANTENV_INTERNAL = 11,
     /**
-     * A signal handler ran in the waiting thread. Nothing is lost: call again to keep waiting.
+     * A signal handler ran in the waiting thread. Nothing is lost: call again to go on waiting.
      */
     ANTENV_INTERRUPTED = 12,
     /**
-     * HTTP 400: the API rejected the request.
+     * HTTP 400: the API refused the request.
      */
     ANTENV_BAD_REQUEST = 100,
     /**
@@ -127,19 +127,19 @@ enum antenv_status
      */
     ANTENV_PAYMENT_REQUIRED = 102,
     /**
-     * HTTP 403: the credential does not permit this.
+     * HTTP 403: the credential may not do this.
      */
     ANTENV_PERMISSION_DENIED = 103,
     /**
-     * HTTP 404: the object does not exist.
+     * HTTP 404: there is no such object.
      */
     ANTENV_NOT_FOUND = 104,
     /**
-     * HTTP 408: the server stopped waiting for the request.
+     * HTTP 408: the server gave up waiting for the request.
      */
     ANTENV_REQUEST_TIMEOUT = 105,
     /**
-     * HTTP 409: the object's current state does not allow the request.
+     * HTTP 409: the object's current state does not allow it.
      */
     ANTENV_CONFLICT = 106,
     /**
@@ -151,7 +151,7 @@ enum antenv_status
      */
     ANTENV_CONTENT_TOO_LARGE = 108,
     /**
-     * HTTP 422: the request is well formed but cannot be processed.
+     * HTTP 422: the request is well-formed, but cannot be processed.
      */
     ANTENV_UNPROCESSABLE = 109,
     /**
@@ -159,7 +159,7 @@ enum antenv_status
      */
     ANTENV_RATE_LIMITED = 110,
     /**
-     * HTTP 500 to 599, except 529: the server failed.
+     * HTTP 500 to 599 except 529: the server failed.
      */
     ANTENV_SERVER_ERROR = 111,
     /**
@@ -167,7 +167,7 @@ enum antenv_status
      */
     ANTENV_OVERLOADED = 112,
     /**
-     * Any other unsuccessful HTTP status; see `http_status`.
+     * Any other HTTP status that is not a success: see `http_status`.
      */
     ANTENV_HTTP_STATUS = 113
 };

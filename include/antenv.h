@@ -54,8 +54,8 @@
 /**
  * What a function returns: `ANTENV_OK`, or why it failed.
  *
- * 1 to 99 come from the library, 100 and above from the server's answer. New numbers may be added in later versions (treat an
- * unknown one as a failure); none is ever given another meaning.
+ * 1 to 99 come from the library, 100 and above from the server's response. New numbers may be added in later versions (treat an
+ * unknown one as a failure); none ever changes its meaning.
  */
 enum antenv_status
 #if defined(__cplusplus) && __cplusplus >= 201103L || defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L
@@ -63,27 +63,27 @@ enum antenv_status
 #endif
  {
     /**
-     * It worked.
+     * Success.
      */
     ANTENV_OK = 0,
     /**
-     * An argument is not acceptable; the error's `parameter` names it. Nothing was sent.
+     * An argument is invalid; the error's `parameter` names it. Nothing was sent.
      */
     ANTENV_INVALID_ARGUMENT = 1,
     /**
-     * A handle is NULL, freed, of another type, or never was one. Nothing was sent.
+     * A handle is NULL, already freed, of a different type, or not a handle. Nothing was sent.
      */
     ANTENV_INVALID_HANDLE = 2,
     /**
-     * The configuration is not acceptable, or no credential was found; the error's `parameter` names the key.
+     * The configuration is invalid, or no credential was found; the error's `parameter` names the key.
      */
     ANTENV_CONFIG = 3,
     /**
-     * The server could not be reached, or the connection broke before the answer was complete.
+     * The server could not be reached, or the connection broke before the response was complete.
      */
     ANTENV_CONNECTION = 4,
     /**
-     * The call's `timeout_ms` ran out (for functions that wait: nothing happened in time).
+     * The call's `timeout_ms` is over (for functions that wait: nothing happened in time).
      */
     ANTENV_TIMEOUT = 5,
     /**
@@ -91,19 +91,19 @@ enum antenv_status
      */
     ANTENV_CANCELLED = 6,
     /**
-     * The server reported success, but its answer is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes`.
+     * A success whose body is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes`.
      */
     ANTENV_RESPONSE = 7,
     /**
-     * There is nothing more: the pager has handed out its last item, the worker was stopped, or the queue is drained.
+     * There is nothing more: the pager is at its end, the worker was stopped, or the work queue is drained.
      */
     ANTENV_DONE = 8,
     /**
-     * What the function works on was closed meanwhile, or belongs to the parent of this forked process.
+     * The object was closed meanwhile, or was created before fork() and cannot be used in the child.
      */
     ANTENV_CLOSED = 9,
     /**
-     * The lease on a work item was lost before it was finished: somebody else may hold the item now. Nothing was sent.
+     * The lease on a work item was lost before it was finished: another worker may hold the item. Nothing was sent.
      */
     ANTENV_LEASE_LOST = 10,
     /**
@@ -111,7 +111,7 @@ enum antenv_status
      */
     ANTENV_INTERNAL = 11,
     /**
-     * A signal handler ran in the thread that waited. Nothing is lost: call again to go on waiting.
+     * A signal handler ran in the waiting thread. Nothing is lost: call again to go on waiting.
      */
     ANTENV_INTERRUPTED = 12,
     /**
@@ -131,7 +131,7 @@ enum antenv_status
      */
     ANTENV_PERMISSION_DENIED = 103,
     /**
-     * HTTP 404: no such object.
+     * HTTP 404: there is no such object.
      */
     ANTENV_NOT_FOUND = 104,
     /**
@@ -139,7 +139,7 @@ enum antenv_status
      */
     ANTENV_REQUEST_TIMEOUT = 105,
     /**
-     * HTTP 409: the object's present state does not allow it.
+     * HTTP 409: the object's current state does not allow it.
      */
     ANTENV_CONFLICT = 106,
     /**
@@ -151,7 +151,7 @@ enum antenv_status
      */
     ANTENV_CONTENT_TOO_LARGE = 108,
     /**
-     * HTTP 422: the request is well formed but makes no sense.
+     * HTTP 422: the request is well-formed, but cannot be processed.
      */
     ANTENV_UNPROCESSABLE = 109,
     /**
@@ -159,7 +159,7 @@ enum antenv_status
      */
     ANTENV_RATE_LIMITED = 110,
     /**
-     * HTTP 500 to 599 but 529: the server failed.
+     * HTTP 500 to 599 except 529: the server failed.
      */
     ANTENV_SERVER_ERROR = 111,
     /**
@@ -167,7 +167,7 @@ enum antenv_status
      */
     ANTENV_OVERLOADED = 112,
     /**
-     * Any other HTTP status that is not a success; `http_status` tells which.
+     * Any other HTTP status that is not a success: see `http_status`.
      */
     ANTENV_HTTP_STATUS = 113
 };

@@ -175,7 +175,7 @@ fn a_queue_tells_of_items_changes_finishes_and_the_end() {
     lease.attach(&queue, 9).unwrap();
     assert_eq!(come().0, 9, "at once");
     let told = queue.clone();
-    lease.finish(lease.prepare_finish(None).unwrap(), move |outcome| assert!(told.tell(10, outcome)));
+    lease.finish(lease.prepare_finish(None).unwrap(), move |outcome| assert!(told.post(10, outcome)));
     let (tag, outcome) = come();
     assert_eq!((tag, text(&outcome.unwrap())["state"].clone()), (10, json!("stopped")));
 

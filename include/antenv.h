@@ -267,6 +267,29 @@ const char *antenv_status_name(int32_t status);
 void antenv_string_free(char *text);
 
 /**
+ * Reads one value out of a JSON text, such as a result or an error object: for programs without a JSON library.
+ *
+ * `json`: the text.
+ *
+ * `pointer`: which value, as a JSON pointer (RFC 6901): "/data/0/id" is the member `id` of the first element of the member `data`, ""
+ * the whole text. In a name `~` is written `~0`, and `/` is written `~1`. Of members with the same name the last counts.
+ *
+ * `out`: receives the value, or the error object; free it with antenv_string_free. A string comes as its text, without quotes and
+ * escapes; anything else as the JSON that it is (`null` comes as "null").
+ *
+ * Returns ANTENV_OK; ANTENV_DONE, and NULL in `out`, when there is no value at that place; ANTENV_INVALID_ARGUMENT when the text is
+ * not valid JSON, the pointer not a pointer, or the string one that C cannot hold (with U+0000 or half of a surrogate pair). Does
+ * not block. It reads the whole text each time.
+ *
+ * char *id;
+ * if (antenv_json_get(json, "/id", &id) == ANTENV_OK) puts(id);
+ * antenv_string_free(id);
+ */
+antenv_status antenv_json_get(const char *json,
+                              const char *pointer,
+                              char **out);
+
+/**
  * ---- Client --------------------------------------------------------------------------------------------------------------
  *
  * Makes a client. Nothing is sent yet.

@@ -7,18 +7,18 @@
 //! runtime                      └─ attempt ─ retry? ─ wait ─ … ─────┘
 //! ```
 
+use crate::api::operations::{self, OPERATIONS, Operation, Traffic};
 use crate::config::{self, Connection, Defaults};
-use crate::credential::{Redactor, Secret};
+use crate::credentials::{Redactor, Secret};
 use crate::error::{Error, Result, Status};
-use crate::fork::{Lock, Owned};
-use crate::log::{self, Level};
-use crate::operation::{self, OPERATIONS, Operation, Traffic};
-use crate::request::{self, Request};
-use crate::response::Response;
-use crate::retry;
+use crate::http::request::{self, Request};
+use crate::http::response::Response;
+use crate::http::retry;
+use crate::http::transport::{AttemptError, Http, Tls};
+use crate::runtime::fork::{Lock, Owned};
 use crate::runtime::{self, Cancel, Runtime};
-use crate::stats::{CallUnderWay, Retry, Stats};
-use crate::transport::{AttemptError, Http, Tls};
+use crate::telemetry::log::{self, Level};
+use crate::telemetry::stats::{CallUnderWay, Retry, Stats};
 use serde_json::json;
 use std::fmt;
 use std::pin::Pin;
@@ -272,7 +272,7 @@ impl fmt::Debug for Pool {
 
 /// The operation of that name, or an error that lists them.
 pub fn find(name: &str) -> Result<&'static Operation> {
-    operation::find(name).ok_or_else(|| {
+    operations::find(name).ok_or_else(|| {
         let known: Vec<_> = OPERATIONS.iter().map(|operation| operation.name).collect();
         Error::argument("operation", format_args!("is not known; known are: {}", known.join(", ")))
     })

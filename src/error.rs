@@ -3,7 +3,7 @@
 //! Every failure is one [`Error`]; its [`Status`] is what a C function returns, its JSON form is what it hands out. Errors never
 //! hold a secret: what a server or a transport said is passed through [`Error::redact`] before it leaves the client.
 
-use crate::credential::Redactor;
+use crate::credentials::Redactor;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::ffi::CStr;

@@ -4,7 +4,7 @@ use super::claim::RECLAIM;
 use super::poller::Manner;
 use crate::client::Client;
 use crate::config::Environment;
-use crate::credential::Secret;
+use crate::credentials::Secret;
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
 use http::header::HeaderValue;

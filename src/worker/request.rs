@@ -1,15 +1,15 @@
 //! One request of a worker: bounded by the clock that leases go by, one attempt, and what came of it judged, counted and logged in one
 //! place. A panic on the way is a failure that may pass, as a connection that breaks is: whoever sent the request goes on.
 
-use super::counts::{Count, Step};
-use super::inner::Inner;
-use super::lease::Moment;
-use super::{LOG, clock};
+use super::LOG;
+use super::metrics::{Count, Step};
+use super::shared::Inner;
 use crate::client::{Answer, Client};
 use crate::error::{Error, Status};
-use crate::log::{self, Level};
-use crate::request::Request;
+use crate::http::request::Request;
 use crate::runtime;
+use crate::runtime::clock::{self, Moment};
+use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;

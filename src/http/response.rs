@@ -1,8 +1,8 @@
 //! From an HTTP response to JSON or an error. Pure: the response has been read already.
 
 use crate::error::{Error, Result, ServerSaid, Status};
+use crate::http::request::Request;
 use crate::json::{self, Object};
-use crate::request::Request;
 use http::header::HeaderMap;
 use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
@@ -128,8 +128,8 @@ fn as_json(text: String) -> Option<Box<RawValue>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::operations::{ENVIRONMENTS_RETRIEVE, WORK_POLL, WORK_STOP};
     use crate::config;
-    use crate::operation::{ENVIRONMENTS_RETRIEVE, WORK_POLL, WORK_STOP};
     use http::header::{HeaderName, HeaderValue};
 
     fn response(status: u16, body: &[u8]) -> Response {
@@ -142,11 +142,11 @@ mod tests {
         Response { status, headers: map, body: body.to_vec() }
     }
 
-    fn take(operation: &'static crate::operation::Operation, params: &str, status: u16, body: &[u8]) -> Result<String> {
+    fn take(operation: &'static crate::api::operations::Operation, params: &str, status: u16, body: &[u8]) -> Result<String> {
         let defaults = config::read(r#"{"api_key":"k"}"#, &|_| None).unwrap().1;
         let ids: Vec<_> =
             [("environment_id", "e"), ("work_id", "w")].into_iter().filter(|(id, _)| operation.path.contains(id)).collect();
-        let request = crate::request::operation(operation, &ids, Some(params), &defaults).unwrap();
+        let request = crate::http::request::operation(operation, &ids, Some(params), &defaults).unwrap();
         response(status, body).into_result(&request, 2)
     }
 

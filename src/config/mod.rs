@@ -3,10 +3,10 @@
 //! It falls into two halves. [`Connection`] is what a connection pool is made from and stays the same for its life;
 //! [`Defaults`] is what each call starts from, and what a derived client may change.
 
-use crate::credential::{Credentials, Redactor, Secret, X_API_KEY, is_credential};
+use crate::credentials::{Credentials, Redactor, Secret, X_API_KEY, is_credential};
 use crate::error::{Error, Result, Status};
+use crate::http::proxy::Proxy;
 use crate::json::{Object, Value};
-use crate::proxy::Proxy;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -534,7 +534,7 @@ pub fn headers(value: &Value) -> Result<Vec<(HeaderName, Option<HeaderValue>)>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::Accepts;
+    use crate::api::operations::Accepts;
 
     fn with(json: &str, variables: &[(&str, &str)]) -> Result<(Connection, Defaults)> {
         read(json, &|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))

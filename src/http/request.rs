@@ -1,10 +1,10 @@
 //! From an operation and its parameters to an HTTP request. Pure: nothing is sent here, and bad input ends here.
 
+use crate::api::operations::{Accepts, COMMON, Kind, Operation, Parameter, Place, Traffic};
 use crate::config::{self, BETA_HEADER, Defaults};
-use crate::credential::is_credential;
+use crate::credentials::is_credential;
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
-use crate::operation::{Accepts, COMMON, Kind, Operation, Parameter, Place, Traffic};
 use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -432,7 +432,7 @@ impl<'a> Body<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::{
+    use crate::api::operations::{
         ENVIRONMENTS_CREATE, ENVIRONMENTS_LIST, ENVIRONMENTS_RETRIEVE, WORK_ACK, WORK_HEARTBEAT, WORK_POLL, WORK_UPDATE,
     };
 

@@ -74,87 +74,19 @@ inline std::string take(char *text) {
     return text ? std::string(text) : std::string();
 }
 
-/** Where a JSON value that begins at `at` ends. The JSON is the library's own, so it is known to be valid. */
-inline std::size_t end_of_value(std::string_view json, std::size_t at) noexcept {
-    int depth = 0;
-    for (bool quoted = false; at < json.size(); at++) {
-        char c = json[at];
-        if (quoted) {
-            if (c == '\\') at++;
-            else if (c == '"') quoted = false;
-        } else if (c == '"') {
-            quoted = true;
-        } else if (c == '{' || c == '[') {
-            depth++;
-        } else if ((c == '}' || c == ']') && depth-- == 0) {
-            break;
-        } else if (c == ',' && depth == 0) {
-            break;
-        }
-    }
-    return at < json.size() ? at : json.size();
+/** The value at a pointer in a JSON text of the library's own; nothing when it is `null` or not there. */
+inline std::optional<std::string> value_at(const std::string &json, const char *pointer) {
+    char *out = nullptr;
+    antenv_status status = antenv_json_get(json.c_str(), pointer, &out);
+    std::string value = take(out);
+    if (status != ANTENV_OK || value == "null") return std::nullopt;
+    return std::optional<std::string>(std::move(value));
 }
 
-/** The JSON of a member of an error object; empty when there is none. Names hold no escapes, and no blanks surround anything. */
-inline std::string_view member(std::string_view json, std::string_view name) noexcept {
-    for (std::size_t at = 1; at < json.size() && json[at] == '"';) {
-        std::size_t colon = json.find("\":", at);
-        if (colon == std::string_view::npos) break;
-        std::size_t end = end_of_value(json, colon + 2);
-        if (json.substr(at + 1, colon - at - 1) == name) return json.substr(colon + 2, end - colon - 2);
-        at = end + 1;
-    }
-    return {};
-}
-
-inline void append_utf8(std::string &text, unsigned point) {
-    if (point < 0x80) {
-        text += static_cast<char>(point);
-        return;
-    }
-    int more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
-    text += static_cast<char>((0xFF << (7 - more) & 0xFF) | point >> 6 * more);
-    while (more-- > 0) text += static_cast<char>(0x80 | (point >> 6 * more & 0x3F));
-}
-
-inline unsigned hex4(std::string_view json, std::size_t at) {
-    return static_cast<unsigned>(std::strtoul(std::string(json.substr(at, 4)).c_str(), nullptr, 16));
-}
-
-/** What a JSON string says; nothing when the value is not a string. */
-inline std::optional<std::string> string_of(std::string_view json) {
-    if (json.size() < 2 || json[0] != '"') return std::nullopt;
-    std::string text;
-    for (std::size_t at = 1; at + 1 < json.size(); at++) {
-        if (json[at] != '\\') {
-            text += json[at];
-            continue;
-        }
-        switch (char c = json[++at]) {
-        case 'b': text += '\b'; break;
-        case 'f': text += '\f'; break;
-        case 'n': text += '\n'; break;
-        case 'r': text += '\r'; break;
-        case 't': text += '\t'; break;
-        case 'u': {
-            unsigned point = hex4(json, at + 1);
-            at += 4;
-            if (point >= 0xD800 && point < 0xDC00 && json.substr(at + 1, 2) == "\\u") {
-                point = 0x10000 + ((point - 0xD800) << 10) + (hex4(json, at + 3) - 0xDC00);
-                at += 6;
-            }
-            append_utf8(text, point);
-            break;
-        }
-        default: text += c;
-        }
-    }
-    return text;
-}
-
-inline std::optional<int> int_of(std::string_view json) {
-    if (json.empty() || json == "null") return std::nullopt;
-    return std::atoi(std::string(json).c_str());
+inline std::optional<int> int_at(const std::string &json, const char *pointer) {
+    std::optional<std::string> value = value_at(json, pointer);
+    if (!value) return std::nullopt;
+    return std::atoi(value->c_str());
 }
 
 } // namespace detail
@@ -170,8 +102,7 @@ class error
 public:
     /** One from a status and an error object; without an object the status's name is the message. */
     error(antenv_status status, std::string json) : data_(std::make_shared<data>(data{status, std::move(json), {}})) {
-        std::optional<std::string> message = detail::string_of(member("message"));
-        data_->message = message ? std::move(*message) : std::string(status_name(status));
+        data_->message = member("/message").value_or(std::string(status_name(status)));
     }
     /** A copy. There is no move, which would leave an error without its text. */
     error(const error &) noexcept = default;
@@ -188,28 +119,28 @@ public:
     /** The whole error object, as JSON. */
     const std::string &json() const noexcept { return data_->json; }
     /** The HTTP status, when there was an answer. */
-    std::optional<int> http_status() const { return detail::int_of(member("http_status")); }
+    std::optional<int> http_status() const { return detail::int_at(data_->json, "/http_status"); }
     /** The API's kind of error, such as "not_found_error". */
-    std::optional<std::string> type() const { return detail::string_of(member("type")); }
+    std::optional<std::string> type() const { return member("/type"); }
     /** The API's code for the cause, such as "environment_not_found". */
-    std::optional<std::string> error_code() const { return detail::string_of(member("error_code")); }
-    /** What else the API says about the cause: JSON, valid while this or a copy lives; "null" when nothing. */
-    std::string_view details() const noexcept { return member("details"); }
+    std::optional<std::string> error_code() const { return member("/error_code"); }
+    /** What else the API says about the cause: JSON; "null" when nothing. */
+    std::string details() const { return member("/details").value_or("null"); }
     /** The server's identifier of the request. */
-    std::optional<std::string> request_id() const { return detail::string_of(member("request_id")); }
+    std::optional<std::string> request_id() const { return member("/request_id"); }
     /** How many requests were made, retries included. */
-    int attempts() const { return detail::int_of(member("attempts")).value_or(0); }
+    int attempts() const { return detail::int_at(data_->json, "/attempts").value_or(0); }
     /** The argument that was refused. */
-    std::optional<std::string> parameter() const { return detail::string_of(member("parameter")); }
-    /** The server's body: JSON, valid while this or a copy lives; "null" when there was none. */
-    std::string_view body() const noexcept { return member("body"); }
+    std::optional<std::string> parameter() const { return member("/parameter"); }
+    /** The server's body: JSON, or the text that it was if it was no JSON; "null" when there was none. */
+    std::string body() const { return member("/body").value_or("null"); }
 
 private:
     struct data {
         antenv_status status;
         std::string json, message;
     };
-    std::string_view member(std::string_view name) const noexcept { return detail::member(data_->json, name); }
+    std::optional<std::string> member(const char *pointer) const { return detail::value_at(data_->json, pointer); }
     std::shared_ptr<data> data_;
 };
 
@@ -298,7 +229,7 @@ public:
     text(const std::string &string) noexcept : c_str_(string.c_str()), is_whole_(std::strlen(c_str_) == string.size()) {}
     text(std::string_view view) : owned_(view), c_str_(nullptr), is_whole_(view.find('\0') == view.npos), is_owned_(true) {}
     template <class Json, class = std::enable_if_t<std::is_same_v<decltype(std::declval<const Json &>().dump()), std::string>>>
-    text(const Json &json) : owned_(json.dump()), is_whole_(owned_.find('\0') == owned_.npos), is_owned_(true) {}
+    text(const Json &value) : owned_(value.dump()), is_whole_(owned_.find('\0') == owned_.npos), is_owned_(true) {}
     /** As C has it. */
     const char *c_str() const noexcept { return is_owned_ ? owned_.c_str() : c_str_; }
     /** Whether C would see all of it: not when there is a NUL inside. */
@@ -333,6 +264,16 @@ template <class Function> result<std::string> json(const Function &function) {
     return error(status, std::move(text));
 }
 
+inline result<std::optional<std::string>> json_get(const text &json, const text &pointer) {
+    if (auto cut = cut_short({{"json", &json}, {"pointer", &pointer}})) return std::move(*cut);
+    char *out = nullptr;
+    antenv_status status = antenv_json_get(json.c_str(), pointer.c_str(), &out);
+    std::string value = take(out);
+    if (status == ANTENV_OK) return std::optional<std::string>(std::move(value));
+    if (status == ANTENV_DONE) return std::optional<std::string>();
+    return error(status, std::move(value));
+}
+
 /** A handle, and how it is freed. */
 template <class Handle, antenv_status (*Free)(Handle *)> class owner {
 public:
@@ -363,6 +304,24 @@ template <class T, class Handle, class Function> result<T> made(const Function &
 }
 
 } // namespace detail
+
+#ifdef ANTENV_EXCEPTIONS
+/**
+ * The value at a pointer (RFC 6901, such as "/data/0/id") in a JSON text, for programs without a JSON library: a string as its text,
+ * anything else as JSON, so `null` as "null"; nothing when it is not there. Throws antenv::error for what is not JSON, not a pointer, or
+ * a string that C cannot hold. Does not block; reads the whole text each time.
+ */
+inline std::optional<std::string> json_get(const text &json, const text &pointer) {
+    return detail::json_get(json, pointer).value();
+}
+#endif
+
+namespace nothrow {
+/** The same, as a result. */
+inline result<std::optional<std::string>> json_get(const text &json, const text &pointer) noexcept {
+    return detail::json_get(json, pointer);
+}
+} // namespace nothrow
 
 /**
  * A call that was submitted, for cancelling it. Destroying it does not cancel.

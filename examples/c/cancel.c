@@ -63,9 +63,9 @@ static bool await(antenv_queue *queue, antenv_ticket *ticket, antenv_completion 
 /* Prints a completion and frees what came with it. Returns whether it is as it should be. */
 static bool show(antenv_completion *done, antenv_status expected) {
     bool is_expected = done->status == expected;
-    char *what = take_string(done->json, done->status == ANTENV_OK ? "id" : "message");
-    printf("    completion %d: %s (%s)\n", (int)done->tag, antenv_status_name(done->status), what);
-    free(what);
+    char *what = value_at(done->json, done->status == ANTENV_OK ? "/id" : "/message");
+    printf("    completion %d: %s (%s)\n", (int)done->tag, antenv_status_name(done->status), what ? what : "");
+    antenv_string_free(what);
     antenv_string_free(done->json);
     return is_expected;
 }

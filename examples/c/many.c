@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
@@ -88,12 +89,10 @@ static bool submit_all(antenv_client *worker, antenv_queue *queue, const char *e
 
 /* How many calls the library has in flight. */
 static long in_flight(antenv_client *client) {
-    char *json;
-    long count = -1;
-    if (antenv_client_stats(client, &json) == ANTENV_OK) {
-        const char *member = strstr(json, "\"in_flight\":");
-        if (member) count = strtol(member + strlen("\"in_flight\":"), NULL, 10);
-    }
+    char *json, *value = NULL;
+    if (antenv_client_stats(client, &json) == ANTENV_OK) value = value_at(json, "/calls/in_flight");
+    long count = value ? strtol(value, NULL, 10) : -1;
+    antenv_string_free(value);
     antenv_string_free(json);
     return count;
 }

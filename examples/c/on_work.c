@@ -74,7 +74,7 @@ static int signals[2];   /* the pipe through which the handler tells the loop */
 static void say(const struct job *job, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "on_work: %s%s", job ? job->id : "", job ? ": " : "");
+    fprintf(stderr, "on_work: %s%s", job && job->id ? job->id : "", job ? ": " : "");
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
     va_end(arguments);
@@ -99,104 +99,24 @@ static bool make_pipe(int ends[2]) {
     return true;
 }
 
-/* ---- JSON, as much as there is need of. It comes from the library, so it is known to be valid. ---- */
-
-static const char *skip_blanks(const char *at) {
-    return at + strspn(at, " \t\r\n");
-}
-
-/* Where the string that begins at `at` ends. */
-static const char *end_of_string(const char *at) {
-    for (at++; *at && *at != '"'; at++) {
-        if (*at == '\\' && at[1]) at++;
-    }
-    return *at ? at + 1 : at;
-}
-
-/* Where the value that begins at `at` ends. */
-static const char *end_of_value(const char *at) {
-    int depth = 0;
-    while (*at) {
-        if (*at == '"') {
-            at = end_of_string(at);
-            if (depth == 0) return at;
-            continue;
-        }
-        if (*at == '{' || *at == '[') depth++;
-        if ((*at == '}' || *at == ']') && --depth <= 0) return depth < 0 ? at : at + 1;
-        if (*at == ',' && depth == 0) return at;
-        at++;
-    }
-    return at;
-}
-
-static unsigned long four_digits(const char *at) {
-    char digits[5] = "";
-    strncat(digits, at, 4);
-    return strtoul(digits, NULL, 16);
-}
-
-static char *put_utf8(char *out, unsigned long point) {
-    int more = point < 0x80 ? 0 : point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
-    static const unsigned char first[] = {0, 0xC0, 0xE0, 0xF0};
-    *out++ = (char)(first[more] | point >> 6 * more);
-    while (more-- > 0) *out++ = (char)(0x80 | (point >> 6 * more & 0x3F));
-    return out;
-}
-
-/* What the string at `at` says, to be freed. NULL: it is none, or has a NUL inside, which C's strings and variables cannot have. */
-static char *text_of(const char *at) {
-    static const char escapes[] = "b\bf\fn\nr\rt\t";
-    if (!at || *at != '"') return NULL;
-    const char *end = end_of_string(at) - 1;
-    char *text = allocate((size_t)(end - at) + 1), *out = text;
-    for (at++; at < end; at++) {
-        if (*at != '\\') {
-            *out++ = *at;
-        } else if (*++at != 'u') {
-            const char *escape = strchr(escapes, *at);
-            *out++ = escape ? escape[1] : *at;
-        } else {
-            unsigned long point = four_digits(at + 1);
-            at += 4;
-            if (point >= 0xD800 && point < 0xDC00 && strncmp(at + 1, "\\u", 2) == 0) {
-                point = 0x10000 + ((point - 0xD800) << 10) + (four_digits(at + 3) - 0xDC00);
-                at += 6;
-            }
-            if (point == 0) {
-                free(text);
-                return NULL;
-            }
-            out = put_utf8(out, point);
-        }
-    }
-    return text;
-}
-
-/* The value of an object's member; NULL: it has none of that name. */
-static const char *member(const char *object, const char *name) {
-    if (!object || *object != '{') return NULL;
-    for (const char *at = skip_blanks(object + 1); *at == '"';) {
-        char *key = text_of(at);
-        bool is_it = key && strcmp(key, name) == 0;
-        free(key);
-        at = skip_blanks(skip_blanks(end_of_string(at)) + 1); /* past the colon */
-        if (is_it) return at;
-        at = skip_blanks(end_of_value(at));
-        if (*at == ',') at = skip_blanks(at + 1);
-    }
+/* The item's value at a pointer, to be freed with antenv_string_free. NULL: it has none, or one that C's strings cannot hold. */
+static char *value_at(const struct job *job, const char *pointer) {
+    char *value;
+    if (antenv_json_get(job->json, pointer, &value) == ANTENV_OK && strcmp(value, "null") != 0) return value;
+    antenv_string_free(value);
     return NULL;
 }
 
 /* ---- Jobs ---- */
 
-/* NAME=VALUE, to be freed; NULL without a value. Frees the value. */
-static char *variable(const char *name, char *value) {
+/* NAME=VALUE for the item's value at a pointer, to be freed; NULL without a value. */
+static char *variable(const struct job *job, const char *name, const char *pointer) {
+    char *value = value_at(job, pointer);
     if (!value) return NULL;
     size_t size = strlen(name) + strlen(value) + 2;
     char *both = allocate(size);
     snprintf(both, size, "%s=%s", name, value);
-    free(value);
+    antenv_string_free(value);
     return both;
 }
 
@@ -205,11 +125,8 @@ static int start_command(struct job *job) {
     static const char *const names[] = {
         "ANTHROPIC_WORK_ID", "ANTHROPIC_ENVIRONMENT_ID", "ANTHROPIC_SESSION_ID", "ANTHROPIC_WORK_SECRET",
     };
+    static const char *const pointers[] = {"/id", "/environment_id", "/data/id", "/secret"};
     enum { OWN = sizeof names / sizeof names[0] };
-    const char *data = member(job->json, "data");
-    const char *values[OWN] = {
-        member(job->json, "id"), member(job->json, "environment_id"), member(data, "id"), member(job->json, "secret"),
-    };
     char *own[OWN];
     size_t count = 0, kept = 0;
     int ends[2];
@@ -226,7 +143,7 @@ static int start_command(struct job *job) {
         if (!is_own) variables[kept++] = environ[i];
     }
     for (int name = 0; name < OWN; name++) {
-        own[name] = variable(names[name], text_of(values[name]));
+        own[name] = variable(job, names[name], pointers[name]);
         if (own[name]) variables[kept++] = own[name];
     }
 
@@ -281,7 +198,7 @@ static void drop(struct job *job) {
     if (*at) *at = job->next;
     close_input(job);
     antenv_string_free(job->json);
-    free(job->id);
+    antenv_string_free(job->id);
     free(job);
 }
 
@@ -322,8 +239,7 @@ static void begin(antenv_lease *lease, char *json) {
     struct job *job = allocate(sizeof *job);
     *job = (struct job){.next = jobs, .number = ++jobs_so_far, .lease = lease, .json = json, .input = -1};
     jobs = job;
-    job->id = text_of(member(json, "id"));
-    if (!job->id) job->id = allocate(1);
+    job->id = value_at(job, "/id");
     antenv_lease_attach(lease, queue, lease_tag(job));
     start(job);
 }

@@ -16,8 +16,7 @@ int main(int argc, char **argv) try {
 
     antenv::client client;
     std::string made = client.environments().create(R"({"name":"event loop","config":{"type":"self_hosted"}})");
-    std::string id = made.substr(made.find("\"env_") + 1); // a program of yours has a JSON library
-    id.resize(id.find('"'));
+    std::string id = antenv::json_get(made, "/id").value();
     std::string params = R"({"block_ms":999,"environment_id":")" + id + "\"}";
 
     antenv::queue queue;

@@ -16,7 +16,7 @@ static_assert(noexcept(std::declval<face::client>().worker()) && noexcept(++std:
 static_assert(noexcept(std::declval<face::pager>().next()) && noexcept(++std::declval<face::pager::iterator &>()));
 
 static std::string member(const std::string &json, const char *name) {
-    return antenv::detail::string_of(antenv::detail::member(json, name)).value_or("");
+    return face::json_get(json, std::string("/") + name)->value_or("");
 }
 
 static void serve(const face::client &client) {
@@ -76,6 +76,9 @@ int main(int, char **argv) {
     CHECK(std::move(missing).value_or("other") == "other");
     CHECK(client.environments().retrieve(std::string(1, '\0')).error().parameter() == "environment_id");
     CHECK(client.environments().work().poll(std::string_view("\0", 1)).error().parameter() == "environment_id");
+
+    CHECK(!*face::json_get("{}", "/id") && face::json_get("{", "").error().parameter() == "json");
+    CHECK(face::json_get("{}", std::string(1, '\0')).error().parameter() == "pointer");
 
     auto pager = client.pager("environments.list");
     int many = 0;

@@ -29,7 +29,7 @@ template <class Function> static antenv::error thrown(const Function &function) 
 }
 
 static std::string member(const std::string &json, const char *name) {
-    return antenv::detail::string_of(antenv::detail::member(json, name)).value_or("");
+    return antenv::json_get(json, std::string("/") + name).value_or("");
 }
 
 // An environment, and what happens to it behind the workers' backs.

@@ -23,7 +23,7 @@ template <class Function> static antenv::error thrown(const Function &function) 
 }
 
 static std::string id_of(const std::string &json) {
-    return *antenv::detail::string_of(antenv::detail::member(json, "id"));
+    return antenv::json_get(json, "/id").value();
 }
 
 static void handles(const antenv::text &config) {
@@ -50,7 +50,7 @@ static void errors(const antenv::client &client) {
     CHECK(error.request_id()->rfind("req_", 0) == 0 && !error.parameter());
     CHECK(error.details().front() == '{' && error.body().find("\"not_found_error\"") != error.body().npos);
     CHECK(error.what() == error.message() && !error.message().empty());
-    CHECK(antenv::detail::member(error.json(), "code") == "104");
+    CHECK(antenv::json_get(error.json(), "/code") == "104");
     antenv::error moved = std::move(error), copy = error;
     CHECK(moved.message() == error.message()); // moving copies: no error is ever without its text
     error = thrown([&] { client.environments().create("{}"); });
@@ -65,13 +65,23 @@ static void errors(const antenv::client &client) {
     antenv::error strange(ANTENV_BAD_REQUEST,
         R"({"status":"x","message":"a\"\\\/\b\f\n\r\t\u00e9\u20ac\ud83d\ude00é,}","body":{"message":["}",{}]},"attempts":2})");
     CHECK(strange.message() == "a\"\\/\b\f\n\r\t\u00e9\u20ac\U0001F600\u00e9,}");
-    CHECK(strange.body() == R"({"message":["}",{}]})" && strange.attempts() == 2 && strange.details().empty());
+    CHECK(strange.body() == R"({"message":["}",{}]})" && strange.attempts() == 2 && strange.details() == "null");
+    CHECK(antenv::error(ANTENV_RESPONSE, R"({"body":"<p>\n"})").body() == "<p>\n");
     CHECK(antenv::error(ANTENV_TIMEOUT, {}).message() == "timeout");
 
     const antenv::result<std::string> good(std::string("good")), bad(copy);
     CHECK(&good.value() == &*good && antenv::result<std::string>(good).value() == "good");
     CHECK(thrown([&] { bad.value(); }).status() == ANTENV_NOT_FOUND);
     CHECK(thrown([&] { antenv::result<void>(copy).value(); }).status() == ANTENV_NOT_FOUND);
+}
+
+static void values() {
+    const char *result = R"({"id":"env_1","data":[{"a/b":"\u00e9\ud83d\ude00"}],"none":null,"nul":"a\u0000"})";
+    CHECK(antenv::json_get(result, "/data/0/a~1b") == "\u00e9\U0001F600" && antenv::json_get(result, "/none") == "null");
+    CHECK(antenv::json_get(std::string(result), "") == result && !antenv::json_get(result, "/data/1"));
+    CHECK(thrown([&] { antenv::json_get(result, "id"); }).parameter() == "pointer");
+    CHECK(thrown([&] { antenv::json_get(result, "/nul"); }).parameter() == "json");
+    CHECK(thrown([] { antenv::json_get(nullptr, ""); }).status() == ANTENV_INVALID_ARGUMENT);
 }
 
 static void pages(const antenv::client &client) {
@@ -120,7 +130,7 @@ static void queues(const antenv::client &client) {
     queue.subscribe_log("debug", 9);
     client.environments().list();
     done = queue.next();
-    CHECK(done->tag == 9 && antenv::detail::member(*done->result, "level") == "\"debug\"");
+    CHECK(done->tag == 9 && antenv::json_get(*done->result, "/level") == "debug");
     CHECK(thrown([&] { queue.subscribe_log("loud", 9); }).status() == ANTENV_INVALID_ARGUMENT);
     queue.subscribe_log("off", 9);
 }
@@ -130,6 +140,7 @@ int main(int, char **argv) {
     handles(config);
     antenv::client client(config);
     errors(client);
+    values();
     pages(client);
     queues(client);
     CHECK(antenv::shutdown(std::chrono::seconds(10)) && antenv::shutdown());

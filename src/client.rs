@@ -118,7 +118,7 @@ impl Client {
 
     /// Calls an operation, its path parameters in `ids`, the others in `params_json`; blocks until it is done.
     pub fn call_with(&self, operation: &'static Operation, ids: &[(&str, &str)], params_json: Option<&str>) -> Result<String> {
-        self.send(request::operation(operation, ids, params_json, &self.defaults)?)
+        self.send(self.prepare_with(operation, ids, params_json)?)
     }
 
     /// Makes a request to any other endpoint; blocks until it is done.
@@ -128,7 +128,7 @@ impl Client {
 
     /// Builds a call of an operation without making it.
     pub fn prepare(&self, operation: &'static Operation, params_json: Option<&str>) -> Result<Request> {
-        request::operation(operation, &[], params_json, &self.defaults)
+        self.prepare_with(operation, &[], params_json)
     }
 
     /// The same, its path parameters in `ids`.
@@ -138,7 +138,8 @@ impl Client {
         ids: &[(&str, &str)],
         params_json: Option<&str>,
     ) -> Result<Request> {
-        request::operation(operation, ids, params_json, &self.defaults)
+        let request = request::operation(operation, ids, params_json, &self.defaults);
+        request.map_err(|error| error.in_operation(operation.name))
     }
 
     /// Builds a request to any other endpoint without making it.
@@ -231,12 +232,13 @@ impl Client {
     pub fn judge(&self, outcome: Result<Exchanged>) -> Result<String> {
         let Exchanged { request, settled: Settled { attempts, outcome, .. } } = outcome?;
         let was_answered = outcome.as_ref().is_ok_and(Response::is_success);
-        let result = outcome.and_then(|response| response.into_result(&request, attempts));
+        let result = outcome.and_then(|response| response.into_result(&request, attempts, SystemTime::now()));
         result.map_err(|error| {
             if let Some(live) = self.pool.live.lock().as_ref().and_then(Owned::get).filter(|_| was_answered) {
                 live.stats.failure(error.status());
             }
-            error.with_attempts(attempts).redact(&redactor(&self.defaults, &request))
+            let error = error.with_attempts(attempts).redact(&redactor(&self.defaults, &request));
+            request.operation.into_iter().fold(error, |error, operation| error.in_operation(operation.name))
         })
     }
 

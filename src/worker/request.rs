@@ -171,14 +171,14 @@ pub(super) async fn guarded<F: Future>(future: F) -> Option<F::Output> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ServerSaid;
+    use crate::error::ApiErrorBody;
     use serde_json::value::RawValue;
 
     fn answered(status: u16, body: &str) -> Error {
         let kind = serde_json::from_str::<serde_json::Value>(body).ok();
         let kind = kind.and_then(|body| body["error"]["type"].as_str().map(str::to_owned));
         let body = RawValue::from_string(body.to_owned()).ok();
-        Error::http(status, ServerSaid { kind, body, ..ServerSaid::default() })
+        Error::http(status, ApiErrorBody { kind, body, ..ApiErrorBody::default() })
     }
 
     #[test]

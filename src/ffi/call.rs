@@ -1,7 +1,7 @@
 //! Calls by name, and to any other endpoint.
 
+use super::boundary;
 use super::client::{CLIENTS, antenv_client};
-use super::guard;
 use crate::api::operations::Operation;
 use crate::error::Status;
 use std::ffi::c_char;
@@ -14,13 +14,13 @@ pub fn operation<const N: usize>(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    guard::json(out_json, || {
+    boundary::return_json(out_json, || {
         let client = CLIENTS.get(client)?;
         let mut named = [("", ""); N];
         for (slot, (name, id)) in named.iter_mut().zip(ids) {
-            *slot = (name, guard::text(name, id)?);
+            *slot = (name, boundary::text(name, id)?);
         }
-        client.call_with(operation, &named, guard::optional_text("params_json", params_json)?)
+        client.call_with(operation, &named, boundary::optional_text("params_json", params_json)?)
     })
 }
 
@@ -48,9 +48,9 @@ pub extern "C" fn antenv_call(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    guard::json(out_json, || {
+    boundary::return_json(out_json, || {
         let client = CLIENTS.get(client)?;
-        client.call(guard::text("operation", operation)?, guard::optional_text("params_json", params_json)?)
+        client.call(boundary::text("operation", operation)?, boundary::optional_text("params_json", params_json)?)
     })
 }
 
@@ -77,9 +77,9 @@ pub extern "C" fn antenv_request(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    guard::json(out_json, || {
+    boundary::return_json(out_json, || {
         let client = CLIENTS.get(client)?;
-        let (method, path) = (guard::text("method", method)?, guard::text("path", path)?);
-        client.request(method, path, guard::optional_text("params_json", params_json)?)
+        let (method, path) = (boundary::text("method", method)?, boundary::text("path", path)?);
+        client.request(method, path, boundary::optional_text("params_json", params_json)?)
     })
 }

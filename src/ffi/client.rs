@@ -1,6 +1,6 @@
 //! Clients.
 
-use super::guard;
+use super::boundary;
 use super::handle::Table;
 use crate::client::Client;
 use crate::error::Status;
@@ -61,7 +61,7 @@ pub extern "C" fn antenv_client_new(
     out: *mut *mut antenv_client,
     out_error: *mut *mut c_char,
 ) -> Status {
-    guard::handle(out, out_error, || CLIENTS.insert(Client::new(guard::optional_text("config_json", config_json)?)?))
+    boundary::return_handle(out, out_error, || CLIENTS.insert(Client::new(boundary::optional_text("config_json", config_json)?)?))
 }
 
 /// Makes a client that shares another's connections, with another credential or other defaults.
@@ -87,8 +87,8 @@ pub extern "C" fn antenv_client_derive(
     out: *mut *mut antenv_client,
     out_error: *mut *mut c_char,
 ) -> Status {
-    guard::handle(out, out_error, || {
-        CLIENTS.insert(CLIENTS.get(client)?.derive(guard::optional_text("config_json", config_json)?)?)
+    boundary::return_handle(out, out_error, || {
+        CLIENTS.insert(CLIENTS.get(client)?.derive(boundary::optional_text("config_json", config_json)?)?)
     })
 }
 
@@ -99,7 +99,7 @@ pub extern "C" fn antenv_client_derive(
 /// Errors: ANTENV_INVALID_HANDLE. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_client_free(client: *mut antenv_client) -> Status {
-    guard::status(|| CLIENTS.remove(client).map(drop))
+    boundary::return_status(|| CLIENTS.remove(client).map(drop))
 }
 
 /// What a client, and those that share its connections, did so far in this process.
@@ -124,5 +124,5 @@ pub extern "C" fn antenv_client_free(client: *mut antenv_client) -> Status {
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_client_stats(client: *mut antenv_client, out_json: *mut *mut c_char) -> Status {
-    guard::json(out_json, || Ok(CLIENTS.get(client)?.stats()))
+    boundary::return_json(out_json, || Ok(CLIENTS.get(client)?.stats()))
 }

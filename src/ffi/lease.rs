@@ -1,7 +1,7 @@
 //! Leases: holding an item while it is served.
 
+use super::boundary;
 use super::client::{CLIENTS, antenv_client};
-use super::guard;
 use super::handle::Table;
 use super::queue::{QUEUES, antenv_queue};
 use crate::error::{Error, Result, Status};
@@ -48,7 +48,7 @@ fn get(handle: *mut antenv_lease) -> Result<Arc<Lease>> {
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_lease_state(lease: *mut antenv_lease, out_json: *mut *mut c_char) -> Status {
-    guard::json(out_json, || get(lease)?.state())
+    boundary::return_json(out_json, || get(lease)?.state())
 }
 
 /// Waits until a lease is no longer simply held: it is lost, its item is to be stopped, or it was ended by another thread.
@@ -63,7 +63,7 @@ pub extern "C" fn antenv_lease_state(lease: *mut antenv_lease, out_json: *mut *m
 /// held; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT; ANTENV_CLOSED in a forked child. Blocks, `timeout_ms` at most. An event loop attaches the lease to a queue instead.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_lease_wait(lease: *mut antenv_lease, timeout_ms: i64, out_json: *mut *mut c_char) -> Status {
-    guard::json(out_json, || get(lease)?.wait(guard::patience("timeout_ms", timeout_ms)?))
+    boundary::return_json(out_json, || get(lease)?.wait(boundary::timeout("timeout_ms", timeout_ms)?))
 }
 
 /// Waits until a lease is lost, or was ended by another thread. Other than antenv_lease_wait, which returns at once from when the item
@@ -78,7 +78,7 @@ pub extern "C" fn antenv_lease_wait(lease: *mut antenv_lease, timeout_ms: i64, o
 /// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_lease_wait_lost(lease: *mut antenv_lease, timeout_ms: i64, out_json: *mut *mut c_char) -> Status {
-    guard::json(out_json, || get(lease)?.wait_lost(guard::patience("timeout_ms", timeout_ms)?))
+    boundary::return_json(out_json, || get(lease)?.wait_lost(boundary::timeout("timeout_ms", timeout_ms)?))
 }
 
 /// Has a completion tell that a lease is no longer simply held. Exactly one comes to the queue, at once if it is so already.
@@ -92,7 +92,7 @@ pub extern "C" fn antenv_lease_wait_lost(lease: *mut antenv_lease, timeout_ms: i
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_lease_attach(lease: *mut antenv_lease, queue: *mut antenv_queue, tag: u64) -> Status {
-    guard::status(|| get(lease)?.attach(&QUEUES.get(queue)?, tag))
+    boundary::return_status(|| get(lease)?.attach(&QUEUES.get(queue)?, tag))
 }
 
 /// Has a completion tell that a lease is lost, or was ended. Exactly one comes to the queue, at once if it is so already. With a tag of
@@ -101,7 +101,7 @@ pub extern "C" fn antenv_lease_attach(lease: *mut antenv_lease, queue: *mut ante
 /// `lease`, `queue`, `tag`, errors and blocking: as for antenv_lease_attach. The completion is "lost" with ANTENV_OK, or ANTENV_DONE.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_lease_attach_lost(lease: *mut antenv_lease, queue: *mut antenv_queue, tag: u64) -> Status {
-    guard::status(|| get(lease)?.attach_lost(&QUEUES.get(queue)?, tag))
+    boundary::return_status(|| get(lease)?.attach_lost(&QUEUES.get(queue)?, tag))
 }
 
 /// Makes a client with the item's own token (or, if its secret holds none, with the environment's key), on the worker's connections:
@@ -120,7 +120,7 @@ pub extern "C" fn antenv_lease_client(
     out: *mut *mut antenv_client,
     out_error: *mut *mut c_char,
 ) -> Status {
-    guard::handle(out, out_error, || CLIENTS.insert(get(lease)?.client()?))
+    boundary::return_handle(out, out_error, || CLIENTS.insert(get(lease)?.client()?))
 }
 
 /// Ends a lease: stops the item (POST /v1/environments/{environment_id}/work/{work_id}/stop, Stop Work), keeping the lease until that
@@ -143,9 +143,9 @@ pub extern "C" fn antenv_lease_finish(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    guard::json(out_json, || {
+    boundary::return_json(out_json, || {
         let held = get(lease)?;
-        let prepared = held.prepare_finish(guard::optional_text("params_json", params_json)?)?;
+        let prepared = held.prepare_finish(boundary::optional_text("params_json", params_json)?)?;
         // One thread alone gets it out of the table, and finishes it.
         LEASES.remove(lease)?;
         held.finish_and_wait(prepared)
@@ -171,9 +171,9 @@ pub extern "C" fn antenv_lease_submit_finish(
     tag: u64,
     out_error: *mut *mut c_char,
 ) -> Status {
-    guard::plain(out_error, || {
+    boundary::return_unit(out_error, || {
         let (queue, held) = (QUEUES.get(queue)?, get(lease)?);
-        let prepared = held.prepare_finish(guard::optional_text("params_json", params_json)?)?;
+        let prepared = held.prepare_finish(boundary::optional_text("params_json", params_json)?)?;
         LEASES.remove(lease)?;
         held.finish(prepared, move |outcome| {
             queue.tell(tag, outcome);
@@ -190,7 +190,7 @@ pub extern "C" fn antenv_lease_submit_finish(
 /// Errors: ANTENV_INVALID_HANDLE. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_lease_abandon(lease: *mut antenv_lease) -> Status {
-    guard::status(|| {
+    boundary::return_status(|| {
         let abandoned = LEASES.remove(lease)?;
         abandoned.get().inspect(|lease| lease.abandon());
         Ok(())

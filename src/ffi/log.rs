@@ -1,6 +1,6 @@
 //! The log.
 
-use super::guard;
+use super::boundary;
 use super::queue::{QUEUES, antenv_queue};
 use crate::error::Status;
 use std::ffi::c_char;
@@ -47,5 +47,5 @@ pub extern "C" fn antenv_log_subscribe(
     tag: u64,
     out_error: *mut *mut c_char,
 ) -> Status {
-    guard::plain(out_error, || QUEUES.get(queue)?.subscribe(guard::text("filter", filter)?, tag))
+    boundary::return_unit(out_error, || QUEUES.get(queue)?.subscribe(boundary::text("filter", filter)?, tag))
 }

@@ -1,7 +1,7 @@
 //! Pagers.
 
+use super::boundary;
 use super::client::{CLIENTS, antenv_client};
-use super::guard;
 use super::handle::Table;
 use crate::error::Status;
 use crate::pager::Pager;
@@ -44,10 +44,10 @@ pub extern "C" fn antenv_pager_new(
     out: *mut *mut antenv_pager,
     out_error: *mut *mut c_char,
 ) -> Status {
-    guard::handle(out, out_error, || {
+    boundary::return_handle(out, out_error, || {
         let client = CLIENTS.get(client)?;
-        let operation = guard::text("operation", operation)?;
-        PAGERS.insert(Pager::new(&client, operation, guard::optional_text("params_json", params_json)?)?)
+        let operation = boundary::text("operation", operation)?;
+        PAGERS.insert(Pager::new(&client, operation, boundary::optional_text("params_json", params_json)?)?)
     })
 }
 
@@ -61,7 +61,7 @@ pub extern "C" fn antenv_pager_new(
 /// no item is skipped or repeated. Blocks while a page is on its way, `timeout_ms` at most.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_pager_next(pager: *mut antenv_pager, out_json: *mut *mut c_char) -> Status {
-    guard::item(out_json, || PAGERS.get(pager)?.next())
+    boundary::return_optional_json(out_json, || PAGERS.get(pager)?.next())
 }
 
 /// Frees a pager. A page on its way is dropped.
@@ -71,5 +71,5 @@ pub extern "C" fn antenv_pager_next(pager: *mut antenv_pager, out_json: *mut *mu
 /// Errors: ANTENV_INVALID_HANDLE. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_pager_free(pager: *mut antenv_pager) -> Status {
-    guard::status(|| PAGERS.remove(pager).map(drop))
+    boundary::return_status(|| PAGERS.remove(pager).map(drop))
 }

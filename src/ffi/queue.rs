@@ -1,7 +1,7 @@
 //! Completion queues: many calls in flight from one thread.
 
+use super::boundary;
 use super::client::{CLIENTS, antenv_client};
-use super::guard;
 use super::handle::Table;
 use crate::client;
 use crate::completion::{Collected, Queue, Ticket};
@@ -44,7 +44,7 @@ impl antenv_completion {
             Ok(json) => (Status::Ok, json),
             Err(error) => (error.status(), error.to_json()),
         };
-        antenv_completion { tag, status, json: guard::give(json) }
+        antenv_completion { tag, status, json: boundary::string_into_raw(json) }
     }
 }
 
@@ -66,7 +66,7 @@ impl antenv_completion {
 /// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_queue_new(out: *mut *mut antenv_queue, out_error: *mut *mut c_char) -> Status {
-    guard::handle(out, out_error, || QUEUES.insert(Queue::new()?))
+    boundary::return_handle(out, out_error, || QUEUES.insert(Queue::new()?))
 }
 
 /// The file descriptor to watch with poll, epoll, kqueue, asyncio or libuv: readable exactly while a completion waits in the queue.
@@ -78,7 +78,7 @@ pub extern "C" fn antenv_queue_new(out: *mut *mut antenv_queue, out_error: *mut 
 /// has another one: ask again. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_queue_fd(queue: *mut antenv_queue) -> c_int {
-    guard::caught(|| QUEUES.get(queue)?.fd()).unwrap_or(-1)
+    boundary::catch_panic(|| QUEUES.get(queue)?.fd()).unwrap_or(-1)
 }
 
 /// Begins a call of any operation, without waiting for it: exactly one completion with `tag` will come to the queue.
@@ -113,8 +113,8 @@ pub extern "C" fn antenv_submit(
     out_error: *mut *mut c_char,
 ) -> Status {
     submit(client, queue, tag, out_ticket, out_error, |client| {
-        let operation = client::find(guard::text("operation", operation)?)?;
-        client.prepare(operation, guard::optional_text("params_json", params_json)?)
+        let operation = client::find(boundary::text("operation", operation)?)?;
+        client.prepare(operation, boundary::optional_text("params_json", params_json)?)
     })
 }
 
@@ -135,8 +135,8 @@ pub extern "C" fn antenv_submit_request(
     out_error: *mut *mut c_char,
 ) -> Status {
     submit(client, queue, tag, out_ticket, out_error, |client| {
-        let (method, path) = (guard::text("method", method)?, guard::text("path", path)?);
-        client.prepare_request(method, path, guard::optional_text("params_json", params_json)?)
+        let (method, path) = (boundary::text("method", method)?, boundary::text("path", path)?);
+        client.prepare_request(method, path, boundary::optional_text("params_json", params_json)?)
     })
 }
 
@@ -148,7 +148,7 @@ fn submit(
     out_error: *mut *mut c_char,
     prepare: impl FnOnce(&client::Client) -> Result<Request>,
 ) -> Status {
-    guard::optional_handle(out_ticket, out_error, |wanted| {
+    boundary::return_optional_handle(out_ticket, out_error, |wanted| {
         let (client, queue) = (CLIENTS.get(client)?, QUEUES.get(queue)?);
         let request = prepare(&client)?;
         // The ticket comes first: once the call has begun, nothing may fail.
@@ -190,8 +190,8 @@ pub extern "C" fn antenv_queue_next_many(
     capacity: usize,
     count: *mut usize,
 ) -> Status {
-    guard::list(out, antenv_completion::NONE, capacity, count, || {
-        let patience = guard::patience("timeout_ms", timeout_ms)?;
+    boundary::return_array(out, antenv_completion::NONE, capacity, count, || {
+        let patience = boundary::timeout("timeout_ms", timeout_ms)?;
         let collected = QUEUES.get(queue)?.next(capacity, patience)?;
         Ok(collected.into_iter().map(antenv_completion::new).collect())
     })
@@ -205,7 +205,7 @@ pub extern "C" fn antenv_queue_next_many(
 /// Errors: ANTENV_INVALID_HANDLE. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_queue_free(queue: *mut antenv_queue) -> Status {
-    guard::status(|| QUEUES.remove(queue).map(|queue| queue.close()))
+    boundary::return_status(|| QUEUES.remove(queue).map(|queue| queue.close()))
 }
 
 /// Cancels a call: its request is dropped, and its completion comes at once with ANTENV_CANCELLED; or with the result, if that had
@@ -216,7 +216,7 @@ pub extern "C" fn antenv_queue_free(queue: *mut antenv_queue) -> Status {
 /// Errors: ANTENV_INVALID_HANDLE. Does not block. Any thread may cancel, also before the call was begun in earnest.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_ticket_cancel(ticket: *mut antenv_ticket) -> Status {
-    guard::status(|| TICKETS.get(ticket).map(|ticket| ticket.cancel()))
+    boundary::return_status(|| TICKETS.get(ticket).map(|ticket| ticket.cancel()))
 }
 
 /// Frees a ticket. The call goes on, and its completion comes.
@@ -226,5 +226,5 @@ pub extern "C" fn antenv_ticket_cancel(ticket: *mut antenv_ticket) -> Status {
 /// Errors: ANTENV_INVALID_HANDLE. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_ticket_free(ticket: *mut antenv_ticket) -> Status {
-    guard::status(|| TICKETS.remove(ticket).map(drop))
+    boundary::return_status(|| TICKETS.remove(ticket).map(drop))
 }

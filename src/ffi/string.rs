@@ -1,6 +1,6 @@
 //! Strings that the library hands out, and the values inside them.
 
-use super::guard;
+use super::boundary;
 use crate::error::Status;
 use crate::json::pointer;
 use std::ffi::c_char;
@@ -14,7 +14,7 @@ use std::ffi::c_char;
 /// Does not block. Any thread may free it.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_string_free(text: *mut c_char) {
-    guard::take_back(text);
+    boundary::string_from_raw(text);
 }
 
 /// Reads one value out of a JSON text, such as a result or an error object: for programs without a JSON library.
@@ -38,5 +38,5 @@ pub extern "C" fn antenv_string_free(text: *mut c_char) {
 /// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_json_get(json: *const c_char, pointer: *const c_char, out: *mut *mut c_char) -> Status {
-    guard::item(out, || pointer::get(guard::text("json", json)?, guard::text("pointer", pointer)?))
+    boundary::return_optional_json(out, || pointer::get(boundary::text("json", json)?, boundary::text("pointer", pointer)?))
 }

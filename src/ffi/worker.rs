@@ -1,7 +1,7 @@
 //! Workers: claiming work.
 
+use super::boundary;
 use super::client::{CLIENTS, antenv_client};
-use super::guard;
 use super::handle::Table;
 use super::lease::{antenv_lease, insert};
 use super::queue::{QUEUES, antenv_queue};
@@ -65,8 +65,8 @@ pub extern "C" fn antenv_worker_new(
     out: *mut *mut antenv_worker,
     out_error: *mut *mut c_char,
 ) -> Status {
-    guard::handle(out, out_error, || {
-        WORKERS.insert(Worker::new(&*CLIENTS.get(client)?, guard::optional_text("config_json", config_json)?)?)
+    boundary::return_handle(out, out_error, || {
+        WORKERS.insert(Worker::new(&*CLIENTS.get(client)?, boundary::optional_text("config_json", config_json)?)?)
     })
 }
 
@@ -95,8 +95,8 @@ pub extern "C" fn antenv_worker_next(
     out_lease: *mut *mut antenv_lease,
     out_json: *mut *mut c_char,
 ) -> Status {
-    guard::item_with_handle(out_lease, out_json, || {
-        let next = WORKERS.get(worker)?.next(guard::patience("timeout_ms", timeout_ms)?)?;
+    boundary::return_handle_and_json(out_lease, out_json, || {
+        let next = WORKERS.get(worker)?.next(boundary::timeout("timeout_ms", timeout_ms)?)?;
         next.map(|(lease, json)| Ok((insert(lease)?, json))).transpose()
     })
 }
@@ -113,7 +113,7 @@ pub extern "C" fn antenv_worker_next(
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED (the queue was freed, or the worker is the parent's). Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_worker_attach(worker: *mut antenv_worker, queue: *mut antenv_queue, tag: u64) -> Status {
-    guard::status(|| {
+    boundary::return_status(|| {
         let queue = (!queue.is_null()).then(|| QUEUES.get(queue)).transpose()?;
         WORKERS.get(worker)?.attach(queue.as_ref(), tag)
     })
@@ -129,7 +129,7 @@ pub extern "C" fn antenv_worker_attach(worker: *mut antenv_worker, queue: *mut a
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED in a forked child. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_worker_stop(worker: *mut antenv_worker) -> Status {
-    guard::status(|| WORKERS.get(worker)?.stop())
+    boundary::return_status(|| WORKERS.get(worker)?.stop())
 }
 
 /// What a worker did so far.
@@ -163,7 +163,7 @@ pub extern "C" fn antenv_worker_stop(worker: *mut antenv_worker) -> Status {
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_worker_stats(worker: *mut antenv_worker, out_json: *mut *mut c_char) -> Status {
-    guard::json(out_json, || WORKERS.get(worker)?.stats())
+    boundary::return_json(out_json, || WORKERS.get(worker)?.stats())
 }
 
 /// The same counts as text for Prometheus: antenv_worker_leases_held, antenv_worker_claimed_total and so on, times as histograms in
@@ -176,7 +176,7 @@ pub extern "C" fn antenv_worker_stats(worker: *mut antenv_worker, out_json: *mut
 /// Errors and blocking: as for antenv_worker_stats.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_worker_metrics(worker: *mut antenv_worker, out_text: *mut *mut c_char) -> Status {
-    guard::json(out_text, || WORKERS.get(worker)?.metrics())
+    boundary::return_json(out_text, || WORKERS.get(worker)?.metrics())
 }
 
 /// Frees a worker, and stops it as antenv_worker_stop does. Leases that were handed out go on until they are finished or `grace_ms` is
@@ -187,5 +187,5 @@ pub extern "C" fn antenv_worker_metrics(worker: *mut antenv_worker, out_text: *m
 /// Errors: ANTENV_INVALID_HANDLE. Does not block. A thread that waits in antenv_worker_next gets ANTENV_DONE, at once.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_worker_free(worker: *mut antenv_worker) -> Status {
-    guard::status(|| WORKERS.remove(worker).map(|worker| worker.close()))
+    boundary::return_status(|| WORKERS.remove(worker).map(|worker| worker.close()))
 }

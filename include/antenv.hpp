@@ -202,7 +202,7 @@ private:
 };
 
 /** How failures are told: as results. */
-struct returning {
+struct result_policy {
     template <class T> using of = result<T>;
     template <class T> static result<T> give(result<T> outcome) noexcept { return outcome; }
     static constexpr bool is_noexcept = true;
@@ -210,7 +210,7 @@ struct returning {
 
 #ifdef ANTENV_EXCEPTIONS
 /** How failures are told: as exceptions. */
-struct throwing {
+struct throw_policy {
     template <class T> using of = T;
     template <class T> static T give(result<T> outcome) { return std::move(outcome).value(); }
     static constexpr bool is_noexcept = false;
@@ -295,7 +295,7 @@ private:
 };
 
 /** Calls a function that yields a handle. */
-template <class T, class Handle, class Function> result<T> made(const Function &function) {
+template <class T, class Handle, class Function> result<T> make_handle(const Function &function) {
     Handle *out = nullptr;
     char *error_json = nullptr;
     antenv_status status = function(&out, &error_json);
@@ -351,47 +351,47 @@ struct completion {
     antenv::result<std::string> result;
 };
 
-template <class Face> class basic_client;
-template <class Face> class basic_worker;
+template <class Policy> class basic_client;
+template <class Policy> class basic_worker;
 
 /**
  * The work queue of self-hosted environments: what client.environments().work() gives. Each function blocks until the answer is
  * there, for the call's `timeout_ms` at most, and gives the answer's JSON.
  */
-template <class Face> class basic_work {
+template <class Policy> class basic_work {
 public:
-    using json = typename Face::template of<std::string>;
+    using json = typename Policy::template of<std::string>;
     explicit basic_work(antenv_client *handle) noexcept : client_(handle) {}
     /** Lists work items, one page (List Work Items); client.pager("work.list", ...) goes through all. */
-    json list(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json list(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return one(antenv_work_list, environment_id, params);
     }
     /** Takes the next item; `null` when there is none (Poll for Work). Acknowledge it soon, or another poll will get it. */
-    json poll(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json poll(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return one(antenv_work_poll, environment_id, params);
     }
     /** The queue's numbers (Get Queue Statistics). */
-    json stats(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json stats(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return one(antenv_work_stats, environment_id, params);
     }
     /** Retrieves an item (Get Work Item). */
-    json retrieve(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json retrieve(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return two(antenv_work_retrieve, environment_id, work_id, params);
     }
     /** Changes an item's metadata (Update Work Item). */
-    json update(const text &environment_id, const text &work_id, const text &params) const noexcept(Face::is_noexcept) {
+    json update(const text &environment_id, const text &work_id, const text &params) const noexcept(Policy::is_noexcept) {
         return two(antenv_work_update, environment_id, work_id, params);
     }
     /** Acknowledges an item, which leaves the queue (Acknowledge Work). */
-    json ack(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json ack(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return two(antenv_work_ack, environment_id, work_id, params);
     }
     /** Extends an item's lease (Record Heartbeat). */
-    json heartbeat(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json heartbeat(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return two(antenv_work_heartbeat, environment_id, work_id, params);
     }
     /** Stops an item (Stop Work). */
-    json stop(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json stop(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return two(antenv_work_stop, environment_id, work_id, params);
     }
 
@@ -400,15 +400,15 @@ private:
     using item_fn = antenv_status (*)(antenv_client *, const char *, const char *, const char *, char **);
     json one(environment_fn function, const text &environment_id, const text &params) const {
         if (auto cut = detail::cut_short({{"environment_id", &environment_id}, {"params_json", &params}})) {
-            return Face::template give<std::string>(std::move(*cut));
+            return Policy::template give<std::string>(std::move(*cut));
         }
-        return Face::give(detail::json([&](char **out) { return function(client_, environment_id.c_str(), params.c_str(), out); }));
+        return Policy::give(detail::json([&](char **out) { return function(client_, environment_id.c_str(), params.c_str(), out); }));
     }
     json two(item_fn function, const text &environment_id, const text &work_id, const text &params) const {
         if (auto cut = detail::cut_short({{"environment_id", &environment_id}, {"work_id", &work_id}, {"params_json", &params}})) {
-            return Face::template give<std::string>(std::move(*cut));
+            return Policy::template give<std::string>(std::move(*cut));
         }
-        return Face::give(detail::json(
+        return Policy::give(detail::json(
             [&](char **out) { return function(client_, environment_id.c_str(), work_id.c_str(), params.c_str(), out); }));
     }
     antenv_client *client_;
@@ -418,30 +418,30 @@ private:
  * The operations on environments: what client.environments() gives. Each function blocks until the answer is there, for the call's
  * `timeout_ms` at most, and gives the answer's JSON.
  */
-template <class Face> class basic_environments {
+template <class Policy> class basic_environments {
 public:
-    using json = typename Face::template of<std::string>;
+    using json = typename Policy::template of<std::string>;
     explicit basic_environments(antenv_client *handle) noexcept : client_(handle) {}
     /** The work queue of self-hosted ones. */
-    basic_work<Face> work() const noexcept { return basic_work<Face>(client_); }
+    basic_work<Policy> work() const noexcept { return basic_work<Policy>(client_); }
     /** Creates an environment (Create Environment). */
-    json create(const text &params) const noexcept(Face::is_noexcept) { return none(antenv_environments_create, params); }
+    json create(const text &params) const noexcept(Policy::is_noexcept) { return none(antenv_environments_create, params); }
     /** Lists environments, one page (List Environments); client.pager("environments.list", ...) goes through all. */
-    json list(const text &params = {}) const noexcept(Face::is_noexcept) { return none(antenv_environments_list, params); }
+    json list(const text &params = {}) const noexcept(Policy::is_noexcept) { return none(antenv_environments_list, params); }
     /** Retrieves an environment (Get Environment). */
-    json retrieve(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json retrieve(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return one(antenv_environments_retrieve, environment_id, params);
     }
     /** Changes an environment (Update Environment). */
-    json update(const text &environment_id, const text &params) const noexcept(Face::is_noexcept) {
+    json update(const text &environment_id, const text &params) const noexcept(Policy::is_noexcept) {
         return one(antenv_environments_update, environment_id, params);
     }
     /** Deletes an environment (Delete Environment). `remove`, because `delete` is C++'s. */
-    json remove(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json remove(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return one(antenv_environments_delete, environment_id, params);
     }
     /** Archives an environment (Archive Environment). */
-    json archive(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json archive(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return one(antenv_environments_archive, environment_id, params);
     }
 
@@ -449,14 +449,14 @@ private:
     using collection_fn = antenv_status (*)(antenv_client *, const char *, char **);
     using environment_fn = antenv_status (*)(antenv_client *, const char *, const char *, char **);
     json none(collection_fn function, const text &params) const {
-        if (auto cut = detail::cut_short({{"params_json", &params}})) return Face::template give<std::string>(std::move(*cut));
-        return Face::give(detail::json([&](char **out) { return function(client_, params.c_str(), out); }));
+        if (auto cut = detail::cut_short({{"params_json", &params}})) return Policy::template give<std::string>(std::move(*cut));
+        return Policy::give(detail::json([&](char **out) { return function(client_, params.c_str(), out); }));
     }
     json one(environment_fn function, const text &environment_id, const text &params) const {
         if (auto cut = detail::cut_short({{"environment_id", &environment_id}, {"params_json", &params}})) {
-            return Face::template give<std::string>(std::move(*cut));
+            return Policy::template give<std::string>(std::move(*cut));
         }
-        return Face::give(detail::json([&](char **out) { return function(client_, environment_id.c_str(), params.c_str(), out); }));
+        return Policy::give(detail::json([&](char **out) { return function(client_, environment_id.c_str(), params.c_str(), out); }));
     }
     antenv_client *client_;
 };
@@ -466,13 +466,13 @@ private:
  * serve once. In a range-for the nothrow face gives results; an error is the last of them. Threads may share a pager: each item
  * goes to one.
  */
-template <class Face> class basic_pager {
+template <class Policy> class basic_pager {
 public:
-    using item = typename Face::template of<std::string>;
+    using item = typename Policy::template of<std::string>;
     /** Takes over a pager of the C interface. */
     explicit basic_pager(antenv_pager *handle) noexcept : handle_(handle) {}
     /** The next item's JSON; nothing at the end. After an error it asks for the same page again. Blocks. */
-    typename Face::template of<std::optional<std::string>> next() const noexcept(Face::is_noexcept) { return Face::give(take()); }
+    typename Policy::template of<std::optional<std::string>> next() const noexcept(Policy::is_noexcept) { return Policy::give(take()); }
 
     /** What a range-for uses. */
     class iterator {
@@ -483,20 +483,20 @@ public:
         using pointer = const item *;
         using reference = const item &;
         iterator() noexcept = default;
-        explicit iterator(const basic_pager *pager) noexcept(Face::is_noexcept) : pager_(pager) { ++*this; }
+        explicit iterator(const basic_pager *pager) noexcept(Policy::is_noexcept) : pager_(pager) { ++*this; }
         reference operator*() const noexcept { return *item_; }
         pointer operator->() const noexcept { return &*item_; }
-        iterator &operator++() noexcept(Face::is_noexcept) {
+        iterator &operator++() noexcept(Policy::is_noexcept) {
             bool failed = failed_;
             result<std::optional<std::string>> taken = failed ? std::optional<std::string>() : pager_->take();
             item_.reset();
             failed_ = !taken;
-            if (!taken) item_.emplace(Face::template give<std::string>(taken.error()));
+            if (!taken) item_.emplace(Policy::template give<std::string>(taken.error()));
             else if (*taken) item_.emplace(std::move(**taken));
             else pager_ = nullptr;
             return *this;
         }
-        void operator++(int) noexcept(Face::is_noexcept) { ++*this; }
+        void operator++(int) noexcept(Policy::is_noexcept) { ++*this; }
         bool operator==(const iterator &other) const noexcept { return pager_ == other.pager_; }
         bool operator!=(const iterator &other) const noexcept { return pager_ != other.pager_; }
 
@@ -505,7 +505,7 @@ public:
         std::optional<item> item_;
         bool failed_ = false;
     };
-    iterator begin() const noexcept(Face::is_noexcept) { return iterator(this); }
+    iterator begin() const noexcept(Policy::is_noexcept) { return iterator(this); }
     iterator end() const noexcept { return iterator(); }
     /** The C interface's handle, still owned by this. */
     antenv_pager *handle() const noexcept { return handle_.get(); }
@@ -525,52 +525,52 @@ private:
 /**
  * A client: credentials, defaults, and a pool of connections. Make one per credential and keep it; every thread may use it at once.
  */
-template <class Face> class basic_client {
+template <class Policy> class basic_client {
 public:
-    template <class T> using of = typename Face::template of<T>;
+    template <class T> using of = typename Policy::template of<T>;
 
     /** A client from the JSON of its configuration, or from the environment variables alone. Throws antenv::error. */
-    template <class F = Face, class = std::enable_if_t<!F::is_noexcept>>
+    template <class F = Policy, class = std::enable_if_t<!F::is_noexcept>>
     explicit basic_client(const text &config = {}) : basic_client(make(config)) {}
     /** Takes over a client of the C interface. */
     explicit basic_client(antenv_client *handle) noexcept : handle_(handle) {}
     /** A client from the JSON of its configuration, or from the environment variables alone. Reads `ca_file`; does not block. */
-    static of<basic_client> make(const text &config = {}) noexcept(Face::is_noexcept) {
-        if (auto cut = detail::cut_short({{"config_json", &config}})) return Face::template give<basic_client>(std::move(*cut));
-        return Face::give(detail::made<basic_client, antenv_client>(
+    static of<basic_client> make(const text &config = {}) noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"config_json", &config}})) return Policy::template give<basic_client>(std::move(*cut));
+        return Policy::give(detail::make_handle<basic_client, antenv_client>(
             [&](antenv_client **out, char **error) { return antenv_client_new(config.c_str(), out, error); }));
     }
     /** A client on the same connections, with another credential or other defaults. Does not block. */
-    of<basic_client> derive(const text &config = {}) const noexcept(Face::is_noexcept) {
-        if (auto cut = detail::cut_short({{"config_json", &config}})) return Face::template give<basic_client>(std::move(*cut));
-        return Face::give(detail::made<basic_client, antenv_client>([&](antenv_client **out, char **error) {
+    of<basic_client> derive(const text &config = {}) const noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"config_json", &config}})) return Policy::template give<basic_client>(std::move(*cut));
+        return Policy::give(detail::make_handle<basic_client, antenv_client>([&](antenv_client **out, char **error) {
             return antenv_client_derive(handle_.get(), config.c_str(), out, error);
         }));
     }
     /** The operations on environments, and below them those on work. */
-    basic_environments<Face> environments() const noexcept { return basic_environments<Face>(handle_.get()); }
+    basic_environments<Policy> environments() const noexcept { return basic_environments<Policy>(handle_.get()); }
     /** Any operation by its name, such as "work.poll", identifiers among the parameters. Blocks. */
-    of<std::string> call(const text &operation, const text &params = {}) const noexcept(Face::is_noexcept) {
+    of<std::string> call(const text &operation, const text &params = {}) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}})) {
-            return Face::template give<std::string>(std::move(*cut));
+            return Policy::template give<std::string>(std::move(*cut));
         }
-        return Face::give(detail::json(
+        return Policy::give(detail::json(
             [&](char **out) { return antenv_call(handle_.get(), operation.c_str(), params.c_str(), out); }));
     }
     /** A request to any other endpoint. Blocks. */
-    of<std::string> request(const text &method, const text &path, const text &params = {}) const noexcept(Face::is_noexcept) {
+    of<std::string> request(const text &method, const text &path, const text &params = {}) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"method", &method}, {"path", &path}, {"params_json", &params}})) {
-            return Face::template give<std::string>(std::move(*cut));
+            return Policy::template give<std::string>(std::move(*cut));
         }
-        return Face::give(detail::json(
+        return Policy::give(detail::json(
             [&](char **out) { return antenv_request(handle_.get(), method.c_str(), path.c_str(), params.c_str(), out); }));
     }
     /** The items of a list ("environments.list", "work.list"), over all pages. Nothing is sent yet; does not block. */
-    of<basic_pager<Face>> pager(const text &operation, const text &params = {}) const noexcept(Face::is_noexcept) {
+    of<basic_pager<Policy>> pager(const text &operation, const text &params = {}) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}})) {
-            return Face::template give<basic_pager<Face>>(std::move(*cut));
+            return Policy::template give<basic_pager<Policy>>(std::move(*cut));
         }
-        return Face::give(detail::made<basic_pager<Face>, antenv_pager>([&](antenv_pager **out, char **error) {
+        return Policy::give(detail::make_handle<basic_pager<Policy>, antenv_pager>([&](antenv_pager **out, char **error) {
             return antenv_pager_new(handle_.get(), operation.c_str(), params.c_str(), out, error);
         }));
     }
@@ -578,17 +578,17 @@ public:
      * A worker, which claims items of a work queue, from the JSON of its configuration; what that leaves out comes from this client
      * and from the environment variables. It claims nothing before it is asked for an item. Does not block.
      */
-    of<basic_worker<Face>> worker(const text &config = {}) const noexcept(Face::is_noexcept) {
+    of<basic_worker<Policy>> worker(const text &config = {}) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"config_json", &config}})) {
-            return Face::template give<basic_worker<Face>>(std::move(*cut));
+            return Policy::template give<basic_worker<Policy>>(std::move(*cut));
         }
-        return Face::give(detail::made<basic_worker<Face>, antenv_worker>([&](antenv_worker **out, char **error) {
+        return Policy::give(detail::make_handle<basic_worker<Policy>, antenv_worker>([&](antenv_worker **out, char **error) {
             return antenv_worker_new(handle_.get(), config.c_str(), out, error);
         }));
     }
     /** What the client did so far, as JSON. Does not block. */
-    of<std::string> stats() const noexcept(Face::is_noexcept) {
-        return Face::give(detail::json([&](char **out) { return antenv_client_stats(handle_.get(), out); }));
+    of<std::string> stats() const noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::json([&](char **out) { return antenv_client_stats(handle_.get(), out); }));
     }
     /** The C interface's handle, still owned by this. */
     antenv_client *handle() const noexcept { return handle_.get(); }
@@ -600,24 +600,24 @@ private:
 /**
  * A completion queue: calls are submitted without waiting, and their outcomes collected. Destroying it cancels what is in flight.
  */
-template <class Face> class basic_queue {
+template <class Policy> class basic_queue {
 public:
-    template <class T> using of = typename Face::template of<T>;
+    template <class T> using of = typename Policy::template of<T>;
 
     /** A queue. Throws antenv::error. */
-    template <class F = Face, class = std::enable_if_t<!F::is_noexcept>> basic_queue() : basic_queue(make()) {}
+    template <class F = Policy, class = std::enable_if_t<!F::is_noexcept>> basic_queue() : basic_queue(make()) {}
     /** Takes over a queue of the C interface. */
     explicit basic_queue(antenv_queue *handle) noexcept : handle_(handle) {}
     /** A queue. Does not block. */
-    static of<basic_queue> make() noexcept(Face::is_noexcept) {
-        return Face::give(detail::made<basic_queue, antenv_queue>(antenv_queue_new));
+    static of<basic_queue> make() noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::make_handle<basic_queue, antenv_queue>(antenv_queue_new));
     }
     /** Begins a call of any operation; one completion with `tag` will come. `cancel` receives a ticket. Does not block. */
     template <class F>
     of<void> submit(const basic_client<F> &through, const text &operation, const text &params, std::uint64_t tag,
-        ticket *cancel = nullptr) const noexcept(Face::is_noexcept) {
+        ticket *cancel = nullptr) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}})) {
-            return Face::template give<void>(std::move(*cut));
+            return Policy::template give<void>(std::move(*cut));
         }
         return begin(cancel, [&](antenv_ticket **out, char **error) {
             return antenv_submit(through.handle(), handle_.get(), operation.c_str(), params.c_str(), tag, out, error);
@@ -626,9 +626,9 @@ public:
     /** Begins a request to any other endpoint; as submit. */
     template <class F>
     of<void> submit_request(const basic_client<F> &through, const text &method, const text &path, const text &params,
-        std::uint64_t tag, ticket *cancel = nullptr) const noexcept(Face::is_noexcept) {
+        std::uint64_t tag, ticket *cancel = nullptr) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"method", &method}, {"path", &path}, {"params_json", &params}})) {
-            return Face::template give<void>(std::move(*cut));
+            return Policy::template give<void>(std::move(*cut));
         }
         return begin(cancel, [&](antenv_ticket **out, char **error) {
             return antenv_submit_request(
@@ -636,17 +636,17 @@ public:
         });
     }
     /** The next completion. Nothing when none came in time, or a signal handler ran in this thread. Blocks, `timeout` at most. */
-    of<std::optional<completion>> next(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
+    of<std::optional<completion>> next(std::chrono::milliseconds timeout = forever) const noexcept(Policy::is_noexcept) {
         antenv_completion done;
         antenv_status status = antenv_queue_next(handle_.get(), timeout.count(), &done);
         std::optional<completion> outcome;
         if (status == ANTENV_OK) outcome.emplace(taken(done));
-        else if (!is_patience(status)) return Face::template give<std::optional<completion>>(error(status, {}));
-        return Face::template give<std::optional<completion>>(std::move(outcome));
+        else if (!is_patience(status)) return Policy::template give<std::optional<completion>>(error(status, {}));
+        return Policy::template give<std::optional<completion>>(std::move(outcome));
     }
     /** As many completions as there are, up to `most`, and 64; waits for the first. None: as next. Blocks, `timeout` at most. */
     of<std::vector<completion>> next_many(std::chrono::milliseconds timeout = forever, std::size_t most = 64) const
-        noexcept(Face::is_noexcept) {
+        noexcept(Policy::is_noexcept) {
         struct batch {
             antenv_completion done[64];
             std::size_t at = 0, count = 0;
@@ -657,22 +657,22 @@ public:
         antenv_status status = antenv_queue_next_many(
             handle_.get(), timeout.count(), batch.done, most < 64 ? most : 64, &batch.count);
         if (status != ANTENV_OK && !is_patience(status)) {
-            return Face::template give<std::vector<completion>>(error(status, {}));
+            return Policy::template give<std::vector<completion>>(error(status, {}));
         }
         std::vector<completion> outcomes;
         outcomes.reserve(batch.count);
         while (batch.at < batch.count) outcomes.push_back(taken(batch.done[batch.at++]));
-        return Face::template give<std::vector<completion>>(std::move(outcomes));
+        return Policy::template give<std::vector<completion>>(std::move(outcomes));
     }
     /** The descriptor to watch: readable exactly while a completion waits. Never read, write or close it. -1: there is none. */
     int fd() const noexcept { return antenv_queue_fd(handle_.get()); }
     /** Has the library's log records come here, as completions with `tag`; antenv.h tells about filters. Does not block. */
-    of<void> subscribe_log(const text &filter, std::uint64_t tag) const noexcept(Face::is_noexcept) {
-        if (auto cut = detail::cut_short({{"filter", &filter}})) return Face::template give<void>(std::move(*cut));
+    of<void> subscribe_log(const text &filter, std::uint64_t tag) const noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"filter", &filter}})) return Policy::template give<void>(std::move(*cut));
         char *text = nullptr;
         antenv_status status = antenv_log_subscribe(handle_.get(), filter.c_str(), tag, &text);
-        if (status != ANTENV_OK) return Face::template give<void>(error(status, detail::take(text)));
-        return Face::template give<void>({});
+        if (status != ANTENV_OK) return Policy::template give<void>(error(status, detail::take(text)));
+        return Policy::template give<void>({});
     }
     /** The C interface's handle, still owned by this. */
     antenv_queue *handle() const noexcept { return handle_.get(); }
@@ -690,9 +690,9 @@ private:
         antenv_ticket *handle = nullptr;
         char *text = nullptr;
         antenv_status status = function(cancel ? &handle : nullptr, &text);
-        if (status != ANTENV_OK) return Face::template give<void>(error(status, detail::take(text)));
+        if (status != ANTENV_OK) return Policy::template give<void>(error(status, detail::take(text)));
         if (cancel) *cancel = ticket(handle);
-        return Face::template give<void>({});
+        return Policy::template give<void>({});
     }
     detail::owner<antenv_queue, antenv_queue_free> handle_;
 };
@@ -710,9 +710,9 @@ inline antenv_status finish(antenv_lease *lease) noexcept {
 }
 
 /** For functions that tell no more than a status. */
-template <class Face> typename Face::template of<void> done(antenv_status status) {
-    if (status != ANTENV_OK) return Face::template give<void>(error(status, {}));
-    return Face::template give<void>({});
+template <class Policy> typename Policy::template of<void> done(antenv_status status) {
+    if (status != ANTENV_OK) return Policy::template give<void>(error(status, {}));
+    return Policy::template give<void>({});
 }
 
 } // namespace detail
@@ -723,71 +723,71 @@ template <class Face> typename Face::template of<void> done(antenv_status status
  * Destroying it finishes it, if it has not been ended before: the item is stopped, which blocks for a minute at most, and what comes
  * of it is not told. An item that is to be served again is abandon()ed.
  */
-template <class Face> class basic_lease {
+template <class Policy> class basic_lease {
 public:
-    template <class T> using of = typename Face::template of<T>;
+    template <class T> using of = typename Policy::template of<T>;
     /** Takes over a lease of the C interface. `item`: what item() gives. */
     explicit basic_lease(antenv_lease *handle, std::string item = {}) noexcept : handle_(handle), item_(std::move(item)) {}
     /** The work item's JSON as the server sent it, its `secret` too. */
     const std::string &item() const noexcept { return item_; }
     /** How it stands with the lease, as JSON; antenv_lease_state tells about its members. Does not block. */
-    of<std::string> state() const noexcept(Face::is_noexcept) {
-        return Face::give(detail::json([&](char **out) { return antenv_lease_state(handle_.get(), out); }));
+    of<std::string> state() const noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::json([&](char **out) { return antenv_lease_state(handle_.get(), out); }));
     }
     /**
      * Waits until the lease is no longer simply held, and gives its state: it is lost, or its item is to be stopped. Nothing while it is
      * still held. That another thread ended it is an error, ANTENV_DONE. A signal does not end the wait. Blocks, `timeout` at most.
      */
-    of<std::optional<std::string>> wait(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
+    of<std::optional<std::string>> wait(std::chrono::milliseconds timeout = forever) const noexcept(Policy::is_noexcept) {
         using outcome = std::optional<std::string>;
         result<std::string> state =
             detail::json([&](char **out) { return antenv_lease_wait(handle_.get(), timeout.count(), out); });
-        if (state) return Face::template give<outcome>(outcome(*std::move(state)));
-        if (state.error().status() == ANTENV_TIMEOUT) return Face::template give<outcome>(outcome());
-        return Face::template give<outcome>(state.error());
+        if (state) return Policy::template give<outcome>(outcome(*std::move(state)));
+        if (state.error().status() == ANTENV_TIMEOUT) return Policy::template give<outcome>(outcome());
+        return Policy::template give<outcome>(state.error());
     }
     /** The same for a lease that is lost; that its item is to be stopped does not end the wait. */
-    of<std::optional<std::string>> wait_lost(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
+    of<std::optional<std::string>> wait_lost(std::chrono::milliseconds timeout = forever) const noexcept(Policy::is_noexcept) {
         using outcome = std::optional<std::string>;
         result<std::string> state =
             detail::json([&](char **out) { return antenv_lease_wait_lost(handle_.get(), timeout.count(), out); });
-        if (state) return Face::template give<outcome>(outcome(*std::move(state)));
-        if (state.error().status() == ANTENV_TIMEOUT) return Face::template give<outcome>(outcome());
-        return Face::template give<outcome>(state.error());
+        if (state) return Policy::template give<outcome>(outcome(*std::move(state)));
+        if (state.error().status() == ANTENV_TIMEOUT) return Policy::template give<outcome>(outcome());
+        return Policy::template give<outcome>(state.error());
     }
     /** Has one completion with `tag` tell that the lease is lost; ANTENV_DONE: it was ended. Does not block. */
     template <class F>
-    of<void> attach_lost(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Face::is_noexcept) {
-        return detail::done<Face>(antenv_lease_attach_lost(handle_.get(), queue.handle(), tag));
+    of<void> attach_lost(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Policy::is_noexcept) {
+        return detail::done<Policy>(antenv_lease_attach_lost(handle_.get(), queue.handle(), tag));
     }
     /** Has one completion with `tag` tell that the lease is no longer simply held; ANTENV_DONE: it was ended. Does not block. */
     template <class F>
-    of<void> attach(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Face::is_noexcept) {
-        return detail::done<Face>(antenv_lease_attach(handle_.get(), queue.handle(), tag));
+    of<void> attach(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Policy::is_noexcept) {
+        return detail::done<Policy>(antenv_lease_attach(handle_.get(), queue.handle(), tag));
     }
     /** A client with the item's own token, on the worker's connections. It may outlive the lease. Does not block. */
-    of<basic_client<Face>> client() const noexcept(Face::is_noexcept) {
-        return Face::give(detail::made<basic_client<Face>, antenv_client>(
+    of<basic_client<Policy>> client() const noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::make_handle<basic_client<Policy>, antenv_client>(
             [&](antenv_client **out, char **error) { return antenv_lease_client(handle_.get(), out, error); }));
     }
     /**
      * Stops the item and ends the lease; gives the item, or `null`. The lease has ended also when this fails, unless with
      * ANTENV_INVALID_ARGUMENT. Ending it again gives ANTENV_INVALID_HANDLE. Blocks, `timeout_ms` among the parameters at most.
      */
-    of<std::string> finish(const text &params = {}) const noexcept(Face::is_noexcept) {
-        if (auto cut = detail::cut_short({{"params_json", &params}})) return Face::template give<std::string>(std::move(*cut));
-        return Face::give(
+    of<std::string> finish(const text &params = {}) const noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"params_json", &params}})) return Policy::template give<std::string>(std::move(*cut));
+        return Policy::give(
             detail::json([&](char **out) { return antenv_lease_finish(handle_.get(), params.c_str(), out); }));
     }
     /** The same without waiting: one completion with `tag` tells what came of it. Does not block. */
     template <class F>
     of<void> submit_finish(const basic_queue<F> &queue, std::uint64_t tag, const text &params = {}) const
-        noexcept(Face::is_noexcept) {
-        if (auto cut = detail::cut_short({{"params_json", &params}})) return Face::template give<void>(std::move(*cut));
+        noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"params_json", &params}})) return Policy::template give<void>(std::move(*cut));
         char *text = nullptr;
         antenv_status status = antenv_lease_submit_finish(handle_.get(), params.c_str(), queue.handle(), tag, &text);
-        if (status != ANTENV_OK) return Face::template give<void>(error(status, detail::take(text)));
-        return Face::template give<void>({});
+        if (status != ANTENV_OK) return Policy::template give<void>(error(status, detail::take(text)));
+        return Policy::template give<void>({});
     }
     /** Ends the lease without stopping the item, which the queue then hands out again. As often as one likes; does not block. */
     antenv_status abandon() const noexcept { return antenv_lease_abandon(handle_.get()); }
@@ -802,14 +802,14 @@ private:
 /**
  * What came of waiting for a work item: its lease, or why there is none.
  */
-template <class Face> struct basic_claimed {
+template <class Policy> struct basic_claimed {
     /**
      * ANTENV_OK: there is one. ANTENV_TIMEOUT: none came in time. ANTENV_INTERRUPTED: a signal handler ran in the thread that waited.
      * ANTENV_DONE: there is nothing more to come.
      */
     antenv_status status;
     /** The lease, with ANTENV_OK. */
-    std::optional<basic_lease<Face>> lease;
+    std::optional<basic_lease<Policy>> lease;
 };
 
 /**
@@ -824,11 +824,11 @@ template <class Face> struct basic_claimed {
  * for must not wait for the next item. Another range-for goes on from there. A program that ends by a signal is better off with a
  * thread in sigwait() that calls stop(): the loops then come to their end.
  */
-template <class Face> class basic_worker {
+template <class Policy> class basic_worker {
 public:
-    template <class T> using of = typename Face::template of<T>;
-    using item = of<basic_lease<Face>>;
-    using claimed = basic_claimed<Face>;
+    template <class T> using of = typename Policy::template of<T>;
+    using item = of<basic_lease<Policy>>;
+    using claimed = basic_claimed<Policy>;
     /** Takes over a worker of the C interface. */
     explicit basic_worker(antenv_worker *handle) noexcept : handle_(handle) {}
     /**
@@ -836,8 +836,8 @@ public:
      * nothing more to come: the result's `status`. An error: why the worker gave up, from then on for every call. Blocks, `timeout`
      * at most.
      */
-    of<claimed> next(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
-        return Face::give(take(timeout));
+    of<claimed> next(std::chrono::milliseconds timeout = forever) const noexcept(Policy::is_noexcept) {
+        return Policy::give(take(timeout));
     }
 
     /** What a range-for uses. */
@@ -849,22 +849,22 @@ public:
         using pointer = item *;
         using reference = item &;
         iterator() noexcept = default;
-        explicit iterator(const basic_worker *worker) noexcept(Face::is_noexcept) : worker_(worker) { ++*this; }
+        explicit iterator(const basic_worker *worker) noexcept(Policy::is_noexcept) : worker_(worker) { ++*this; }
         reference operator*() const noexcept { return *item_; }
         pointer operator->() const noexcept { return &*item_; }
-        iterator &operator++() noexcept(Face::is_noexcept) {
+        iterator &operator++() noexcept(Policy::is_noexcept) {
             item_.reset(); // the item is stopped first: by default a worker holds one at a time
             if (failed_) worker_ = nullptr;
             if (!worker_) return *this;
             result<claimed> taken = worker_->take(forever);
             if (taken && taken->status != ANTENV_OK && taken->status != ANTENV_DONE) taken = error(taken->status, {});
             failed_ = !taken;
-            if (!taken) item_.emplace(Face::template give<basic_lease<Face>>(taken.error()));
+            if (!taken) item_.emplace(Policy::template give<basic_lease<Policy>>(taken.error()));
             else if (taken->lease) item_.emplace(std::move(*taken->lease));
             else worker_ = nullptr;
             return *this;
         }
-        void operator++(int) noexcept(Face::is_noexcept) { ++*this; }
+        void operator++(int) noexcept(Policy::is_noexcept) { ++*this; }
         bool operator==(const iterator &other) const noexcept { return worker_ == other.worker_; }
         bool operator!=(const iterator &other) const noexcept { return worker_ != other.worker_; }
 
@@ -873,7 +873,7 @@ public:
         mutable std::optional<item> item_;
         bool failed_ = false;
     };
-    iterator begin() const noexcept(Face::is_noexcept) { return iterator(this); }
+    iterator begin() const noexcept(Policy::is_noexcept) { return iterator(this); }
     iterator end() const noexcept { return iterator(); }
 
     /**
@@ -882,18 +882,18 @@ public:
      * worker may hold. Does not block.
      */
     template <class F>
-    of<void> attach(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Face::is_noexcept) {
-        return detail::done<Face>(antenv_worker_attach(handle_.get(), queue.handle(), tag));
+    of<void> attach(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Policy::is_noexcept) {
+        return detail::done<Policy>(antenv_worker_attach(handle_.get(), queue.handle(), tag));
     }
     /** Claims no more: what was claimed is handed out still, and leases go on for `grace_ms`. Does not block; any thread. */
-    of<void> stop() const noexcept(Face::is_noexcept) { return detail::done<Face>(antenv_worker_stop(handle_.get())); }
+    of<void> stop() const noexcept(Policy::is_noexcept) { return detail::done<Policy>(antenv_worker_stop(handle_.get())); }
     /** What the worker did so far, as JSON. Does not block. */
-    of<std::string> stats() const noexcept(Face::is_noexcept) {
-        return Face::give(detail::json([&](char **out) { return antenv_worker_stats(handle_.get(), out); }));
+    of<std::string> stats() const noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::json([&](char **out) { return antenv_worker_stats(handle_.get(), out); }));
     }
     /** The same as text for Prometheus. Does not block. */
-    of<std::string> metrics() const noexcept(Face::is_noexcept) {
-        return Face::give(detail::json([&](char **out) { return antenv_worker_metrics(handle_.get(), out); }));
+    of<std::string> metrics() const noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::json([&](char **out) { return antenv_worker_metrics(handle_.get(), out); }));
     }
     /** The C interface's handle, still owned by this. */
     antenv_worker *handle() const noexcept { return handle_.get(); }
@@ -908,7 +908,7 @@ private:
         antenv_status status = antenv_worker_next(handle_.get(), timeout.count(), &taken.lease, &out);
         std::string json = detail::take(out);
         if (status == ANTENV_OK) {
-            return claimed{status, basic_lease<Face>(std::exchange(taken.lease, nullptr), std::move(json))};
+            return claimed{status, basic_lease<Policy>(std::exchange(taken.lease, nullptr), std::move(json))};
         }
         if (status == ANTENV_TIMEOUT || status == ANTENV_INTERRUPTED || status == ANTENV_DONE) return claimed{status, {}};
         return error(status, std::move(json));
@@ -917,21 +917,21 @@ private:
 };
 
 #ifdef ANTENV_EXCEPTIONS
-using client = basic_client<throwing>;
-using pager = basic_pager<throwing>;
-using queue = basic_queue<throwing>;
-using worker = basic_worker<throwing>;
-using lease = basic_lease<throwing>;
-using claimed = basic_claimed<throwing>;
+using client = basic_client<throw_policy>;
+using pager = basic_pager<throw_policy>;
+using queue = basic_queue<throw_policy>;
+using worker = basic_worker<throw_policy>;
+using lease = basic_lease<throw_policy>;
+using claimed = basic_claimed<throw_policy>;
 #endif
 
 namespace nothrow {
-using client = basic_client<returning>;
-using pager = basic_pager<returning>;
-using queue = basic_queue<returning>;
-using worker = basic_worker<returning>;
-using lease = basic_lease<returning>;
-using claimed = basic_claimed<returning>;
+using client = basic_client<result_policy>;
+using pager = basic_pager<result_policy>;
+using queue = basic_queue<result_policy>;
+using worker = basic_worker<result_policy>;
+using lease = basic_lease<result_policy>;
+using claimed = basic_claimed<result_policy>;
 } // namespace nothrow
 
 /**

@@ -16,36 +16,36 @@ pub const MAX_MS: u32 = i32::MAX as u32;
 
 /// What a function returns: `ANTENV_OK`, or why it failed.
 ///
-/// 1 to 99 come from the library, 100 and above from the server's answer. New numbers may be added in later versions (treat an
-/// unknown one as a failure); none is ever given another meaning.
+/// 1 to 99 come from the library, 100 and above from the server's response. New numbers may be added in later versions (treat an
+/// unknown one as a failure); none ever changes its meaning.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// It worked.
+    /// Success.
     Ok = 0,
-    /// An argument is not acceptable; the error's `parameter` names it. Nothing was sent.
+    /// An argument is invalid; the error's `parameter` names it. Nothing was sent.
     InvalidArgument = 1,
-    /// A handle is NULL, freed, of another type, or never was one. Nothing was sent.
+    /// A handle is NULL, already freed, of a different type, or not a handle. Nothing was sent.
     InvalidHandle = 2,
-    /// The configuration is not acceptable, or no credential was found; the error's `parameter` names the key.
+    /// The configuration is invalid, or no credential was found; the error's `parameter` names the key.
     Config = 3,
-    /// The server could not be reached, or the connection broke before the answer was complete.
+    /// The server could not be reached, or the connection broke before the response was complete.
     Connection = 4,
-    /// The call's `timeout_ms` ran out (for functions that wait: nothing happened in time).
+    /// The call's `timeout_ms` is over (for functions that wait: nothing happened in time).
     Timeout = 5,
     /// The call was cancelled.
     Cancelled = 6,
-    /// The server reported success, but its answer is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes`.
+    /// A success whose body is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes`.
     Response = 7,
-    /// There is nothing more: the pager has handed out its last item, the worker was stopped, or the queue is drained.
+    /// There is nothing more: the pager is at its end, the worker was stopped, or the work queue is drained.
     Done = 8,
-    /// What the function works on was closed meanwhile, or belongs to the parent of this forked process.
+    /// The object was closed meanwhile, or was created before fork() and cannot be used in the child.
     Closed = 9,
-    /// The lease on a work item was lost before it was finished: somebody else may hold the item now. Nothing was sent.
+    /// The lease on a work item was lost before it was finished: another worker may hold the item. Nothing was sent.
     LeaseLost = 10,
     /// A fault in the library itself. Please report it.
     Internal = 11,
-    /// A signal handler ran in the thread that waited. Nothing is lost: call again to go on waiting.
+    /// A signal handler ran in the waiting thread. Nothing is lost: call again to go on waiting.
     Interrupted = 12,
     /// HTTP 400: the API refused the request.
     BadRequest = 100,
@@ -55,25 +55,25 @@ pub enum Status {
     PaymentRequired = 102,
     /// HTTP 403: the credential may not do this.
     PermissionDenied = 103,
-    /// HTTP 404: no such object.
+    /// HTTP 404: there is no such object.
     NotFound = 104,
     /// HTTP 408: the server gave up waiting for the request.
     RequestTimeout = 105,
-    /// HTTP 409: the object's present state does not allow it.
+    /// HTTP 409: the object's current state does not allow it.
     Conflict = 106,
     /// HTTP 412: a condition does not hold, such as `expected_last_heartbeat`.
     PreconditionFailed = 107,
     /// HTTP 413: the request is too large.
     ContentTooLarge = 108,
-    /// HTTP 422: the request is well formed but makes no sense.
+    /// HTTP 422: the request is well-formed, but cannot be processed.
     Unprocessable = 109,
     /// HTTP 429: too many requests.
     RateLimited = 110,
-    /// HTTP 500 to 599 but 529: the server failed.
+    /// HTTP 500 to 599 except 529: the server failed.
     ServerError = 111,
     /// HTTP 529: the API is overloaded.
     Overloaded = 112,
-    /// Any other HTTP status that is not a success; `http_status` tells which.
+    /// Any other HTTP status that is not a success: see `http_status`.
     HttpStatus = 113,
 }
 

@@ -1,4 +1,4 @@
-//! What stands between C and the core: no panic gets out, no pointer is trusted further than the conventions promise.
+//! The boundary between C and the core: no panic crosses it, and pointers are trusted only as far as the conventions promise.
 
 use super::process;
 use crate::error::{Error, Result, Status};
@@ -19,12 +19,12 @@ thread_local! {
     static IN_CALL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a function that yields JSON: its result, or its error, goes to `out_json`.
+/// Runs a function that returns JSON: its result, or its error, goes to `out_json`.
 pub fn return_json(out_json: *mut *mut c_char, call: impl FnOnce() -> Result<String>) -> Status {
     return_optional_json(out_json, || call().map(Some))
 }
 
-/// The same for one that may have nothing (more) to yield: `ANTENV_DONE`, and NULL.
+/// Runs a function that returns JSON or nothing (more): then `ANTENV_DONE`, and NULL.
 pub fn return_optional_json(out_json: *mut *mut c_char, call: impl FnOnce() -> Result<Option<String>>) -> Status {
     if out_json.is_null() {
         return Status::InvalidArgument;
@@ -37,7 +37,7 @@ pub fn return_optional_json(out_json: *mut *mut c_char, call: impl FnOnce() -> R
     }
 }
 
-/// The same for one that yields a handle beside the JSON. A wait that brought nothing yields no error object.
+/// Runs a function that returns a handle and JSON. A wait that ends without an item returns no error object.
 pub fn return_handle_and_json<H>(
     out: *mut *mut H,
     out_json: *mut *mut c_char,
@@ -60,12 +60,12 @@ pub fn return_handle_and_json<H>(
     }
 }
 
-/// Runs a function that yields a handle; its error goes to `out_error`, which may be NULL.
+/// Runs a function that returns a handle; its error goes to `out_error`, which may be NULL.
 pub fn return_handle<H>(out: *mut *mut H, out_error: *mut *mut c_char, call: impl FnOnce() -> Result<*mut H>) -> Status {
     return_optional_handle(out, out_error, |wanted| if wanted { call() } else { Err(Error::argument("out", "is NULL")) })
 }
 
-/// The same for a handle that may not be wanted (`out` is NULL); `call` is told.
+/// Runs a function that returns a handle only if it is wanted, which is its argument: not when `out` is NULL.
 pub fn return_optional_handle<H>(
     out: *mut *mut H,
     out_error: *mut *mut c_char,
@@ -79,7 +79,7 @@ pub fn return_optional_handle<H>(
     })
 }
 
-/// Runs a function that yields nothing but its error, which goes to `out_error`; that may be NULL.
+/// Runs a function that returns nothing but an error, which goes to `out_error`; that may be NULL.
 pub fn return_unit(out_error: *mut *mut c_char, call: impl FnOnce() -> Result<()>) -> Status {
     set(out_error, ptr::null_mut());
     match catch_panic(call) {
@@ -89,12 +89,12 @@ pub fn return_unit(out_error: *mut *mut c_char, call: impl FnOnce() -> Result<()
     }
 }
 
-/// Runs a function that yields nothing but its status.
+/// Runs a function that returns nothing but a status.
 pub fn return_status(call: impl FnOnce() -> Result<()>) -> Status {
     catch_panic(call).map_or_else(|error| error.status(), |()| Status::Ok)
 }
 
-/// Runs a function that fills an array: how many entries it filled goes to `count`. The first one is cleared before.
+/// Runs a function that fills an array: the number of filled entries goes to `count`. The first entry is cleared before.
 pub fn return_array<T>(
     out: *mut T,
     none: T,
@@ -119,7 +119,7 @@ pub fn return_array<T>(
     }
 }
 
-/// Runs `call`, a panic inside becoming an error.
+/// Runs `call`, and turns a panic inside into an error.
 pub fn catch_panic<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     process::survive_forks();
     keep_panics_silent();
@@ -136,9 +136,8 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown")
 }
 
-/// The library never prints, so the standard message of a panic is left out where the panic becomes an error. The hook is that of
-/// the library's own copy of the Rust runtime: a host, also one written in Rust, has another; where they are one, panics of the
-/// host's go to its own hook as before.
+/// Silences the standard message of panics that become errors: the library never prints. The hook is that of the library's own copy
+/// of the Rust runtime; a host written in Rust has another. Where they share one, the host's panics go to its own hook as before.
 fn keep_panics_silent() {
     static DONE: AtomicBool = AtomicBool::new(false);
     static FIRST: Lock<()> = Lock::new(());
@@ -157,14 +156,14 @@ fn keep_panics_silent() {
     }
 }
 
-/// Gives a string to the caller, who frees it with `antenv_string_free`.
+/// Returns a string through an out-parameter; the caller frees it with `antenv_string_free`.
 fn return_string(out: *mut *mut c_char, text: String, status: Status) -> Status {
     let text = string_into_raw(text);
     write(out, text);
     if text.is_null() { Status::Internal } else { status }
 }
 
-/// Makes a string the caller's, who frees it with `antenv_string_free`.
+/// Converts a string into one that the caller frees with `antenv_string_free`.
 pub fn string_into_raw(text: String) -> *mut c_char {
     // JSON holds no NUL: it would have been an invalid control character.
     CString::new(text).map_or(ptr::null_mut(), CString::into_raw)
@@ -177,19 +176,19 @@ fn set<T>(out: *mut T, value: T) {
     }
 }
 
-/// A time to wait, in milliseconds; -1: for ever.
+/// Reads a time to wait, in milliseconds; -1: forever.
 pub fn timeout(name: &str, milliseconds: i64) -> Result<Option<Duration>> {
     match milliseconds {
         -1 => Ok(None),
         0.. => Ok(Some(Duration::from_millis(milliseconds.unsigned_abs()))),
-        _ => Err(Error::argument(name, "must be -1 (for ever) or not negative")),
+        _ => Err(Error::argument(name, "must be -1 (forever) or not negative")),
     }
 }
 
-/// Takes a string back that `return_string` gave.
+/// Frees a string that `string_into_raw` made; NULL is fine.
 pub fn string_from_raw(text: *mut c_char) {
     if !text.is_null() {
-        // SAFETY: the caller promises that it came from this library and is freed once; `return_string` made it with `into_raw`.
+        // SAFETY: the caller promises that it came from this library and is freed once; `string_into_raw` made it.
         drop(unsafe { CString::from_raw(text) });
     }
 }
@@ -201,7 +200,7 @@ fn write<T>(out: *mut T, value: T) {
     unsafe { out.write(value) }
 }
 
-/// Reads a string that must be there.
+/// Reads a required string.
 pub fn text<'a>(name: &str, text: *const c_char) -> Result<&'a str> {
     optional_text(name, text)?.ok_or_else(|| Error::argument(name, "is NULL"))
 }

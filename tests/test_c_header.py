@@ -1,0 +1,42 @@
+"""What the C and C++ headers look like to those who read them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from emulator import ROOT
+
+INCLUDE = ROOT / "include"
+HEADER = (INCLUDE / "antenv.h").read_text()
+# Each comment of a function, its name, and its parameters.
+FUNCTIONS: list[tuple[str, str, str]] = re.findall(
+    r"^/\*\*\n((?: \*.*\n)+?) \*/\n\w[\w ]*[ *]+(antenv_\w+)\(([^)]*)\);", HEADER, re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("name", ["antenv.h", "antenv.hpp"])
+def test_no_line_has_more_than_130_columns(name: str) -> None:
+    lines = enumerate((INCLUDE / name).read_text().splitlines(), 1)
+    assert [number for number, line in lines if len(line) > 130] == []
+
+
+def test_every_function_is_looked_at() -> None:
+    assert len(FUNCTIONS) == len(re.findall(r"\bantenv_\w+\([^)]*\);$", re.sub(r"^ \*.*", "", HEADER, flags=re.M), re.M))
+    assert len(FUNCTIONS) > 40
+
+
+@pytest.mark.parametrize(("comment", "name", "parameters"), FUNCTIONS, ids=[name for _, name, _ in FUNCTIONS])
+def test_a_function_documents_each_parameter_and_whether_it_blocks(comment: str, name: str, parameters: str) -> None:
+    declared = [re.findall(r"\w+", one)[-1] for one in parameters.split(",") if one.strip() != "void"]
+    assert re.findall(r"^ \* @param (\w+) \S", comment, re.MULTILINE) == declared
+    assert re.search(r"\bBlocks\b|\b[Dd]oes not\s+(\* )?block\b", comment)
+    summary = comment.removeprefix(" * ")
+    assert re.match(r"[A-Z][a-z]+s ", summary), f"{name}: a comment starts with a verb"
+
+
+def test_sections_have_comments_of_their_own() -> None:
+    sections = re.findall(r"^/\* ---- ([\w:, ]+?) -+(?: \*/$|\n(?: \*.*\n)+? \*/$)", HEADER, re.MULTILINE)
+    assert len(sections) >= 10
+    assert not any("----" in comment for comment, _, _ in FUNCTIONS)

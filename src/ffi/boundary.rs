@@ -3,7 +3,7 @@
 use super::process;
 use crate::error::{Error, Result, Status};
 use crate::runtime::THREAD_NAME;
-use crate::runtime::fork::Lock;
+use crate::runtime::fork::ForkSafeMutex;
 use std::any::Any;
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
@@ -140,7 +140,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 /// of the Rust runtime; a host written in Rust has another. Where they share one, the host's panics go to its own hook as before.
 fn keep_panics_silent() {
     static DONE: AtomicBool = AtomicBool::new(false);
-    static FIRST: Lock<()> = Lock::new(());
+    static FIRST: ForkSafeMutex<()> = ForkSafeMutex::new(());
     if DONE.load(Acquire) {
         return;
     }

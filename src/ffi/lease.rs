@@ -5,7 +5,7 @@ use super::client::{CLIENTS, antenv_client};
 use super::handle::Table;
 use super::queue::{QUEUES, antenv_queue};
 use crate::error::{Error, Result, Status};
-use crate::runtime::fork::Owned;
+use crate::runtime::fork::ProcessLocal;
 use crate::worker::Lease;
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ pub struct antenv_lease {
 }
 
 /// The live leases. In a forked child they cannot be used: they are the parent's.
-static LEASES: Table<Owned<Arc<Lease>>> = Table::new(6, "lease");
+static LEASES: Table<ProcessLocal<Arc<Lease>>> = Table::new(6, "lease");
 
 /// Adds a lease and returns its handle.
 pub fn insert(lease: Arc<Lease>) -> Result<*mut antenv_lease> {
-    LEASES.insert(Owned::new(lease))
+    LEASES.insert(ProcessLocal::new(lease))
 }
 
 fn get(handle: *mut antenv_lease) -> Result<Arc<Lease>> {

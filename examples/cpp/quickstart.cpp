@@ -16,7 +16,7 @@ int main() try {
     try {
         client.environments().retrieve("env_missing");
     } catch (const antenv::error &error) {
-        std::cout << antenv::status_name(error.status()) << ": " << error.what() << "\n";
+        std::cout << error.what() << "\n"; // environments.retrieve: 404 not_found: There is no environment ...
     }
 } catch (const antenv::error &error) {
     std::cerr << error.what() << "\n";

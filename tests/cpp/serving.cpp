@@ -1,4 +1,4 @@
-// Serving work, through the face that throws: serving URL
+// Serving work, through the classes that throw: serving URL
 #include "check.hpp"
 #include <antenv.hpp>
 #include <csignal>
@@ -16,7 +16,7 @@ static_assert(std::input_iterator<antenv::worker::iterator> && std::input_iterat
 #endif
 
 // Only a failing test waits for that long.
-static constexpr seconds patience(20);
+static constexpr seconds patience(60);
 
 template <class Function> static antenv::error thrown(const Function &function) {
     try {

@@ -1,4 +1,4 @@
-// The face that throws: throwing URL
+// The classes that throw: throwing URL
 #include "check.hpp"
 #include <antenv.hpp>
 #include <set>
@@ -49,13 +49,18 @@ static void errors(const antenv::client &client) {
     CHECK(error.type() == "not_found_error" && error.error_code() == "environment_not_found");
     CHECK(error.request_id()->rfind("req_", 0) == 0 && !error.parameter());
     CHECK(error.details().front() == '{' && error.body().find("\"not_found_error\"") != error.body().npos);
-    CHECK(error.what() == error.message() && !error.message().empty());
+    CHECK(error.message() == "There is no environment \"env_missing\"." && error.operation() == "environments.retrieve");
+    CHECK(error.what() == "environments.retrieve: 404 not_found: " + error.message() + " (" + error.request_id().value() + ")");
+    CHECK(error.header("request-id") == error.request_id() && !error.header("~none/") && !error.retry_after());
+    CHECK(antenv::json_get(error.headers(), "/request-id") == error.request_id());
     CHECK(antenv::json_get(error.json(), "/code") == "104");
     antenv::error moved = std::move(error), copy = error;
     CHECK(moved.message() == error.message()); // moving copies: no error is ever without its text
     error = thrown([&] { client.environments().create("{}"); });
     CHECK(copy.status() == ANTENV_NOT_FOUND && error.parameter() == "name" && !error.http_status());
+    CHECK(error.what() == "environments.create: " + error.message() && error.headers() == "{}");
     error = thrown([&] { client.environments().retrieve(std::string("env_1\0x", 7)); });
+    CHECK(error.what() == error.message() && error.headers() == "{}" && !error.operation());
     CHECK(error.status() == ANTENV_INVALID_ARGUMENT && error.parameter() == "environment_id");
     error = thrown([&] { client.call("environments.list", std::string_view("{}\0", 3)); });
     CHECK(error.parameter() == "params_json");
@@ -67,7 +72,13 @@ static void errors(const antenv::client &client) {
     CHECK(strange.message() == "a\"\\/\b\f\n\r\t\u00e9\u20ac\U0001F600\u00e9,}");
     CHECK(strange.body() == R"({"message":["}",{}]})" && strange.attempts() == 2 && strange.details() == "null");
     CHECK(antenv::error(ANTENV_RESPONSE, R"({"body":"<p>\n"})").body() == "<p>\n");
-    CHECK(antenv::error(ANTENV_TIMEOUT, {}).message() == "timeout");
+    CHECK(antenv::error(ANTENV_TIMEOUT, {}).message() == "timeout" && !std::strcmp(antenv::error(ANTENV_TIMEOUT, {}).what(), "timeout"));
+
+    client.request("POST", "/_emulator/faults",
+        R"({"body":[{"operation":"environments.list","status":429,"headers":{"retry-after":"1.5"},"count":1}]})");
+    error = thrown([&] { client.environments().list(R"({"max_retries":0})"); });
+    CHECK(error.status() == ANTENV_RATE_LIMITED && error.header("retry-after") == "1.5");
+    CHECK(error.retry_after() == std::chrono::milliseconds(1500));
 
     const antenv::result<std::string> good(std::string("good")), bad(copy);
     CHECK(&good.value() == &*good && antenv::result<std::string>(good).value() == "good");

@@ -175,7 +175,7 @@ static void settle(void) {
             CHECK(!was_readable || status == ANTENV_OK);
             if (status != ANTENV_OK) {
                 CHECK(status == ANTENV_TIMEOUT);
-                status = antenv_queue_next(shared, 30000, &done);
+                status = antenv_queue_next(shared, WAIT_MS, &done);
             }
             if (status != ANTENV_OK) fprintf(stderr, "seed %lu: call %u of %u never came\n", seed, tag, tags);
             CHECK(status == ANTENV_OK);

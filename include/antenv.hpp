@@ -128,7 +128,8 @@ public:
     /** Returns what happened, in words. */
     const std::string &message() const noexcept { return data_->message; }
     /**
-     * Returns a line for logs: operation, HTTP status, message and request identifier, as far as they are known, such as `environments.retrieve: 404 not_found: There is no environment "env_missing". (req_...)`.
+     * Returns a line for logs: operation, HTTP status, message and request identifier, as far as they are known, such as
+     * `environments.retrieve: 404 not_found: There is no environment "env_missing". (req_...)`.
      */
     const char *what() const noexcept
 #ifdef ANTENV_EXCEPTIONS

@@ -99,6 +99,21 @@ def test_the_smallest_worker_serves_what_there_is(way: str, strict_emulator: Emu
     assert {state_of(strict_emulator, environment, item) for item in items} == {"stopped"}
 
 
+@pytest.mark.parametrize("example", ["c/worker.c", "cpp/worker.cpp"])
+def test_the_workers_of_the_examples_serve_four_items_at_a_time(example: str, strict_emulator: Emulator) -> None:
+    environment = hosts(strict_emulator)
+    items = {strict_emulator.enqueue(environment)["id"] for _ in range(4)}
+    # No item is stopped for now: a thread that serves one waits for that, and the next item goes to another thread.
+    strict_emulator.faults({"operation": "work.stop", "latency_ms": 600_000, "count": 4})
+    command = [str(compile_c(EXAMPLES.parent / example))]
+    with subprocess.Popen(command, env=variables(strict_emulator, environment), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in items]
+        assert {json.loads(line.removeprefix(b"served: "))["id"] for line in lines} == items
+        assert {state_of(strict_emulator, environment, item) for item in items} == {"active"}
+        process.kill()
+
+
 class OnWork:
     """examples/c/on_work.c, running; what it says on standard error goes to a file."""
 

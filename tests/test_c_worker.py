@@ -225,7 +225,7 @@ def test_a_command_whose_lease_is_lost_is_ended(script: str, end: str, tmp_path:
             program.ends_with(0)
 
 
-def test_a_command_whose_item_somebody_else_has_is_ended(tmp_path: Path) -> None:
+def test_a_command_whose_item_another_worker_has_is_ended(tmp_path: Path) -> None:
     with Emulator("--lease-ttl", "2") as emulator:
         environment = hosts(emulator)
         environ = variables(emulator, environment)
@@ -249,7 +249,7 @@ def test_a_command_whose_item_somebody_else_has_is_ended(tmp_path: Path) -> None
             first.ends_with(0)
 
 
-def test_a_command_whose_item_is_to_be_stopped_is_told(tmp_path: Path) -> None:
+def test_a_command_whose_item_is_to_be_stopped_is_asked_to_end(tmp_path: Path) -> None:
     with Emulator("--lease-ttl", "1") as emulator:
         environment = hosts(emulator)
         item = emulator.enqueue(environment)["id"]

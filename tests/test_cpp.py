@@ -83,7 +83,7 @@ def test_it_has_all_that_the_c_header_has() -> None:
     declared = set(re.findall(r"^[\w ]+ \*?(antenv_\w+)\(", (INCLUDE / "antenv.h").read_text(), re.MULTILINE))
     used = set(re.findall(r"\bantenv_\w+", (INCLUDE / "antenv.hpp").read_text()))
     assert len(declared) > 30
-    assert declared - used == {"antenv_abi_version"}  # who compiled the header in is told by the shared library's name
+    assert declared - used == {"antenv_abi_version"}  # the shared library's name says it
 
 
 @pytest.mark.parametrize("way", ["plain", "valgrind", "asan"])
@@ -99,7 +99,7 @@ def test_the_examples_run(way: str, emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
-def test_the_worker_of_the_examples_serves_until_it_is_told_to_end(way: str, strict_emulator: Emulator) -> None:
+def test_the_worker_of_the_examples_serves_until_it_is_to_end(way: str, strict_emulator: Emulator) -> None:
     environment = strict_emulator.create_environment("hosts", config={"type": "self_hosted"})
     variables = {"PATH": "/usr/bin:/bin", "ANTHROPIC_BASE_URL": strict_emulator.url}
     variables["ANTHROPIC_ENVIRONMENT_ID"] = environment

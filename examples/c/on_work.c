@@ -4,14 +4,14 @@
  *
  * The command finds the item's JSON on its standard input, and in its environment ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID,
  * ANTHROPIC_SESSION_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one, ANTHROPIC_WORK_SECRET. It runs in a process group of
- * its own. When it has ended, its item is stopped, whatever its exit status, which is only logged; what it has left running is killed.
+ * its own. When it has ended, its item is stopped, whatever its exit status, which is only logged; processes that it has left are killed.
  *
- * While the system has no room for another process, starting it is tried again every second.
+ * While the system cannot start another process, it is tried again every second.
  *
  * When its lease is lost or the item is to be stopped, the command gets SIGTERM, and SIGKILL when GRACE_SECONDS (30) have passed.
  * When this program gets SIGTERM or SIGINT it claims no more, and waits for the commands; those that still run after GRACE_SECONDS
  * get SIGTERM, and SIGKILL after as long again. (A second SIGTERM or SIGINT ends the first of these waits.) It exits with 0 when all
- * is in order, with 1 when it had to give up, such as for a key that is refused, and with 2 when it is used wrongly.
+ * is in order, with 1 when it had to give up, such as for a key that is rejected, and with 2 on wrong usage.
  *
  * Reads ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY and ANTHROPIC_BASE_URL. One thread and poll() do it all: any event loop
  * could. ../deploy has what it takes to run this as a service. */
@@ -41,7 +41,7 @@ struct job {
     antenv_lease *lease;
     pid_t pid;       /* of the command; 0: it is not begun, or has ended and the item is being stopped */
     double start_at; /* when starting it is tried again; 0: it was begun */
-    double kill_at;  /* when it has had its time to end; 0: nothing is the matter */
+    double kill_at;  /* when its time to end is over; 0: it need not end */
     char *json;     /* what it is to read, */
     size_t written; /* how much of it has been written, */
     int input;      /* and to where; -1: all is written */
@@ -66,8 +66,8 @@ static struct job *jobs;
 static uint64_t jobs_so_far;
 static bool is_over;     /* no more items will come */
 static bool has_failed;  /* this program had to give up */
-static bool is_stopping; /* the worker was told to stop */
-static int signals[2];   /* the pipe through which the handler tells the loop */
+static bool is_stopping; /* the worker was stopped */
+static int signals[2];   /* the pipe from the signal handler to the loop */
 
 /* ---- Small things ---- */
 
@@ -86,7 +86,7 @@ static void *allocate(size_t size) {
     return memory;
 }
 
-/* Seconds of a clock that only goes forward. */
+/* Returns seconds of a monotonic clock. */
 static double now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -183,7 +183,7 @@ static void close_input(struct job *job) {
     job->input = -1;
 }
 
-/* Writes what the command has room for. One that does not want it is fine too. */
+/* Writes what the command accepts. It need not read it. */
 static void feed(struct job *job) {
     size_t left = strlen(job->json + job->written);
     ssize_t count = left ? write(job->input, job->json + job->written, left) : 0;
@@ -244,7 +244,7 @@ static void begin(antenv_lease *lease, char *json) {
     start(job);
 }
 
-/* Tells a command to end. */
+/* Asks a command to end. */
 static void tell(struct job *job, const char *why) {
     if (job->start_at > 0) {
         say(job, "is not begun any more: %s", why);
@@ -289,7 +289,7 @@ static void on_signal(int number) {
 static void take_signals(void) {
     unsigned char byte;
     while (read(signals[0], &byte, 1) == 1) {
-        if (byte == SIGCHLD) continue; /* every job is looked at below */
+        if (byte == SIGCHLD) continue; /* every job is checked below */
         if (is_stopping) {
             for (struct job *job = jobs, *next; job; job = next) {
                 next = job->next;
@@ -312,7 +312,7 @@ static void on_news(const antenv_completion *done) {
     if (done->status == ANTENV_OK) {
         antenv_lease *lease;
         char *json;
-        if (antenv_worker_next(worker, 0, &lease, &json) == ANTENV_OK) begin(lease, json); /* else it is no longer there */
+        if (antenv_worker_next(worker, 0, &lease, &json) == ANTENV_OK) begin(lease, json); /* otherwise it is gone */
         else antenv_string_free(json);
         return;
     }
@@ -346,14 +346,14 @@ static int do_what_is_due(void) {
     for (struct job *job = jobs, *next; job; job = next) {
         next = job->next;
         if (job->start_at > 0 && (is_stopping || present >= job->start_at)) {
-            start(job); /* which may be the end of it; what is next is looked for in a moment */
+            start(job); /* which may drop it; the next job is found in the next round */
             earliest = present;
             continue;
         }
         if (job->pid > 0 && job->kill_at > 0 && present >= job->kill_at) {
             say(job, "is killed");
             kill(-job->pid, SIGKILL);
-            job->kill_at = present + 1; /* it is gone any moment */
+            job->kill_at = present + 1; /* it ends any moment */
         }
         double due = job->start_at > 0 ? job->start_at : job->pid > 0 ? job->kill_at : 0;
         if (due > 0 && (earliest == 0 || due < earliest)) earliest = due;

@@ -15,7 +15,7 @@ static inline char *value_at(const char *json, const char *pointer) {
     return NULL;
 }
 
-/* Whether a step succeeded. If not, says why, and frees the error object. */
+/* Returns whether a step succeeded. If not, prints why and frees the error object. */
 static inline bool succeeded(const char *step, antenv_status status, char *error) {
     if (status == ANTENV_OK) return true;
     fprintf(stderr, "%s: %s\n", step, error ? error : antenv_status_name(status));
@@ -45,7 +45,7 @@ static inline bool delete_environment(antenv_client *client, char *id) {
     return true;
 }
 
-/* Makes a client that may poll: one with the environment's key, from the variable ANTHROPIC_ENVIRONMENT_KEY or issued by the emulator.
+/* Creates a client that may poll: one with the environment's key, from the variable ANTHROPIC_ENVIRONMENT_KEY or issued by the emulator.
  * It shares the other's connections. Returns NULL on failure. */
 static inline antenv_client *create_worker(antenv_client *client, const char *environment) {
     char params[512], *json, *issued = NULL;
@@ -62,7 +62,7 @@ static inline antenv_client *create_worker(antenv_client *client, const char *en
     snprintf(params, sizeof params, "{\"environment_key\":\"%s\"}", key ? key : "");
     antenv_string_free(issued);
     status = antenv_client_derive(client, params, &worker, &json);
-    return succeeded("making a client with the environment key", status, json) ? worker : NULL;
+    return succeeded("creating a client with the environment key", status, json) ? worker : NULL;
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* A tour of all fourteen operations: the life of a self-hosted environment and of an item of work in it.
  *
- * Reads ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL, and ANTHROPIC_ENVIRONMENT_KEY where the server does not issue one itself, as the
- * emulator does. Leaves nothing behind. */
+ * Reads ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL, and ANTHROPIC_ENVIRONMENT_KEY unless the server issues one itself, as the emulator
+ * does. Leaves nothing behind. */
 #include "readable.h"
 #include <antenv.h>
 
@@ -68,7 +68,7 @@ int main(void) {
     char params[256], *json, *environment;
 
     if (antenv_client_new("{\"timeout_ms\":30000}", &client, &json) != ANTENV_OK) {
-        show("A client", "could not be made", ANTENV_CONFIG, ANTENV_OK, json, NULL);
+        show("A client", "could not be created", ANTENV_CONFIG, ANTENV_OK, json, NULL);
         return 1;
     }
     printf("antenv %s\n", antenv_version());
@@ -111,7 +111,7 @@ int main(void) {
 
     antenv_string_free(environment);
     antenv_client_free(client);
-    if (failures) printf("\n%d steps went otherwise than they should\n", failures);
+    if (failures) printf("\n%d steps had unexpected results\n", failures);
     else printf("\nall as it should be\n");
     return failures ? 1 : 0;
 }

@@ -1,4 +1,4 @@
-/* Holds many leases at once, in one thread, and tells what that costs.
+/* Holds many leases at once, in one thread, and prints what that costs.
  *
  * leases URL ENVIRONMENT KEY MANY BEATS: claims MANY items, waits until each lease had BEATS heartbeats on average, and writes one
  * line: bytes of memory a lease, threads, and the worker's counts. */

@@ -162,7 +162,7 @@ static void *act(void *number) {
     return NULL;
 }
 
-/* Nothing new is submitted now. All that was accepted comes, once; the descriptor tells at each step whether something waits. */
+/* Nothing new is submitted now. All that was accepted comes, once; the descriptor shows at each step whether something waits. */
 static void settle(void) {
     unsigned tags = atomic_load(&next_tag);
     for (unsigned tag = 0; tag < tags; tag++) {

@@ -136,7 +136,7 @@ static void what_is_refused_never_completes(antenv_client *client) {
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
 }
 
-static void wrong_arguments_of_the_queue_are_told(antenv_client *client) {
+static void wrong_arguments_of_the_queue_are_rejected(antenv_client *client) {
     antenv_queue *queue = new_queue(), *freed = new_queue(), *none = queue;
     CHECK(antenv_queue_free(freed) == ANTENV_OK);
     CHECK(antenv_queue_new(NULL, NULL) == ANTENV_INVALID_ARGUMENT);
@@ -308,7 +308,7 @@ int main(int argc, char **argv) {
     antenv_client *client = connect_to(argv[1], "");
     what_is_refused_never_completes(client);
     results_come_by_tag(client);
-    wrong_arguments_of_the_queue_are_told(client);
+    wrong_arguments_of_the_queue_are_rejected(client);
     waiting_ends_when_the_time_is_over();
     many_are_taken_up_to_the_capacity(client);
     the_descriptor_is_readable_exactly_while_something_waits(client);

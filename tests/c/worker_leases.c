@@ -27,7 +27,7 @@ static void free_worker(antenv_worker *worker) {
     CHECK(antenv_worker_free(worker) == ANTENV_INVALID_HANDLE);
 }
 
-/* The identifier of the item that a JSON text begins with or tells of. */
+/* Reads the identifier of the first item in a JSON text. */
 static void read_id(const char *text, char *id) {
     const char *found = strstr(text, ":\"work_");
     CHECK(found != NULL && sscanf(found + 2, "%63[^\"]", id) == 1);
@@ -241,11 +241,11 @@ static void an_event_loop_needs_no_thread(void) {
     antenv_queue *queue = new_queue();
     antenv_lease *lease = NULL;
     char id[ITEMS][ID], came[ID];
-    int claimed = 0, told = 0, finished = 0, done_told = 0;
+    int claimed = 0, reported = 0, finished = 0, is_done = 0;
     CHECK(antenv_worker_attach(worker, queue, WORKER_TAG) == ANTENV_OK);
     CHECK(antenv_queue_next(queue, 0, &(antenv_completion){0}) == ANTENV_TIMEOUT);
     for (int i = 0; i < ITEMS; i++) enqueue(id[i]);
-    while (!done_told || told < ITEMS || finished < ITEMS) {
+    while (!is_done || reported < ITEMS || finished < ITEMS) {
         antenv_completion done = next_completion(queue);
         if (done.tag == WORKER_TAG && done.status == ANTENV_OK) {
             read_id(done.json, came);
@@ -255,9 +255,9 @@ static void an_event_loop_needs_no_thread(void) {
             EXPECT(antenv_lease_submit_finish(lease, claimed % 2 ? "{\"force\":true}" : NULL, queue, FINISH_TAG, &json), ANTENV_OK, NULL);
             EXPECT(antenv_lease_submit_finish(lease, NULL, queue, FINISH_TAG, &json), ANTENV_INVALID_HANDLE, "lease");
         } else if (done.tag == WORKER_TAG) {
-            CHECK(done.status == ANTENV_DONE && !done_told++);
+            CHECK(done.status == ANTENV_DONE && !is_done++);
         } else if (done.tag == LEASE_TAG) {
-            CHECK(done.status == ANTENV_DONE && ++told <= ITEMS);
+            CHECK(done.status == ANTENV_DONE && ++reported <= ITEMS);
         } else {
             CHECK(done.tag == FINISH_TAG && done.status == ANTENV_OK);
             if (++finished == ITEMS) CHECK(antenv_worker_stop(worker) == ANTENV_OK);
@@ -277,7 +277,7 @@ static void an_event_loop_needs_no_thread(void) {
     lease = take(worker, id[0]);
     CHECK(antenv_lease_attach(lease, queue, LEASE_TAG) == ANTENV_INVALID_HANDLE);
     EXPECT(antenv_lease_submit_finish(lease, NULL, queue, FINISH_TAG, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"queue\"");
-    /* Another takes its place at once, though the library may only now find that there is no one to tell at the first. */
+    /* Another takes its place at once, though the library may find only now that the first is gone. */
     queue = new_queue();
     CHECK(antenv_worker_attach(worker, queue, 7) == ANTENV_OK && antenv_lease_attach(lease, queue, 8) == ANTENV_OK);
     finish(lease, id[0]);
@@ -431,7 +431,7 @@ static void a_lost_lease_stops_nothing(void) {
     antenv_completion done = next_completion(queue);
     CHECK(done.tag == LEASE_TAG && done.status == ANTENV_OK && strstr(done.json, "\"state\":\"lost\""));
     antenv_string_free(done.json);
-    CHECK(antenv_lease_attach(lease, queue, 9) == ANTENV_OK); /* tells at once */
+    CHECK(antenv_lease_attach(lease, queue, 9) == ANTENV_OK); /* reports at once */
     done = next_completion(queue);
     CHECK(done.tag == 9 && done.status == ANTENV_OK);
     antenv_string_free(done.json);
@@ -444,7 +444,7 @@ static void a_lost_lease_stops_nothing(void) {
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
 }
 
-static void freeing_a_worker_frees_nobodys_lease(void) {
+static void freeing_a_worker_frees_no_lease(void) {
     antenv_worker *worker = new_worker(",\"concurrency\":9,\"desired_ttl_seconds\":30,\"grace_ms\":3600000");
     struct waiter waiters[THREADS];
     char id[ID];
@@ -457,7 +457,7 @@ static void freeing_a_worker_frees_nobodys_lease(void) {
     is_kept(lease);
     finish(lease, id);
 
-    /* What goes on is told when the grace period is over. */
+    /* Leases that go on are asked to stop when the grace period is over. */
     worker = new_worker(",\"grace_ms\":100");
     enqueue(id);
     lease = take(worker, id);
@@ -595,7 +595,7 @@ int main(int argc, char **argv) {
         one_thread_waits_while_another_finishes();
         UNTIL(who_is_asked_to_stop_has_as_long_as_the_lease_lasts());
         a_lost_lease_stops_nothing();
-        freeing_a_worker_frees_nobodys_lease();
+        freeing_a_worker_frees_no_lease();
     } else if (strcmp(title, "shutting down") == 0) {
         shutting_down_loses_what_is_held();
     } else if (strcmp(title, "forking") == 0) {

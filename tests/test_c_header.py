@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
 
@@ -20,6 +21,12 @@ FUNCTIONS: list[tuple[str, str, str]] = re.findall(
 def test_no_line_has_more_than_130_columns(name: str) -> None:
     lines = enumerate((INCLUDE / name).read_text().splitlines(), 1)
     assert [number for number, line in lines if len(line) > 130] == []
+
+
+@pytest.mark.parametrize(("name", "language"), [("antenv.h", "c"), ("antenv.hpp", "c++")])
+def test_comments_name_only_parameters_that_there_are(name: str, language: str) -> None:
+    command = ["clang", f"-x{language}", f"-std={language}17", "-Wdocumentation", "-Werror", "-fsyntax-only"]
+    subprocess.run([*command, str(INCLUDE / name)], check=True)
 
 
 def test_every_function_is_looked_at() -> None:

@@ -24,19 +24,20 @@ use std::ffi::c_char;
 ///
 /// The records, by target and level, with their fields:
 ///
-///   error  antenv::runtime       "a fault in the library ended a call" (please report it)
-///   error  antenv::worker        "a fault in the library was caught; please report it": in
-///   error, warn  antenv::worker  "a poll failed", "a request failed", "an item could not be stopped": step, work_id, status, why
-///   warn  antenv::worker         "a lease is lost": work_id, reason; "nobody came for an item", "an item that its worker had
-///                                left", "the machine slept", "an item's secret holds no token"
-///   info  antenv::worker         "claimed an item", "an item is to be stopped", "an item is somebody else's": work_id; "claims no
-///                                more": why
-///   debug  antenv::worker        "let go of an item": work_id, how
-///   info  antenv::client         "retrying": operation, attempt, reason, http_status, why, wait_ms
-///   debug  antenv::client        "call done": operation, status, attempts, elapsed_ms
-///   debug  antenv::runtime       "started", "ended" (the library's thread)
-///   trace  antenv::client        "a kept connection was closed": operation
-///   trace  antenv::transport     "connecting": host
+///   error  antenv::runtime    "a fault in the library ended a call" (please report it)
+///   error  antenv::worker     "a poll failed" (the worker ends): step, status, reason, why; "caught a panic in the library;
+///                             please report it": in
+///   warn   antenv::worker     "a poll failed", "a request failed": step, work_id, status, reason, why; "a lease is lost":
+///                             work_id, reason; "item was not picked up; releasing it", "released an item that another worker left
+///                             behind", "the item's secret holds no token; using the environment key": work_id; "item was refused;
+///                             leaving it to the work queue": work_id, status, why; "the machine was suspended": for_ms
+///   info   antenv::worker     "claimed an item", "item was claimed by another worker": work_id; "item has to be stopped":
+///                             work_id, reason; "worker claims no more items": why, error
+///   info   antenv::client     "retrying": operation, attempt, reason, http_status, why, wait_ms
+///   debug  antenv::client     "call done": operation, status, attempts, elapsed_ms
+///   debug  antenv::worker     "lease ended": work_id, how; "stopping an item without a session": work_id, type
+///   debug  antenv::runtime    "started", "ended" (the library's thread)
+///   trace  antenv::transport  "connecting": host
 ///
 /// ```c
 ///     antenv_log_subscribe(log_queue, "info", 0, NULL);

@@ -29,6 +29,8 @@
  * work_id         identifier of a work item, "work_..."
  * timeout         how long to wait; zero does not wait, `forever` waits forever
  * queue, tag      the queue that receives the completion, and any number that comes back with it
+ * operation       the name of an operation, such as "environments.list"
+ * through         the client that makes the call
  */
 
 #ifndef ANTENV_HPP
@@ -85,6 +87,7 @@ inline std::string take(char *text) {
 
 /** Returns the value at a pointer in a JSON text of the library's; nothing when it is `null` or absent. */
 inline std::optional<std::string> value_at(const std::string &json, const char *pointer) {
+    if (json.empty()) return std::nullopt;
     char *out = nullptr;
     antenv_status status = antenv_json_get(json.c_str(), pointer, &out);
     std::string value = take(out);

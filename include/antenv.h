@@ -1162,15 +1162,18 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
  *   error  antenv::runtime    "a fault in the library ended a call" (please report it)
  *   error  antenv::worker     "a poll failed" (the worker ends): step, status, reason, why; "caught a panic in the library;
  *                             please report it": in
- *   warn   antenv::worker     "a poll failed", "a request failed": step, work_id, status, reason, why; "a lease is lost":
- *                             work_id, reason; "item was not picked up; releasing it", "released an item that another worker left
- *                             behind", "the item's secret holds no token; using the environment key": work_id; "item was refused;
- *                             leaving it to the work queue": work_id, status, why; "the machine was suspended": for_ms
+ *   warn   antenv::runtime    "the clock that goes on while the machine sleeps cannot be read": why
+ *   warn   antenv::worker     "a poll failed", "a request failed": step, work_id, status, reason, why; "the response to a poll is
+ *                             not an item": why; "a lease is lost": work_id, reason; "item was not picked up; releasing it",
+ *                             "released an item that another worker left behind", "the item's secret holds no token; using the
+ *                             environment key": work_id; "item was refused; leaving it to the work queue": work_id, status, why;
+ *                             "the machine was suspended": for_ms
  *   info   antenv::worker     "claimed an item", "item was claimed by another worker": work_id; "item has to be stopped":
  *                             work_id, reason; "worker claims no more items": why, error
  *   info   antenv::client     "retrying": operation, attempt, reason, http_status, why, wait_ms
  *   debug  antenv::client     "call done": operation, status, attempts, elapsed_ms
- *   debug  antenv::worker     "lease ended": work_id, how; "stopping an item without a session": work_id, type
+ *   debug  antenv::worker     "lease ended": work_id, how; "stopping an item without a session" (warn, if it is of an unknown
+ *                             type): work_id, type
  *   debug  antenv::runtime    "started", "ended" (the library's thread)
  *   trace  antenv::transport  "connecting": host
  *

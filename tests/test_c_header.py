@@ -48,3 +48,11 @@ def test_sections_have_comments_of_their_own() -> None:
     sections = re.findall(r"^/\* ---- ([\w:, ]+?) -+(?: \*/$|\n(?: \*.*\n)+? \*/$)", HEADER, re.MULTILINE)
     assert len(sections) >= 10
     assert not any("----" in comment for comment, _, _ in FUNCTIONS)
+
+
+def test_the_records_of_the_log_are_those_of_the_source() -> None:
+    listed = " ".join(re.sub(r"^ \*", "", HEADER, flags=re.MULTILINE).split())
+    sources = "".join(file.read_text() for file in (ROOT / "src").rglob("*.rs"))
+    messages = re.findall(r'log::record\([^|]*?"(?!antenv::)([^"]+)"', sources)
+    assert len(messages) > 15
+    assert [message for message in messages if f'"{message}"' not in listed] == []

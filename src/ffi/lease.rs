@@ -4,9 +4,9 @@ use super::boundary;
 use super::client::{CLIENTS, antenv_client};
 use super::handle::Table;
 use super::queue::{QUEUES, antenv_queue};
-use crate::error::{Error, Result, Status};
+use crate::error::{Result, Status};
 use crate::runtime::fork::ProcessLocal;
-use crate::worker::Lease;
+use crate::worker::{Lease, used_after_fork};
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -24,8 +24,7 @@ pub fn insert(lease: Arc<Lease>) -> Result<*mut antenv_lease> {
 }
 
 fn get(handle: *mut antenv_lease) -> Result<Arc<Lease>> {
-    let parents = || Error::new(Status::Closed, "the lease was created before fork(); it cannot be used in the child");
-    LEASES.get(handle)?.get().cloned().ok_or_else(parents)
+    LEASES.get(handle)?.get().cloned().ok_or_else(|| used_after_fork("lease"))
 }
 
 /// ---- Lease: hold an item ---------------------------------------------------------------------------------------------------

@@ -79,12 +79,20 @@ test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, san
 	@echo "== tests in depth"
 	$(PYTEST) -n $(JOBS) -m deep
 
+# A selection of pytest's, or any other command that runs tests: COMMAND="cargo test --profile quick --test worker".
+SUITE ?= tests -m "not deep"
+TIMES ?= 20
+COMMAND ?= $(VENV)/bin/python -m pytest -q -rfE --dist worksteal -n $(JOBS) $(SUITE)
+
+flakes: wheel prefix ## run a suite many times with every processor busy, and list what failed how often (SUITE, TIMES, COMMAND)
+	$(VENV)/bin/python scripts/flakes.py --times $(TIMES) --output $(TARGET)/flakes $(COMMAND)
+
 bench: wheel prefix ## measure the library beside its peers, in one run
 	@scripts/need.sh cc c++ curl-config go pkg-config
 	$(VENV)/bin/python benches/bench.py
 
 soak: wheel prefix ## two minutes of workers in every language in a bad world (SECONDS, ITEMS, and MORE="--tls --freeze 20 --spare")
-	$(VENV)/bin/python tests/soak.py --seconds $(or $(SECONDS),120) --items $(or $(ITEMS),2000) $(MORE)
+	PYTHONPATH=tests $(VENV)/bin/python -m soak.fleet --seconds $(or $(SECONDS),120) --items $(or $(ITEMS),2000) $(MORE)
 
 header: ## generate include/antenv.h from src/ffi
 	$(CARGO) check --profile quick -p antenv
@@ -143,4 +151,4 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build demo sanitized wheel test test-deep bench soak header fmt abi lint install uninstall prefix venv
+.PHONY: help build demo sanitized wheel test test-deep flakes bench soak header fmt abi lint install uninstall prefix venv

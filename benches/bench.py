@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import serving
 
-from emulator import BUILT, ROOT, TARGET
+from support.build import BUILT, ROOT, TARGET
 
 LIBRARY = BUILT / "release"
 BENCHES = ROOT / "benches"

@@ -19,13 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from emulator import Emulator
+from support.emulator import Emulator
 
 BENCHES = Path(__file__).resolve().parent
 Command = list[str | Path]
 
 
-class House:
+class WorkerEnv:
     """An emulator with an environment, asked over one connection, so that asking takes no time of its own."""
 
     def __init__(self, emulator: Emulator) -> None:
@@ -46,8 +46,8 @@ class House:
 class Subject:
     """A worker, running: which items it began, and when (nanoseconds of the machine's clock)."""
 
-    def __init__(self, program: Command, house: House, concurrency: int, idle_after_ms: int = 3_600_000) -> None:
-        command = [*program, house.url, house.environment, house.key, str(concurrency), str(idle_after_ms)]
+    def __init__(self, program: Command, env: WorkerEnv, concurrency: int, idle_after_ms: int = 3_600_000) -> None:
+        command = [*program, env.url, env.environment, env.key, str(concurrency), str(idle_after_ms)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.begun: queue.Queue[tuple[str, int]] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -71,14 +71,14 @@ class Subject:
         self._process.wait(timeout=60)
 
 
-def latency(house: House, program: Command, items: int, dice: random.Random) -> dict[str, float]:
+def latency(env: WorkerEnv, program: Command, items: int, dice: random.Random) -> dict[str, float]:
     """Items that come one by one, at any moment of a worker's round."""
-    with Subject(program, house, 4) as subject:
+    with Subject(program, env, 4) as subject:
         taken = []
         for number in range(items + 1):
             time.sleep(dice.uniform(1.5, 5.0))
             before = time.monotonic_ns()
-            item = house.enqueue()
+            item = env.enqueue()
             identifier, begun = subject.begun.get(timeout=60)
             assert identifier in (item["id"], "?")
             if number:  # the first one waits for the program to start
@@ -87,12 +87,12 @@ def latency(house: House, program: Command, items: int, dice: random.Random) -> 
     return {"p50_ms": statistics.median(taken), "p99_ms": taken[int(len(taken) * 0.99)], "max_ms": taken[-1]}
 
 
-def throughput(house: House, program: Command, items: int) -> dict[str, float]:
+def throughput(env: WorkerEnv, program: Command, items: int) -> dict[str, float]:
     """Many items at once, up to 64 served at a time where the worker can."""
-    with Subject(program, house, 64) as subject:
-        house.enqueue()
+    with Subject(program, env, 64) as subject:
+        env.enqueue()
         subject.begun.get(timeout=60)
-        house.enqueue(count=items)
+        env.enqueue(count=items)
         before = subject.cpu_seconds()
         times = [subject.begun.get(timeout=120)[1] for _ in range(items)]
         cpu = subject.cpu_seconds() - before
@@ -100,16 +100,16 @@ def throughput(house: House, program: Command, items: int) -> dict[str, float]:
     return {"items_s": (items - 1) / seconds, "cpu_item_us": cpu / items * 1e6}
 
 
-def idle(house: House, program: Command, seconds: float, idle_after_ms: int) -> dict[str, float]:
+def idle(env: WorkerEnv, program: Command, seconds: float, idle_after_ms: int) -> dict[str, float]:
     """Nothing comes."""
-    with Subject(program, house, 4, idle_after_ms) as subject:
-        house.enqueue()
+    with Subject(program, env, 4, idle_after_ms) as subject:
+        env.enqueue()
         subject.begun.get(timeout=60)
         time.sleep(3)
-        house.control("DELETE", "requests")
+        env.control("DELETE", "requests")
         before = subject.cpu_seconds()
         time.sleep(seconds)
-        requests = len(house.control("GET", "requests?operation=work.poll")["data"])
+        requests = len(env.control("GET", "requests?operation=work.poll")["data"])
         cpu = subject.cpu_seconds() - before
     return {"requests_s": requests / seconds, "cpu_ms_s": cpu / seconds * 1e3}
 
@@ -131,12 +131,12 @@ def run(compile_c: Callable[[str, str], Command], rounds: int) -> None:
     for peer, name in (("antenv", "antenv, Python"), ("poller", "official poller"), ("worker", "official worker")):
         programs[name] = [sys.executable, BENCHES / "work.py", peer]
 
-    def compare(title: str, measure: Callable[[House, str, Command], dict[str, float]]) -> None:
+    def compare(title: str, measure: Callable[[WorkerEnv, str, Command], dict[str, float]]) -> None:
         measured: dict[str, list[dict[str, float]]] = {peer: [] for peer in programs}
         for _ in range(rounds):
             for peer, program in programs.items():
                 with Emulator("--request-log", "100000") as emulator:
-                    measured[peer].append(measure(House(emulator), peer, program))
+                    measured[peer].append(measure(WorkerEnv(emulator), peer, program))
         print(f"\n{title}, medians of {rounds}\n{'':28}" + "".join(f"{peer:>18}" for peer in programs))
         for figure in measured["antenv, C"][0]:
             medians = [statistics.median(one[figure] for one in measured[peer]) for peer in programs]
@@ -147,11 +147,11 @@ def run(compile_c: Callable[[str, str], Command], rounds: int) -> None:
     dice = random.Random(7)
     compare(
         "a worker waits, items come one by one, seconds apart",
-        lambda house, _, program: latency(house, program, 25, dice),
+        lambda env, _, program: latency(env, program, 25, dice),
     )
     compare(
         "many items wait",
-        lambda house, peer, program: throughput(house, program, 300 if "official" in peer else 3000),
+        lambda env, peer, program: throughput(env, program, 300 if "official" in peer else 3000),
     )
-    compare("nothing comes, after activity", lambda house, _, program: idle(house, program, 10, 3_600_000))
-    compare("nothing comes for long", lambda house, _, program: idle(house, program, 10, 0))
+    compare("nothing comes, after activity", lambda env, _, program: idle(env, program, 10, 3_600_000))
+    compare("nothing comes for long", lambda env, _, program: idle(env, program, 10, 0))

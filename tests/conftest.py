@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import emulator as emulators
-from emulator import ROOT, Emulator
-from native import Driver, compile_c
+from support import emulator as emulators
+from support.build import ROOT, compile_c
+from support.driver import Driver
+from support.emulator import Emulator
 
 TRANSPORTS = ["http1", "https-http2"]
 

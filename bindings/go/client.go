@@ -10,39 +10,39 @@ import (
 	"time"
 )
 
-// Client is a client of the Environments API. Make one per credential and keep it: it holds the connections. Any number of goroutines
-// may use it at once.
+// Client is a client of the Environments API. Make one for each credential and keep it: it holds the connections. Any number of
+// goroutines may use it at once.
 type Client struct {
-	// Environments are the operations on environments, and on the work queue of self-hosted ones.
+	// Environments has the operations on environments, and on the work queue of self-hosted ones.
 	Environments *Environments
 
 	*core
 }
 
-// core is what a client and its operations share. It holds on to none of them, so that the garbage collector can close it.
+// core is what a client and its operations share. It refers to none of them, so that the garbage collector can close it.
 type core struct {
-	handle clientHandle
-	closed sync.Once
+	handle    clientHandle
+	closeOnce sync.Once
 }
 
-// NewClient makes a client. Nothing is sent yet. Without options it takes everything from the environment variables. An error is
-// ErrConfig when an option is not acceptable or there is no credential.
+// NewClient makes a client. Without options it takes everything from environment variables. It sends nothing and does not block. The error
+// is ErrConfig when an option is invalid or there is no credential.
 func NewClient(options ...Option) (*Client, error) {
 	if err := checkABI(); err != nil {
 		return nil, err
 	}
-	return makeClient(options, newClient)
+	return openClient(options, newClient)
 }
 
-// With makes a client that shares this one's connections, with another credential or other defaults. Either may be closed first. A
-// credential given here replaces all of this client's.
+// With makes a client on this client's connections, with another credential or other defaults. A credential given here replaces all of
+// this client's. Either client may be closed first. The error is ErrConfig when an option is invalid, ErrClosed after Close.
 func (c *Client) With(options ...Option) (*Client, error) {
 	defer runtime.KeepAlive(c.core)
-	return makeClient(options, func(config []byte) (clientHandle, error) { return deriveClient(c.handle, config) })
+	return openClient(options, func(config []byte) (clientHandle, error) { return deriveClient(c.handle, config) })
 }
 
-func makeClient(options []Option, from func(config []byte) (clientHandle, error)) (*Client, error) {
-	config, err := settingsOf(options).terminated()
+func openClient(options []Option, from func(config []byte) (clientHandle, error)) (*Client, error) {
+	config, err := newSettings(options).nulTerminated()
 	if err != nil {
 		return nil, err
 	}
@@ -50,12 +50,12 @@ func makeClient(options []Option, from func(config []byte) (clientHandle, error)
 	if err != nil {
 		return nil, err
 	}
-	return clientOf(handle)
+	return clientFromHandle(handle)
 }
 
-// clientOf makes a client of a handle.
-func clientOf(handle clientHandle) (*Client, error) {
-	if err := useQueue(); err != nil {
+// clientFromHandle makes a client from a handle, which it owns.
+func clientFromHandle(handle clientHandle) (*Client, error) {
+	if err := acquireQueue(); err != nil {
 		freeClient(handle)
 		return nil, err
 	}
@@ -64,48 +64,49 @@ func clientOf(handle clientHandle) (*Client, error) {
 	return &Client{core: c, Environments: &Environments{client: c, Work: &WorkQueue{client: c}}}, nil
 }
 
-// Close frees the client. Calls in flight through it go on to their end; later ones return ErrClosed. Closing again does nothing; a
-// client that is forgotten is closed by the garbage collector.
+// Close frees the client. Calls in flight go on to their end; later ones return ErrClosed. Closing again does nothing; the garbage
+// collector closes a client that is no longer referenced. It does not block.
 func (c *core) Close() {
-	c.closed.Do(func() {
+	c.closeOnce.Do(func() {
 		runtime.SetFinalizer(c, nil)
 		freeClient(c.handle)
-		leaveQueue()
+		releaseQueue()
 	})
 }
 
-// Stats returns what the client, and those that share its connections, did so far: the JSON that antenv.h describes at
-// antenv_client_stats.
-func (c *core) Stats() (json.RawMessage, error) {
+// Stats returns what the client, and those that share its connections, have done so far in this process. After Close the error is
+// ErrClosed. It does not block.
+func (c *core) Stats() (*ClientStats, error) {
 	defer runtime.KeepAlive(c)
-	return clientStats(c.handle)
+	return decoded[ClientStats](clientStats(c.handle))
 }
 
-// Call calls an operation by its name, such as "environments.create", with all its parameters, identifiers among them: anything that
-// encodes to a JSON object. It returns the result's JSON. It is for operations that the library has and this package does not know.
+// Call calls an operation by its name, such as "environments.create". params holds all its parameters, identifiers included: anything that
+// encodes to a JSON object, or nil. It returns the result's JSON. Use it for operations that the library has and this package does not.
 func (c *core) Call(ctx context.Context, operation string, params any, options ...Option) (json.RawMessage, error) {
-	name, err := terminated("operation", operation)
+	name, err := nulTerminated("operation", operation)
 	if err != nil {
 		return nil, err
 	}
-	s := settingsOf(options)
+	s := newSettings(options)
 	if err := s.addMembers(params); err != nil {
 		return nil, err
 	}
 	return c.call(ctx, submission{operation: name}, s)
 }
 
-// Request makes a request to any endpoint; WithQuery and WithBody say with what. It returns the answer's JSON, null if it is empty.
+// Request sends a request to any endpoint. WithQuery and WithBody set its query and body. It returns the response's JSON, null if that is
+// empty.
 func (c *core) Request(ctx context.Context, method, path string, options ...Option) (json.RawMessage, error) {
-	verb, err := terminated("method", method)
+	verb, err := nulTerminated("method", method)
 	if err != nil {
 		return nil, err
 	}
-	where, err := terminated("path", path)
+	where, err := nulTerminated("path", path)
 	if err != nil {
 		return nil, err
 	}
-	return c.call(ctx, submission{operation: verb, path: where}, settingsOf(options))
+	return c.call(ctx, submission{operation: verb, path: where}, newSettings(options))
 }
 
 // addMembers adds the members of a JSON object.
@@ -127,10 +128,10 @@ func (s *settings) addMembers(params any) error {
 // call makes a call and returns its result's JSON.
 func (c *core) call(ctx context.Context, what submission, s *settings) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, interrupted(ctx, what.name())
+		return nil, contextError(ctx, what.name())
 	}
 	var err error
-	if what.params, err = s.terminated(); err != nil {
+	if what.params, err = s.nulTerminated(); err != nil {
 		return nil, err
 	}
 	status, text, err := what.run(ctx, c.handle)
@@ -140,46 +141,57 @@ func (c *core) call(ctx context.Context, what submission, s *settings) ([]byte, 
 	}
 	switch {
 	case status == StatusOK:
-		return s.unwrapped(text)
+		return s.unwrapResponse(text)
 	case status == StatusCancelled && ctx.Err() != nil:
-		return nil, interrupted(ctx, what.name())
+		return nil, contextError(ctx, what.name())
 	}
-	return nil, errorOf(status, text)
+	return nil, s.fail(status, text)
 }
 
-// name says what the call is.
+// fail returns the error of a failed call, and fills in what WithResponse asks for.
+func (s *settings) fail(status Status, text []byte) error {
+	err := newError(status, text)
+	if s.response != nil {
+		*s.response = Response{HTTPStatus: err.HTTPStatus, RequestID: err.RequestID, Header: err.Header, Attempts: err.Attempts}
+	}
+	return err
+}
+
+// name names the call in errors.
 func (s submission) name() string {
 	name := strings.TrimRight(string(s.operation)+" "+string(s.path), "\x00 ")
 	return strings.ReplaceAll(name, "\x00", "")
 }
 
-// interrupted is the error of something that waited when its context is done.
-func interrupted(ctx context.Context, name string) error {
+// contextError returns the error of a call whose context is done.
+func contextError(ctx context.Context, name string) error {
 	if cause := context.Cause(ctx); cause != ctx.Err() {
 		return fmt.Errorf("antenv: %s: %w: %w", name, ctx.Err(), cause)
 	}
 	return fmt.Errorf("antenv: %s: %w", name, ctx.Err())
 }
 
-// unwrapped takes a result out of what WithResponse wraps it in.
-func (s *settings) unwrapped(text []byte) ([]byte, error) {
+// unwrapResponse returns the result alone, and fills in what WithResponse asks for.
+func (s *settings) unwrapResponse(text []byte) ([]byte, error) {
 	if s.response == nil {
 		return text, nil
 	}
 	var wrapped struct {
 		*Response
-		Data json.RawMessage `json:"data"`
+		Headers map[string]string `json:"headers"`
+		Data    json.RawMessage   `json:"data"`
 	}
 	wrapped.Response = s.response
 	if err := json.Unmarshal(text, &wrapped); err != nil {
 		return nil, fmt.Errorf("antenv: %w", err)
 	}
+	s.response.Header = httpHeader(wrapped.Headers)
 	return wrapped.Data, nil
 }
 
-// Shutdown ends the library's thread and closes all connections. Nothing has to call it; a later call starts afresh. Calls in flight
-// have `timeout` to end, all the time they take if it is negative; what is left is cancelled, and false returned. It waits for little
-// longer.
+// Shutdown ends the library's thread and closes all connections. A program need not call it; a later call starts the thread again. Calls
+// in flight have the timeout to end, rounded up to whole milliseconds; a negative timeout has no limit. Calls that are left are cancelled,
+// and Shutdown returns false. It blocks little longer than the timeout.
 func Shutdown(timeout time.Duration) bool {
 	ms := int64(-1)
 	if timeout >= 0 {

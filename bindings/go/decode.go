@@ -9,28 +9,28 @@ import (
 	"sync"
 )
 
-// Results are read here, and not by encoding/json alone, because that goes over an object four times for each level with an UnmarshalJSON
-// of its own: half of what a call cost in Go. The text is valid JSON already: the library has checked it, or encoding/json has, which
-// does so before it calls an UnmarshalJSON. What is not simple is left to encoding/json.
+// Results are decoded here, and not by encoding/json alone, because that reads an object four times for each level with an UnmarshalJSON of
+// its own: half of what a call cost in Go. The text is valid JSON: the library has checked it, or encoding/json, which does so before it
+// calls an UnmarshalJSON. Values that are not simple are left to encoding/json.
 
-var errNotJSON = errors.New("antenv: not valid JSON")
+var errInvalidJSON = errors.New("antenv: not valid JSON")
 
-// readObject reads an object's members into the fields of a struct that have their names.
-func readObject(text []byte, into reflect.Value) error {
+// decodeObject decodes an object's members into the struct's fields with their names.
+func decodeObject(text []byte, into reflect.Value) error {
 	if text = bytes.TrimSpace(text); len(text) == 0 || text[0] != '{' {
 		return json.Unmarshal(text, into.Addr().Interface()) // null, or an error
 	}
 	known := fieldsOf(into.Type())
-	return split(text, '{', func(name string, value []byte) error {
+	return eachMember(text, '{', func(name string, value []byte) error {
 		if i, ok := known[name]; ok {
-			return read(value, into.Field(i))
+			return decodeValue(value, into.Field(i))
 		}
 		return nil
 	})
 }
 
-// read reads a value into a field.
-func read(text []byte, into reflect.Value) error {
+// decodeValue decodes a value into a field.
+func decodeValue(text []byte, into reflect.Value) error {
 	if own, ok := into.Addr().Interface().(json.Unmarshaler); ok {
 		return own.UnmarshalJSON(text)
 	}
@@ -40,67 +40,68 @@ func read(text []byte, into reflect.Value) error {
 		return nil
 	case kind == reflect.Pointer && string(text) != "null":
 		into.Set(reflect.New(into.Type().Elem()))
-		return read(text, into.Elem())
+		return decodeValue(text, into.Elem())
 	case kind == reflect.Slice && len(text) > 0 && text[0] == '[':
 		into.Set(reflect.MakeSlice(into.Type(), 0, bytes.Count(text, []byte{','})+1))
-		return split(text, '[', func(_ string, value []byte) error {
+		return eachMember(text, '[', func(_ string, value []byte) error {
 			into.Set(reflect.Append(into, reflect.Zero(into.Type().Elem())))
-			return read(value, into.Index(into.Len()-1))
+			return decodeValue(value, into.Index(into.Len()-1))
 		})
 	}
 	return json.Unmarshal(text, into.Addr().Interface())
 }
 
-// isPlain tells whether a value is a string in which every character stands for itself.
+// isPlain reports whether a value is a string without escapes.
 func isPlain(text []byte) bool {
 	return len(text) >= 2 && text[0] == '"' && bytes.IndexByte(text, '\\') < 0
 }
 
-// split hands out the members of an object or the elements of an array, whichever `open` begins, without the space around it.
-func split(text []byte, open byte, each func(name string, value []byte) error) error {
-	i := blank(text, 1)
+// eachMember calls a function with each member of an object or each element of an array, whichever `open` begins, without the space
+// around it.
+func eachMember(text []byte, open byte, each func(name string, value []byte) error) error {
+	i := skipSpace(text, 1)
 	if i < len(text) && text[i] == open+2 { // `}` and `]` come two after `{` and `[`
 		return nil
 	}
 	for i < len(text) {
 		var name string
 		if open == '{' {
-			end := past(text, i)
+			end := valueEnd(text, i)
 			if end <= i+1 || text[i] != '"' {
-				return errNotJSON
+				return errInvalidJSON
 			}
 			if name = string(text[i+1 : end-1]); !isPlain(text[i:end]) {
 				if err := json.Unmarshal(text[i:end], &name); err != nil {
 					return err
 				}
 			}
-			i = blank(text, blank(text, end)+1) // the colon
+			i = skipSpace(text, skipSpace(text, end)+1) // the colon
 		}
-		end := past(text, i)
+		end := valueEnd(text, i)
 		if end <= i {
-			return errNotJSON
+			return errInvalidJSON
 		}
 		if err := each(name, text[i:end]); err != nil {
 			return err
 		}
-		if i = blank(text, end); i == len(text) || text[i] == open+2 {
+		if i = skipSpace(text, end); i == len(text) || text[i] == open+2 {
 			break
 		}
-		i = blank(text, i+1) // the comma
+		i = skipSpace(text, i+1) // the comma
 	}
 	return nil
 }
 
-// blank is where the white space at `i` ends.
-func blank(text []byte, i int) int {
+// skipSpace returns the index at which the white space at `i` ends.
+func skipSpace(text []byte, i int) int {
 	for i < len(text) && (text[i] == ' ' || text[i] == '\n' || text[i] == '\t' || text[i] == '\r') {
 		i++
 	}
 	return min(i, len(text))
 }
 
-// past is where the value at `i` ends.
-func past(text []byte, i int) int {
+// valueEnd returns the index at which the value at `i` ends.
+func valueEnd(text []byte, i int) int {
 	for depth, inString := 0, false; i < len(text); i++ {
 		switch c := text[i]; {
 		case inString && c == '\\':
@@ -114,7 +115,7 @@ func past(text []byte, i int) int {
 			depth++
 		case c == '}' || c == ']':
 			if depth--; depth <= 0 {
-				return i + 1 + min(depth, 0) // one too many is whose the value is
+				return i + 1 + min(depth, 0) // a bracket too many belongs to what the value is in
 			}
 		case depth == 0 && (c == ',' || c == ':' || c == ' ' || c == '\n' || c == '\t' || c == '\r'):
 			return i
@@ -123,11 +124,11 @@ func past(text []byte, i int) int {
 	return len(text)
 }
 
-var knownFields sync.Map // a struct's type to its fields
+var fieldCache sync.Map // a struct's type to its fields
 
-// fieldsOf are the places of a struct's fields by their names in JSON.
+// fieldsOf returns the indices of a struct's fields by their names in JSON.
 func fieldsOf(kind reflect.Type) map[string]int {
-	if known, ok := knownFields.Load(kind); ok {
+	if known, ok := fieldCache.Load(kind); ok {
 		return known.(map[string]int)
 	}
 	known := make(map[string]int)
@@ -136,6 +137,6 @@ func fieldsOf(kind reflect.Type) map[string]int {
 			known[name] = i
 		}
 	}
-	knownFields.Store(kind, known)
+	fieldCache.Store(kind, known)
 	return known
 }

@@ -25,7 +25,7 @@ type sample struct {
 
 func (s *sample) UnmarshalJSON(data []byte) error {
 	type plain sample
-	return keep(data, (*plain)(s), &s.Object)
+	return decodeKeeping(data, (*plain)(s), &s.Object)
 }
 
 func TestAResultIsReadAsEncodingJSONReadsIt(t *testing.T) {
@@ -67,7 +67,7 @@ func FuzzSplitting(f *testing.F) {
 			return
 		}
 		members, elements := make(map[string]string), []string{}
-		err := split(text, text[0], func(name string, value []byte) error {
+		err := eachMember(text, text[0], func(name string, value []byte) error {
 			members[name] = string(value)
 			elements = append(elements, string(value))
 			return nil

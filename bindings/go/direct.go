@@ -5,17 +5,17 @@ import (
 	"runtime"
 )
 
-// maxDirect is how many calls wait in the library at most.
+// maxDirect is how many calls may wait in the library at once.
 const maxDirect = 4
 
-// A directQueue is a completion queue for one call at a time, whose goroutine waits in the library. Without it the call's outcome goes
-// from the library's thread to the goroutine that drains the shared queue, and from there to the call's: where one call is made after the
-// other, these switches take as long as all the rest. In return the call takes a thread, and for some milliseconds one of Go's processors
-// (GOMAXPROCS). So only a few calls do this, only when no others are in flight, and one processor is always left.
+// A directQueue is a completion queue for one call at a time, whose goroutine waits in the library. Without it the call's outcome goes from
+// the library's thread to the goroutine that drains the shared queue, and from there to the call's goroutine: for calls that are made one
+// after the other, these switches take as long as all the rest. In return the call takes a thread, and for some milliseconds one of Go's
+// processors (GOMAXPROCS). So only a few calls do this, and only while few are in flight, and one processor is always left.
 type directQueue struct{ handle queueHandle }
 
-// takeDirect counts a call in that may wait in the library; nil: it may not.
-func takeDirect() *directQueue {
+// acquireDirect returns a queue for a call that may wait in the library, and counts the call; nil if it may not.
+func acquireDirect() *directQueue {
 	calls.Lock()
 	defer calls.Unlock()
 	inFlight := calls.direct + len(calls.waiting)
@@ -31,23 +31,23 @@ func takeDirect() *directQueue {
 	}
 	handle, err := newQueueHandle()
 	if err != nil {
-		return nil // no descriptor is left: the shared queue has one
+		return nil // out of descriptors: the shared queue has one
 	}
 	calls.direct++
 	return &directQueue{handle}
 }
 
-// leave counts the call out.
-func (d *directQueue) leave() {
+// release gives the queue back and no longer counts the call.
+func (d *directQueue) release() {
 	calls.Lock()
 	calls.direct--
 	calls.queue.direct = append(calls.queue.direct, d)
-	gone := unusedQueue()
+	gone := detachUnusedQueue()
 	calls.Unlock()
-	closeLater(gone)
+	closeAsync(gone)
 }
 
-// run makes the call.
+// run makes the call and returns its outcome.
 func (d *directQueue) run(ctx context.Context, client clientHandle, what submission) (Status, []byte, error) {
 	ticket, err := what.submit(client, d.handle, 0, ctx.Done() != nil)
 	if err != nil {
@@ -57,7 +57,7 @@ func (d *directQueue) run(ctx context.Context, client clientHandle, what submiss
 		unwatch := context.AfterFunc(ctx, func() { cancelTicket(ticket) })
 		defer func() {
 			unwatch()
-			freeTicket(ticket) // one that is cancelled just now takes that
+			freeTicket(ticket) // harmless while it is being cancelled
 		}()
 	}
 	status, text := nextOne(d.handle)

@@ -57,7 +57,7 @@ func ExampleError() {
 func ExampleWorkQueue_Poll() {
 	client, done := exampleClient()
 	defer done()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // ends the call, wherever it is
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // cancels the call
 	defer cancel()
 
 	environment, err := client.Environments.Create(ctx, antenv.EnvironmentCreateParams{
@@ -73,14 +73,14 @@ func ExampleWorkQueue_Poll() {
 }
 
 func ExampleWorker_Run() {
-	worker, done := exampleWorker() // yours: client.NewWorker(antenv.WorkerConfig{EnvironmentID: id, EnvironmentKey: key, Concurrency: 4})
+	worker, done := exampleWorker() // in a program: client.NewWorker(antenv.WorkerConfig{Concurrency: 4})
 	defer done()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
 	err := worker.Run(ctx, func(ctx context.Context, lease *antenv.Lease) error {
-		fmt.Println("serving a", lease.Work.Data.Type) // until ctx is done, if that comes first
-		return nil                                     // and the item is stopped
+		fmt.Println("serving a", lease.Work.Data.Type) // end early when ctx is done
+		return nil                                     // the item is stopped
 	})
 	fmt.Println(err)
 	// Output:
@@ -88,7 +88,7 @@ func ExampleWorker_Run() {
 	// <nil>
 }
 
-// exampleWorker is a worker that finds one item in its queue, and ends when that is empty.
+// exampleWorker returns a worker whose queue holds one item, and which ends when that is served.
 func exampleWorker() (*antenv.Worker, func()) {
 	t := &exampleTB{}
 	emulator := antenvtest.Start(t)
@@ -97,13 +97,13 @@ func exampleWorker() (*antenv.Worker, func()) {
 	return emulator.Worker(t, antenv.WorkerConfig{EnvironmentID: environment, Drain: true}), t.end
 }
 
-// exampleClient is a client of an emulator of the example's own. Yours is made by antenv.NewClient().
+// exampleClient returns a client of an emulator. A program calls antenv.NewClient().
 func exampleClient() (*antenv.Client, func()) {
 	t := &exampleTB{}
 	return antenvtest.Start(t, "--auth", "any").Client(t), t.end
 }
 
-// exampleTB lets an example use what tests use.
+// exampleTB lets an example use antenvtest.
 type exampleTB struct {
 	testing.TB
 	cleanups []func()

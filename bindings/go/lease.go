@@ -5,42 +5,43 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"sync"
 )
 
-// Lease is the lease on a work item: as long as it is held, nobody else gets the item. It ends with Finish or Abandon; one that is
-// forgotten is abandoned by the garbage collector. Any number of goroutines may use it at once.
+// Lease is the lease on a work item: as long as it is held, no other worker gets the item. Finish or Abandon ends it; the garbage collector
+// abandons a lease that is no longer referenced. Any number of goroutines may use a lease at once.
 type Lease struct {
-	// Work is the item as the poll brought it, its secret with it. Printing it does not show the secret.
+	// Work is the item as the poll returned it, with its secret. Printing and logging it hide the secret.
 	Work *Work
 
 	handle leaseHandle
 	worker *Worker         // lives as long as its leases
-	held   context.Context // cancelled, with the reason, when the lease is no longer simply held
+	ctx    context.Context // cancelled, with the reason, when the lease is no longer held
 
-	ending sync.Mutex
-	over   bool
+	mu    sync.Mutex
+	ended bool
 }
 
 var (
-	errLeaseOver  = &Error{Status: StatusInvalidHandle, Message: "the lease has ended"}
-	errLeaseEnded = errors.New("the holder ended it")
+	errLeaseClosed = &Error{Status: StatusInvalidHandle, Message: "the lease has ended"}
+	errLeaseEnded  = errors.New("its holder ended the lease")
 )
 
-// newLease makes a lease of a handle and the item's JSON.
+// newLease makes a lease from a handle, which it owns, and the item's JSON.
 func (w *Worker) newLease(handle leaseHandle, item []byte) (*Lease, error) {
-	if err := useQueue(); err != nil {
+	if err := acquireQueue(); err != nil {
 		abandonLease(handle)
 		return nil, err
 	}
-	held, end := context.WithCancelCause(context.Background())
-	l := &Lease{Work: &Work{}, handle: handle, worker: w, held: held}
-	_ = json.Unmarshal(item, l.Work) // an item that is not as the API describes has a lease all the same, and its JSON
+	ctx, end := context.WithCancelCause(context.Background())
+	l := &Lease{Work: &Work{}, handle: handle, worker: w, ctx: ctx}
+	_ = json.Unmarshal(item, l.Work) // an item that is not what the API describes still has a lease, and its JSON
 	l.Work.raw = item
 	runtime.SetFinalizer(l, (*Lease).Abandon)
-	err := listen(func(status Status, state []byte) bool {
-		end(goneBecause(status, state))
+	err := addListener(func(status Status, state []byte) bool {
+		end(leaseCause(status, state))
 		return false
 	}, func(queue queueHandle, tag uint64) error { return attachLease(handle, queue, tag) })
 	if err != nil {
@@ -50,8 +51,8 @@ func (w *Worker) newLease(handle leaseHandle, item []byte) (*Lease, error) {
 	return l, nil
 }
 
-// goneBecause reads a completion that tells that a lease is no longer simply held.
-func goneBecause(status Status, text []byte) error {
+// leaseCause returns the reason that a lease's completion reports.
+func leaseCause(status Status, text []byte) error {
 	switch status {
 	case StatusOK:
 		err := &LeaseError{}
@@ -60,116 +61,122 @@ func goneBecause(status Status, text []byte) error {
 	case StatusDone:
 		return errLeaseEnded
 	}
-	return errorOf(status, text)
+	return newError(status, text)
 }
 
-// Done returns a channel that is closed when the lease is no longer simply held: it is lost, its item is to be stopped, or it has ended.
-// Keep the lease, too: one that is forgotten is abandoned.
-func (l *Lease) Done() <-chan struct{} { return l.held.Done() }
+// Done returns a channel that is closed when the lease is lost, its item is to be stopped, or the lease has ended. Keep the lease as well as
+// the channel: the garbage collector abandons a lease that is no longer referenced.
+func (l *Lease) Done() <-chan struct{} { return l.ctx.Done() }
 
-// Err returns why the lease is no longer simply held: a *LeaseError of the kind ErrLeaseLost or ErrStopRequested. It is nil before Done is
-// closed, and when that is because of Finish or Abandon. After that it stays as it is; State tells what came of it.
+// Err returns why Done is closed: a *LeaseError of the kind ErrLeaseLost or ErrStopRequested. It returns nil before that, and when Finish or
+// Abandon closed it. The result does not change any more; State returns the present state.
 func (l *Lease) Err() error {
-	if err := context.Cause(l.held); err != errLeaseEnded {
+	if err := context.Cause(l.ctx); err != errLeaseEnded {
 		return err
 	}
 	return nil
 }
 
-// State returns how it stands with the lease. After Finish and Abandon the error is ErrClosed.
+// State returns the lease's state. After Finish and Abandon the error is ErrClosed. It does not block.
 func (l *Lease) State() (LeaseState, error) {
 	defer runtime.KeepAlive(l)
 	var state LeaseState
 	text, err := leaseStateJSON(l.handle)
 	if err != nil {
-		return state, errLeaseOver.instead(err)
+		return state, replaceInvalidHandle(err, errLeaseClosed)
 	}
 	return state, json.Unmarshal(text, &state)
 }
 
-// Client makes a client with the item's own token (or, if its secret holds none, with the environment's key), on the worker's connections:
-// for the calls that serving the item takes. It may outlive the lease. After Finish and Abandon the error is ErrClosed.
+// Client makes a client for the calls that serving the item takes: on the worker's connections, with the item's own token, or with the
+// environment's key if the item's secret has none. The client may outlive the lease. After Finish and Abandon the error is ErrClosed. It
+// does not block.
 func (l *Lease) Client() (*Client, error) {
 	defer runtime.KeepAlive(l)
 	handle, err := leaseClientHandle(l.handle)
 	if err != nil {
-		return nil, errLeaseOver.instead(err)
+		return nil, replaceInvalidHandle(err, errLeaseClosed)
 	}
-	return clientOf(handle)
+	return clientFromHandle(handle)
 }
 
-// Finish ends the lease: it stops the item (Stop Work), keeping the lease until that is done, and returns the item; nil when the server
-// sends none or it had stopped already. It takes call options: WithTimeout for how long it is tried, WithConfig("force", false) to ask the
-// item to stop instead of stopping it at once. The error is ErrLeaseLost when the lease is lost, and nothing was sent then; that of a call
-// when the item could not be stopped; ErrClosed when the lease had ended. When ctx is done first, the error is ctx.Err(), and the library
-// goes on without the caller; when ctx is done already, nothing changes.
+// Finish stops the item (Stop Work) and ends the lease, which is kept until then. It returns the item, or nil when the server sends none or
+// the item had already stopped. It takes call options: WithTimeout limits how long it tries, and WithConfig("force", false) asks the item to
+// stop instead of stopping it at once.
+//
+// The error is ErrLeaseLost when the lease is lost, and then nothing was sent; a call's error when the item could not be stopped; ErrClosed
+// when the lease had ended before. When ctx is done while Finish waits, the error wraps ctx.Err(), and the library goes on stopping the
+// item. When ctx is done beforehand, nothing changes.
 func (l *Lease) Finish(ctx context.Context, options ...Option) (*Work, error) {
 	if ctx.Err() != nil {
-		return nil, interrupted(ctx, "lease.finish")
+		return nil, contextError(ctx, "lease.finish")
 	}
-	s := settingsOf(options)
-	params, err := s.terminated()
+	s := newSettings(options)
+	params, err := s.nulTerminated()
 	if err != nil {
 		return nil, err
 	}
-	begun, err := l.beginFinish(params)
+	pending, err := l.beginFinish(params)
 	if err != nil {
 		return nil, err
 	}
 	select {
-	case <-begun.done:
+	case <-pending.done:
 	case <-ctx.Done():
-		return nil, interrupted(ctx, "lease.finish")
+		return nil, contextError(ctx, "lease.finish")
 	}
-	status, text := begun.outcome()
+	status, text := pending.outcome()
 	if status != StatusOK {
-		return nil, errorOf(status, text)
+		return nil, s.fail(status, text)
 	}
 	if string(text) == "null" {
 		return nil, nil
 	}
-	return decoded[Work](s.unwrapped(text))
+	return decoded[Work](s.unwrapResponse(text))
 }
 
 func (l *Lease) beginFinish(params []byte) (*call, error) {
-	l.ending.Lock()
-	defer l.ending.Unlock()
-	if l.over {
-		return nil, errLeaseOver
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return nil, errLeaseClosed
 	}
-	begun, queue, tag := expect()
+	pending, queue, tag := registerCall()
 	if err := submitFinish(l.handle, params, queue, tag); err != nil {
-		settle(tag)
-		return nil, errLeaseOver.instead(err)
+		unregisterCall(tag)
+		return nil, replaceInvalidHandle(err, errLeaseClosed)
 	}
-	l.end()
-	return begun, nil
+	l.markEnded()
+	return pending, nil
 }
 
-// end is called once, when the handle is gone.
-func (l *Lease) end() {
-	l.over = true
+// markEnded records that the handle is gone. It is called once.
+func (l *Lease) markEnded() {
+	l.ended = true
 	runtime.SetFinalizer(l, nil)
-	leaveQueue()
+	releaseQueue()
 }
 
-// isOver tells whether the holder has ended the lease.
-func (l *Lease) isOver() bool {
-	l.ending.Lock()
-	defer l.ending.Unlock()
-	return l.over
+// hasEnded reports whether Finish or Abandon has ended the lease.
+func (l *Lease) hasEnded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ended
 }
 
-// Abandon ends the lease without stopping the item: the heartbeats end, the lease runs out, and the queue hands the item out again. It does
-// nothing when the lease has ended.
+// Abandon ends the lease without stopping the item: the heartbeats end, and when the lease has run out, the queue hands the item out again.
+// It does nothing when the lease has ended. It does not block.
 func (l *Lease) Abandon() {
-	l.ending.Lock()
-	defer l.ending.Unlock()
-	if !l.over {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
 		abandonLease(l.handle)
-		l.end()
+		l.markEnded()
 	}
 }
+
+// LogValue returns the item's fields for slog. It hides the secret.
+func (l *Lease) LogValue() slog.Value { return l.Work.LogValue() }
 
 // String names the item.
 func (l *Lease) String() string { return fmt.Sprint("lease on ", l.Work) }

@@ -21,8 +21,8 @@ var logging struct {
 	logger *slog.Logger
 }
 
-// SetLogger sends the library's log to a logger, nil to none, which is how it begins. The logger's level is looked at here: call this
-// again when it has changed. No record holds a secret. Records come in a goroutine of their own.
+// SetLogger sends the library's log records to a logger. With nil, as at first, they go nowhere. It reads the logger's level: call it again
+// when that has changed. No record holds a secret. A goroutine of its own calls the logger.
 func SetLogger(logger *slog.Logger) error {
 	logging.Lock()
 	defer logging.Unlock()
@@ -40,7 +40,7 @@ func SetLogger(logger *slog.Logger) error {
 	if filter == "" {
 		return nil
 	}
-	q, err := newQueue(func(_ uint64, _ Status, record []byte) { write(logger, record) })
+	q, err := newQueue(func(_ uint64, _ Status, text []byte) { logRecord(logger, text) })
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func SetLogger(logger *slog.Logger) error {
 	return subscribeLog(q.handle, filter)
 }
 
-// currentLogger is where the log goes; slog's own logger when it goes nowhere.
+// currentLogger returns the logger of SetLogger, or else slog's default logger.
 func currentLogger() *slog.Logger {
 	logging.Lock()
 	defer logging.Unlock()
@@ -58,23 +58,23 @@ func currentLogger() *slog.Logger {
 	return logging.logger
 }
 
-func write(logger *slog.Logger, record []byte) {
-	var said struct {
+func logRecord(logger *slog.Logger, text []byte) {
+	var record struct {
 		Level   string         `json:"level"`
 		Target  string         `json:"target"`
 		Message string         `json:"message"`
 		Fields  map[string]any `json:"fields"`
 	}
-	if json.Unmarshal(record, &said) != nil {
+	if json.Unmarshal(text, &record) != nil {
 		return
 	}
-	attributes := []slog.Attr{slog.String("target", said.Target)}
-	for name, value := range said.Fields {
+	attributes := []slog.Attr{slog.String("target", record.Target)}
+	for name, value := range record.Fields {
 		attributes = append(attributes, slog.Any(name, value))
 	}
 	for _, one := range logLevels {
-		if one.name == said.Level {
-			logger.LogAttrs(context.Background(), one.level, said.Message, attributes...)
+		if one.name == record.Level {
+			logger.LogAttrs(context.Background(), one.level, record.Message, attributes...)
 		}
 	}
 }

@@ -2,7 +2,7 @@ package antenv
 
 import "testing"
 
-func TestNoTextIsKeptUntilTheNextBatch(t *testing.T) {
+func TestABatchFreesItsTexts(t *testing.T) {
 	queue, err := newQueueHandle()
 	if err != nil {
 		t.Fatal(err)

@@ -3,46 +3,46 @@ package antenv
 /*
 #include <antenv.h>
 
-typedef struct made { antenv_status status; void *handle; char *error; } made; // as in native.go
+typedef struct result { antenv_status status; void *handle; char *error; } result; // as in native.go
 
-static made new_worker(antenv_client *client, const char *config) {
-	made it = {0};
+static result new_worker(antenv_client *client, const char *config) {
+	result it = {0};
 	it.status = antenv_worker_new(client, config, (antenv_worker **)&it.handle, &it.error);
 	return it;
 }
 
-static made next_lease(antenv_worker *worker) {
-	made it = {0};
+static result next_lease(antenv_worker *worker) {
+	result it = {0};
 	it.status = antenv_worker_next(worker, 0, (antenv_lease **)&it.handle, &it.error);
 	return it;
 }
 
-static made worker_stats(antenv_worker *worker) {
-	made it = {0};
+static result worker_stats(antenv_worker *worker) {
+	result it = {0};
 	it.status = antenv_worker_stats(worker, &it.error);
 	return it;
 }
 
-static made worker_metrics(antenv_worker *worker) {
-	made it = {0};
+static result worker_metrics(antenv_worker *worker) {
+	result it = {0};
 	it.status = antenv_worker_metrics(worker, &it.error);
 	return it;
 }
 
-static made lease_state(antenv_lease *lease) {
-	made it = {0};
+static result lease_state(antenv_lease *lease) {
+	result it = {0};
 	it.status = antenv_lease_state(lease, &it.error);
 	return it;
 }
 
-static made lease_client(antenv_lease *lease) {
-	made it = {0};
+static result lease_client(antenv_lease *lease) {
+	result it = {0};
 	it.status = antenv_lease_client(lease, (antenv_client **)&it.handle, &it.error);
 	return it;
 }
 
-static made submit_finish(antenv_lease *lease, const char *params, antenv_queue *queue, uint64_t tag) {
-	made it = {0};
+static result submit_finish(antenv_lease *lease, const char *params, antenv_queue *queue, uint64_t tag) {
+	result it = {0};
 	it.status = antenv_lease_submit_finish(lease, params, queue, tag, &it.error);
 	return it;
 }
@@ -54,23 +54,23 @@ type (
 	leaseHandle  = *C.antenv_lease
 )
 
-// statusError is the error of a function that yields nothing but its status; nil if it went well.
+// statusError returns the error of a function that returns only a status; nil on success.
 func statusError(status C.antenv_status) error {
 	if status == C.ANTENV_OK {
 		return nil
 	}
-	return errorOf(Status(status), nil)
+	return newError(Status(status), nil)
 }
 
 func newWorkerHandle(client clientHandle, config []byte) (workerHandle, error) {
-	handle, err := outcome(C.new_worker(client, cString(config)))
+	handle, err := handleOrError(C.new_worker(client, cString(config)))
 	return workerHandle(handle), err
 }
 
-// nextLease takes an item that is ready: its lease and its JSON. It does not wait.
+// nextLease takes an item that is ready: its lease and its JSON. It does not block.
 func nextLease(worker workerHandle) (leaseHandle, []byte, error) {
 	it := C.next_lease(worker)
-	text, err := textOf(it)
+	text, err := textOrError(it)
 	return leaseHandle(it.handle), text, err
 }
 
@@ -80,12 +80,12 @@ func attachWorker(worker workerHandle, queue queueHandle, tag uint64) error {
 
 func stopWorker(worker workerHandle)                    { C.antenv_worker_stop(worker) }
 func freeWorker(worker workerHandle)                    { C.antenv_worker_free(worker) }
-func workerStats(worker workerHandle) ([]byte, error)   { return textOf(C.worker_stats(worker)) }
-func workerMetrics(worker workerHandle) ([]byte, error) { return textOf(C.worker_metrics(worker)) }
-func leaseStateJSON(lease leaseHandle) ([]byte, error)  { return textOf(C.lease_state(lease)) }
+func workerStats(worker workerHandle) ([]byte, error)   { return textOrError(C.worker_stats(worker)) }
+func workerMetrics(worker workerHandle) ([]byte, error) { return textOrError(C.worker_metrics(worker)) }
+func leaseStateJSON(lease leaseHandle) ([]byte, error)  { return textOrError(C.lease_state(lease)) }
 func abandonLease(lease leaseHandle)                    { C.antenv_lease_abandon(lease) }
 func leaseClientHandle(lease leaseHandle) (clientHandle, error) {
-	handle, err := outcome(C.lease_client(lease))
+	handle, err := handleOrError(C.lease_client(lease))
 	return clientHandle(handle), err
 }
 
@@ -94,6 +94,6 @@ func attachLease(lease leaseHandle, queue queueHandle, tag uint64) error {
 }
 
 func submitFinish(lease leaseHandle, params []byte, queue queueHandle, tag uint64) error {
-	_, err := outcome(C.submit_finish(lease, cString(params), queue, C.uint64_t(tag)))
+	_, err := handleOrError(C.submit_finish(lease, cString(params), queue, C.uint64_t(tag)))
 	return err
 }

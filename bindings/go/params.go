@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// object is a JSON object being written. A member that is given again takes the place of the earlier one.
+// object is a JSON object under construction. A member that is added again replaces the earlier one.
 type object struct {
 	members []member
 	err     error
@@ -18,7 +18,7 @@ type member struct {
 	value []byte
 }
 
-// add adds a member of any value.
+// add adds a member with any value.
 func (o *object) add(name string, value any) {
 	text, err := json.Marshal(value)
 	if err != nil && o.err == nil {
@@ -27,7 +27,7 @@ func (o *object) add(name string, value any) {
 	o.addJSON(name, text)
 }
 
-// addJSON adds a member that is JSON already.
+// addJSON adds a member whose value is JSON.
 func (o *object) addJSON(name string, value []byte) {
 	for i := range o.members {
 		if o.members[i].name == name {
@@ -41,17 +41,17 @@ func (o *object) addJSON(name string, value []byte) {
 	o.members = append(o.members, member{name, value})
 }
 
-// addFields adds the fields of a struct that are not absent: those that are not the zero value, which Opt{}, nil and "" are.
+// addFields adds the fields of a struct that are not their zero value, which Opt{}, nil and "" are.
 func (o *object) addFields(params any) {
-	fields(reflect.ValueOf(params), func(name string, field reflect.Value) {
+	eachField(reflect.ValueOf(params), func(name string, field reflect.Value) {
 		if !field.IsZero() {
 			o.add(name, field.Interface())
 		}
 	})
 }
 
-// terminated is the object as the library takes it.
-func (o *object) terminated() ([]byte, error) {
+// nulTerminated returns the object's JSON with a NUL at its end.
+func (o *object) nulTerminated() ([]byte, error) {
 	text := append(make([]byte, 0, 128), '{')
 	for i, one := range o.members {
 		if i > 0 {
@@ -63,8 +63,8 @@ func (o *object) terminated() ([]byte, error) {
 	return append(text, '}', 0), o.err
 }
 
-// fields calls a function with the fields of a struct and their names in JSON. One without a name is left out.
-func fields(of reflect.Value, each func(name string, field reflect.Value)) {
+// eachField calls a function with the fields of a struct that have a name in JSON.
+func eachField(of reflect.Value, each func(name string, field reflect.Value)) {
 	kind := of.Type()
 	for i := range kind.NumField() {
 		name, _, _ := strings.Cut(kind.Field(i).Tag.Get("json"), ",")
@@ -74,25 +74,25 @@ func fields(of reflect.Value, each func(name string, field reflect.Value)) {
 	}
 }
 
-// marshalOpen writes a struct that may hold fields of the API which this package does not know.
+// marshalOpen encodes a struct and the fields of the API in it that this package does not know.
 func marshalOpen(params any, extra map[string]any) ([]byte, error) {
 	var o object
 	o.addFields(params)
 	for name, value := range extra {
 		o.add(name, value)
 	}
-	text, err := o.terminated()
+	text, err := o.nulTerminated()
 	return text[:len(text)-1], err
 }
 
-// unmarshalOpen reads such a struct.
+// unmarshalOpen decodes such a struct.
 func unmarshalOpen(data []byte, params any, extra *map[string]any) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil {
 		return err
 	}
 	var err error
-	fields(reflect.ValueOf(params).Elem(), func(name string, field reflect.Value) {
+	eachField(reflect.ValueOf(params).Elem(), func(name string, field reflect.Value) {
 		if member, ok := members[name]; ok && err == nil {
 			err = json.Unmarshal(member, field.Addr().Interface())
 		}
@@ -107,37 +107,37 @@ func unmarshalOpen(data []byte, params any, extra *map[string]any) error {
 	return err
 }
 
-// EnvironmentCreateParams is what Environments.Create takes.
+// EnvironmentCreateParams has the parameters of Environments.Create.
 type EnvironmentCreateParams struct {
-	// Name is the human-readable name. It is needed.
+	// Name is the human-readable name. Required.
 	Name string `json:"name"`
-	// Config says whether the environment is in the cloud or self-hosted.
+	// Config makes the environment a cloud or a self-hosted one.
 	Config Opt[ConfigParams] `json:"config"`
 	// Description is the user's description.
 	Description Opt[string] `json:"description"`
 	// Metadata is the user's key-value pairs.
 	Metadata map[string]string `json:"metadata"`
-	// Scope says who sees it; only for self-hosted ones.
+	// Scope sets who sees the environment; for self-hosted ones only.
 	Scope Opt[Scope] `json:"scope"`
 }
 
-// EnvironmentUpdateParams is what Environments.Update takes. What is absent stays as it is.
+// EnvironmentUpdateParams has the parameters of Environments.Update. Absent ones change nothing.
 type EnvironmentUpdateParams struct {
 	// Name is the human-readable name.
 	Name Opt[string] `json:"name"`
-	// Config says whether the environment is in the cloud or self-hosted.
+	// Config makes the environment a cloud or a self-hosted one.
 	Config Opt[ConfigParams] `json:"config"`
 	// Description is the user's description.
 	Description Opt[string] `json:"description"`
-	// Metadata is merged into what is there; Null or an empty text deletes a key.
+	// Metadata is merged into the present metadata; Null or an empty string deletes a key.
 	Metadata map[string]Opt[string] `json:"metadata"`
-	// Scope says who sees it; only for self-hosted ones.
+	// Scope sets who sees the environment; for self-hosted ones only.
 	Scope Opt[Scope] `json:"scope"`
 }
 
-// EnvironmentListParams is what Environments.List takes.
+// EnvironmentListParams has the parameters of Environments.List.
 type EnvironmentListParams struct {
-	// IncludeArchived says whether archived environments are listed too.
+	// IncludeArchived lists archived environments as well.
 	IncludeArchived Opt[bool] `json:"include_archived"`
 	// Limit is how many items a page may hold.
 	Limit Opt[int64] `json:"limit"`
@@ -145,45 +145,45 @@ type EnvironmentListParams struct {
 	Page Opt[string] `json:"page"`
 }
 
-// ConfigParams is the configuration of an environment. On update, what is absent stays as it is.
+// ConfigParams is the configuration of an environment. On update, absent fields change nothing.
 type ConfigParams struct {
-	// Type is ConfigCloud or ConfigSelfHosted. It is needed.
+	// Type is ConfigCloud or ConfigSelfHosted. Required.
 	Type ConfigType `json:"type"`
 	// Networking is the network policy, in the cloud.
 	Networking Opt[NetworkingParams] `json:"networking"`
-	// Packages is what is installed, in the cloud.
+	// Packages lists what to install, in the cloud.
 	Packages Opt[PackagesParams] `json:"packages"`
 	// Extra holds fields that this package does not know.
 	Extra map[string]any `json:"-"`
 }
 
-// MarshalJSON writes what is not absent.
+// MarshalJSON encodes the fields that are not absent.
 func (p ConfigParams) MarshalJSON() ([]byte, error) { return marshalOpen(p, p.Extra) }
 
-// UnmarshalJSON reads it; unknown fields go to Extra.
+// UnmarshalJSON decodes the fields; unknown ones go to Extra.
 func (p *ConfigParams) UnmarshalJSON(data []byte) error { return unmarshalOpen(data, p, &p.Extra) }
 
 // NetworkingParams is a network policy.
 type NetworkingParams struct {
-	// Type is NetworkUnrestricted or NetworkLimited. It is needed.
+	// Type is NetworkUnrestricted or NetworkLimited. Required.
 	Type NetworkType `json:"type"`
-	// AllowMCPServers lets MCP servers configured on the agent be reached beyond AllowedHosts.
+	// AllowMCPServers allows access to the agent's MCP servers in addition to AllowedHosts.
 	AllowMCPServers Opt[bool] `json:"allow_mcp_servers"`
-	// AllowPackageManagers lets public package registries be reached beyond AllowedHosts.
+	// AllowPackageManagers allows access to public package registries in addition to AllowedHosts.
 	AllowPackageManagers Opt[bool] `json:"allow_package_managers"`
-	// AllowedHosts are domains that may be reached.
+	// AllowedHosts are the domains that may be accessed.
 	AllowedHosts Opt[[]string] `json:"allowed_hosts"`
 	// Extra holds fields that this package does not know.
 	Extra map[string]any `json:"-"`
 }
 
-// MarshalJSON writes what is not absent.
+// MarshalJSON encodes the fields that are not absent.
 func (p NetworkingParams) MarshalJSON() ([]byte, error) { return marshalOpen(p, p.Extra) }
 
-// UnmarshalJSON reads it; unknown fields go to Extra.
+// UnmarshalJSON decodes the fields; unknown ones go to Extra.
 func (p *NetworkingParams) UnmarshalJSON(data []byte) error { return unmarshalOpen(data, p, &p.Extra) }
 
-// PackagesParams is what package managers install; versions in the manager's own spelling, as in "pandas==2.2.0".
+// PackagesParams lists what package managers install. Versions are written as the manager writes them, such as "pandas==2.2.0".
 type PackagesParams struct {
 	// Type is "packages", or absent.
 	Type Opt[string] `json:"type"`
@@ -203,13 +203,13 @@ type PackagesParams struct {
 	Extra map[string]any `json:"-"`
 }
 
-// MarshalJSON writes what is not absent.
+// MarshalJSON encodes the fields that are not absent.
 func (p PackagesParams) MarshalJSON() ([]byte, error) { return marshalOpen(p, p.Extra) }
 
-// UnmarshalJSON reads it; unknown fields go to Extra.
+// UnmarshalJSON decodes the fields; unknown ones go to Extra.
 func (p *PackagesParams) UnmarshalJSON(data []byte) error { return unmarshalOpen(data, p, &p.Extra) }
 
-// WorkListParams is what Work.List takes.
+// WorkListParams has the parameters of Work.List.
 type WorkListParams struct {
 	// Limit is how many items a page may hold.
 	Limit Opt[int64] `json:"limit"`
@@ -217,35 +217,35 @@ type WorkListParams struct {
 	Page Opt[string] `json:"page"`
 }
 
-// WorkPollParams is what Work.Poll takes.
+// WorkPollParams has the parameters of Work.Poll.
 type WorkPollParams struct {
-	// BlockMs is how many milliseconds to wait for work, 1 to 999. Absent: the server answers at once.
+	// BlockMs is how many milliseconds the server waits for work, 1 to 999. Default: the server responds at once.
 	BlockMs Opt[int64] `json:"block_ms"`
-	// ReclaimOlderThanMs reclaims items polled and not acknowledged for longer than this many milliseconds. Absent: 5000.
+	// ReclaimOlderThanMs reclaims items that were polled and not acknowledged for more milliseconds than this. Default: 5000.
 	ReclaimOlderThanMs Opt[int64] `json:"reclaim_older_than_ms"`
-	// WorkerID says who polls, for the queue's numbers.
+	// WorkerID names the worker in the queue's statistics.
 	WorkerID Opt[string] `json:"anthropic_worker_id"`
 }
 
-// WorkUpdateParams is what Work.Update takes.
+// WorkUpdateParams has the parameters of Work.Update.
 type WorkUpdateParams struct {
-	// Metadata is merged into what is there; Null deletes a key. It is needed.
+	// Metadata is merged into the present metadata; Null deletes a key. Required.
 	Metadata map[string]Opt[string] `json:"metadata"`
 }
 
-// WorkHeartbeatParams is what Work.Heartbeat takes.
+// WorkHeartbeatParams has the parameters of Work.Heartbeat.
 type WorkHeartbeatParams struct {
-	// DesiredTTLSeconds is how many seconds the lease is to last.
+	// DesiredTTLSeconds is how many seconds the lease should last.
 	DesiredTTLSeconds Opt[int64] `json:"desired_ttl_seconds"`
-	// ExpectedLastHeartbeat is NoHeartbeat for the first heartbeat, then the last reply's LastHeartbeat to the letter.
+	// ExpectedLastHeartbeat is NoHeartbeat for the first heartbeat, then the last response's LastHeartbeat, verbatim.
 	ExpectedLastHeartbeat Opt[string] `json:"expected_last_heartbeat"`
 }
 
-// NoHeartbeat is what the first heartbeat of an item expects.
+// NoHeartbeat is the ExpectedLastHeartbeat of an item's first heartbeat.
 const NoHeartbeat = "NO_HEARTBEAT"
 
-// WorkStopParams is what Work.Stop takes.
+// WorkStopParams has the parameters of Work.Stop.
 type WorkStopParams struct {
-	// Force stops at once instead of asking the worker to.
+	// Force stops the item at once instead of asking its worker to.
 	Force Opt[bool] `json:"force"`
 }

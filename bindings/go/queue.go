@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// A queue is a completion queue of the library and the goroutine that drains it. The goroutine waits where Go waits for sockets, so
-// it takes no thread.
+// A queue is a completion queue of the library with the goroutine that drains it. The goroutine waits in Go's network poller, so it takes no
+// thread.
 type queue struct {
 	handle queueHandle
 	file   *os.File       // a duplicate of the queue's descriptor; nil where queues have none
-	direct []*directQueue // those that nobody waits on, which go with it
+	direct []*directQueue // the idle ones, which close with it
 }
 
 func newQueue(deliver func(tag uint64, status Status, json []byte)) (*queue, error) {
@@ -41,10 +41,10 @@ func duplicate(fd int) (*os.File, error) {
 		return nil, os.NewSyscallError("dup", err)
 	}
 	syscall.CloseOnExec(own)
-	return os.NewFile(uintptr(own), "antenv queue"), nil // not blocking, as the library's is, and so watched by the poller
+	return os.NewFile(uintptr(own), "antenv queue"), nil // non-blocking, as the library's is, so that the poller watches it
 }
 
-// drain ends when the queue is closed.
+// drain delivers completions until the queue is closed.
 func (q *queue) drain(deliver func(uint64, Status, []byte)) {
 	b := newBatch()
 	defer b.free()
@@ -52,7 +52,7 @@ func (q *queue) drain(deliver func(uint64, Status, []byte)) {
 	if err != nil {
 		return
 	}
-	// Read calls the function once before it waits and whenever the descriptor became readable.
+	// Read calls the function once before it waits, and whenever the descriptor has become readable.
 	_ = watched.Read(func(uintptr) bool {
 		for {
 			if more, alive := b.next(q.handle, 0, deliver); !more {
@@ -80,33 +80,33 @@ func (q *queue) close() {
 	}
 }
 
-// calls are what completions are for: the calls in flight of all clients, and what listens to workers and leases, on one queue. It is
-// there while a client, a worker or a lease is open, or something waits.
+// calls holds what completions are for: the calls in flight of all clients, and the listeners to workers and leases. All share one queue,
+// which exists while a client, a worker or a lease is open, or something waits.
 var calls struct {
 	sync.Mutex
 	queue     *queue
 	users     int // clients, workers and leases
-	direct    int // calls that wait in the library
+	direct    int // calls that wait in the library, on a queue of their own
 	waiting   map[uint64]*call
 	listeners map[uint64]listener
 	lastTag   uint64
 }
 
-// A call is one that was submitted; its outcome comes over the channel.
+// A call is a submitted call. Its channel receives a value when its outcome is there.
 type call struct {
 	done   chan struct{}
 	status Status
 	json   []byte
 }
 
-// A listener takes the completions of a tag that may have several, and tells whether more may come. It runs in the goroutine that drains
-// the queue, and must not hold what the garbage collector is to close.
+// A listener receives the completions of a tag that may have several, and returns whether more may come. It runs in the goroutine that
+// drains the queue, and must not refer to what the garbage collector is to close.
 type listener func(status Status, json []byte) (more bool)
 
-var idleCalls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
-// useQueue counts a user in, and makes the queue for the first.
-func useQueue() error {
+// acquireQueue counts a user of the queue, and makes the queue for the first.
+func acquireQueue() error {
 	calls.Lock()
 	defer calls.Unlock()
 	if calls.queue == nil {
@@ -120,28 +120,28 @@ func useQueue() error {
 	return nil
 }
 
-// leaveQueue counts a user out.
-func leaveQueue() {
+// releaseQueue no longer counts a user, and closes the queue after the last.
+func releaseQueue() {
 	calls.Lock()
 	calls.users--
-	gone := unusedQueue()
+	gone := detachUnusedQueue()
 	calls.Unlock()
 	if gone != nil {
 		gone.close()
 	}
 }
 
-// unusedQueue is the queue if nobody needs it any more. It is for the caller to close, who holds the lock.
-func unusedQueue() (gone *queue) {
+// detachUnusedQueue returns the queue if it is no longer used, for the caller to close. The caller holds the lock.
+func detachUnusedQueue() (gone *queue) {
 	if calls.users == 0 && calls.direct == 0 && len(calls.waiting) == 0 && len(calls.listeners) == 0 {
 		gone, calls.queue = calls.queue, nil
 	}
 	return gone
 }
 
-// expect counts a call in that is to be submitted to the queue with the tag; nil when there is no queue.
-func expect() (c *call, queue queueHandle, tag uint64) {
-	c = idleCalls.Get().(*call)
+// registerCall returns a call that is about to be submitted, and the queue and the tag to submit it with; nil when there is no queue.
+func registerCall() (c *call, queue queueHandle, tag uint64) {
+	c = callPool.Get().(*call)
 	calls.Lock()
 	defer calls.Unlock()
 	if calls.queue == nil {
@@ -152,77 +152,77 @@ func expect() (c *call, queue queueHandle, tag uint64) {
 	return c, calls.queue.handle, calls.lastTag
 }
 
-// run makes a call and returns its outcome: the result's JSON, or the error's.
+// run makes a call and returns its outcome: a status, and the JSON of the result or the error.
 func (s submission) run(ctx context.Context, client clientHandle) (Status, []byte, error) {
-	if direct := takeDirect(); direct != nil {
-		defer direct.leave()
+	if direct := acquireDirect(); direct != nil {
+		defer direct.release()
 		return direct.run(ctx, client, s)
 	}
-	begun, ticket, err := s.begin(client, ctx.Done() != nil)
+	pending, ticket, err := s.start(client, ctx.Done() != nil)
 	if err != nil {
 		return 0, nil, err
 	}
 	if ticket != nil {
 		select {
-		case <-begun.done:
+		case <-pending.done:
 		case <-ctx.Done():
 			cancelTicket(ticket)
-			<-begun.done // it comes at once, and may bring the result all the same
+			<-pending.done // at once; the result may have been quicker
 		}
 		freeTicket(ticket)
 	} else {
-		<-begun.done
+		<-pending.done
 	}
-	status, text := begun.outcome()
+	status, text := pending.outcome()
 	return status, text, nil
 }
 
-// begin counts a call in and submits it.
-func (s submission) begin(client clientHandle, cancellable bool) (*call, ticketHandle, error) {
-	c, queue, tag := expect()
+// start submits a call.
+func (s submission) start(client clientHandle, cancellable bool) (*call, ticketHandle, error) {
+	c, queue, tag := registerCall()
 	if c == nil {
-		return nil, nil, errClosed
+		return nil, nil, errClientClosed
 	}
 	ticket, err := s.submit(client, queue, tag, cancellable)
 	if err != nil {
-		settle(tag)
+		unregisterCall(tag)
 		return nil, nil, err
 	}
 	return c, ticket, nil
 }
 
-// settle counts a call out.
-func settle(tag uint64) *call {
+// unregisterCall removes and returns a call; nil if the tag is not a call's.
+func unregisterCall(tag uint64) *call {
 	calls.Lock()
 	c := calls.waiting[tag]
 	delete(calls.waiting, tag)
-	gone := unusedQueue()
+	gone := detachUnusedQueue()
 	calls.Unlock()
-	closeLater(gone)
+	closeAsync(gone)
 	return c
 }
 
-// closeLater closes a queue, if it is one, from a goroutine that may be the one that drains it: closing waits for that.
-func closeLater(gone *queue) {
+// closeAsync closes a queue, unless it is nil. The caller may be the goroutine that drains the queue, which closing waits for.
+func closeAsync(gone *queue) {
 	if gone != nil {
 		go gone.close()
 	}
 }
 
-// outcome takes what came of a call, which is over with that.
+// outcome returns the outcome of a call that has ended, and reuses the call.
 func (c *call) outcome() (Status, []byte) {
 	status, text := c.status, c.json
 	c.json = nil
-	idleCalls.Put(c)
+	callPool.Put(c)
 	return status, text
 }
 
-// listen has completions for a listener come to the queue, with the tag that `attach` gets.
-func listen(to listener, attach func(queue queueHandle, tag uint64) error) error {
+// addListener delivers the completions of a new tag to a listener. attach receives the queue and the tag.
+func addListener(to listener, attach func(queue queueHandle, tag uint64) error) error {
 	calls.Lock()
 	if calls.queue == nil {
 		calls.Unlock()
-		return errClosed
+		return errClientClosed
 	}
 	calls.lastTag++
 	tag, queue := calls.lastTag, calls.queue.handle
@@ -230,22 +230,22 @@ func listen(to listener, attach func(queue queueHandle, tag uint64) error) error
 	calls.Unlock()
 	err := attach(queue, tag)
 	if err != nil {
-		forget(tag)
+		removeListener(tag)
 	}
 	return err
 }
 
-// forget ends listening.
-func forget(tag uint64) {
+// removeListener removes a tag's listener.
+func removeListener(tag uint64) {
 	calls.Lock()
 	delete(calls.listeners, tag)
-	gone := unusedQueue()
+	gone := detachUnusedQueue()
 	calls.Unlock()
-	closeLater(gone)
+	closeAsync(gone)
 }
 
 func deliver(tag uint64, status Status, json []byte) {
-	if c := settle(tag); c != nil {
+	if c := unregisterCall(tag); c != nil {
 		c.status, c.json = status, json
 		c.done <- struct{}{}
 		return
@@ -254,6 +254,6 @@ func deliver(tag uint64, status Status, json []byte) {
 	to := calls.listeners[tag]
 	calls.Unlock()
 	if to != nil && !to(status, json) {
-		forget(tag)
+		removeListener(tag)
 	}
 }

@@ -8,19 +8,31 @@ import (
 	"sync"
 )
 
-// Run serves items until there is nothing more to come: each in a goroutine of its own, as many at once as WorkerConfig.Concurrency says.
+// ErrorPolicy is what Worker.Run does with an item whose handler returns an error or panics.
+type ErrorPolicy string
+
+// The policies.
+const (
+	// FinishOnError stops the item, so that it is not served again. It is the default.
+	FinishOnError ErrorPolicy = "finish"
+	// AbandonOnError leaves the item to the queue, which hands it out again when its lease has run out. An item that is to be stopped is
+	// stopped all the same.
+	AbandonOnError ErrorPolicy = "abandon"
+)
+
+// Run serves items until no more are to come: each in a goroutine of its own, up to WorkerConfig.Concurrency at once.
 //
-// The handler's context has ctx's values, and is cancelled when the lease is no longer simply held; context.Cause then is a *LeaseError,
-// of the kind ErrLeaseLost (stop at once: somebody else may be at it) or ErrStopRequested (end the work). When the handler has returned,
-// the item is stopped, unless the handler did so with Lease.Finish, or gave it back with Lease.Abandon, or the lease is lost. What the
-// handler returns goes to WorkerConfig.OnError, and Run goes on; it also goes on when the handler panics, which OnError is told as a
-// *PanicError.
+// The handler's context carries ctx's values. It is cancelled when the lease is lost or its item is to be stopped; context.Cause then
+// returns a *LeaseError, of the kind ErrLeaseLost (stop at once: another worker may be serving the item) or ErrStopRequested (end the
+// work). When the handler has returned, the item is stopped, unless the handler has ended the lease with Lease.Finish or Lease.Abandon, or
+// the lease is lost. If the handler returns an error or panics, WorkerConfig.ErrorPolicy decides whether the item is stopped;
+// WorkerConfig.OnError receives the error, or a *PanicError, and Run goes on.
 //
-// When ctx is done the worker is stopped, as by Stop: it claims no more, what it has claimed is still served, and handlers go on. They are
-// cancelled (ErrStopRequested) when WorkerConfig.Grace is over.
+// When ctx is done, the worker stops, as with Stop: it claims no more items, and handlers go on with those it has claimed. When
+// WorkerConfig.Grace is over, their contexts are cancelled (ErrStopRequested).
 //
-// Run returns when all handlers have: nil when ctx is done, the worker was stopped or closed, or the queue is drained; or the *Error for
-// which the worker gave up, such as ErrAuthentication.
+// Run returns when all handlers have returned: nil when ctx is done, the worker was stopped or closed, or the queue is drained; otherwise
+// the *Error that ended the worker, such as ErrAuthentication.
 func (w *Worker) Run(ctx context.Context, handle func(ctx context.Context, lease *Lease) error) error {
 	if ctx.Err() != nil {
 		w.Stop()
@@ -46,31 +58,45 @@ func (w *Worker) Run(ctx context.Context, handle func(ctx context.Context, lease
 	}
 }
 
-// serve serves one item, to its end.
+// serve serves one item, from the handler's call to the end of the lease.
 func (w *Worker) serve(ctx context.Context, lease *Lease, handle func(context.Context, *Lease) error) {
-	held, cancel := context.WithCancelCause(ctx)
-	unwatch := context.AfterFunc(lease.held, func() {
+	handlerCtx, cancel := context.WithCancelCause(ctx)
+	unwatch := context.AfterFunc(lease.ctx, func() {
 		if err := lease.Err(); err != nil {
 			cancel(err)
 		}
 	})
 	err := errors.New("antenv: the handler ended its goroutine")
-	defer func() { // also then
+	defer func() { // runs after a panic and runtime.Goexit, too
 		if value := recover(); value != nil {
 			err = &PanicError{Value: value, Stack: debug.Stack()}
 		}
 		unwatch()
 		cancel(nil)
-		if !lease.isOver() {
-			if _, failed := lease.Finish(ctx); !errors.Is(err, ErrLeaseLost) { // or it says the same
-				err = errors.Join(err, failed)
-			}
-		}
+		err = w.conclude(ctx, lease, err)
 		if err != nil {
 			w.report(lease, err)
 		}
 	}()
-	err = handle(held, lease)
+	err = handle(handlerCtx, lease)
+}
+
+// conclude ends the lease of an item whose handler has returned. It returns the handler's error and its own.
+func (w *Worker) conclude(ctx context.Context, lease *Lease, handlerErr error) error {
+	if lease.hasEnded() {
+		return handlerErr
+	}
+	if handlerErr != nil && w.errorPolicy == AbandonOnError {
+		if state, err := lease.State(); err == nil && state.State == LeaseHeld {
+			lease.Abandon()
+			return handlerErr
+		}
+	}
+	_, err := lease.Finish(ctx)
+	if errors.Is(handlerErr, ErrLeaseLost) {
+		return handlerErr // Finish reports the same
+	}
+	return errors.Join(handlerErr, err)
 }
 
 func (w *Worker) report(lease *Lease, err error) {
@@ -81,11 +107,11 @@ func (w *Worker) report(lease *Lease, err error) {
 	}
 }
 
-// PanicError says that a handler panicked.
+// PanicError reports that a handler panicked.
 type PanicError struct {
-	// Value is what the handler panicked with.
+	// Value is the value that the handler panicked with.
 	Value any
-	// Stack is where, as debug.Stack has it.
+	// Stack is the stack of the handler's goroutine, as debug.Stack formats it.
 	Stack []byte
 }
 
@@ -94,7 +120,7 @@ func (e *PanicError) Error() string {
 	return fmt.Sprintf("antenv: the handler panicked: %v\n\n%s", e.Value, e.Stack)
 }
 
-// Unwrap returns the value, if it is an error.
+// Unwrap returns the value if it is an error, otherwise nil.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err

@@ -2,7 +2,7 @@
 
 package antenv
 
-// Files of their own: Go's build cache tells packages apart by their files, not by what pkg-config says.
+// This is a file of its own because Go's build cache distinguishes packages by their files, not by pkg-config's output.
 
 // #cgo pkg-config: antenv-static
 import "C"

@@ -3,22 +3,25 @@ package antenv
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"reflect"
+	"time"
 )
 
-// Scope says who sees an environment. There may be values that this package does not know.
+// Scope is who sees an environment. Later versions may add values.
 type Scope string
 
-// Scopes.
+// The scopes.
 const (
 	ScopeOrganization Scope = "organization" // all accounts
-	ScopeAccount      Scope = "account"      // the owner's alone
+	ScopeAccount      Scope = "account"      // the owner's account alone
 )
 
-// State is where a work item stands. There may be values that this package does not know.
+// State is the state of a work item. Later versions may add values.
 type State string
 
-// States.
+// The states of a work item.
 const (
 	StateQueued   State = "queued"
 	StateStarting State = "starting"
@@ -27,28 +30,28 @@ const (
 	StateStopped  State = "stopped"
 )
 
-// ConfigType says where an environment is. There may be values that this package does not know.
+// ConfigType is a kind of environment. Later versions may add values.
 type ConfigType string
 
-// Places for environments.
+// The kinds of environments.
 const (
 	ConfigCloud      ConfigType = "cloud"
 	ConfigSelfHosted ConfigType = "self_hosted"
 )
 
-// NetworkType is a kind of network policy. There may be values that this package does not know.
+// NetworkType is a kind of network policy. Later versions may add values.
 type NetworkType string
 
-// Network policies.
+// The kinds of network policies.
 const (
-	NetworkUnrestricted NetworkType = "unrestricted" // everything may be reached
-	NetworkLimited      NetworkType = "limited"      // only what is named
+	NetworkUnrestricted NetworkType = "unrestricted" // any host may be accessed
+	NetworkLimited      NetworkType = "limited"      // only the listed hosts may be accessed
 )
 
-// Object is what all results have: the server's JSON, with the fields that this package does not know.
+// Object is a part of all results: the server's JSON, with the fields that this package does not know.
 type Object[T any] struct{ raw json.RawMessage }
 
-// RawJSON returns the object as the server sent it, to the letter.
+// RawJSON returns the object as the server sent it, verbatim. A work item's secret is in it.
 func (o Object[T]) RawJSON() string { return string(o.raw) }
 
 // ExtraFields returns the fields that this package does not know.
@@ -56,17 +59,17 @@ func (o Object[T]) ExtraFields() map[string]json.RawMessage {
 	var members map[string]json.RawMessage
 	_ = json.Unmarshal(o.raw, &members)
 	var known T
-	fields(reflect.ValueOf(known), func(name string, _ reflect.Value) { delete(members, name) })
+	eachField(reflect.ValueOf(known), func(name string, _ reflect.Value) { delete(members, name) })
 	return members
 }
 
-// keep decodes an object and keeps its JSON. P is the type without its methods.
-func keep[P, T any](data []byte, plain *P, of *Object[T]) error {
+// decodeKeeping decodes an object and keeps its JSON. P is the result's type without its methods.
+func decodeKeeping[P, T any](data []byte, plain *P, of *Object[T]) error {
 	of.raw = append(json.RawMessage(nil), data...)
-	return readObject(of.raw, reflect.ValueOf(plain).Elem())
+	return decodeObject(of.raw, reflect.ValueOf(plain).Elem())
 }
 
-// Environment is an environment. Times are RFC 3339 texts, "" where the server says null.
+// Environment is an environment. A time is zero where the server sends null.
 type Environment struct {
 	Object[Environment]
 	// Type is "environment".
@@ -75,65 +78,83 @@ type Environment struct {
 	ID string `json:"id"`
 	// Name is the human-readable name.
 	Name string `json:"name"`
-	// Config says whether it is in the cloud or self-hosted.
+	// Config is whether it is in the cloud or self-hosted, and how it is configured.
 	Config Config `json:"config"`
 	// Description is the user's description.
 	Description string `json:"description"`
 	// Metadata is the user's key-value pairs.
 	Metadata map[string]string `json:"metadata"`
-	// Scope says who sees it.
+	// Scope is who sees it.
 	Scope Scope `json:"scope"`
 	// CreatedAt is when it was created.
-	CreatedAt string `json:"created_at"`
+	CreatedAt time.Time `json:"created_at,omitzero"`
 	// UpdatedAt is when it was last updated.
-	UpdatedAt string `json:"updated_at"`
-	// ArchivedAt is when it was archived, "" when it is not.
-	ArchivedAt string `json:"archived_at"`
+	UpdatedAt time.Time `json:"updated_at,omitzero"`
+	// ArchivedAt is when it was archived; zero when it is not.
+	ArchivedAt time.Time `json:"archived_at,omitzero"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (e *Environment) UnmarshalJSON(data []byte) error {
 	type plain Environment
-	return keep(data, (*plain)(e), &e.Object)
+	return decodeKeeping(data, (*plain)(e), &e.Object)
 }
 
-// Config is the configuration of an environment. Type tells which of the other fields there are.
+// Format prints the fields, whatever the verb.
+func (e Environment) Format(to fmt.State, _ rune) { format(to, e) }
+
+// LogValue returns the fields for slog.
+func (e Environment) LogValue() slog.Value { return logValue(e) }
+
+// Config is the configuration of an environment. Type decides which of the other fields are present.
 type Config struct {
 	Object[Config]
 	// Type is ConfigCloud or ConfigSelfHosted.
 	Type ConfigType `json:"type"`
 	// Networking is the network policy, in the cloud.
 	Networking *Networking `json:"networking"`
-	// Packages is what is installed, in the cloud.
+	// Packages lists what is installed, in the cloud.
 	Packages *Packages `json:"packages"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (c *Config) UnmarshalJSON(data []byte) error {
 	type plain Config
-	return keep(data, (*plain)(c), &c.Object)
+	return decodeKeeping(data, (*plain)(c), &c.Object)
 }
+
+// Format prints the fields, whatever the verb.
+func (c Config) Format(to fmt.State, _ rune) { format(to, c) }
+
+// LogValue returns the fields for slog.
+func (c Config) LogValue() slog.Value { return logValue(c) }
 
 // Networking is a network policy.
 type Networking struct {
 	Object[Networking]
 	// Type is NetworkUnrestricted or NetworkLimited.
 	Type NetworkType `json:"type"`
-	// AllowMCPServers tells whether MCP servers configured on the agent may be reached beyond AllowedHosts.
+	// AllowMCPServers is whether the agent's MCP servers may be accessed in addition to AllowedHosts.
 	AllowMCPServers bool `json:"allow_mcp_servers"`
-	// AllowPackageManagers tells whether public package registries may be reached beyond AllowedHosts.
+	// AllowPackageManagers is whether public package registries may be accessed in addition to AllowedHosts.
 	AllowPackageManagers bool `json:"allow_package_managers"`
-	// AllowedHosts are domains that may be reached.
+	// AllowedHosts are the domains that may be accessed.
 	AllowedHosts []string `json:"allowed_hosts"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (n *Networking) UnmarshalJSON(data []byte) error {
 	type plain Networking
-	return keep(data, (*plain)(n), &n.Object)
+	return decodeKeeping(data, (*plain)(n), &n.Object)
 }
 
-// Packages is what package managers install.
+// Format prints the fields, whatever the verb.
+func (n Networking) Format(to fmt.State, _ rune) { format(to, n) }
+
+// LogValue returns the fields for slog.
+func (n Networking) LogValue() slog.Value { return logValue(n) }
+
+// Packages lists what package managers install.
 type Packages struct {
 	Object[Packages]
 	// Type is "packages".
@@ -152,13 +173,19 @@ type Packages struct {
 	Pip []string `json:"pip"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (p *Packages) UnmarshalJSON(data []byte) error {
 	type plain Packages
-	return keep(data, (*plain)(p), &p.Object)
+	return decodeKeeping(data, (*plain)(p), &p.Object)
 }
 
-// EnvironmentDeleted says that an environment was deleted.
+// Format prints the fields, whatever the verb.
+func (p Packages) Format(to fmt.State, _ rune) { format(to, p) }
+
+// LogValue returns the fields for slog.
+func (p Packages) LogValue() slog.Value { return logValue(p) }
+
+// EnvironmentDeleted confirms that an environment was deleted.
 type EnvironmentDeleted struct {
 	Object[EnvironmentDeleted]
 	// Type is "environment_deleted".
@@ -167,13 +194,19 @@ type EnvironmentDeleted struct {
 	ID string `json:"id"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (e *EnvironmentDeleted) UnmarshalJSON(data []byte) error {
 	type plain EnvironmentDeleted
-	return keep(data, (*plain)(e), &e.Object)
+	return decodeKeeping(data, (*plain)(e), &e.Object)
 }
 
-// Work is a work item of a self-hosted environment. Times are RFC 3339 texts, "" where the server says null.
+// Format prints the fields, whatever the verb.
+func (e EnvironmentDeleted) Format(to fmt.State, _ rune) { format(to, e) }
+
+// LogValue returns the fields for slog.
+func (e EnvironmentDeleted) LogValue() slog.Value { return logValue(e) }
+
+// Work is a work item of a self-hosted environment. A time is zero where the server sends null.
 type Work struct {
 	Object[Work]
 	// Type is "work".
@@ -182,44 +215,54 @@ type Work struct {
 	ID string `json:"id"`
 	// EnvironmentID is the environment it belongs to.
 	EnvironmentID string `json:"environment_id"`
-	// Data is what there is to do.
+	// Data is the work to do.
 	Data WorkData `json:"data"`
-	// State is where it stands.
+	// State is its state.
 	State State `json:"state"`
 	// Metadata is the user's key-value pairs.
 	Metadata map[string]string `json:"metadata"`
-	// Secret is the credential for carrying it out. Only Poll hands it out, and not always. Printing the item does not show it.
+	// Secret is the credential for serving the item. Only Poll returns it, and not always. Printing and logging the item hide it.
 	Secret Secret `json:"secret"`
 	// CreatedAt is when it was queued.
-	CreatedAt string `json:"created_at"`
+	CreatedAt time.Time `json:"created_at,omitzero"`
 	// AcknowledgedAt is when it was acknowledged.
-	AcknowledgedAt string `json:"acknowledged_at"`
+	AcknowledgedAt time.Time `json:"acknowledged_at,omitzero"`
 	// StartedAt is when work on it began.
-	StartedAt string `json:"started_at"`
+	StartedAt time.Time `json:"started_at,omitzero"`
 	// LatestHeartbeatAt is when its last heartbeat was recorded.
-	LatestHeartbeatAt string `json:"latest_heartbeat_at"`
+	LatestHeartbeatAt time.Time `json:"latest_heartbeat_at,omitzero"`
 	// StopRequestedAt is when it was asked to stop.
-	StopRequestedAt string `json:"stop_requested_at"`
+	StopRequestedAt time.Time `json:"stop_requested_at,omitzero"`
 	// StoppedAt is when it stopped.
-	StoppedAt string `json:"stopped_at"`
+	StoppedAt time.Time `json:"stopped_at,omitzero"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (w *Work) UnmarshalJSON(data []byte) error {
 	type plain Work
-	return keep(data, (*plain)(w), &w.Object)
+	return decodeKeeping(data, (*plain)(w), &w.Object)
 }
 
-// String names the item; its secret is not in it.
+// String names the item.
 func (w Work) String() string { return "work item " + w.ID + " (" + string(w.State) + ")" }
 
-// Format prints what String says, whatever the verb: %+v would print the server's JSON, and the secret with it.
-func (w Work) Format(to fmt.State, _ rune) { _, _ = to.Write([]byte(w.String())) }
+// Format prints the fields for %+v and %#v, what String returns for any other verb, and never the secret.
+func (w Work) Format(to fmt.State, verb rune) {
+	if verb == 'v' && (to.Flag('+') || to.Flag('#')) {
+		format(to, w)
+	} else {
+		_, _ = to.Write([]byte(w.String()))
+	}
+}
 
-// Secret is a text that is not shown when it is printed. string(secret) is the text.
+// LogValue returns the fields for slog. It hides the secret.
+func (w Work) LogValue() slog.Value { return logValue(w) }
+
+// Secret is a text that printing and logging hide: a key, or an item's secret. string(secret) is the text. encoding/json writes the text, too,
+// and fmt prints it in an unexported field of another package's struct, because it calls no methods there.
 type Secret string
 
-// String hides it.
+// String hides the text.
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -227,10 +270,13 @@ func (s Secret) String() string {
 	return "***"
 }
 
-// GoString hides it.
-func (s Secret) GoString() string { return `"` + s.String() + `"` }
+// Format hides the text, whatever the verb.
+func (s Secret) Format(to fmt.State, _ rune) { _, _ = to.Write([]byte(s.String())) }
 
-// WorkData is what there is to do.
+// LogValue hides the text.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// WorkData is the work to do.
 type WorkData struct {
 	Object[WorkData]
 	// Type is "session".
@@ -239,77 +285,101 @@ type WorkData struct {
 	ID string `json:"id"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (w *WorkData) UnmarshalJSON(data []byte) error {
 	type plain WorkData
-	return keep(data, (*plain)(w), &w.Object)
+	return decodeKeeping(data, (*plain)(w), &w.Object)
 }
 
-// WorkHeartbeat says that a heartbeat was recorded.
+// Format prints the fields, whatever the verb.
+func (w WorkData) Format(to fmt.State, _ rune) { format(to, w) }
+
+// LogValue returns the fields for slog.
+func (w WorkData) LogValue() slog.Value { return logValue(w) }
+
+// WorkHeartbeat confirms that a heartbeat was recorded.
 type WorkHeartbeat struct {
 	Object[WorkHeartbeat]
 	// Type is "work_heartbeat".
 	Type string `json:"type"`
-	// LastHeartbeat is the heartbeat's time: the next one's ExpectedLastHeartbeat, to the letter.
+	// LastHeartbeat is the heartbeat's time, verbatim: the next heartbeat's ExpectedLastHeartbeat.
 	LastHeartbeat string `json:"last_heartbeat"`
-	// LeaseExtended tells whether the lease was extended.
+	// LeaseExtended is whether the lease was extended.
 	LeaseExtended bool `json:"lease_extended"`
-	// State is where the item stands.
+	// State is the item's state.
 	State State `json:"state"`
 	// TTLSeconds is how many seconds the lease now lasts.
 	TTLSeconds int64 `json:"ttl_seconds"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (w *WorkHeartbeat) UnmarshalJSON(data []byte) error {
 	type plain WorkHeartbeat
-	return keep(data, (*plain)(w), &w.Object)
+	return decodeKeeping(data, (*plain)(w), &w.Object)
 }
 
-// WorkQueueStats is the numbers of an environment's work queue.
+// Format prints the fields, whatever the verb.
+func (w WorkHeartbeat) Format(to fmt.State, _ rune) { format(to, w) }
+
+// LogValue returns the fields for slog.
+func (w WorkHeartbeat) LogValue() slog.Value { return logValue(w) }
+
+// WorkQueueStats has the statistics of an environment's work queue.
 type WorkQueueStats struct {
 	Object[WorkQueueStats]
 	// Type is "work_queue_stats".
 	Type string `json:"type"`
 	// Depth is how many items wait to be picked up.
 	Depth int64 `json:"depth"`
-	// Pending is how many were polled and not acknowledged yet.
+	// Pending is how many items were polled and are not acknowledged yet.
 	Pending int64 `json:"pending"`
-	// OldestQueuedAt is since when the oldest item has been there, "" when there is none.
-	OldestQueuedAt string `json:"oldest_queued_at"`
-	// WorkersPolling is how many workers polled in the last 30 seconds; nil when the server does not say.
+	// OldestQueuedAt is when the oldest waiting item was queued; zero when none waits.
+	OldestQueuedAt time.Time `json:"oldest_queued_at,omitzero"`
+	// WorkersPolling is how many workers polled in the last 30 seconds; nil when the server does not report it.
 	WorkersPolling *int64 `json:"workers_polling"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (w *WorkQueueStats) UnmarshalJSON(data []byte) error {
 	type plain WorkQueueStats
-	return keep(data, (*plain)(w), &w.Object)
+	return decodeKeeping(data, (*plain)(w), &w.Object)
 }
+
+// Format prints the fields, whatever the verb.
+func (w WorkQueueStats) Format(to fmt.State, _ rune) { format(to, w) }
+
+// LogValue returns the fields for slog.
+func (w WorkQueueStats) LogValue() slog.Value { return logValue(w) }
 
 // Page is one page of a list.
 type Page[T any] struct {
 	Object[Page[T]]
 	// Data are the page's items.
 	Data []*T `json:"data"`
-	// NextPage is the cursor of the next page, "" when this is the last.
+	// NextPage is the next page's cursor; "" on the last page.
 	NextPage string `json:"next_page"`
 }
 
-// UnmarshalJSON reads it.
+// UnmarshalJSON decodes the server's JSON.
 func (p *Page[T]) UnmarshalJSON(data []byte) error {
 	type plain Page[T]
-	return keep(data, (*plain)(p), &p.Object)
+	return decodeKeeping(data, (*plain)(p), &p.Object)
 }
 
-// Response is what came with a result: see WithResponse.
+// Format prints the fields, whatever the verb.
+func (p Page[T]) Format(to fmt.State, _ rune) { format(to, p) }
+
+// LogValue returns the fields for slog.
+func (p Page[T]) LogValue() slog.Value { return logValue(p) }
+
+// Response describes the HTTP response to a call: see WithResponse.
 type Response struct {
-	// HTTPStatus is the HTTP status.
+	// HTTPStatus is the HTTP status; 0 when no response came.
 	HTTPStatus int `json:"http_status"`
 	// RequestID is the server's identifier of the request.
 	RequestID string `json:"request_id"`
-	// Headers are the headers, names in small letters.
-	Headers map[string]string `json:"headers"`
+	// Header holds the response's headers.
+	Header http.Header `json:"-"`
 	// Attempts is how many requests were made, retries included.
 	Attempts int `json:"attempts"`
 }

@@ -2,72 +2,84 @@ package antenv
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 )
 
-// Worker claims items from the work queue of a self-hosted environment and holds their leases while they are served: Run does all of it
-// with a handler, Next hands out one item after the other. Heartbeats are the library's, whatever the program's goroutines do. Any number
-// of goroutines may use it at once.
+// Worker claims items from the work queue of a self-hosted environment and holds their leases while they are served. Run does all of it
+// with a handler; Next returns one item after the other. The library sends the heartbeats, whatever the program's goroutines do. Any number
+// of goroutines may use a worker at once.
 type Worker struct {
-	handle  workerHandle
-	news    *workerNews
-	onError func(*Lease, error)
+	handle      workerHandle
+	events      *workerEvents
+	onError     func(*Lease, error)
+	errorPolicy ErrorPolicy
 
-	attaching sync.Once
-	attached  error
-	closed    sync.Once
+	attachOnce sync.Once
+	attachErr  error
+	closeOnce  sync.Once
 }
 
-// workerNews is what the queue's goroutine tells those who wait for items. It does not hold the worker, so that the garbage collector can
-// close that.
-type workerNews struct {
-	wake   chan struct{} // holds one wake-up: who takes an item passes it on, for there may be more
-	ended  chan struct{} // closed when nothing more is to come
-	ending sync.Once
+// workerEvents is what the queue's goroutine reports to the goroutines that wait for items. It does not hold the worker, so that the
+// garbage collector can close it.
+type workerEvents struct {
+	wake      chan struct{} // holds one wake-up; a goroutine that takes an item passes it on, for there may be more
+	done      chan struct{} // closed when no more items are to come
+	closeOnce sync.Once
 }
 
 var errWorkerClosed = &Error{Status: StatusInvalidHandle, Message: "the worker was closed"}
 
-// NewWorker makes a worker on this client's connections. It claims nothing before Run or Next. The client's credential is not used, unless
-// it is an environment key, and the client may be closed first. An error is ErrConfig when the configuration is not acceptable.
+// NewWorker makes a worker on this client's connections. It claims nothing before Run or Next. The client's credential is used only if it
+// is an environment key, and the client may be closed first. The error is ErrConfig when the configuration is invalid. It does not block.
 func (c *Client) NewWorker(config WorkerConfig) (*Worker, error) {
 	defer runtime.KeepAlive(c.core)
+	switch config.ErrorPolicy {
+	case "", FinishOnError, AbandonOnError:
+	default:
+		message := fmt.Sprintf("`ErrorPolicy` must be %q or %q", FinishOnError, AbandonOnError)
+		return nil, &Error{Status: StatusConfig, Message: message, Parameter: "ErrorPolicy"}
+	}
 	object := config.object()
-	text, err := object.terminated()
+	text, err := object.nulTerminated()
 	if err != nil {
 		return nil, err
 	}
 	handle, err := newWorkerHandle(c.handle, text)
 	if err != nil {
-		return nil, err
+		return nil, nameWorkerField(err)
 	}
-	if err := useQueue(); err != nil {
+	if err := acquireQueue(); err != nil {
 		freeWorker(handle)
 		return nil, err
 	}
-	news := &workerNews{wake: make(chan struct{}, 1), ended: make(chan struct{})}
-	w := &Worker{handle: handle, news: news, onError: config.OnError}
+	events := &workerEvents{wake: make(chan struct{}, 1), done: make(chan struct{})}
+	w := &Worker{handle: handle, events: events, onError: config.OnError, errorPolicy: config.ErrorPolicy}
 	runtime.SetFinalizer(w, (*Worker).Close)
 	return w, nil
 }
 
-// Next waits for the next item and returns its lease, which is for the caller to finish. From the first call on, as many items are claimed
-// as WorkerConfig.Concurrency allows; one that nobody takes within a minute goes back to the queue. The error is ErrDone when there is
-// nothing more to come, because the worker was stopped or closed or the queue is drained; an *Error for which the worker gave up, such as
-// ErrAuthentication, then and from then on; or ctx.Err() when the context is done first, which does not stop the worker.
+// Next waits for the next item and returns its lease, which the caller has to end. From the first call on, up to WorkerConfig.Concurrency
+// items are claimed, whether or not a call waits for them; an item that no call takes within a minute goes back to the queue.
+//
+// The error is ErrDone when no more items are to come, because the worker was stopped or closed or the queue is drained; the *Error that
+// ended the worker, such as ErrAuthentication, from then on; or ctx.Err() when ctx is done first, which does not stop the worker. The text
+// of the last also says how many of the worker's polls have failed, and how.
 func (w *Worker) Next(ctx context.Context) (*Lease, error) {
 	defer runtime.KeepAlive(w)
 	if ctx.Err() != nil {
-		return nil, interrupted(ctx, "worker.next")
+		return nil, contextError(ctx, "worker.next")
 	}
 	for {
-		handle, item, err := w.take()
+		handle, item, err := w.tryNext()
 		switch {
 		case err == nil:
-			w.news.tell()
+			w.events.notify()
 			return w.newLease(handle, item)
 		case errors.Is(err, StatusDone), errors.Is(err, StatusInvalidHandle):
 			return nil, ErrDone
@@ -75,73 +87,88 @@ func (w *Worker) Next(ctx context.Context) (*Lease, error) {
 			return nil, err
 		}
 		select {
-		case <-w.news.wake:
-		case <-w.news.ended:
+		case <-w.events.wake:
+		case <-w.events.done:
 		case <-ctx.Done():
-			return nil, interrupted(ctx, "worker.next")
+			return nil, w.addPollFailures(contextError(ctx, "worker.next"))
 		}
 	}
 }
 
-// take takes an item that is ready. The first time, it has the library claim items and tell of them.
-func (w *Worker) take() (leaseHandle, []byte, error) {
-	w.attaching.Do(func() {
-		w.attached = listen(w.news.listen, func(queue queueHandle, tag uint64) error { return attachWorker(w.handle, queue, tag) })
+// addPollFailures adds to an error why there may have been no item.
+func (w *Worker) addPollFailures(err error) error {
+	stats, failed := w.Stats()
+	if failed != nil || len(stats.Failures["poll"]) == 0 {
+		return err
+	}
+	polls := stats.Failures["poll"]
+	var counts []string
+	for _, status := range slices.Sorted(maps.Keys(polls)) {
+		counts = append(counts, fmt.Sprintf("%d %s", polls[status], status))
+	}
+	return fmt.Errorf("%w; failed polls so far: %s", err, strings.Join(counts, ", "))
+}
+
+// tryNext takes an item that is ready. The first call has the library claim items and report them.
+func (w *Worker) tryNext() (leaseHandle, []byte, error) {
+	w.attachOnce.Do(func() {
+		w.attachErr = addListener(w.events.onCompletion, func(queue queueHandle, tag uint64) error { return attachWorker(w.handle, queue, tag) })
 	})
-	if w.attached != nil {
-		return nil, nil, w.attached
+	if w.attachErr != nil {
+		return nil, nil, w.attachErr
 	}
 	return nextLease(w.handle)
 }
 
-// listen takes what the library tells: of an item, or that nothing more is to come.
-func (n *workerNews) listen(status Status, _ []byte) (more bool) {
+// onCompletion receives the library's reports: that an item is ready, or that no more are to come.
+func (e *workerEvents) onCompletion(status Status, _ []byte) (more bool) {
 	if status == StatusOK {
-		n.tell()
+		e.notify()
 		return true
 	}
-	n.end()
+	e.close()
 	return false
 }
 
-func (n *workerNews) tell() {
+func (e *workerEvents) notify() {
 	select {
-	case n.wake <- struct{}{}:
+	case e.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (n *workerNews) end() { n.ending.Do(func() { close(n.ended) }) }
+func (e *workerEvents) close() { e.closeOnce.Do(func() { close(e.done) }) }
 
-// Stop has the worker claim no more. What was claimed is still handed out by Next, and then comes ErrDone. Leases go on until they are
-// finished; when WorkerConfig.Grace is over, those that are left are told (ErrStopRequested), and their items stopped.
+// Stop has the worker claim no more items. Next still returns those that were claimed, and then ErrDone. Leases go on until they are ended;
+// when WorkerConfig.Grace is over, those that are left are asked to stop (ErrStopRequested), and their items are stopped. Stopping again
+// does nothing. It does not block.
 func (w *Worker) Stop() {
 	stopWorker(w.handle)
 	runtime.KeepAlive(w)
 }
 
-// Close stops the worker and frees it. Leases that were handed out go on as after Stop; items that were not go back to the queue when their
-// leases run out. Who waits in Next gets ErrDone. Closing again does nothing; a worker that is forgotten, its leases too, is closed by the
-// garbage collector.
+// Close stops the worker and frees it. Leases that Next has returned go on as after Stop; other items go back to the queue when their
+// leases run out. Calls that wait in Next return ErrDone. Closing again does nothing; the garbage collector closes a worker that is no
+// longer referenced, by its leases either. It does not block.
 func (w *Worker) Close() {
-	w.closed.Do(func() {
+	w.closeOnce.Do(func() {
 		runtime.SetFinalizer(w, nil)
 		freeWorker(w.handle)
-		w.news.end()
-		leaveQueue()
+		w.events.close()
+		releaseQueue()
 	})
 }
 
-// Stats returns what the worker did so far: the JSON that antenv.h describes at antenv_worker_stats.
-func (w *Worker) Stats() (json.RawMessage, error) {
+// Stats returns what the worker has done so far. After Close the error is ErrClosed. It does not block.
+func (w *Worker) Stats() (*WorkerStats, error) {
 	defer runtime.KeepAlive(w)
 	text, err := workerStats(w.handle)
-	return text, errWorkerClosed.instead(err)
+	return decoded[WorkerStats](text, replaceInvalidHandle(err, errWorkerClosed))
 }
 
-// Metrics returns the same as text for Prometheus.
+// Metrics returns the same counts as text for Prometheus. After Close the error is ErrClosed. It does not block.
 func (w *Worker) Metrics() (string, error) {
 	defer runtime.KeepAlive(w)
 	text, err := workerMetrics(w.handle)
-	return string(text), errWorkerClosed.instead(err)
+	return string(text), replaceInvalidHandle(err, errWorkerClosed)
 }

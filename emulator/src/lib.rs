@@ -9,42 +9,22 @@
 //! # Ok::<(), antenv_emulator::StartError>(())
 //! ```
 //!
-//! Where to look: a connection arrives in `server` as a `line`, perhaps over `tls`, and speaks `http` of one version or the other.
-//! A request walks through `service`, which finds its row in the
-//! table of `route`, records it in the `request_log`, lets one of the `faults` have it, and checks `access`. The
-//! operations are in `environments` (whose configs follow `config_rules`), `work`, `poll` and `sessions`. The life of
-//! a work item is in `item`, pure; `queue` applies it to the `store` and keeps the `history`. What clients send passes through as `json` text.
-//! `control` is what tests do behind the API's back, and `web` keeps pages in a browser from doing it.
+//! Where to look:
+//!
+//! | folder | what is in it |
+//! |---|---|
+//! | `http` | sockets, TLS, a connection in HTTP/1.1 or HTTP/2 (`server`, `connection`, `http1`, `http2`); what goes back (`response`) |
+//! | `api` | the path of a request (`handler`), the table of operations (`route`), who may do what (`auth`), the operations |
+//! | `model` | the life of a work item, pure (`work_item`); `work_queue` applies it to the `store` and keeps the `history` |
+//! | `control` | what tests do behind the API's back: its endpoints, `faults`, the `request_log`; `browser_guard` keeps web pages out |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod access;
-mod clock;
-mod config_rules;
+mod api;
 mod control;
-mod environments;
-mod faults;
-mod history;
 mod http;
-mod ids;
-mod item;
-mod json;
-mod line;
-mod page;
-mod poll;
-mod query;
-mod queue;
-mod reply;
-mod request_log;
-mod route;
-mod server;
-mod service;
-mod sessions;
-mod store;
-mod tls;
-mod web;
-mod work;
+mod model;
 
 use std::{
     fmt, io,
@@ -61,9 +41,12 @@ use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::watch};
 use tokio_rustls::TlsAcceptor;
 
-pub use access::Auth;
+pub use api::auth::Auth;
+use control::{faults, request_log};
+use http::{server, tls};
+use model::{clock, store, work_queue};
 
-/// How an emulator is to run.
+/// An emulator's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The name or address to listen on.
@@ -74,13 +57,13 @@ pub struct Config {
     pub allow_hosts: Vec<String>,
     /// Serve over TLS.
     pub tls: Option<Tls>,
-    /// How many requests a client may have under way on one HTTP/2 connection (`SETTINGS_MAX_CONCURRENT_STREAMS`).
+    /// How many requests a client may have in flight on one HTTP/2 connection (`SETTINGS_MAX_CONCURRENT_STREAMS`).
     pub max_streams: u32,
     /// The file that keeps the state; without one it lives in memory.
     pub data: Option<PathBuf>,
     /// How strictly credentials are checked.
     pub auth: Auth,
-    /// How many seconds a heartbeat extends a lease when it does not say itself.
+    /// For how many seconds a heartbeat extends a lease, unless it requests another time.
     pub lease_ttl: u32,
     /// How many requests the log keeps.
     pub request_log: usize,
@@ -108,7 +91,7 @@ impl Default for Config {
     }
 }
 
-/// How TLS is to be served: with a certificate for `localhost`, `127.0.0.1`, `::1` and the host listened on, of an authority made
+/// Settings of TLS. It is served with a certificate for `localhost`, `127.0.0.1`, `::1` and the host listened on, of an authority made
 /// at start.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
@@ -121,13 +104,13 @@ pub struct Tls {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The address cannot be had.
+    /// The address cannot be used.
     Listen {
-        /// The host asked for.
+        /// The host.
         host: String,
-        /// The port asked for.
+        /// The port.
         port: u16,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The data file cannot be used.
@@ -137,9 +120,9 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
-    /// No certificates.
+    /// Certificates cannot be made.
     Tls(String),
-    /// No threads.
+    /// Threads cannot be started.
     Threads(io::Error),
 }
 
@@ -192,7 +175,7 @@ impl Emulator {
             tls,
             store,
             clock: clock::Clock::default(),
-            waiting: queue::Waiting::default(),
+            waiters: work_queue::Waiters::default(),
             faults: faults::Faults::default(),
             polls_waiting: AtomicUsize::new(0),
             connections_open: AtomicUsize::new(0),
@@ -221,7 +204,7 @@ impl Emulator {
         self.ca_file.as_ref().map(tls::CaFile::path)
     }
 
-    /// Ends the emulator: requests under way are finished (held polls at once, with nothing), connections are closed. Takes about
+    /// Ends the emulator: requests in flight are finished (held polls immediately, with nothing), connections are closed. It takes about
     /// a second at most.
     pub fn shutdown(self) {}
 }
@@ -243,7 +226,7 @@ struct App {
     tls: Option<TlsAcceptor>,
     store: store::Store,
     clock: clock::Clock,
-    waiting: queue::Waiting,
+    waiters: work_queue::Waiters,
     faults: faults::Faults,
     log: request_log::RequestLog,
     polls_waiting: AtomicUsize,
@@ -253,13 +236,13 @@ struct App {
     requests_open: AtomicUsize,
     /// How many streams the connections from now on allow.
     max_streams: AtomicU32,
-    /// Changes when all connections are to fall silent; the number of the one that asked.
+    /// Changes when all connections are to fall silent; the number of the one that requested it.
     silence: watch::Sender<u64>,
     stop: watch::Sender<bool>,
 }
 
 impl App {
-    /// Returns once the emulator is to end.
+    /// Returns once the emulator is ending.
     async fn stopped(&self) {
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
@@ -283,15 +266,15 @@ impl App {
         self.max_streams.load(Ordering::SeqCst)
     }
 
-    /// Forgets everything, and lets held polls find out.
+    /// Forgets everything, and wakes held polls.
     fn reset(&self) -> Result<(), rusqlite::Error> {
         self.store.clear()?;
         self.faults.clear();
         self.log.clear();
         self.clock.set_offset(0);
         self.max_streams.store(self.config.max_streams, Ordering::SeqCst);
-        self.waiting.clear();
-        self.waiting.wake_all();
+        self.waiters.clear();
+        self.waiters.wake_all();
         Ok(())
     }
 }

@@ -1,19 +1,22 @@
-//! The command: options in, the base URL (and the file to trust) on standard output, and an orderly end at SIGTERM or SIGINT.
+//! The command: options in, the base URL (and the file to trust) on standard output, and a clean end on SIGTERM or SIGINT, or
+//! when standard input closes.
 
 use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    thread,
 };
 
 use antenv_emulator::{Auth, Config, Emulator, Tls};
 use clap::{Parser, error::ErrorKind};
+use tokio::sync::oneshot;
 
 /// Serves the Environments API on localhost, for development and tests.
 ///
 /// The first line on standard output is the base URL, written once connections are accepted; with --tls, the second one is the
-/// file that clients have to trust. Any non-empty API key will do;
-/// environment keys are issued by `POST /_emulator/environment_keys`. SIGTERM and SIGINT end it.
+/// file that clients have to trust. Any non-empty API key will do; environment keys are issued by
+/// `POST /_emulator/environment_keys`. SIGTERM and SIGINT end it; with --until-stdin-closes, the end of standard input as well.
 #[derive(Parser)]
 #[command(name = "antenv-emulator", version)]
 struct Options {
@@ -33,11 +36,11 @@ struct Options {
     #[arg(long, value_name = "FILE", requires = "tls")]
     tls_ca: Option<PathBuf>,
 
-    /// How many requests a client may have under way on one HTTP/2 connection
+    /// How many requests a client may have in flight on one HTTP/2 connection
     #[arg(long, value_name = "N", default_value_t = 100)]
     max_streams: u32,
 
-    /// A name by which /_emulator/ may be called, beside addresses, localhost and the host; may be given again
+    /// A name by which /_emulator/ may be called, besides addresses, localhost and the host; may be given again
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
 
@@ -49,7 +52,7 @@ struct Options {
     #[arg(long, value_enum, default_value_t = Auth::Strict)]
     auth: Auth,
 
-    /// How long a heartbeat extends a lease, unless it asks for another time
+    /// How long a heartbeat extends a lease, unless it requests another time
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
     lease_ttl: u32,
 
@@ -61,6 +64,10 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
 
+    /// End when standard input closes, and so with the program that holds its other end
+    #[arg(long)]
+    until_stdin_closes: bool,
+
     /// Write one line a request to standard error
     #[arg(long)]
     verbose: bool,
@@ -70,7 +77,7 @@ fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
-        Err(error) => return fail(2, &format!("{} (--help tells more)", one_line(&error.to_string()))),
+        Err(error) => return fail(2, &format!("{} (--help lists the options)", one_line(&error.to_string()))),
     };
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,8 +88,9 @@ fn main() -> ExitCode {
 fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     allow_many_connections();
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Before the URL is out: whoever has read it may send a signal.
+    // Before the URL is written: its reader may send a signal.
     let signal = waiting.block_on(async { signals() })?;
+    let input_closed = options.until_stdin_closes.then(stdin_closed).transpose()?;
     let emulator = Emulator::start(Config {
         host: options.host,
         port: options.port,
@@ -96,12 +104,29 @@ fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
         threads: usize::from(options.threads),
         verbose: options.verbose,
     })?;
-    // Nobody reading is no reason not to serve.
+    // A closed standard output is no reason not to serve.
     let ca_file = emulator.ca_file().map_or(String::new(), |file| format!("{}\n", file.display()));
     let _ = write!(io::stdout(), "{}\n{ca_file}", emulator.url()).and_then(|()| io::stdout().flush());
-    waiting.block_on(signal);
+    waiting.block_on(async {
+        tokio::select! {
+            () = signal => {}
+            Some(_) = async { Some(input_closed?.await) } => {}
+        }
+    });
     emulator.shutdown();
     Ok(())
+}
+
+/// Returns a channel that closes when standard input does, whatever is written there. A thread of its own reads: a runtime would wait,
+/// when it ends, for a read that cannot be interrupted.
+fn stdin_closed() -> io::Result<oneshot::Receiver<()>> {
+    let (reading, closed) = oneshot::channel();
+    thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        // An input that cannot be read is a closed one.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        drop::<oneshot::Sender<()>>(reading);
+    })?;
+    Ok(closed)
 }
 
 /// Shells often allow 1024 descriptors, for the sake of programs that use select(). Each connection takes one.
@@ -136,7 +161,7 @@ fn signals() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// What is wrong, without the usage that clap adds below it.
+/// Returns the message, without the usage that clap adds below it.
 fn one_line(message: &str) -> String {
     let about = message.split("\n\nUsage:").next().unwrap_or(message);
     let about = about.split("\n\nFor more").next().unwrap_or(about);

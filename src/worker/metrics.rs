@@ -85,6 +85,8 @@ pub struct WorkerSnapshot<'a> {
     pub held: usize,
     /// The number of items that it may hold at once.
     pub concurrency: usize,
+    /// Why the last poll failed; `None` after one that succeeded.
+    pub last_poll_failure: Option<String>,
 }
 
 impl WorkerMetrics {
@@ -120,6 +122,7 @@ impl WorkerMetrics {
             "concurrency": snapshot.concurrency,
             "leases_held": snapshot.held,
             "failures": failures,
+            "last_poll_failure": snapshot.last_poll_failure,
             "claim_us": self.claim.to_json(),
             "heartbeat_us": self.heartbeat.to_json(),
             "heartbeat_late_us": self.lateness.to_json(),
@@ -178,7 +181,14 @@ mod tests {
     use std::time::Duration;
 
     fn snapshot() -> WorkerSnapshot<'static> {
-        WorkerSnapshot { environment_id: "env_1", worker_id: "host \"a\"", state: "running", held: 2, concurrency: 4 }
+        WorkerSnapshot {
+            environment_id: "env_1",
+            worker_id: "host \"a\"",
+            state: "running",
+            held: 2,
+            concurrency: 4,
+            last_poll_failure: None,
+        }
     }
 
     #[test]

@@ -107,11 +107,10 @@ impl Worker {
             if state.is_closed {
                 return Ok(None);
             }
-            let timed_out = || Error::new(Status::Timeout, "no work came in time");
             if timeout.is_some_and(|timeout| timeout.is_zero()) {
                 drop(state);
                 waiter.keep_demand();
-                return Err(timed_out());
+                return Err(shared.no_item_in_time());
             }
             state.waiters.push_back(wakeup.clone());
             drop(state);
@@ -128,7 +127,7 @@ impl Worker {
             waiter.keep_demand();
             return Err(match woken {
                 WaitOutcome::Interrupted => Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"),
-                WaitOutcome::TimedOut | WaitOutcome::Signaled => timed_out(),
+                WaitOutcome::TimedOut | WaitOutcome::Signaled => shared.no_item_in_time(),
             });
         }
     }

@@ -75,6 +75,8 @@ pub(super) struct State {
     pub(super) rejections: usize,
     /// Whether an item was claimed before.
     pub(super) has_claimed: bool,
+    /// Why the last poll failed; `None` after one that succeeded.
+    pub(super) last_poll_failure: Option<String>,
     /// The number of threads in `next`.
     pub(super) waiting: usize,
     /// The sleeping ones among them, in the order of arrival. One item wakes one thread. [`WakeOnDrop`] removes them.
@@ -299,6 +301,13 @@ impl WorkerShared {
     }
 
     /// Returns the worker's present state.
+    /// The error of a wait for an item that timed out. It names the failure of the last poll, if there was one.
+    pub(super) fn no_item_in_time(&self) -> Error {
+        let failure = self.state.lock().last_poll_failure.clone();
+        let failure = failure.map(|why| format!("; the last poll failed: {why}"));
+        Error::new(Status::Timeout, format!("no work came in time{}", failure.unwrap_or_default()))
+    }
+
     pub(super) fn snapshot(&self) -> WorkerSnapshot<'_> {
         let state = self.state.lock();
         let doing = match (&state.ending, state.stopped) {
@@ -312,6 +321,7 @@ impl WorkerShared {
             state: doing,
             held: state.in_use - state.claiming.len().min(state.in_use),
             concurrency: self.config.concurrency,
+            last_poll_failure: state.last_poll_failure.clone(),
         }
     }
 }

@@ -243,6 +243,7 @@ impl Supervisor {
             self.poller.on_poll_result(now, now, PollResult::Failed { retry_after: None }, fastrand::f64());
             return None;
         };
+        let mut failure = None;
         let outcome = match reply.result {
             Ok(json) => match Item::read(json) {
                 Ok(None) => PollResult::Empty,
@@ -251,19 +252,21 @@ impl Supervisor {
                     PollResult::Item
                 }
                 Err(problem) => {
-                    let why = || json!({"why": problem});
-                    log::record(Level::Warn, LOG, "the response to a poll is not an item", why);
+                    log::record(Level::Warn, LOG, "the response to a poll is not an item", || json!({"why": problem}));
                     self.worker.metrics.record_failure(RequestKind::Poll, Status::Response);
+                    failure = Some(problem);
                     PollResult::Failed { retry_after: reply.retry_after }
                 }
             },
             Err(Failure { class, error }) => {
+                failure = Some(error.to_string());
                 if matches!(class, FailureClass::Permanent | FailureClass::PreconditionFailed) {
                     self.worker.end(WorkerEnd::Failed(error));
                 }
                 PollResult::Failed { retry_after: reply.retry_after }
             }
         };
+        self.worker.state.lock().last_poll_failure = failure;
         self.poller.on_poll_result(now, sent, outcome, fastrand::f64());
         Some(())
     }

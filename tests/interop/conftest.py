@@ -10,7 +10,7 @@ from anthropic import Anthropic
 from anthropic.resources.beta.environments import Work
 from anthropic.types.beta import BetaEnvironment
 
-from emulator import Emulator
+from support.emulator import Emulator
 
 pytest.register_assert_rewrite("interop.python_sdk")
 from interop.python_sdk import API_KEY, settings  # noqa: E402

@@ -14,7 +14,7 @@ from anthropic import APIStatusError
 from anthropic.resources.beta.environments import Work
 from anthropic.types.beta.environments import BetaSelfHostedWork
 
-from emulator import Emulator
+from support.emulator import Emulator
 
 API_KEY = "sk-ant-api03-interop"
 NO_HEARTBEAT = "NO_HEARTBEAT"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator import Emulator
+from support.emulator import Emulator
 
 pytestmark = [pytest.mark.transports, pytest.mark.deep]
 FOLDER = Path(__file__).resolve().parent / "go"

@@ -14,7 +14,6 @@ from anthropic.resources.beta.environments import Work
 from anthropic.types.beta import BetaEnvironment, BetaEnvironmentArchivedError, BetaEnvironmentNotFoundError
 from anthropic.types.beta.environments import BetaHeartbeatPreconditionFailedError, BetaSelfHostedWork
 
-from emulator import Emulator
 from interop.python_sdk import (
     API_KEY,
     NO_HEARTBEAT,
@@ -25,6 +24,7 @@ from interop.python_sdk import (
     settings,
     start,
 )
+from support.emulator import Emulator
 
 pytestmark = [pytest.mark.usefixtures("clean_environment"), pytest.mark.transports, pytest.mark.deep]
 

@@ -15,8 +15,8 @@ from anthropic.types.beta import (
     BetaInvalidConfigTypeChangeError,
 )
 
-from emulator import Emulator
 from interop.python_sdk import refused
+from support.emulator import Emulator
 
 pytestmark = [pytest.mark.usefixtures("clean_environment"), pytest.mark.transports, pytest.mark.deep]
 

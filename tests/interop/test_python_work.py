@@ -11,8 +11,8 @@ from anthropic.resources.beta.environments import Work
 from anthropic.types.beta import BetaEnvironment, BetaInvalidMetadataError
 from anthropic.types.beta.environments import BetaHeartbeatPreconditionFailedError
 
-from emulator import Emulator
 from interop.python_sdk import NO_HEARTBEAT, claim, refused, sessions_token, settings, start
+from support.emulator import Emulator
 
 pytestmark = [pytest.mark.usefixtures("clean_environment"), pytest.mark.transports, pytest.mark.deep]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator import Emulator, trusted
+from support.emulator import Emulator, trusted
 
 pytestmark = [pytest.mark.transports, pytest.mark.deep]
 

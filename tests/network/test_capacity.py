@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from native import Driver
+from support.driver import Driver
 from support.http2 import Http2Server, Stream, Way
 from support.waiting import until
 
@@ -51,9 +51,9 @@ def test_calls_beyond_the_streams_of_a_connection_open_another_and_a_heartbeat_p
         params = {"environment_id": "env_1", "attempt_timeout_ms": 100_000} if operation == "work.poll" else {}
         for _ in range(count):
             assert driver.submit(operation, params).status == OK
-        assert driver.call("work.heartbeat", {**HEARTBEAT, "timeout_ms": 20_000}).status == OK
+        assert driver.call("work.heartbeat", {**HEARTBEAT, "timeout_ms": 60_000}).status == OK
         until(lambda: len(holding.held) == count, "not all calls come to the server while none is answered")
-        assert driver.call("work.heartbeat", {**HEARTBEAT, "timeout_ms": 20_000}).status == OK
+        assert driver.call("work.heartbeat", {**HEARTBEAT, "timeout_ms": 60_000}).status == OK
         holding.release()
         assert {driver.run("collect").status for _ in range(count)} == {OK}
         assert count / 100 <= server.accepted <= 50, server.accepted
@@ -132,7 +132,7 @@ def test_the_heartbeats_of_a_worker_pass_the_calls_of_its_host(driver: Driver, w
     with Http2Server(act, max_streams=4, tls=way.tls) as server:
         driver.client(api_key="k", environment_key="e", base_url=server.url, **way.config, timeout_ms=120_000)
         assert driver.worker(environment_id="env_1", concurrency=4).status == OK
-        assert driver.take(20_000).status == OK
+        assert driver.take(60_000).status == OK
         for _ in range(100):
             assert driver.submit("environments.list").status == OK
         before = beats
@@ -142,5 +142,5 @@ def test_the_heartbeats_of_a_worker_pass_the_calls_of_its_host(driver: Driver, w
             assert lease["state"] == "held", lease
             return beats >= before + 4
 
-        until(beats_on, "heartbeats wait behind other calls", seconds=60)
+        until(beats_on, "heartbeats wait behind other calls")
         holding.release()

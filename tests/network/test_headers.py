@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from emulator import Emulator
-from native import Driver
+from support.driver import Driver
+from support.emulator import Emulator
 from support.http1 import Exchange, Http1Server, response
 
 OK, CONFIG = 0, 3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from native import Driver
+from support.driver import Driver
 from support.http1 import Exchange, Http1Server, response
 
 OK, RESPONSE, INTERNAL = 0, 7, 11

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from native import Driver, Outcome
 from support.certificates import Authority
+from support.driver import Driver, Outcome
 from support.http1 import Http1Server
 from support.http2 import Http2Server
 from support.proxies import OPENED, ConnectProxy, SocksProxy

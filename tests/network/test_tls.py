@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from native import Driver, Outcome
 from support.certificates import Authority, Identity
+from support.driver import Driver, Outcome
 from support.http1 import Http1Server
 from support.http2 import Http2Server
 from support.server import Blunt

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import antenv
-from emulator import Emulator
+from support.emulator import Emulator
 
 #: Only a failing test waits for that long.
 PATIENCE = 20.0

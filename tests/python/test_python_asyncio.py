@@ -16,7 +16,7 @@ import uvloop
 
 import antenv
 from antenv import types
-from emulator import Emulator
+from support.emulator import Emulator
 
 
 class LoopWithoutReaders(asyncio.SelectorEventLoop):

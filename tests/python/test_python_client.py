@@ -14,7 +14,7 @@ import pytest
 
 import antenv
 from antenv import types
-from emulator import Emulator
+from support.emulator import Emulator
 
 
 @pytest.fixture

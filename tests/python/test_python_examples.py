@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import antenv.testing
-from emulator import BINARY, ROOT, Emulator
+from support.build import BINARY, ROOT
+from support.emulator import Emulator
 
 EXAMPLES = ROOT / "examples" / "python"
 

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 import antenv
-from emulator import Emulator
 from python.house import House, house
 from python.test_python_package import WHEELS, pythons
+from support.emulator import Emulator
 
 #: What a program below may take; only one that hangs takes that long.
 PATIENCE = 60

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from emulator import ROOT, Emulator
-from native import one_descriptor_left
 from python.house import PATIENCE, House, house, until
+from support.build import ROOT
+from support.driver import one_descriptor_left
+from support.emulator import Emulator
 
 PROGRAM = ROOT / "examples" / "python" / "on_work.py"
 #: Says where it is, and what its child is, and then does not mind SIGTERM.

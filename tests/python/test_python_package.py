@@ -20,7 +20,8 @@ import pytest
 
 import antenv
 from antenv import _errors, _native, types
-from emulator import ROOT, TARGET, Emulator
+from support.build import ROOT, TARGET
+from support.emulator import Emulator
 
 HEADER = (ROOT / "include" / "antenv.h").read_text()
 PACKAGE = ROOT / "bindings" / "python"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import antenv
-from emulator import Emulator
+from support.emulator import Emulator
 
 WAITS = """
 import signal, sys, time

@@ -20,8 +20,8 @@ import pytest
 
 import antenv
 from antenv import _native, types
-from emulator import Emulator
 from python.house import PATIENCE, House, house, until
+from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
 

@@ -18,10 +18,10 @@ import pytest
 
 import antenv
 from antenv import types
-from emulator import Emulator
 from python.house import PATIENCE, House, house
 from python.house import until as house_until
 from python.test_python_asyncio import LOOPS, LoopWithoutReaders, until
+from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from emulator import ROOT, TARGET
+from support.build import ROOT, TARGET, in_place_of
 
 
 class Resolver:
@@ -17,12 +17,9 @@ class Resolver:
         source, library = ROOT / "tests" / "support" / "resolver.c", TARGET / "c-tests" / "resolver.so"
         if not library.exists() or library.stat().st_mtime < source.stat().st_mtime:
             library.parent.mkdir(parents=True, exist_ok=True)
-            fresh = folder / "resolver.so"
-            subprocess.run(
-                ["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", fresh, source, "-ldl"],
-                check=True,
-            )
-            library.write_bytes(fresh.read_bytes())
+            command = ["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", str(source), "-ldl"]
+            with in_place_of(library) as fresh:
+                subprocess.run([*command, "-o", str(fresh)], check=True)
         #: The environment variables that a program takes its orders with.
         self.variables = {"LD_PRELOAD": str(library), "ANTENV_TEST_RESOLVER": str(folder)}
 

@@ -48,7 +48,7 @@ class Server:
         self.listener.close()
         self.close_all()
         for thread in self._threads:
-            thread.join(timeout=20)
+            thread.join(timeout=60)
             assert not thread.is_alive(), "a thread of a server does not end"
 
     def spawn(self, target: object, *arguments: object) -> threading.Thread:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
+def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Waits for a condition; `what` says what is wrong when it never comes."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Only a failing test waits for that long.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Requests that hang are held for a minute: what ends before half of that has not waited for them.
+pub const BEFORE_WHAT_HANGS: Duration = Duration::from_secs(30);
 
 /// An emulator with a self-hosted environment.
-pub struct House {
+pub struct WorkerEnv {
     emulator: Emulator,
     /// With an API key.
     pub owner: Client,
@@ -20,28 +23,28 @@ pub struct House {
     pub key: String,
 }
 
-impl House {
+impl WorkerEnv {
     /// One that checks credentials; leases last for so many seconds.
-    pub fn new(lease_ttl: u32) -> House {
-        House::with(Config { port: 0, lease_ttl, ..Config::default() })
+    pub fn new(lease_ttl: u32) -> WorkerEnv {
+        WorkerEnv::with(Config { port: 0, lease_ttl, ..Config::default() })
     }
 
     /// One whose credentials nobody checks.
-    pub fn open() -> House {
-        House::with(Config { port: 0, auth: Auth::Any, ..Config::default() })
+    pub fn open() -> WorkerEnv {
+        WorkerEnv::with(Config { port: 0, auth: Auth::Any, ..Config::default() })
     }
 
     /// Over HTTPS with HTTP/2 when the environment says so: the Makefile runs these tests both ways.
-    fn with(config: Config) -> House {
+    fn with(config: Config) -> WorkerEnv {
         let tls = std::env::var_os("ANTENV_TEST_TLS").map(|_| Tls::default());
         let emulator = Emulator::start(Config { tls, ..config }).unwrap();
         let owner = client(&emulator, json!({"api_key": "an-api-key"}));
         let made = owner.call("environments.create", Some(r#"{"name":"hosts","config":{"type":"self_hosted"}}"#)).unwrap();
         let environment = text(&made)["id"].as_str().unwrap().to_owned();
-        let mut house = House { emulator, owner, environment, key: String::new() };
-        let issued = house.control("POST", "environment_keys", json!({"environment_id": house.environment}));
-        house.key = issued["environment_key"].as_str().unwrap().to_owned();
-        house
+        let mut env = WorkerEnv { emulator, owner, environment, key: String::new() };
+        let issued = env.control("POST", "environment_keys", json!({"environment_id": env.environment}));
+        env.key = issued["environment_key"].as_str().unwrap().to_owned();
+        env
     }
 
     /// Calls a control endpoint.
@@ -137,7 +140,7 @@ pub fn text(json: &str) -> Value {
 
 /// The next item of a worker, which must come.
 pub fn next(worker: &Worker) -> (Arc<Lease>, Value) {
-    let (lease, item) = worker.next(Some(PATIENCE)).unwrap().expect("the worker says that there is nothing more");
+    let (lease, item) = worker.next(Some(TIMEOUT)).unwrap().expect("the worker says that there is nothing more");
     (lease, text(&item))
 }
 
@@ -148,7 +151,7 @@ pub fn finish(lease: &Lease) -> Result<Value, Error> {
 
 /// How it stands with a lease once it is no longer simply held: state and reason.
 pub fn gone(lease: &Lease) -> (String, String) {
-    let state = text(&lease.wait(Some(PATIENCE)).unwrap());
+    let state = text(&lease.wait(Some(TIMEOUT)).unwrap());
     (state["state"].as_str().unwrap().to_owned(), state["reason"].as_str().unwrap().to_owned())
 }
 
@@ -159,7 +162,7 @@ pub fn nothing(worker: &Worker, patience: Duration) {
 
 /// Waits for a condition.
 pub fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !condition() {
         assert!(Instant::now() < deadline, "it did not come about: {what}");
         std::thread::sleep(Duration::from_millis(2));

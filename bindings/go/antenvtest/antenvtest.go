@@ -4,8 +4,8 @@
 //	client := emulator.Client(t)
 //	worker := emulator.Worker(t, antenv.WorkerConfig{EnvironmentID: emulator.Environment().ID})
 //
-// The emulator is the program antenv-emulator: the one that the environment variable ANTENV_EMULATOR names, or the first on the PATH.
-// make install installs it, and so does cargo install --path emulator, both in antenv's repository.
+// The emulator is the program antenv-emulator: the one that the environment variable ANTENV_EMULATOR names, or the first on the PATH. In
+// antenv's repository, make install and cargo install --path emulator install it.
 package antenvtest
 
 import (
@@ -19,25 +19,25 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"antenv"
 )
 
-// Emulator is the emulator, running on a free port of 127.0.0.1.
+// Emulator is a running emulator, on a free port of 127.0.0.1. A method that fails fails the test.
 type Emulator struct {
-	// URL is where it is: a base URL for clients.
+	// URL is its address: a base URL for clients.
 	URL string
-	// CAFile is what clients have to trust when it was started with "--tls" (antenv.WithCAFile); else empty.
+	// CAFile is the root certificate that clients have to trust (antenv.WithCAFile) if the emulator was started with "--tls"; else "".
 	CAFile string
 
 	t testing.TB
 }
 
-// Start starts an emulator, and stops it when the test ends. Options are what the program takes, such as "--auth=any" to accept every
-// credential, or "--tls" to serve HTTPS with HTTP/2; antenv-emulator --help lists them. The test fails if the program is not there or does not start.
+// Start starts an emulator. It ends with the test, and with the test's process should that be killed. Options are those of the program,
+// such as "--auth=any" to accept every credential, or "--tls" to serve HTTPS with HTTP/2; antenv-emulator --help lists them. The test fails
+// if the program is missing or does not start.
 func Start(t testing.TB, options ...string) *Emulator {
 	t.Helper()
 	program := os.Getenv("ANTENV_EMULATOR")
@@ -48,8 +48,12 @@ func Start(t testing.TB, options ...string) *Emulator {
 				"repository), or name it in ANTENV_EMULATOR")
 		}
 	}
-	process := exec.Command(program, append([]string{"--port", "0"}, options...)...)
+	process := exec.Command(program, append([]string{"--port", "0", "--until-stdin-closes"}, options...)...)
 	process.Stderr = os.Stderr
+	in, err := process.StdinPipe() // the system closes it when the test's process ends, however it does
+	if err != nil {
+		t.Fatal(err)
+	}
 	out, err := process.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -58,23 +62,23 @@ func Start(t testing.TB, options ...string) *Emulator {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = process.Process.Signal(syscall.SIGTERM)
+		_ = in.Close()
 		_ = process.Wait()
 	})
-	said := bufio.NewReader(out)
-	line, err := said.ReadString('\n')
+	output := bufio.NewReader(out)
+	line, err := output.ReadString('\n')
 	emulator := &Emulator{URL: strings.TrimSpace(line), t: t}
 	if err == nil && strings.HasPrefix(emulator.URL, "https://") {
-		line, err = said.ReadString('\n')
+		line, err = output.ReadString('\n')
 		emulator.CAFile = strings.TrimSpace(line)
 	}
 	if err != nil || !strings.HasPrefix(emulator.URL, "http") {
-		t.Fatalf("%s did not start: it said %q", program, line)
+		t.Fatalf("%s did not start: it printed %q", program, line)
 	}
 	return emulator
 }
 
-// Client makes a client for the emulator, closed when the test ends. It has an API key, unless an option gives another credential.
+// Client makes a client of the emulator, which is closed when the test ends. It has an API key, unless an option gives another credential.
 func (e *Emulator) Client(t testing.TB, options ...antenv.Option) *antenv.Client {
 	t.Helper()
 	all := []antenv.Option{antenv.WithBaseURL(e.URL), antenv.WithAPIKey("an-api-key")}
@@ -89,12 +93,12 @@ func (e *Emulator) Client(t testing.TB, options ...antenv.Option) *antenv.Client
 	return client
 }
 
-// Worker makes a worker for the emulator, closed when the test ends. It has a key of its environment,
-// unless the configuration gives one.
+// Worker makes a worker for the emulator, which is closed when the test ends. It has a key of its environment, unless the configuration
+// gives one.
 func (e *Emulator) Worker(t testing.TB, config antenv.WorkerConfig) *antenv.Worker {
 	t.Helper()
 	if config.EnvironmentKey == "" {
-		config.EnvironmentKey = antenv.Secret(e.EnvironmentKey(config.EnvironmentID))
+		config.EnvironmentKey = e.EnvironmentKey(config.EnvironmentID)
 	}
 	worker, err := e.Client(t).NewWorker(config)
 	if err != nil {
@@ -116,23 +120,23 @@ func (e *Emulator) Environment() *antenv.Environment {
 	return environment
 }
 
-// Advance moves the emulator's clock on, which decides about leases.
+// Advance moves the emulator's clock forward. Leases expire by that clock.
 func (e *Emulator) Advance(by time.Duration) {
 	e.t.Helper()
 	e.Control("POST", "clock", map[string]any{"advance_ms": by.Milliseconds()}, nil)
 }
 
 // EnvironmentKey issues a key of an environment.
-func (e *Emulator) EnvironmentKey(environmentID string) string {
+func (e *Emulator) EnvironmentKey(environmentID string) antenv.Secret {
 	e.t.Helper()
 	var issued struct {
-		Key string `json:"environment_key"`
+		Key antenv.Secret `json:"environment_key"`
 	}
 	e.Control("POST", "environment_keys", map[string]any{"environment_id": environmentID}, &issued)
 	return issued.Key
 }
 
-// Enqueue queues a work item; docs/emulator.md lists the fields beside environment_id.
+// Enqueue queues a work item and returns it. docs/emulator.md lists the fields that it may have besides environment_id; nil for none.
 func (e *Emulator) Enqueue(environmentID string, fields map[string]any) *antenv.Work {
 	e.t.Helper()
 	body := map[string]any{"environment_id": environmentID}
@@ -144,10 +148,18 @@ func (e *Emulator) Enqueue(environmentID string, fields map[string]any) *antenv.
 	return &item
 }
 
-// Fault is something that goes wrong with the next requests: {"status": 529, "count": 2}. docs/emulator.md lists the fields.
+// EnqueueMany queues that many work items and returns them.
+func (e *Emulator) EnqueueMany(environmentID string, count int) []*antenv.Work {
+	e.t.Helper()
+	var queued struct{ Data []*antenv.Work }
+	e.Control("POST", "work", map[string]any{"environment_id": environmentID, "count": count}, &queued)
+	return queued.Data
+}
+
+// Fault is a fault of the next requests: {"status": 529, "count": 2}. docs/emulator.md lists the fields.
 type Fault map[string]any
 
-// Faults has the next requests go wrong.
+// Faults adds faults, which the next requests meet in this order.
 func (e *Emulator) Faults(faults ...Fault) {
 	e.t.Helper()
 	e.Control("POST", "faults", faults, nil)
@@ -155,15 +167,21 @@ func (e *Emulator) Faults(faults ...Fault) {
 
 // Request is a request that the emulator recorded.
 type Request struct {
-	Operation string            `json:"operation"`
-	Method    string            `json:"method"`
-	Path      string            `json:"path"`
-	Query     [][]string        `json:"query"`
-	Headers   map[string]string `json:"headers"`
-	Body      json.RawMessage   `json:"body"`
+	// Operation is the operation's name, such as "environments.create".
+	Operation string `json:"operation"`
+	// Method is the HTTP method.
+	Method string `json:"method"`
+	// Path is the path.
+	Path string `json:"path"`
+	// Query holds the names and values of the query, in order.
+	Query [][]string `json:"query"`
+	// Headers holds the headers, with lower-case names.
+	Headers map[string]string `json:"headers"`
+	// Body is the body.
+	Body json.RawMessage `json:"body"`
 }
 
-// Requests returns the requests so far, oldest first, those that wait for their answer among them.
+// Requests returns the requests so far, the oldest first, including those that still wait for a response.
 func (e *Emulator) Requests() []Request {
 	e.t.Helper()
 	var recorded struct{ Data []Request }
@@ -171,7 +189,7 @@ func (e *Emulator) Requests() []Request {
 	return recorded.Data
 }
 
-// Control calls a control endpoint, a path below /_emulator/, and decodes its answer into `into`, unless that is nil. docs/emulator.md
+// Control calls a control endpoint, a path below /_emulator/, and decodes its response into `into`, unless that is nil. docs/emulator.md
 // lists the endpoints.
 func (e *Emulator) Control(method, path string, body, into any) {
 	e.t.Helper()
@@ -189,7 +207,7 @@ func (e *Emulator) control(method, path string, body, into any) error {
 		}
 		content = bytes.NewReader(text)
 	}
-	// The endpoints of control are there without TLS as well.
+	// Control endpoints are served without TLS as well.
 	request, err := http.NewRequest(method, strings.Replace(e.URL, "https:", "http:", 1)+"/_emulator/"+path, content)
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ use h2::{
 };
 use http_body::{Body, Frame};
 use hyper::{
-    Request, Response,
+    Request,
     body::Bytes,
     header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING, UPGRADE},
 };
@@ -27,30 +27,32 @@ use tokio::{
 use super::frames::{Frames, Inserted, goaway};
 use crate::{
     App,
-    faults::Outcome,
-    line::{Ending, Line},
-    reply::Reply,
-    service,
+    api::handler,
+    control::faults::Outcome,
+    http::{
+        connection::{Connection, Ending},
+        response::Response,
+    },
 };
 
 /// How much a client may send before it hears from us.
 const WINDOW: u32 = 1 << 20;
 
 /// How long a connection is kept after GOAWAY and the end of its last stream; the client is to close it.
-const PATIENCE: Duration = Duration::from_secs(1);
+const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
-/// How long what was sent last may take to be written when the connection is to end at once.
-const MOMENT: Duration = Duration::from_millis(20);
+/// How long the last bytes may take to be written before a connection is closed.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Serves a connection; how it is to end.
-pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(app: &Arc<App>, line: &Arc<Line>, io: IO) -> Ending {
+pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(app: &Arc<App>, connection: &Arc<Connection>, io: IO) -> Ending {
     let inserted = Inserted::default();
     let handshake = server::Builder::new()
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(app.max_streams())
         .handshake::<_, Bytes>(Frames::new(io, inserted.clone()));
-    let Ok(mut connection) = handshake.await else {
+    let Ok(mut http) = handshake.await else {
         return Ending::Close;
     };
     let mut streams = JoinSet::new();
@@ -61,11 +63,11 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(app: &Arc<App>, line: &Ar
     let (mut last, mut end, mut unanswered) = (u32::MAX, None, Vec::new());
     loop {
         tokio::select! {
-            accepted = connection.accept() => match accepted {
+            accepted = http.accept() => match accepted {
                 Some(Ok((_, respond))) if respond.stream_id().as_u32() > last => unanswered.push(respond),
                 Some(Ok((request, respond))) => {
                     (previous, newest) = (newest, respond.stream_id().as_u32());
-                    streams.spawn(answer(app.clone(), line.clone(), request, respond));
+                    streams.spawn(serve_stream(app.clone(), connection.clone(), request, respond));
                 }
                 _ => return Ending::Close,
             },
@@ -82,25 +84,25 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(app: &Arc<App>, line: &Ar
                     } else {
                         unanswered.push(respond);
                     }
-                    end = closes.then(|| Instant::now() + MOMENT);
+                    end = closes.then(|| Instant::now() + FLUSH_TIMEOUT);
                 }
                 if last != u32::MAX && streams.is_empty() {
-                    end = end.or_else(|| Some(Instant::now() + PATIENCE));
+                    end = end.or_else(|| Some(Instant::now() + GOAWAY_GRACE));
                 }
             }
-            (bytes, ending) = line.end_wanted() => {
+            (bytes, ending) = connection.end_wanted() => {
                 if bytes.is_empty() {
                     return ending;
                 }
                 inserted.push(&bytes);
-                end = Some(Instant::now() + MOMENT);
+                end = Some(Instant::now() + FLUSH_TIMEOUT);
             }
             () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => return Ending::Close,
             () = app.stopped(), if !is_stopping => {
                 is_stopping = true;
                 // A second GOAWAY must not take back what the first one said.
                 if last == u32::MAX {
-                    connection.graceful_shutdown();
+                    http.graceful_shutdown();
                 }
             }
         }
@@ -115,51 +117,56 @@ struct Last {
     closes: bool,
 }
 
-async fn answer(app: Arc<App>, line: Arc<Line>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Option<Last> {
+async fn serve_stream(
+    app: Arc<App>,
+    connection: Arc<Connection>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> Option<Last> {
     let (parts, body) = request.into_parts();
     let outcome = tokio::select! {
-        outcome = service::serve(&app, &line, parts, Incoming(body)) => outcome?,
+        outcome = handler::serve(&app, &connection, parts, Incoming(body)) => outcome?,
         // The client gave it up.
         _ = poll_fn(|context| respond.poll_reset(context)) => return None,
     };
     match outcome {
-        Outcome::Reply(reply) => send(&mut respond, reply, usize::MAX),
-        Outcome::LastReply { reply, limit } => {
-            send(&mut respond, reply, limit);
+        Outcome::Response(response) => send(&mut respond, response, usize::MAX),
+        Outcome::LastResponse { response, limit } => {
+            send(&mut respond, response, limit);
             return Some(Last { respond, goes_away: false, is_processed: true, closes: true });
         }
         Outcome::ResetStream(reason) => respond.send_reset(reason),
-        Outcome::GoAway { reply, is_processed, closes } => {
-            if let Some(reply) = reply {
-                send(&mut respond, reply, usize::MAX);
+        Outcome::GoAway { response, is_processed, closes } => {
+            if let Some(response) = response {
+                send(&mut respond, response, usize::MAX);
             }
             return Some(Last { respond, goes_away: true, is_processed, closes });
         }
         Outcome::End { bytes, ending } => {
-            line.end(bytes.to_vec(), ending);
+            connection.end(bytes.to_vec(), ending);
             pending().await
         }
     }
     None
 }
 
-/// Sends a reply with so much of its body. The client may be gone: nobody cares then.
-fn send(respond: &mut SendResponse<Bytes>, mut reply: Reply, limit: usize) {
+/// Sends a response with at most `limit` bytes of its body. A client that has gone is ignored.
+fn send(respond: &mut SendResponse<Bytes>, mut response: Response, limit: usize) {
     // What HTTP/2 does not have.
     let names = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
     for name in names.into_iter().chain(["keep-alive", "proxy-connection"].map(HeaderName::from_static)) {
-        reply.headers.remove(name);
+        response.headers.remove(name);
     }
-    if reply.needs_length() {
-        reply.headers.insert(CONTENT_LENGTH, reply.body.len().into());
+    if response.needs_length() {
+        response.headers.insert(CONTENT_LENGTH, response.body.len().into());
     }
-    let mut response = Response::new(());
-    *response.status_mut() = reply.status;
-    *response.headers_mut() = reply.headers;
-    if let Ok(mut stream) = respond.send_response(response, reply.body.is_empty())
-        && !reply.body.is_empty()
+    let mut head = hyper::Response::new(());
+    *head.status_mut() = response.status;
+    *head.headers_mut() = response.headers;
+    if let Ok(mut stream) = respond.send_response(head, response.body.is_empty())
+        && !response.body.is_empty()
     {
-        let _ = stream.send_data(reply.body.slice(..limit.min(reply.body.len())), limit >= reply.body.len());
+        let _ = stream.send_data(response.body.slice(..limit.min(response.body.len())), limit >= response.body.len());
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    support::{BETA, Connection, Emulator, PATIENCE, VERSION, until},
+    support::{BETA, Connection, Emulator, TIMEOUT, VERSION, until},
     tls,
 };
 
@@ -118,7 +118,7 @@ async fn read(mut body: RecvStream) -> (Vec<u8>, Result<(), h2::Error>) {
 }
 
 async fn finished<T>(task: JoinHandle<T>) -> T {
-    timeout(PATIENCE, task).await.expect("it never ends").unwrap()
+    timeout(TIMEOUT, task).await.expect("it never ends").unwrap()
 }
 
 /// Does something with emulators that speak HTTP/2 with prior knowledge and over TLS.
@@ -303,7 +303,7 @@ fn a_line_may_end_after_an_answer_or_within_one() {
         emulator.fault(json!({"cut": 5, "body": "123456789"}));
         let (status, body) = finished(peer.begin("GET", "/v1/environments", Value::Null).await).await.unwrap();
         assert_eq!(status, 200);
-        let (got, end) = timeout(PATIENCE, read(body)).await.unwrap();
+        let (got, end) = timeout(TIMEOUT, read(body)).await.unwrap();
         assert_eq!(got, b"12345");
         assert!(!end.unwrap_err().is_reset(), "the connection ends, not the stream");
 

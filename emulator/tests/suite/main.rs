@@ -1,6 +1,7 @@
 //! The emulator as its users meet it: the real program as a process, over real sockets.
 
-mod access;
+mod auth;
+mod browser_guard;
 mod control;
 mod environments;
 mod faults;
@@ -13,6 +14,5 @@ mod requests;
 mod sessions;
 mod support;
 mod tls;
-mod web;
 mod wire;
 mod work;

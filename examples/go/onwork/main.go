@@ -1,13 +1,14 @@
 //go:build unix
 
-// Serves the work queue of a self-hosted environment: runs a command for each item, and stops the item when the command has ended.
+// Onwork serves the work queue of a self-hosted environment: it runs a command for each item, and stops the item when the command has ended.
 //
 //	onwork [-concurrency N] [-grace DURATION] [-metrics ADDRESS] command [argument...]
 //
-// ANTHROPIC_ENVIRONMENT_ID and ANTHROPIC_ENVIRONMENT_KEY say which queue. The command gets the item's JSON on standard input, and in its
-// environment ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_SESSION_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one,
-// ANTHROPIC_WORK_SECRET. When the item is to be stopped or its lease is lost, the command's process group gets SIGTERM, and SIGKILL after
-// the grace period. While the system has no room for another process, starting it is tried again every second. SIGTERM and SIGINT have onwork claim no more; commands go on until they are done or the grace period is over.
+// ANTHROPIC_ENVIRONMENT_ID and ANTHROPIC_ENVIRONMENT_KEY select the queue. The command receives the item's JSON on standard input, and in
+// its environment ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_SESSION_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one,
+// ANTHROPIC_WORK_SECRET. When the item is to be stopped or its lease is lost, the command's process group receives SIGTERM, and SIGKILL
+// after the grace period. While the system has no resources for another process, onwork retries to start it every second. After SIGTERM or
+// SIGINT onwork claims no more items; commands go on until they are done or the grace period is over.
 package main
 
 import (
@@ -31,15 +32,15 @@ import (
 
 func main() {
 	concurrency := flag.Int("concurrency", 1, "how many commands run at once")
-	grace := flag.Duration("grace", 30*time.Second, "how long commands go on when onwork or they are to stop")
-	metrics := flag.String("metrics", "", "address to serve /metrics for Prometheus at")
+	grace := flag.Duration("grace", 30*time.Second, "how long commands may go on when they or onwork are to stop")
+	metrics := flag.String("metrics", "", "address at which to serve /metrics for Prometheus")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "usage: onwork [options] command [argument...]")
 		flag.PrintDefaults()
 		os.Exit(2)
 	}
-	if err := antenv.SetLogger(slog.Default()); err != nil { // which is told what goes wrong, too
+	if err := antenv.SetLogger(slog.Default()); err != nil { // which receives the errors of items, too
 		log.Fatal(err)
 	}
 	client, err := antenv.NewClient(antenv.WithEnvironmentKey(os.Getenv("ANTHROPIC_ENVIRONMENT_KEY")))
@@ -70,7 +71,7 @@ func main() {
 	}
 }
 
-// start starts the command for an item, which is left to the queue if that does not come about.
+// start starts the command for an item. If that fails, it abandons the item.
 func start(ctx, stopping context.Context, lease *antenv.Lease, prepare func() *exec.Cmd, giveUp func(error)) (*exec.Cmd, error) {
 	for {
 		command := prepare()
@@ -80,7 +81,7 @@ func start(ctx, stopping context.Context, lease *antenv.Lease, prepare func() *e
 		}
 		if !isNoRoom(err) {
 			lease.Abandon()
-			if ctx.Err() == nil { // the next one could not be started either
+			if ctx.Err() == nil { // the command of the next item would fail, too
 				giveUp(err)
 			}
 			return nil, err
@@ -97,7 +98,7 @@ func start(ctx, stopping context.Context, lease *antenv.Lease, prepare func() *e
 	}
 }
 
-// isNoRoom tells whether the system is short of something at the moment.
+// isNoRoom reports whether an error means that the system has no resources for a process at the moment.
 func isNoRoom(err error) bool {
 	for _, passing := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
 		if errors.Is(err, passing) {
@@ -119,7 +120,7 @@ func serve(ctx, stopping context.Context, lease *antenv.Lease, grace time.Durati
 		if item.Secret != "" {
 			command.Env = append(command.Env, "ANTHROPIC_WORK_SECRET="+string(item.Secret))
 		}
-		command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its own children are stopped with it
+		command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a process group, so that its children are stopped as well
 		command.Cancel = func() error {
 			kill = time.AfterFunc(grace, func() { _ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) })
 			return syscall.Kill(-command.Process.Pid, syscall.SIGTERM)
@@ -132,7 +133,7 @@ func serve(ctx, stopping context.Context, lease *antenv.Lease, grace time.Durati
 	log.Print(item.ID, ": begun")
 	err = command.Wait()
 	if kill != nil && kill.Stop() {
-		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) // what it left behind
+		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) // its children that are left
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w: %v", context.Cause(ctx), err)

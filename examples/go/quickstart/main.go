@@ -1,5 +1,5 @@
-// Makes an environment, lists all there are, and looks for one that is not there.
-// Reads ANTHROPIC_API_KEY and, if it is set, ANTHROPIC_BASE_URL.
+// Quickstart creates an environment, lists all environments, and retrieves one that does not exist.
+// It reads ANTHROPIC_API_KEY and, if it is set, ANTHROPIC_BASE_URL.
 package main
 
 import (

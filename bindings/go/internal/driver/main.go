@@ -1,5 +1,5 @@
-// The driver runs calls that a test describes on standard input, through this module, and reports each on standard output. Its language is
-// that of tests/c/driver.c, of which it knows the lines client, derive, call, named and request.
+// The driver makes the calls that a test describes on standard input, through this module, and reports each on standard output. Its language
+// is that of tests/c/driver.c, of which it understands the lines client, derive, call, named and request.
 package main
 
 import (
@@ -16,21 +16,21 @@ import (
 
 var ctx = context.Background()
 
-// raw is what results have in common.
+// raw is what all results implement.
 type raw interface{ RawJSON() string }
 
-// text takes a result's JSON.
+// text returns a result's JSON.
 func text[T raw](result T, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if any(result) == any(*new(T)) { // nil: there was none
+	if any(result) == any(*new(T)) { // nil
 		return "null", nil
 	}
 	return result.RawJSON(), nil
 }
 
-// options are the members of a JSON object as options.
+// options returns a JSON object's members as options.
 func options(object string) (all []antenv.Option) {
 	for name, value := range members(object) {
 		all = append(all, antenv.WithConfig(name, value))
@@ -47,8 +47,8 @@ func members(object string) (members map[string]json.RawMessage) {
 	return members
 }
 
-// params takes a struct's fields out of a call's parameters; the others are options. What has another type than the field is an option,
-// too: then the library has to refuse it.
+// params returns a call's parameters that are a struct's fields; the others are options. A value that does not fit its field is an option,
+// too: the library has to reject it.
 func params[P any](object string) (params P, rest []antenv.Option) {
 	for name, value := range members(object) {
 		alone, _ := json.Marshal(map[string]json.RawMessage{name: value})
@@ -142,7 +142,7 @@ func main() {
 		case "named":
 			result, err = named(client, field[1], field[2], field[3], field[4])
 		default:
-			fail("what is " + field[0] + "?")
+			fail("unknown line: " + field[0])
 		}
 		var failure *antenv.Error
 		status := antenv.StatusOK

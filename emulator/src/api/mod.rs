@@ -1,0 +1,10 @@
+//! The API: the path of a request, the table of operations, who may do what, and the operations themselves.
+
+pub mod auth;
+pub mod environments;
+pub mod handler;
+pub mod page;
+pub mod poll;
+pub mod route;
+pub mod sessions;
+pub mod work;

@@ -1,0 +1,110 @@
+//! TLS as production has it: a certificate authority made at start, whose certificate clients are to trust, a server
+//! certificate signed by it, and HTTP/2 or HTTP/1.1 by ALPN.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, crypto::ring, pki_types::PrivatePkcs8KeyDer},
+};
+
+/// HTTP/2 as ALPN calls it.
+pub const H2: &[u8] = b"h2";
+
+/// The first byte of a connection on which TLS is spoken; no request begins with it.
+pub const FIRST_BYTE: &[u8] = &[22];
+
+/// The authority's certificate in a file. A temporary one is removed when the emulator ends.
+pub struct CaFile {
+    path: PathBuf,
+    is_temporary: bool,
+}
+
+impl CaFile {
+    fn write(named: Option<&Path>, pem: &str) -> Result<CaFile, String> {
+        let path = match named {
+            Some(path) => path.to_owned(),
+            None => std::env::temp_dir().join(format!("antenv-emulator-ca-{:016x}.pem", fastrand::u64(..))),
+        };
+        let mut options = OpenOptions::new();
+        match named {
+            Some(_) => options.write(true).create(true).truncate(true),
+            None => options.write(true).create_new(true),
+        };
+        let written = options.open(&path).and_then(|mut file| file.write_all(pem.as_bytes()));
+        written.map_err(|error| format!("cannot write the certificate authority's file {}: {error}", path.display()))?;
+        Ok(CaFile { path, is_temporary: named.is_none() })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for CaFile {
+    fn drop(&mut self) {
+        if self.is_temporary {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Makes the authority and the certificate for this machine's own names and for `host`, the name listened on.
+pub fn acceptor(host: &str, ca_file: Option<&Path>) -> Result<(TlsAcceptor, CaFile), String> {
+    let failed = |error: rcgen::Error| format!("cannot make a certificate: {error}");
+    let mut authority = named("antenv-emulator's certificate authority");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let authority_key = KeyPair::generate().map_err(failed)?;
+    let authority_certificate = authority.self_signed(&authority_key).map_err(failed)?;
+
+    let mut server = named("antenv-emulator");
+    server.subject_alt_names = vec![
+        SanType::DnsName("localhost".try_into().map_err(failed)?),
+        SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+    ];
+    let own = match host.parse() {
+        Ok(address) => SanType::IpAddress(address),
+        Err(_) => SanType::DnsName(host.try_into().map_err(failed)?),
+    };
+    if !server.subject_alt_names.contains(&own) {
+        server.subject_alt_names.push(own);
+    }
+    server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    server.use_authority_key_identifier_extension = true;
+    let server_key = KeyPair::generate().map_err(failed)?;
+    let issuer = Issuer::from_params(&authority, &authority_key);
+    let server_certificate = server.signed_by(&server_key, &issuer).map_err(failed)?;
+
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| {
+            let key = PrivatePkcs8KeyDer::from(server_key.serialize_der());
+            builder.with_no_client_auth().with_single_cert(vec![server_certificate.der().clone()], key.into())
+        })
+        .map_err(|error| format!("cannot serve TLS: {error}"))?;
+    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+    let ca_file = CaFile::write(ca_file, &authority_certificate.pem())?;
+    Ok((TlsAcceptor::from(Arc::new(config)), ca_file))
+}
+
+/// A certificate for something of this name. (What rcgen says by itself is valid from 1975 to 4096.)
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}

@@ -1,0 +1,46 @@
+"""Forks: a client, queue or pager made before a fork serves on both sides of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from bindings.test_c import SANITIZERS, SOURCES, VALGRIND, run
+from support.build import compile_c
+from support.emulator import Emulator
+
+pytestmark = pytest.mark.transports
+
+ENVIRONMENTS = 7
+
+CASES = [
+    "before first use",
+    "before first call",
+    "after calls",
+    "in the middle of calls",
+    "while completions wait",
+    "while a page is on its way",
+    "while threads wait for a page",
+    "while subscribed to the log",
+    "three generations",
+    "many",
+    "leaving at once",
+    "while threads do everything",
+]
+
+
+def fill(emulator: Emulator) -> str:
+    """Creates the environments that the programs expect; returns the identifier of one."""
+    first, *_ = [emulator.create_environment(f"environment {number}") for number in range(ENVIRONMENTS)]
+    return first
+
+
+@pytest.mark.parametrize("way", ["plain", "valgrind", "asan"])
+@pytest.mark.parametrize("case", CASES)
+def test_parent_and_child_both_go_on_after_a_fork(case: str, way: str, emulator: Emulator) -> None:
+    hold_ms, forks = {"plain": ("600", "200"), "valgrind": ("2500", "8"), "asan": ("800", "100")}[way]
+    program = compile_c(SOURCES / "fork.c", *([SANITIZERS["asan"]] if way == "asan" else []))
+    command = [str(program), emulator.url, case, fill(emulator), hold_ms, forks]
+    # A child leaves alone what is left of its parent's runtime. Leaks without forks are other tests' subject.
+    if way == "valgrind":
+        command = [*VALGRIND, "--leak-check=no", *command]
+    assert run(command, ASAN_OPTIONS="detect_leaks=0") == f"fork {case}: as it should be\n"

@@ -1,0 +1,133 @@
+"""The C programs under tests/c: as they are, under valgrind, and with sanitizers."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.build import LIBRARY, ROOT, compile_c
+from support.driver import Driver
+from support.emulator import Emulator, trusted
+
+SOURCES = ROOT / "tests" / "c"
+EXAMPLES = ROOT / "examples" / "c"
+VALGRIND = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=definite,indirect"]
+VALGRIND += ["--errors-for-leak-kinds=definite,indirect", "--fair-sched=yes"]
+VALGRIND += [f"--suppressions={SOURCES / 'valgrind.supp'}"]
+
+Runner = Callable[..., str]
+
+
+def run(command: list[str], **variables: str) -> str:
+    """Runs a program to its end: it must succeed and say nothing on standard error. Returns what it printed."""
+    done = subprocess.run(
+        command, capture_output=True, timeout=300, env={"PATH": "/usr/bin:/bin", **trusted(), **variables}, check=False
+    )
+    assert (done.returncode, done.stderr.decode()) == (0, ""), done.stdout.decode()[-2000:]
+    return done.stdout.decode()
+
+
+SANITIZERS = {"asan": "-fsanitize=address,undefined", "tsan": "-fsanitize=thread"}
+
+
+@pytest.fixture(params=["plain", "valgrind", *SANITIZERS])
+def run_c(request: pytest.FixtureRequest) -> Runner:
+    """Compiles and runs a C program, in each of four ways."""
+
+    def compile_and_run(source: Path, *arguments: str, **variables: str) -> str:
+        way = request.param
+        command = [str(compile_c(source, *([SANITIZERS[way]] if way in SANITIZERS else []))), *arguments]
+        return run(VALGRIND + command if way == "valgrind" else command, **variables)
+
+    return compile_and_run
+
+
+def test_misuse_gives_clear_errors_and_sends_nothing(run_c: Runner, emulator: Emulator) -> None:
+    assert run_c(SOURCES / "misuse.c", emulator.url) == "misuse: as it should be\n"
+    assert emulator.take_requests() == []
+
+
+def test_handles_may_be_freed_while_eight_threads_call_through_them(run_c: Runner, emulator: Emulator) -> None:
+    for number in range(3):
+        emulator.create_environment(f"environment {number}")
+    assert run_c(SOURCES / "threads.c", emulator.url, "6") == "threads: as it should be\n"
+
+
+def test_the_examples_run(run_c: Runner, strict_emulator: Emulator) -> None:
+    variables = {"ANTHROPIC_BASE_URL": strict_emulator.url, "ANTHROPIC_API_KEY": "an-api-key"}
+    quick = run_c(EXAMPLES / "quickstart.c", **variables)
+    assert '"name":"quick start"' in quick and "not_found" in quick
+    tour = run_c(EXAMPLES / "tour.c", **variables)
+    for title in OPERATION_TITLES:
+        assert title in tour, title
+    sent = {request["operation"] for request in strict_emulator.take_requests()}
+    assert len({operation for operation in sent if operation.startswith(("environments.", "work."))}) == 14
+    cancel = run_c(EXAMPLES / "cancel.c", **variables)
+    for outcome in ("completion 1: cancelled", "completion 2: ok (work_", "completion 3: cancelled"):
+        assert outcome in cancel, cancel
+    many = run_c(EXAMPLES / "many.c", "200", **variables)
+    assert "came: 200 of 200" in many and "each tag exactly once" in many and "failed" not in many, many
+    assert strict_emulator.control("GET", "/_emulator/connections")["polls_waiting"] == 0
+
+
+OPERATION_TITLES = [
+    *("Create Environment", "List Environments", "Get Environment", "Update Environment", "Delete Environment"),
+    *("Archive Environment", "List Work Items", "Poll for Work", "Get Queue Statistics", "Get Work Item"),
+    *("Update Work Item", "Acknowledge Work", "Record Heartbeat", "Stop Work"),
+]
+
+
+@pytest.mark.parametrize("under", [[], VALGRIND], ids=["plain", "valgrind"])
+@pytest.mark.parametrize("how", ["return", "_exit", "free"])
+def test_leaving_in_the_middle_of_calls_neither_hangs_nor_crashes(
+    how: str, under: list[str], emulator: Emulator
+) -> None:
+    command = [*under, str(compile_c(SOURCES / "exit.c")), emulator.url, how]
+    emulator.faults({"latency_ms": 60_000, "count": 4})
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 20
+        while len(emulator.control("GET", "/_emulator/requests")["data"]) < 4:
+            assert time.monotonic() < deadline, "the calls did not arrive"
+            time.sleep(0.01)
+        left_at = time.monotonic()
+        _, said = process.communicate(b"\n", timeout=20)
+        assert (process.returncode, said) == (0, b"")
+        assert time.monotonic() - left_at < 10
+
+
+def test_loading_is_free_and_unloading_harmless(shared_emulator: Emulator) -> None:
+    command = [str(compile_c(SOURCES / "load.c")), str(LIBRARY / "libantenv.so"), shared_emulator.url]
+    assert run(command) == run(VALGRIND + command) == "load: as it should be\n"
+
+
+def test_the_thread_of_the_library_takes_no_signals(driver: Driver, shared_emulator: Emulator) -> None:
+    driver.client(api_key="k", base_url=shared_emulator.url)
+    driver.call("environments.list")
+    tasks = list(Path(f"/proc/{driver.pid}/task").iterdir())
+    ours = [task for task in tasks if (task / "comm").read_text() == "antenv\n"]
+    assert len(ours) == 1 and len(tasks) == 2
+    fields = dict(line.split(":\t", 1) for line in (ours[0] / "status").read_text().splitlines())
+    blocked = int(fields["SigBlk"], 16)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGPIPE):
+        assert blocked >> (number - 1) & 1, number.name
+
+
+def test_the_driver_itself_is_clean_under_valgrind(
+    driver_program: Path, shared_emulator: Emulator, tmp_path: Path
+) -> None:
+    script = tmp_path / "valgrind-driver"
+    script.write_text(f'#!/bin/sh\nexec {" ".join(VALGRIND)} "{driver_program}"\n')
+    script.chmod(0o755)
+    with Driver(script) as driver:
+        assert driver.client(api_key="test-key", base_url=shared_emulator.url).status == 0
+        environment = driver.call("environments.create", {"name": "v", "config": {"type": "self_hosted"}}).json
+        assert driver.named("environments.update", {"environment_id": environment["id"], "name": "w"}).status == 0
+        assert driver.named("environments.retrieve", {"environment_id": "env_none"}).status == 104
+        assert driver.run("pager", "environments.list", '{"limit":1}').status == 0
+        while driver.run("next").status == 0:
+            pass

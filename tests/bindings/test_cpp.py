@@ -1,0 +1,141 @@
+"""The C++ header: with and without exceptions, compiled in every way, as it is, under valgrind, and with sanitizers."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bindings.test_c import SANITIZERS, VALGRIND, run
+from support.build import LIBRARY, ROOT, WARNINGS, compile_c
+from support.emulator import Emulator
+
+SOURCES = ROOT / "tests" / "cpp"
+EXAMPLES = ROOT / "examples" / "cpp"
+INCLUDE = ROOT / "include"
+LINK = ("-Wl,-rpath," + str(LIBRARY), f"-L{LIBRARY}", "-lantenv", "-pthread")
+
+
+def compiled(source: Path, way: str, *flags: str) -> list[str]:
+    """The command that runs a program in one of the ways."""
+    command = [str(compile_c(source, *flags, *([SANITIZERS[way]] if way in SANITIZERS else [])))]
+    return VALGRIND + command if way == "valgrind" else command
+
+
+@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+def test_the_classes_that_throw(way: str, emulator: Emulator) -> None:
+    assert run([*compiled(SOURCES / "throwing.cpp", way), emulator.url]) == "throwing: as it should be\n"
+
+
+@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+def test_serving_work(way: str, strict_emulator: Emulator) -> None:
+    assert run([*compiled(SOURCES / "serving.cpp", way), strict_emulator.url]) == "serving: as it should be\n"
+
+
+@pytest.mark.parametrize(
+    ("way", "flags"),
+    [("plain", ()), *((way, ("-fno-exceptions", "-fno-rtti")) for way in ("plain", "valgrind", "asan"))],
+    ids=["with exceptions", "without", "without, valgrind", "without, asan"],
+)
+def test_the_classes_that_return_results(way: str, flags: tuple[str, ...], emulator: Emulator) -> None:
+    flags = (*flags, "-DEXPECT_NO_EXCEPTIONS") if flags else flags
+    assert run([*compiled(SOURCES / "returning.cpp", way, *flags), emulator.url]) == "returning: as it should be\n"
+
+
+@pytest.mark.parametrize("way", ["plain", "asan"])
+def test_when_memory_runs_out_nothing_leaks(way: str, emulator: Emulator) -> None:
+    assert run([*compiled(SOURCES / "memory.cpp", way), emulator.url]) == "memory: as it should be\n"
+
+
+def test_values_of_a_json_library_are_taken(emulator: Emulator) -> None:
+    assert run([*compiled(SOURCES / "json.cpp", "plain"), emulator.url]) == "json: as it should be\n"
+
+
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+@pytest.mark.parametrize("standard", ["c++17", "c++20", "c++2b"])
+@pytest.mark.parametrize("flags", [(), ("-fno-exceptions", "-fno-rtti")], ids=["with exceptions", "without"])
+def test_every_compiler_takes_it(compiler: str, standard: str, flags: tuple[str, ...], tmp_path: Path) -> None:
+    unit = tmp_path / "alone.cpp"
+    unit.write_text("#include <antenv.hpp>\n")  # nothing before it that it may lean on
+    command = [compiler, f"-std={standard}", *WARNINGS, "-Wshadow", "-Wconversion", *flags, f"-I{INCLUDE}"]
+    throwing = [] if flags else [SOURCES / "throwing.cpp", SOURCES / "serving.cpp", *EXAMPLES.glob("*.cpp")]
+    for source in (unit, SOURCES / "returning.cpp", SOURCES / "driver.cpp", *throwing):
+        subprocess.run([*command, "-fsyntax-only", str(source)], check=True)
+
+
+@pytest.mark.parametrize("flags", [(), ("-fno-exceptions",)], ids=["alike", "one without exceptions"])
+def test_two_units_may_include_it(flags: tuple[str, ...], emulator: Emulator, tmp_path: Path) -> None:
+    command = ["g++", "-std=c++17", "-O1", "-flto", *WARNINGS, "-Wodr"]  # with -flto it compares definitions
+    units = [tmp_path / "throwing.o", tmp_path / "other_unit.o"]
+    for unit, more in zip(units, ((), flags), strict=True):
+        source = SOURCES / f"{unit.stem}.cpp"
+        subprocess.run([*command, *more, f"-I{INCLUDE}", "-c", str(source), "-o", str(unit)], check=True)
+    program = tmp_path / "two"
+    subprocess.run([*command, "-flto=1", *map(str, units), "-o", str(program), *LINK], check=True)
+    assert run([str(program), emulator.url]) == "throwing: as it should be\n"
+
+
+def test_it_has_all_that_the_c_header_has() -> None:
+    declared = set(re.findall(r"^[\w ]+ \*?(antenv_\w+)\(", (INCLUDE / "antenv.h").read_text(), re.MULTILINE))
+    used = set(re.findall(r"\bantenv_\w+", (INCLUDE / "antenv.hpp").read_text()))
+    assert len(declared) > 30
+    assert declared - used == {"antenv_abi_version"}  # the shared library's name says it
+
+
+@pytest.mark.parametrize("way", ["plain", "valgrind", "asan"])
+def test_the_examples_run(way: str, emulator: Emulator) -> None:
+    variables = {"ANTHROPIC_BASE_URL": emulator.url, "ANTHROPIC_API_KEY": "an-api-key"}
+    lines = run(compiled(EXAMPLES / "quickstart.cpp", way), **variables).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["created", "listed", "environments.retrieve"]
+    assert lines[0].removeprefix("created: ") == lines[1].removeprefix("listed: ")
+    what = 'environments.retrieve: 404 not_found: There is no environment "env_missing". (req_'
+    assert lines[2].startswith(what) and lines[2].endswith(")")
+    looped = run([*compiled(EXAMPLES / "event_loop.cpp", way), "50"], **variables)
+    assert looped == "polls: 50, of which failed: 0\n"
+
+
+@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+def test_the_worker_of_the_examples_serves_until_it_is_to_end(way: str, strict_emulator: Emulator) -> None:
+    environment = strict_emulator.create_environment("hosts", config={"type": "self_hosted"})
+    variables = {"PATH": "/usr/bin:/bin", "ANTHROPIC_BASE_URL": strict_emulator.url}
+    variables["ANTHROPIC_ENVIRONMENT_ID"] = environment
+    items = {strict_emulator.enqueue(environment)["id"] for _ in range(6)}
+    command = compiled(EXAMPLES / "worker.cpp", way)
+    served: set[str] = set()
+    key = strict_emulator.environment_key(environment)
+    with subprocess.Popen(
+        command, env=variables | {"ANTHROPIC_ENVIRONMENT_KEY": key}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while served != items:
+            what, _, item = process.stdout.readline().partition(": ")
+            assert what == "served"
+            served.add(json.loads(item)["id"])
+        process.send_signal(signal.SIGTERM)
+        what, _, stats = process.stdout.read().partition(": ")
+        assert what == "stats" and json.loads(stats)["finished"] == 6
+    assert process.returncode == 0
+    done = subprocess.run(
+        command, env=variables | {"ANTHROPIC_ENVIRONMENT_KEY": "sk-ant-oat01-wrong"}, capture_output=True, check=False
+    )
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1
+
+
+def test_the_page_shows_what_compiles(tmp_path: Path) -> None:
+    quickstart, *parts = re.findall(
+        r"^```cpp\n(.*?)^```", (ROOT / "docs" / "cpp.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert quickstart == (EXAMPLES / "quickstart.cpp").read_text()
+    assert len(parts) == 7
+    page = tmp_path / "page.cpp"
+    prelude = "".join(f"#include <{name}>\n" for name in ("antenv.hpp", "iostream", "thread", "nlohmann/json.hpp"))
+    prelude += "void report(const antenv::error &);\n"
+    bodies = (
+        f"void part{number}(antenv::client &client) {{ (void)client;\n{part}}}\n" for number, part in enumerate(parts)
+    )
+    page.write_text(prelude + "".join(bodies))
+    subprocess.run(["g++", "-std=c++17", *WARNINGS, "-fsyntax-only", f"-I{INCLUDE}", str(page)], check=True)

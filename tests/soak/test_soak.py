@@ -1,0 +1,21 @@
+"""Short soaks: faults, processes that stand still, connections that fall silent. `make soak` runs longer ones, in which
+processes are killed too."""
+
+from __future__ import annotations
+
+import pytest
+
+from soak import fleet
+
+pytestmark = [pytest.mark.deep, pytest.mark.transports]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [fleet.Harm(kills=False), fleet.Harm(kills=False, stops=False, freeze=5)],
+    ids=["that stand still", "whose connections fall silent"],
+)
+def test_workers_in_three_languages_serve_each_item_once_in_a_bad_world(harm: fleet.Harm) -> None:
+    figures = fleet.soak(items=200, seconds=12, seed=5, harm=harm)
+    assert figures["items"] >= 200
+    assert figures["finished once, by a holder that had its lease"] == figures["items"]

@@ -1,0 +1,89 @@
+"""Where the build puts things, and what compiles the C, C++ and Go programs of the tests against the built library."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+# Where cargo puts what it builds: in a folder of its own when a target is named (which may be a file).
+BUILT = TARGET / Path(os.environ.get("CARGO_BUILD_TARGET", "")).name.removesuffix(".json")
+BINARY = Path(os.environ.get("ANTENV_EMULATOR", BUILT / "quick" / "antenv-emulator"))
+LIBRARY = BUILT / "release"
+# What Go programs need to find the library, which `make prefix` installs there, and the emulator.
+GO = {
+    "PKG_CONFIG_PATH": str(TARGET / "prefix" / "lib" / "pkgconfig"),
+    "LD_LIBRARY_PATH": str(TARGET / "prefix" / "lib"),
+    "ANTENV_EMULATOR": str(BINARY),
+}
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
+
+
+@contextmanager
+def in_place_of(program: Path) -> Iterator[Path]:
+    """Where to write a program, so that it is there whole or not at all: other tests may write the same one."""
+    fresh = program.with_name(f"{program.name}.{os.getpid()}")
+    yield fresh
+    fresh.replace(program)
+
+
+@cache
+def compile_c(source: Path, *flags: str, compiler: str | None = None, standard: str | None = None) -> Path:
+    """Compiles a C or C++ program into a folder of the build's; returns its path.
+
+    It is linked with the shared library: with a sanitizer among the flags, with the one that is instrumented likewise.
+    """
+    folder = TARGET / "c-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = "-".join(flag.strip("-").replace("=", "-") for flag in flags) or "plain"
+    is_cpp = source.suffix == ".cpp"
+    compiler, standard = compiler or ("g++" if is_cpp else "cc"), standard or ("c++17" if is_cpp else "c11")
+    program = folder / f"{source.name}-{compiler}-{standard}-{kind}"
+    sanitizer = next((flag.split("=")[1].split(",")[0] for flag in flags if flag.startswith("-fsanitize=")), None)
+    library = next((TARGET / sanitizer).glob("*/quick/libantenv.so")).parent if sanitizer else LIBRARY
+    objects, runtime = [str(source)], []
+    command = [compiler, f"-std={standard}", "-g", "-O1", *WARNINGS, *flags, f"-I{ROOT / 'include'}"]
+    if sanitizer:
+        # The compiler's own runtime may know less than Rust's code asks of it; Rust's serves both.
+        objects = []
+        # Rust's runtime knows nothing of this check; and g++ takes what sanitizers add for uses of what is not there.
+        command += ["-fno-sanitize=vptr", "-Wno-maybe-uninitialized"] if is_cpp else []
+        for part in (source, ROOT / "tests" / "c" / "sanitizers.c"):
+            objects.append(f"{program}-{part.stem}.{os.getpid()}.o")
+            subprocess.run([*command, "-c", str(part), "-o", objects[-1]], check=True)
+        archive = rust_runtime(f"{sanitizer[0]}san")
+        runtime = [
+            "-Wl,--whole-archive",
+            str(archive),
+            "-Wl,--no-whole-archive",
+            "-rdynamic",
+            "-lm",
+            "-lrt",
+            "-lresolv",
+        ]
+        command = [compiler]
+    command += [*objects, *runtime, f"-L{library}", "-lantenv", f"-Wl,-rpath,{library}", "-pthread", "-ldl"]
+    with in_place_of(program) as fresh:
+        subprocess.run([*command, "-o", str(fresh)], check=True)
+    return program
+
+
+def rust_runtime(sanitizer: str) -> Path:
+    """The runtime of a sanitizer that comes with the Rust compiler."""
+    sysroot = subprocess.run(["rustc", "--print", "sysroot"], check=True, capture_output=True, text=True).stdout.strip()
+    return next(Path(sysroot).glob(f"lib/rustlib/*/lib/librustc-*_rt.{sanitizer}.a"))
+
+
+@cache
+def build_go(package: Path, *flags: str) -> Path:
+    """Builds a Go program into a folder of the build's; returns its path."""
+    program = TARGET / "go" / "-".join([package.name, *flags]).replace("=", "-")
+    with in_place_of(program) as fresh:
+        command = ["go", "build", *flags, "-o", str(fresh), "."]
+        subprocess.run(command, check=True, cwd=package, env=os.environ | GO)
+    return program

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from emulator import ROOT
+from support.build import ROOT
 
 INCLUDE = ROOT / "include"
 HEADER = (INCLUDE / "antenv.h").read_text()

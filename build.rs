@@ -31,6 +31,7 @@ fn header() {
     // Examples stand between fences for rustdoc, and are indented for those who read the header.
     let lines: Vec<String> = text.lines().filter(|line| !line.contains("```")).map(in_strict_c89).collect();
     let text = lines.join("\n").replace(",\n}", "\n}") + "\n"; // no comma behind the last constant of an enumeration
+    let text = with_sections(&text);
     let path = std::path::Path::new(&root).join("include/antenv.h");
     if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
         let _ = std::fs::create_dir_all(path.with_file_name(""));
@@ -51,4 +52,17 @@ fn in_strict_c89(line: &str) -> String {
     }
     line.replace("__STDC_VERSION__ >=", "defined(__STDC_VERSION__) && __STDC_VERSION__ >=")
         .replace("defined(__cplusplus) ||", "defined(__cplusplus) && __cplusplus >= 201103L ||")
+}
+
+/// The header with a comment of its own for each section's title, which cbindgen has no means for: in src/ffi it stands in front of the
+/// section's first function, and a line `----` ends it.
+fn with_sections(text: &str) -> String {
+    let mut sections = text.split("/**\n * ----");
+    let mut whole = sections.next().unwrap_or_default().to_owned();
+    for section in sections {
+        let (title, rest) = section.split_once("\n * ----\n").expect("a section's title ends with a line `----`");
+        let end = if title.contains('\n') { "\n */" } else { " */" };
+        whole += &format!("/* ----{title}{end}\n\n/**\n{rest}");
+    }
+    whole
 }

@@ -1,46 +1,65 @@
 /*
  * antenv: the Environments API for C and C++.
  *
- * Create, list, update, archive and delete environments, and serve the work queue of a self-hosted one. Link with -lantenv.
+ * Creates, lists, updates, archives and deletes environments, and serves the work queue of a self-hosted one. Link with -lantenv.
  *
  *     antenv_client *client;
  *     char *json;
  *     if (antenv_client_new(NULL, &client, &json) != ANTENV_OK) { puts(json); antenv_string_free(json); return 1; }
  *     antenv_status status = antenv_environments_create(client, "{\"name\":\"tests\"}", &json);
- *     puts(json);                                        (the environment, or what went wrong)
+ *     puts(json);                                        (the environment, or the error object)
  *     antenv_string_free(json);
  *     antenv_client_free(client);
  *
- * Conventions, the same for every function
+ * What holds for every function
  *
- * Status.    A function that can fail returns antenv_status: ANTENV_OK is 0. There is no hidden "last error".
- * Results.   Where there is `char **out_json`, it receives the result on ANTENV_OK and the error object otherwise: one
- *            antenv_string_free on both paths. Where a function yields a handle, `char **out_error` (or NULL, if it is not wanted)
- *            receives the error object. Every out-parameter is set to NULL or 0 first. NULL for an out-parameter that is needed
- *            gives ANTENV_INVALID_ARGUMENT, and nothing is sent.
- * Strings    in are NUL-terminated UTF-8 and only borrowed for the call. Results are the server's bytes, untouched.
- * Handles    are numbers in the shape of pointers; the library never dereferences one. A handle that is NULL, freed, of another type
- *            or garbage gives ANTENV_INVALID_HANDLE; freeing twice is harmless, also while other threads use the handle.
- * Threads.   Every function may be called from any thread at any time, but not from a signal handler. The library calls nothing back.
- *            It has one thread of its own, made by the first client, with all signals blocked (and up to four for a while that
- *            resolve host names). A process may fork at any moment: the child can use what it inherits.
- * Errors.    The error object: {"status":"not_found", "code":104, "message":"...", "http_status":404, "type":"not_found_error",
- *            "error_code":null, "details":null, "request_id":"req_...", "attempts":1, "parameter":null, "body":...}. `type`,
- *            `error_code` and `details` come from the API's error body, `body` is that body whole, `parameter` names an argument
- *            that the library refused, `attempts` counts the requests made. No secret is ever in it.
- * Options of a call, which every `params_json` takes beside its parameters:
- *            timeout_ms     bounds the whole call, retries and waits included: 1 to 2147483647
- *            max_retries    0 to 100: how often 408, 409, 429, 5xx and connection failures are tried again
- *            extra_headers  object of headers; `null` leaves a default one out
- *            extra_query    object of query parameters: strings, numbers, booleans, arrays of them
- *            extra_body     object merged into the body
- *            with_response  true: the result is {"data":..., "http_status":200, "request_id":"...", "headers":{...}, "attempts":1}
- *            betas          array of beta versions, beside the one that is always sent
- *            workspace_id   workspace to act in
- *            A member that is not known is refused (a misspelt name must not be silently ignored); what is inside `config`,
- *            `metadata` and `extra_body` is passed on as it is.
- * "Any of a call" in the comments below: ANTENV_INVALID_ARGUMENT, ANTENV_INVALID_HANDLE, ANTENV_CONNECTION, ANTENV_TIMEOUT,
- *            ANTENV_RESPONSE, ANTENV_INTERNAL, and ANTENV_BAD_REQUEST and above, which are the server's answer.
+ * Status     A function that can fail returns antenv_status: ANTENV_OK is 0. There is no hidden "last error".
+ * Strings    in are NUL-terminated UTF-8, and only borrowed for the call. Results are the server's bytes, verbatim. Free every
+ *            string that the library returns with antenv_string_free, once.
+ * Handles    are numbers in the shape of pointers; the library never dereferences one. A handle that is NULL, already freed, of
+ *            a different type or garbage gives ANTENV_INVALID_HANDLE. Freeing twice is harmless, also while other threads use it.
+ * Threads    Every function may be called from any thread at any time, but not from a signal handler. The library never calls
+ *            back. It has one thread of its own, created by the first client, with all signals blocked (and, at times, up to four
+ *            more that resolve host names). A process may fork at any moment: the child can use what it inherits, except workers
+ *            and leases.
+ * Blocking   "Blocks" means: until the call is done, for at most its `timeout_ms`, retries and waits included.
+ *
+ * Parameters with the same meaning everywhere
+ *
+ * out_json   receives the result on ANTENV_OK, and otherwise the error object: one antenv_string_free for both. It must not be
+ *            NULL (ANTENV_INVALID_ARGUMENT; nothing is sent).
+ * out        receives a handle, or NULL on failure. It must not be NULL.
+ * out_error  receives the error object on failure, otherwise NULL. It may be NULL. Every out-parameter is set to NULL or 0 first.
+ * timeout_ms of a function that waits: milliseconds; 0 does not wait, -1 waits forever, other negative numbers are invalid.
+ * tag        any number. It comes back with the completion.
+ * params_json is NULL (no parameters) or a JSON object. An unknown member is an error (a misspelt name must not be ignored), but
+ *            what is inside `config`, `metadata` and `extra_body` is sent verbatim. `null` is sent as `null` in a body, and left
+ *            out elsewhere. Besides the parameters of its operation it takes the options of a call:
+ *
+ *            timeout_ms          bounds the whole call, retries and waits included: 1 to 2147483647
+ *            attempt_timeout_ms  bounds one attempt: 1 to 2147483647
+ *            max_retries         0 to 100: how often 408, 409, 429, 5xx and connection failures are retried
+ *            extra_headers       object of headers; `null` leaves a default one out
+ *            extra_query         object of query parameters: strings, numbers, booleans, or arrays of them
+ *            extra_body          object merged into the body
+ *            with_response       true: the result is
+ *                                {"data":..., "http_status":200, "request_id":"...", "headers":{...}, "attempts":1}
+ *            betas               array of beta versions, besides the one that is always sent
+ *            workspace_id        workspace to act in
+ *
+ * The error object
+ *
+ *     {"status":"not_found", "code":104, "message":"...", "http_status":404, "type":"not_found_error",
+ *      "error_code":"environment_not_found", "details":{...}, "request_id":"req_...", "attempts":1, "parameter":null,
+ *      "body":{...}, "operation":"environments.retrieve", "headers":{...}, "retry_after_ms":null}
+ *
+ * `type`, `error_code` and `details` come from the API's error body. `body` is that body: JSON, or a string if it was not JSON.
+ * `parameter` names an argument that the library rejected. `attempts` counts the requests made. `headers` has the headers of the
+ * response (lower-case names), and `retry_after_ms` the wait that the server asked for. Every member is always there, with `null`
+ * for what is not known ({} for `headers`). No secret is in it.
+ *
+ * "The common call errors" in the comments below: ANTENV_INVALID_ARGUMENT, ANTENV_INVALID_HANDLE, ANTENV_CONNECTION,
+ * ANTENV_TIMEOUT, ANTENV_RESPONSE, ANTENV_INTERNAL, and ANTENV_BAD_REQUEST and above, which are the server's response.
  *
  * Generated from src/ffi; do not edit.
  */
@@ -180,7 +199,7 @@ typedef int32_t antenv_status;
 #endif
 
 /**
- * A client: credentials, defaults, and a pool of connections. Make one per credential and keep it; every thread may use it at once.
+ * A client: credentials, defaults, and a pool of connections. Create one per credential and keep it; threads may share it.
  */
 typedef struct antenv_client antenv_client;
 
@@ -190,17 +209,17 @@ typedef struct antenv_client antenv_client;
 typedef struct antenv_lease antenv_lease;
 
 /**
- * A pager: the items of a list, one at a time, over all its pages.
+ * A pager: returns the items of a list, one at a time, over all its pages.
  */
 typedef struct antenv_pager antenv_pager;
 
 /**
- * A completion queue: calls are submitted to it without waiting, and their outcomes collected from it.
+ * A completion queue: calls are submitted to it without waiting, and their results collected from it.
  */
 typedef struct antenv_queue antenv_queue;
 
 /**
- * A call that was submitted, for cancelling it.
+ * A ticket for a submitted call, which can cancel it.
  */
 typedef struct antenv_ticket antenv_ticket;
 
@@ -210,11 +229,11 @@ typedef struct antenv_ticket antenv_ticket;
 typedef struct antenv_worker antenv_worker;
 
 /**
- * The outcome of a call that was submitted.
+ * The result of a submitted call.
  */
 typedef struct {
     /**
-     * The tag given with the call.
+     * The tag that was given with the call.
      */
     uint64_t tag;
     /**
@@ -231,183 +250,185 @@ typedef struct {
 extern "C" {
 #endif
 
+/* ---- Version and status ---------------------------------------------------------------------------------------------------- */
+
 /**
- * ---- Version and status -------------------------------------------------------------------------------------------------
- *
- * The library's version, such as "0.1.0".
- *
- * Returns a static string: do not free it. Does not block.
+ * Returns the library's version, such as "0.1.0": a static string, which is not freed. Does not block.
  */
 const char *antenv_version(void);
 
 /**
- * The version of the binary interface: 1. It is raised only when a program that was built against an earlier header must be
- * rebuilt; new functions do not raise it. A program that loads the library at run time compares it with the one it was made for.
+ * Returns the version of the binary interface: 1. It is raised only when a program that was built against an earlier header must
+ * be rebuilt; new functions do not raise it. A program that loads the library at run time compares it with the version it was
+ * built for. Does not block.
  */
 uint32_t antenv_abi_version(void);
 
 /**
- * The name of a status, such as "not_found" for ANTENV_NOT_FOUND: the same text as `status` in the error object.
+ * Returns the name of a status, such as "not_found" for ANTENV_NOT_FOUND: the same text as `status` in the error object. It is a
+ * static string, which is not freed. Does not block.
  *
- * `status`: any number; one that this version does not know gives "unknown".
- *
- * Returns a static string: do not free it. Does not block.
+ * @param status Any number; one that this version does not know gives "unknown".
  */
 const char *antenv_status_name(int32_t status);
 
+/* ---- Strings and values ---------------------------------------------------------------------------------------------------- */
+
 /**
- * ---- Strings -------------------------------------------------------------------------------------------------------------
+ * Frees a string that the library returned (`out_json`, `out_error`, the `json` of a completion). Does not block.
  *
- * Frees a string that this library handed out (`out_json`, `out_error`).
- *
- * `text`: the string; NULL is fine. Free each string once, with this function and no other.
- *
- * Does not block. Any thread may free it.
+ * @param text The string; NULL is fine. Free each string once, with this function and no other.
  */
 void antenv_string_free(char *text);
 
 /**
- * ---- Client --------------------------------------------------------------------------------------------------------------
+ * Reads one value out of a JSON text, such as a result or an error object, for programs without a JSON library.
  *
- * Makes a client. Nothing is sent yet.
+ * @param json The text.
+ * @param pointer Which value, as a JSON pointer (RFC 6901): "/data/0/id" is the member `id` of the first element of the member
+ *   `data`, "" the whole text. In a name, `~` is written `~0` and `/` is written `~1`. Of members with the same name the last one
+ *   counts.
+ * @param out Receives the value, or the error object. A string comes as its text, without quotes and escapes; any other value as
+ *   JSON (`null` as "null").
  *
- * `config_json`: NULL (everything from the environment) or a JSON object; every key is optional, and `null` means absent:
+ * Returns ANTENV_OK; ANTENV_DONE, and NULL in `out`, when there is no value at that place; ANTENV_INVALID_ARGUMENT when the text
+ * is not valid JSON, the pointer is not a pointer, or the string cannot be a C string (it has U+0000 or half of a surrogate
+ * pair). Does not block. Every call reads the whole text.
  *
- * | key                | meaning, and what holds without it                                                              |
- * |--------------------|-------------------------------------------------------------------------------------------------|
- * | api_key            | API key; without any credential here: ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN, then ANTHROPIC_ENVIRONMENT_KEY |
- * | auth_token         | bearer token in place of an API key                                                              |
- * | environment_key    | key of a self-hosted environment; with an API key beside it, each operation gets the one it needs |
- * | base_url           | ANTHROPIC_BASE_URL, then https://api.anthropic.com; a path prefix is kept                        |
- * | timeout_ms         | bounds a whole call, retries included: 1 to 2147483647, 600000                                   |
- * | attempt_timeout_ms | bounds one attempt of a call: 1 to 2147483647, 60000; for a poll it comes on top of its block_ms, 10000 |
- * | connect_timeout_ms | bounds one attempt to connect, over all addresses of the host: 1 to 2147483647, 5000             |
- * | max_retries        | 0 to 100, 2                                                                                      |
- * | default_headers    | object of headers for every call; ANTHROPIC_CUSTOM_HEADERS ("Name: value" lines) lies under it   |
- * | betas              | array of beta versions for every call, beside the one that is always sent                        |
- * | workspace_id       | workspace to act in                                                                              |
- * | anthropic_version  | "2026-10-21"                                                                                     |
- * | auth_header        | how an API key travels: "authorization" (bearer), or "x-api-key", the older form                 |
- * | ca_file            | PEM file of roots to trust besides those that `roots` names                                     |
- * | roots              | "bundled": those in the library, SSL_CERT_FILE and SSL_CERT_DIR; "system": those of the system; "only_ca_file" |
- * | client_cert_file   | PEM file of the certificate that the client shows, with its chain                               |
- * | client_key_file    | PEM file of its private key; without it the key is in `client_cert_file`, too                   |
- * | proxy              | URL of a proxy (http, https, socks4, socks4a, socks5, socks5h), "" for none; without it HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY |
- * | max_response_bytes | the largest answer that is taken: 67108864 (64 MiB)                                              |
- * | http2              | "auto", "never" or "always"                                                                      |
- * | allow_insecure_http| true: plain http:// also to other hosts than this one; false                                     |
+ *     char *id;
+ *     if (antenv_json_get(json, "/id", &id) == ANTENV_OK) puts(id);
+ *     antenv_string_free(id);
+ */
+antenv_status antenv_json_get(const char *json, const char *pointer, char **out);
+
+/* ---- Client ---------------------------------------------------------------------------------------------------------------- */
+
+/**
+ * Creates a client. Nothing is sent yet.
  *
- * `out`: receives the client; free it with antenv_client_free. NULL on failure.
+ * @param config_json NULL (everything comes from environment variables) or a JSON object. Every key is optional, `null` means
+ *   absent, and an unknown key is an error:
  *
- * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ *   api_key              API key. Without any credential here: ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN, then
+ *                        ANTHROPIC_ENVIRONMENT_KEY.
+ *   auth_token           Bearer token, instead of an API key.
+ *   environment_key      Key of a self-hosted environment. Alongside an API key: each operation gets the one it needs.
+ *   base_url             Default: ANTHROPIC_BASE_URL, then https://api.anthropic.com. A path prefix is kept.
+ *   timeout_ms           Bounds a whole call, retries included: 1 to 2147483647. Default: 600000.
+ *   attempt_timeout_ms   Bounds one attempt: 1 to 2147483647. Default: 60000; for a poll 10000 more than its block_ms.
+ *   connect_timeout_ms   Bounds one attempt to connect, over all addresses of the host: 1 to 2147483647. Default: 5000.
+ *   max_retries          0 to 100. Default: 2.
+ *   default_headers      Object of headers for every call. They override those of ANTHROPIC_CUSTOM_HEADERS (lines of "Name:
+ *                        value").
+ *   betas                Array of beta versions for every call, besides the one that is always sent.
+ *   workspace_id         Workspace to act in.
+ *   anthropic_version    Default: "2026-10-21".
+ *   auth_header          How an API key is sent: "authorization" (bearer; the default) or "x-api-key" (the older form).
+ *   ca_file              PEM file of roots to trust besides those that `roots` names.
+ *   roots                "bundled" (default): built-in roots, SSL_CERT_FILE and SSL_CERT_DIR. "system": the system's.
+ *                        "only_ca_file".
+ *   client_cert_file     PEM file of the certificate that the client presents, with its chain.
+ *   client_key_file      PEM file of its private key. Default: the key is in `client_cert_file`.
+ *   proxy                URL of a proxy (http, https, socks4, socks4a, socks5, socks5h); "" for none. Default: HTTPS_PROXY,
+ *                        HTTP_PROXY, ALL_PROXY and NO_PROXY.
+ *   max_response_bytes   Size limit of a response. Default: 67108864 (64 MiB).
+ *   http2                "auto" (default), "never" or "always".
+ *   allow_insecure_http  true: plain http:// to other hosts than this one is allowed, too. Default: false.
  *
- * Errors: ANTENV_CONFIG (a key, a value, no credential; `parameter` names it), ANTENV_INVALID_ARGUMENT, ANTENV_INTERNAL.
- * Reads the files that the configuration and the environment name; does not block otherwise. The environment is read here alone.
+ * @param out Receives the client; free it with antenv_client_free.
+ * @param out_error Receives the error object.
+ *
+ * Errors: ANTENV_CONFIG (a key, a value, or no credential; `parameter` names it), ANTENV_INVALID_ARGUMENT, ANTENV_INTERNAL. Reads
+ * the files that the configuration and the environment variables name, and does not block otherwise. Environment variables are
+ * read by this function and by antenv_worker_new only.
  *
  *     antenv_client *client; char *error;
  *     if (antenv_client_new("{\"timeout_ms\":30000}", &client, &error)) { puts(error); antenv_string_free(error); }
  */
-antenv_status antenv_client_new(const char *config_json,
-                                antenv_client **out,
-                                char **out_error);
+antenv_status antenv_client_new(const char *config_json, antenv_client **out, char **out_error);
 
 /**
- * Makes a client that shares another's connections, with another credential or other defaults.
+ * Creates a client that shares another client's connections, with another credential or other defaults.
  *
- * `client`: the client to start from; either may be freed first.
- *
- * `config_json`: the keys to change: api_key, auth_token, environment_key, timeout_ms, max_retries, default_headers (laid over the
- * others; `null` removes one), betas, workspace_id, anthropic_version, auth_header, max_response_bytes. Any credential given
- * replaces all of the other client's. The environment is not looked at. The keys that shape connections (base_url,
- * connect_timeout_ms, ca_file, proxy, http2, allow_insecure_http) are refused. NULL: a plain copy.
- *
- * `out`, `out_error`: as for antenv_client_new.
+ * @param client The client to start from. Either may be freed first.
+ * @param config_json The keys to change: api_key, auth_token, environment_key, timeout_ms, attempt_timeout_ms, max_retries,
+ *   default_headers (added to the other client's; `null` removes one), betas, workspace_id, anthropic_version, auth_header,
+ *   max_response_bytes. A credential here replaces all of the other client's. Environment variables are not read. Keys that shape
+ *   connections (base_url, connect_timeout_ms, ca_file, proxy, http2, allow_insecure_http and the like) are rejected. NULL: a
+ *   plain copy.
+ * @param out Receives the client; free it with antenv_client_free.
+ * @param out_error Receives the error object.
  *
  * Errors: ANTENV_CONFIG, ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT. Does not block.
  *
  *     antenv_client_derive(client, "{\"environment_key\":\"sk-ant-oat01-...\"}", &worker, &error);
  */
-antenv_status antenv_client_derive(antenv_client *client,
-                                   const char *config_json,
-                                   antenv_client **out,
-                                   char **out_error);
+antenv_status antenv_client_derive(antenv_client *client, const char *config_json, antenv_client **out, char **out_error);
 
 /**
- * Frees a client. Calls that other threads are making through it go on to their end; pagers made from it go on too.
+ * Frees a client. Calls that other threads are making through it run to their end, and pagers made from it stay usable.
  *
- * `client`: the client. Freeing one twice, or NULL, is harmless.
+ * @param client The client; freeing it twice, or NULL, is harmless.
  *
  * Errors: ANTENV_INVALID_HANDLE. Does not block.
  */
 antenv_status antenv_client_free(antenv_client *client);
 
 /**
- * What a client, and those that share its connections, did so far in this process.
+ * Returns what a client, and the clients that share its connections, did so far in this process.
  *
- * `client`: the client.
+ * @param client The client.
+ * @param out_json Receives the counts:
  *
- * `out_json`: receives the counts, to be freed with antenv_string_free:
+ *   calls               {"started", "succeeded", "failed", "in_flight"}
+ *   attempts            requests made, retries included
+ *   retries             by reason: "connect", "unanswered", "cut_short", "timeout", "not_processed", "request_timeout",
+ *                       "conflict", "rate_limited", "overloaded", "server_error", "asked"
+ *   failures            failed calls by the name of their status
+ *   connections_opened  attempts to connect
+ *   bytes               {"sent", "received"}: bodies, without headers and encryption
+ *   latency_us          by operation ("request" for other endpoints): {"count", "sum", "max", "buckets":[[below, count]]} in
+ *                       microseconds, retries included, without cancelled calls
  *
- * | member             | holds                                                                                            |
- * |--------------------|--------------------------------------------------------------------------------------------------|
- * | calls              | {"started", "succeeded", "failed", "in_flight"}                                                   |
- * | attempts           | requests made, retries included                                                                  |
- * | retries            | by reason: "connect", "unanswered", "cut_short", "timeout", "not_processed", "request_timeout", "conflict", "rate_limited", "overloaded", "server_error", "asked" |
- * | failures           | failed calls by the name of their status                                                         |
- * | connections_opened | attempts to connect                                                                              |
- * | bytes              | {"sent", "received"}: bodies, without headers and encryption                                     |
- * | latency_us         | by operation ("request" for other endpoints): {"count", "sum", "max", "buckets":[[below, count]]} in microseconds, retries included; without calls that were cancelled |
- *
- * Members that would be 0 are left out of `retries`, `failures` and `buckets`. Bucket bounds are the same everywhere: histograms of
- * several clients or processes are merged by adding the counts up.
+ * Members that would be 0 are left out of `retries`, `failures` and `buckets`. Bucket bounds are the same everywhere: histograms
+ * of several clients or processes are merged by adding the counts.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT. Does not block.
  */
-antenv_status antenv_client_stats(antenv_client *client,
-                                  char **out_json);
+antenv_status antenv_client_stats(antenv_client *client, char **out_json);
+
+/* ---- Environments ---------------------------------------------------------------------------------------------------------- */
 
 /**
- * ---- Environments ---------------------------------------------------------------------------------------------------------
- *
  * Creates an environment (POST /v1/environments, Create Environment).
  *
- * `client`: the client.
+ * @param client The client.
+ * @param params_json An object with these parameters, of which only `name` cannot be `null`:
  *
- * `params_json`: an object with
+ *   name         string, required: human-readable
+ *   config       object: {"type":"cloud", "networking":{...}, "packages":{...}} or {"type":"self_hosted"}; sent verbatim
+ *   description  string
+ *   metadata     object with string values
+ *   scope        string: "organization" (visible to all accounts) or "account"
  *
- * | parameter   | type   |                                                                                                          |
- * |-------------|--------|----------------------------------------------------------------------------------------------------------|
- * | name        | string | required; human-readable                                                                                 |
- * | config      | object | {"type":"cloud", "networking":{...}, "packages":{...}} or {"type":"self_hosted"}; sent on as it is       |
- * | description | string |                                                                                                          |
- * | metadata    | object | string keys and string values                                                                            |
- * | scope       | string | "organization" (all accounts see it) or "account"                                                        |
+ * @param out_json Receives the environment: {"id":"env_...", "type":"environment", "name", "description", "config", "metadata",
+ *   "scope", "created_at", "updated_at", "archived_at"}, times in RFC 3339.
  *
- * and the options of a call. `null` is sent as `null`, but for `name`.
- *
- * `out_json`: the environment: {"id":"env_...", "type":"environment", "name", "description", "config", "metadata", "scope",
- * "created_at", "updated_at", "archived_at"}, times in RFC 3339; or the error object. Free it with antenv_string_free.
- *
- * Errors: any of a call; ANTENV_PERMISSION_DENIED where creating is switched off. Blocks until the call is done, `timeout_ms` at
- * most.
+ * Errors: the common call errors; ANTENV_PERMISSION_DENIED where creating is switched off. Blocks.
  *
  *     antenv_environments_create(client, "{\"name\":\"tests\",\"config\":{\"type\":\"self_hosted\"}}", &json);
  */
-antenv_status antenv_environments_create(antenv_client *client,
-                                         const char *params_json,
-                                         char **out_json);
+antenv_status antenv_environments_create(antenv_client *client, const char *params_json, char **out_json);
 
 /**
- * Lists environments, one page (GET /v1/environments, List Environments). For all of them, one by one, use a pager.
+ * Lists environments, one page (GET /v1/environments, List Environments). A pager returns all of them, one by one.
  *
- * `client`: the client.
+ * @param client The client.
+ * @param params_json NULL or an object with `include_archived` (boolean), `limit` (integer: page size) and `page` (string: the
+ *   `next_page` of the page before).
+ * @param out_json Receives {"data":[environments], "next_page": string or null}.
  *
- * `params_json`: NULL or an object with `include_archived` (boolean), `limit` (whole number, the most items in a page), `page`
- * (string, the `next_page` of the page before), and the options of a call.
- *
- * `out_json`: {"data":[environments], "next_page": string or null}; or the error object. Free it with antenv_string_free.
- *
- * Errors: any of a call. Blocks until the call is done, `timeout_ms` at most.
+ * Errors: the common call errors. Blocks.
  *
  *     antenv_environments_list(client, "{\"limit\":20}", &json);
  */
@@ -416,15 +437,12 @@ antenv_status antenv_environments_list(antenv_client *client, const char *params
 /**
  * Retrieves an environment (GET /v1/environments/{environment_id}, Get Environment).
  *
- * `client`: the client.
+ * @param client The client.
+ * @param environment_id Identifier of the environment, "env_...".
+ * @param params_json NULL or an object with options of a call.
+ * @param out_json Receives the environment.
  *
- * `environment_id`: the environment's identifier, "env_...".
- *
- * `params_json`: NULL or an object with the options of a call.
- *
- * `out_json`: the environment; or the error object. Free it with antenv_string_free.
- *
- * Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+ * Errors: the common call errors; ANTENV_NOT_FOUND. Blocks.
  *
  *     antenv_environments_retrieve(client, "env_...", NULL, &json);
  */
@@ -434,20 +452,17 @@ antenv_status antenv_environments_retrieve(antenv_client *client,
                                            char **out_json);
 
 /**
- * Updates an environment (POST /v1/environments/{environment_id}, Update Environment). What is absent stays as it is.
+ * Updates an environment (POST /v1/environments/{environment_id}, Update Environment). Absent parameters stay as they are.
  *
- * `client`: the client.
+ * @param client The client.
+ * @param environment_id Identifier of the environment, "env_...".
+ * @param params_json An object with any of `config` (object; its absent fields stay, too), `description` (string; `null` clears
+ *   it), `metadata` (object, merged with the present one: `null` or "" deletes a key), `name` (string) and `scope` (string). NULL
+ *   changes nothing.
+ * @param out_json Receives the environment as it is now.
  *
- * `environment_id`: the environment's identifier, "env_...".
- *
- * `params_json`: an object with any of `config` (object; its absent fields stay too), `description` (string; `null` clears it),
- * `metadata` (object, merged into what is there: `null` or "" deletes a key), `name` (string), `scope` (string), and the options
- * of a call. NULL changes nothing.
- *
- * `out_json`: the environment as it is now; or the error object. Free it with antenv_string_free.
- *
- * Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_BAD_REQUEST with error_code "environment_archived" or
- * "invalid_config_type_change". Blocks until the call is done, `timeout_ms` at most.
+ * Errors: the common call errors; ANTENV_NOT_FOUND; ANTENV_BAD_REQUEST with error_code "environment_archived" or
+ * "invalid_config_type_change". Blocks.
  *
  *     antenv_environments_update(client, "env_...", "{\"metadata\":{\"team\":\"blue\",\"old\":null}}", &json);
  */
@@ -459,16 +474,13 @@ antenv_status antenv_environments_update(antenv_client *client,
 /**
  * Deletes an environment (DELETE /v1/environments/{environment_id}, Delete Environment).
  *
- * `client`: the client.
+ * @param client The client.
+ * @param environment_id Identifier of the environment, "env_...".
+ * @param params_json NULL or an object with options of a call.
+ * @param out_json Receives {"id":"env_...", "type":"environment_deleted"}.
  *
- * `environment_id`: the environment's identifier, "env_...".
- *
- * `params_json`: NULL or an object with the options of a call.
- *
- * `out_json`: {"id":"env_...", "type":"environment_deleted"}; or the error object. Free it with antenv_string_free.
- *
- * Errors: any of a call; ANTENV_NOT_FOUND, also when a retry finds that the attempt before it had deleted it. Blocks until the
- * call is done, `timeout_ms` at most.
+ * Errors: the common call errors; ANTENV_NOT_FOUND, also when a retry finds that the attempt before it deleted the environment.
+ * Blocks.
  */
 antenv_status antenv_environments_delete(antenv_client *client,
                                          const char *environment_id,
@@ -476,107 +488,85 @@ antenv_status antenv_environments_delete(antenv_client *client,
                                          char **out_json);
 
 /**
- * Archives an environment (POST /v1/environments/{environment_id}/archive, Archive Environment). It takes no new sessions then.
+ * Archives an environment (POST /v1/environments/{environment_id}/archive, Archive Environment). It then takes no new sessions.
  *
- * `client`: the client.
+ * @param client The client.
+ * @param environment_id Identifier of the environment, "env_...".
+ * @param params_json NULL or an object with options of a call.
+ * @param out_json Receives the environment, with `archived_at` set.
  *
- * `environment_id`: the environment's identifier, "env_...".
- *
- * `params_json`: NULL or an object with the options of a call.
- *
- * `out_json`: the environment, `archived_at` set; or the error object. Free it with antenv_string_free.
- *
- * Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+ * Errors: the common call errors; ANTENV_NOT_FOUND. Blocks.
  */
 antenv_status antenv_environments_archive(antenv_client *client,
                                           const char *environment_id,
                                           const char *params_json,
                                           char **out_json);
 
-/**
- * ---- Work: the queue of a self-hosted environment --------------------------------------------------------------------------
+/* ---- Work: the queue of a self-hosted environment --------------------------------------------------------------------------
  *
  * An item is queued, claimed by a poll, acknowledged (state starting), kept by heartbeats (active), and stopped. The API takes an
- * environment key for list, poll, ack and heartbeat, an API key for retrieve and update, either for stats and stop: a client that
- * has both sends the right one.
+ * environment key for list, poll, ack and heartbeat, an API key for retrieve and update, and either for stats and stop: a client
+ * that has both sends the right one. antenv_worker does all of this by itself.
+ */
+
+/**
+ * Lists work items, one page (GET /v1/environments/{environment_id}/work, List Work Items). A pager returns all of them.
  *
- * Lists work items, one page (GET /v1/environments/{environment_id}/work, List Work Items). For all of them use a pager.
+ * @param client The client.
+ * @param environment_id Identifier of the environment, "env_...".
+ * @param params_json NULL or an object with `limit` (integer: page size) and `page` (string: the `next_page` of the page before).
+ * @param out_json Receives {"data":[work items], "next_page": string or null}. A work item: {"id":"work_...", "type":"work",
+ *   "environment_id", "data":{"type":"session", "id"}, "state":"queued"|"starting"|"active"|"stopping"|"stopped", "metadata",
+ *   "created_at", "acknowledged_at", "started_at", "latest_heartbeat_at", "stop_requested_at", "stopped_at"}, times in RFC 3339
+ *   or null.
  *
- * `client`: the client.
- *
- * `environment_id`: the environment's identifier, "env_...".
- *
- * `params_json`: NULL or an object with `limit` (whole number, the most items in a page), `page` (string, the `next_page` of the
- * page before), and the options of a call.
- *
- * `out_json`: {"data":[work items], "next_page": string or null}; or the error object. Free it with antenv_string_free. A work
- * item: {"id":"work_...", "type":"work", "environment_id", "data":{"type":"session", "id"},
- * "state":"queued"|"starting"|"active"|"stopping"|"stopped", "metadata", "created_at", "acknowledged_at", "started_at",
- * "latest_heartbeat_at", "stop_requested_at", "stopped_at"}, times in RFC 3339 or null.
- *
- * Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+ * Errors: the common call errors; ANTENV_NOT_FOUND. Blocks.
  */
 antenv_status antenv_work_list(antenv_client *client, const char *environment_id, const char *params_json, char **out_json);
 
 /**
- * Polls for work (GET /v1/environments/{environment_id}/work/poll, Poll for Work). The item is claimed: acknowledge it soon, or
+ * Polls for work (GET /v1/environments/{environment_id}/work/poll, Poll for Work). This claims the item: acknowledge it soon, or
  * the queue gives it to another poller.
  *
- * `client`: the client.
+ * @param client The client.
+ * @param environment_id Identifier of the environment, "env_...".
+ * @param params_json NULL or an object with
  *
- * `environment_id`: the environment's identifier, "env_...".
+ *   block_ms               integer, 1 to 999: milliseconds to wait for work. Absent: no wait.
+ *   reclaim_older_than_ms  integer: also claim items left unacknowledged for this many milliseconds. Absent: 5000.
+ *   anthropic_worker_id    string: the poller's name, one per process, for the queue's statistics
  *
- * `params_json`: NULL or an object with
+ * @param out_json Receives the work item, with its `secret`; JSON `null` when there is none.
  *
- * | parameter             | type         |                                                                                       |
- * |-----------------------|--------------|---------------------------------------------------------------------------------------|
- * | block_ms              | whole number | 1 to 999: milliseconds to wait for work; absent: do not wait                          |
- * | reclaim_older_than_ms | whole number | reclaim items unacknowledged for longer than this many milliseconds; absent: 5000     |
- * | anthropic_worker_id   | string       | who polls, one name per process, for the queue's statistics                           |
- *
- * and the options of a call.
- *
- * `out_json`: the work item, with its `secret`; JSON `null` when there is none; or the error object. Free it with
- * antenv_string_free.
- *
- * Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+ * Errors: the common call errors; ANTENV_NOT_FOUND. Blocks.
  *
  *     antenv_work_poll(client, "env_...", "{\"block_ms\":999,\"anthropic_worker_id\":\"host-1\"}", &json);
  */
-antenv_status antenv_work_poll(antenv_client *client,
-                               const char *environment_id,
-                               const char *params_json,
-                               char **out_json);
+antenv_status antenv_work_poll(antenv_client *client, const char *environment_id, const char *params_json, char **out_json);
 
 /**
- * Tells how the queue stands (GET /v1/environments/{environment_id}/work/stats, Get Queue Statistics).
+ * Returns work queue statistics (GET /v1/environments/{environment_id}/work/stats, Get Queue Statistics).
  *
- * `client`: the client.
+ * @param client The client.
+ * @param environment_id Identifier of the environment, "env_...".
+ * @param params_json NULL or an object with options of a call.
+ * @param out_json Receives {"type":"work_queue_stats", "depth": items waiting, "pending": items polled but not acknowledged,
+ *   "oldest_queued_at": time or null, "workers_polling": workers that polled in the last 30 seconds, or null}.
  *
- * `environment_id`: the environment's identifier, "env_...".
- *
- * `params_json`: NULL or an object with the options of a call.
- *
- * `out_json`: {"type":"work_queue_stats", "depth": items waiting, "pending": items polled but not acknowledged,
- * "oldest_queued_at": time or null, "workers_polling": workers that polled in the last 30 seconds, or null}; or the error object.
- * Free it with antenv_string_free.
- *
- * Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+ * Errors: the common call errors; ANTENV_NOT_FOUND. Blocks.
  */
 antenv_status antenv_work_stats(antenv_client *client, const char *environment_id, const char *params_json, char **out_json);
 
 /**
  * Retrieves a work item (GET /v1/environments/{environment_id}/work/{work_id}, Get Work Item).
  *
- * `client`: the client.
+ * @param client The client.
+ * @param environment_id Identifier of the environment, "env_...".
+ * @param work_id Identifier of the item, "work_...".
+ * @param params_json NULL or an object with options of a call.
+ * @param out_json Receives the work item.
  *
- * `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
- *
- * `params_json`: NULL or an object with the options of a call.
- *
- * `out_json`: the work item; or the error object. Free it with antenv_string_free.
- *
- * Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+ * Errors: the common call errors; ANTENV_NOT_FOUND. Blocks.
  */
 antenv_status antenv_work_retrieve(antenv_client *client,
                                    const char *environment_id,
@@ -587,17 +577,13 @@ antenv_status antenv_work_retrieve(antenv_client *client,
 /**
  * Updates a work item's metadata (POST /v1/environments/{environment_id}/work/{work_id}, Update Work Item).
  *
- * `client`: the client.
+ * @param client The client.
+ * @param environment_id Identifier of the environment, "env_...".
+ * @param work_id Identifier of the item, "work_...".
+ * @param params_json An object with `metadata` (object, required; merged with the present one, `null` deletes a key).
+ * @param out_json Receives the work item.
  *
- * `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
- *
- * `params_json`: an object with `metadata` (object, required; merged into what is there, `null` deletes a key), and the options of
- * a call.
- *
- * `out_json`: the work item; or the error object. Free it with antenv_string_free.
- *
- * Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_BAD_REQUEST with error_code "invalid_metadata". Blocks until the call is done,
- * `timeout_ms` at most.
+ * Errors: the common call errors; ANTENV_NOT_FOUND; ANTENV_BAD_REQUEST with error_code "invalid_metadata". Blocks.
  */
 antenv_status antenv_work_update(antenv_client *client,
                                  const char *environment_id,
@@ -607,18 +593,15 @@ antenv_status antenv_work_update(antenv_client *client,
 
 /**
  * Acknowledges a work item that was polled (POST /v1/environments/{environment_id}/work/{work_id}/ack, Acknowledge Work): it
- * leaves the queue and is starting. Follow with a heartbeat at once.
+ * leaves the queue and is starting. Send a heartbeat right after it.
  *
- * `client`: the client.
+ * @param client The client.
+ * @param environment_id Identifier of the environment, "env_...".
+ * @param work_id Identifier of the item, "work_...".
+ * @param params_json NULL or an object with options of a call.
+ * @param out_json Receives the work item.
  *
- * `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
- *
- * `params_json`: NULL or an object with the options of a call.
- *
- * `out_json`: the work item; or the error object. Free it with antenv_string_free.
- *
- * Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_CONFLICT when it is past that. Blocks until the call is done, `timeout_ms` at
- * most.
+ * Errors: the common call errors; ANTENV_NOT_FOUND; ANTENV_CONFLICT when the item is in a later state. Blocks.
  */
 antenv_status antenv_work_ack(antenv_client *client,
                               const char *environment_id,
@@ -627,23 +610,20 @@ antenv_status antenv_work_ack(antenv_client *client,
                               char **out_json);
 
 /**
- * Records a heartbeat, which keeps the lease on a work item (POST /v1/environments/{environment_id}/work/{work_id}/heartbeat,
+ * Records a heartbeat, which extends the lease on a work item (POST /v1/environments/{environment_id}/work/{work_id}/heartbeat,
  * Record Heartbeat).
  *
- * `client`: the client.
+ * @param client The client.
+ * @param environment_id Identifier of the environment, "env_...".
+ * @param work_id Identifier of the item, "work_...".
+ * @param params_json NULL or an object with `desired_ttl_seconds` (integer: how many seconds the lease is to last) and
+ *   `expected_last_heartbeat` (string: "NO_HEARTBEAT" for the first, then the `last_heartbeat` of the reply before, verbatim).
+ * @param out_json Receives {"type":"work_heartbeat", "last_heartbeat": time, "lease_extended": boolean, "state": the item's,
+ *   "ttl_seconds": integer}.
  *
- * `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
- *
- * `params_json`: NULL or an object with `desired_ttl_seconds` (whole number, seconds that the lease is to last),
- * `expected_last_heartbeat` (string: "NO_HEARTBEAT" for the first, then the `last_heartbeat` of the reply before, to the letter),
- * and the options of a call.
- *
- * `out_json`: {"type":"work_heartbeat", "last_heartbeat": time, "lease_extended": boolean, "state": the item's, "ttl_seconds":
- * whole number}; or the error object. Free it with antenv_string_free.
- *
- * Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_PRECONDITION_FAILED when the last heartbeat is another: `details.current_state`
- * tells, and unless that was this caller's own lost reply, the item is somebody else's now. Blocks until the call is done,
- * `timeout_ms` at most.
+ * Errors: the common call errors; ANTENV_NOT_FOUND; ANTENV_PRECONDITION_FAILED when the last heartbeat is a different one:
+ * `details.current_state` has it, and unless it was this caller's own and its reply was lost, another worker holds the item.
+ * Blocks.
  *
  *     antenv_work_heartbeat(client, "env_...", "work_...", "{\"expected_last_heartbeat\":\"NO_HEARTBEAT\"}", &json);
  */
@@ -656,17 +636,14 @@ antenv_status antenv_work_heartbeat(antenv_client *client,
 /**
  * Stops a work item (POST /v1/environments/{environment_id}/work/{work_id}/stop, Stop Work).
  *
- * `client`: the client.
+ * @param client The client.
+ * @param environment_id Identifier of the environment, "env_...".
+ * @param work_id Identifier of the item, "work_...".
+ * @param params_json NULL or an object with `force` (boolean; true: at once, otherwise the next heartbeat's reply asks its worker
+ *   to stop).
+ * @param out_json Receives the work item; JSON `null` when the server sends none.
  *
- * `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
- *
- * `params_json`: NULL or an object with `force` (boolean; true: at once, otherwise its worker is asked to stop by the next
- * heartbeat's reply), and the options of a call.
- *
- * `out_json`: the work item; JSON `null` when the server sends none; or the error object. Free it with antenv_string_free.
- *
- * Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_CONFLICT when it has stopped already. Blocks until the call is done,
- * `timeout_ms` at most.
+ * Errors: the common call errors; ANTENV_NOT_FOUND; ANTENV_CONFLICT when it has stopped already. Blocks.
  *
  *     antenv_work_stop(client, "env_...", "work_...", "{\"force\":true}", &json);
  */
@@ -676,40 +653,34 @@ antenv_status antenv_work_stop(antenv_client *client,
                                const char *params_json,
                                char **out_json);
 
+/* ---- Any operation, any endpoint ------------------------------------------------------------------------------------------- */
+
 /**
- * ---- Any operation, any endpoint ------------------------------------------------------------------------------------------
- *
  * Calls any operation by its name.
  *
- * `operation`: "environments.create", ".list", ".retrieve", ".update", ".delete", ".archive", or "work.list", ".poll", ".stats",
- * ".retrieve", ".update", ".ack", ".heartbeat", ".stop".
+ * @param client The client.
+ * @param operation "environments.create", ".list", ".retrieve", ".update", ".delete", ".archive", or "work.list", ".poll",
+ *   ".stats", ".retrieve", ".update", ".ack", ".heartbeat", ".stop".
+ * @param params_json Every parameter of that operation, `environment_id` and `work_id` too; otherwise as for the function of that
+ *   name.
+ * @param out_json Receives the result.
  *
- * `params_json`: every parameter of that operation, `environment_id` and `work_id` too; otherwise as for the function of that name.
- *
- * `out_json`: the result or the error object; free it with antenv_string_free.
- *
- * Errors: those of the operation; an unknown name gives ANTENV_INVALID_ARGUMENT and a message that lists the known ones. Blocks
- * until the call is done, `timeout_ms` at most.
+ * Errors: those of the operation; an unknown name gives ANTENV_INVALID_ARGUMENT and a message that lists the known ones. Blocks.
  *
  *     antenv_call(client, "work.stats", "{\"environment_id\":\"env_...\"}", &json);
  */
-antenv_status antenv_call(antenv_client *client,
-                          const char *operation,
-                          const char *params_json,
-                          char **out_json);
+antenv_status antenv_call(antenv_client *client, const char *operation, const char *params_json, char **out_json);
 
 /**
- * Makes a request to any other endpoint of the API, with this client's credential, headers, retries and timeouts.
+ * Makes a request to any other endpoint of the API, with the client's credential, headers, retries and timeouts.
  *
- * `method`: GET, POST, PUT, PATCH or DELETE.
+ * @param client The client.
+ * @param method GET, POST, PUT, PATCH or DELETE.
+ * @param path Begins with `/`, such as "/v1/sessions"; percent-encoded where needed, without a query.
+ * @param params_json NULL or {"query":{...}, "body": any JSON, "headers":{...}}.
+ * @param out_json Receives the result; `null` when the server sends none.
  *
- * `path`: begins with `/`, such as "/v1/sessions"; percent-encoded where needed, without query.
- *
- * `params_json`: NULL or {"query":{...}, "body":any JSON, "headers":{...}}, beside betas, workspace_id and the options of a call.
- *
- * `out_json`: the result (`null` when the server sends none) or the error object; free it with antenv_string_free.
- *
- * Errors: as for any call. Blocks until the call is done, `timeout_ms` at most.
+ * Errors: the common call errors. Blocks.
  *
  *     antenv_request(client, "POST", "/v1/sessions", "{\"body\":{\"environment_id\":\"env_...\"}}", &json);
  */
@@ -719,21 +690,17 @@ antenv_status antenv_request(antenv_client *client,
                              const char *params_json,
                              char **out_json);
 
+/* ---- Pages ----------------------------------------------------------------------------------------------------------------- */
+
 /**
- * ---- Pages ----------------------------------------------------------------------------------------------------------------
+ * Creates a pager over a list operation. Nothing is sent yet.
  *
- * Makes a pager over a list operation. Nothing is sent yet.
- *
- * `client`: the client; it may be freed before the pager.
- *
- * `operation`: "environments.list" or "work.list".
- *
- * `params_json`: the operation's parameters, `environment_id` too, and the options of a call, which hold for each page; `limit` is
- * the size of a page, `page` where to begin. NULL: none.
- *
- * `out`: receives the pager; free it with antenv_pager_free. NULL on failure.
- *
- * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ * @param client The client; it may be freed before the pager.
+ * @param operation "environments.list" or "work.list".
+ * @param params_json NULL or the operation's parameters, `environment_id` too. Options of a call apply to each page; `limit` is
+ *   the size of a page, `page` where to begin.
+ * @param out Receives the pager; free it with antenv_pager_free.
+ * @param out_error Receives the error object.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT. Does not block.
  *
@@ -747,36 +714,34 @@ antenv_status antenv_pager_new(antenv_client *client,
                                char **out_error);
 
 /**
- * The next item. While a page's items are handed out, the next page is already on its way.
+ * Returns the next item. While the items of a page are returned, the next page is being fetched.
  *
- * `pager`: the pager. Threads may share it: each item goes to one of them.
+ * @param pager The pager. Threads may share it: each item goes to one of them.
+ * @param out_json Receives the item, verbatim; NULL at the end.
  *
- * `out_json`: the item as the server sent it, or the error object; free it with antenv_string_free. NULL at the end.
- *
- * Returns ANTENV_OK, ANTENV_DONE after the last item, or an error. After an error, another call asks for the same page again:
- * no item is skipped or repeated. Blocks while a page is on its way, `timeout_ms` at most.
+ * Returns ANTENV_OK; ANTENV_DONE after the last item; or an error: the common call errors. After an error, the next call requests
+ * the same page again: no item is skipped or repeated. Blocks while a page is being fetched.
  */
 antenv_status antenv_pager_next(antenv_pager *pager, char **out_json);
 
 /**
- * Frees a pager. A page on its way is dropped.
+ * Frees a pager, and drops a page that is being fetched.
  *
- * `pager`: the pager. Freeing one twice, or NULL, is harmless.
+ * @param pager The pager; freeing it twice, or NULL, is harmless.
  *
  * Errors: ANTENV_INVALID_HANDLE. Does not block.
  */
 antenv_status antenv_pager_free(antenv_pager *pager);
 
+/* ---- Completion queues: many calls from one thread ------------------------------------------------------------------------- */
+
 /**
- * ---- Many calls from one thread -------------------------------------------------------------------------------------------
+ * Creates a completion queue. Any number of calls may be in flight through it; they take no threads.
  *
- * Makes a completion queue. Any number of calls may be in flight through it; they take no threads.
+ * @param out Receives the queue; free it with antenv_queue_free.
+ * @param out_error Receives the error object.
  *
- * `out`: receives the queue; free it with antenv_queue_free. NULL on failure.
- *
- * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
- *
- * Errors: ANTENV_INVALID_ARGUMENT, ANTENV_INTERNAL (no file descriptor left). Does not block.
+ * Errors: ANTENV_INVALID_ARGUMENT, ANTENV_INTERNAL (no file descriptor is left). Does not block.
  *
  *     antenv_submit(client, queue, "environments.list", NULL, 42, NULL, &error);
  *     while (antenv_queue_next(queue, -1, &done) == ANTENV_INTERRUPTED) {}
@@ -786,34 +751,29 @@ antenv_status antenv_pager_free(antenv_pager *pager);
 antenv_status antenv_queue_new(antenv_queue **out, char **out_error);
 
 /**
- * The file descriptor to watch with poll, epoll, kqueue, asyncio or libuv: readable exactly while a completion waits in the queue.
- * Do not read, write or close it: antenv_queue_next does what is needed, and it closes with the queue.
+ * Returns the file descriptor to watch with poll, epoll, kqueue, asyncio or libuv: it is readable exactly while a completion
+ * waits in the queue. Do not read, write or close it: antenv_queue_next does what is needed, and antenv_queue_free closes it.
+ * Returns -1 when the handle is not valid, and on systems without such descriptors. In a forked child the queue has another
+ * descriptor: ask again. Does not block.
  *
- * `queue`: the queue.
- *
- * Returns the descriptor, or -1 when the handle is not valid (and on systems without such descriptors). In a forked child the queue
- * has another one: ask again. Does not block.
+ * @param queue The queue.
  */
 int antenv_queue_fd(antenv_queue *queue);
 
 /**
- * Begins a call of any operation, without waiting for it: exactly one completion with `tag` will come to the queue.
+ * Begins a call of any operation without waiting for it: exactly one completion with `tag` will arrive in the queue.
  *
- * `client`: the client; it may be freed while the call is in flight.
- *
- * `queue`: where the completion goes.
- *
- * `operation`, `params_json`: as for antenv_call. They are checked here: what is not acceptable is refused, nothing is sent and no
- * completion comes.
- *
- * `tag`: any number; it comes back with the completion.
- *
- * `out_ticket`: receives a ticket for cancelling the call, to be freed with antenv_ticket_free; NULL when none is wanted.
- *
- * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ * @param client The client; it may be freed while the call is in flight.
+ * @param queue The queue that receives the completion.
+ * @param operation The operation's name, as for antenv_call.
+ * @param params_json Its parameters, as for antenv_call. Invalid ones are rejected right here: nothing is sent and no completion
+ *   arrives.
+ * @param tag Comes back with the completion.
+ * @param out_ticket Receives a ticket that can cancel the call, to be freed with antenv_ticket_free; may be NULL.
+ * @param out_error Receives the error object.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED (the queue was freed, or the library is being shut down),
- * ANTENV_INTERNAL. Does not block. Each call in flight over HTTP/1.1 has a connection of its own, which takes a file descriptor.
+ * ANTENV_INTERNAL. Does not block. Over HTTP/1.1 each call in flight has a connection of its own, which takes a file descriptor.
  *
  *     antenv_submit(client, queue, "work.poll", "{\"environment_id\":\"env_...\",\"block_ms\":999}", 7, &ticket, &error);
  */
@@ -826,11 +786,18 @@ antenv_status antenv_submit(antenv_client *client,
                             char **out_error);
 
 /**
- * Begins a request to any other endpoint, without waiting for it: exactly one completion with `tag` will come to the queue.
+ * Begins a request to any other endpoint without waiting for it: exactly one completion with `tag` will arrive in the queue.
  *
- * `method`, `path`, `params_json`: as for antenv_request.
+ * @param client The client; it may be freed while the request is in flight.
+ * @param queue The queue that receives the completion.
+ * @param method The method, as for antenv_request.
+ * @param path The path, as for antenv_request.
+ * @param params_json The parameters, as for antenv_request.
+ * @param tag Comes back with the completion.
+ * @param out_ticket Receives a ticket that can cancel the request, to be freed with antenv_ticket_free; may be NULL.
+ * @param out_error Receives the error object.
  *
- * The others, errors and blocking: as for antenv_submit.
+ * Errors: as for antenv_submit. Does not block.
  */
 antenv_status antenv_submit_request(antenv_client *client,
                                     antenv_queue *queue,
@@ -844,28 +811,26 @@ antenv_status antenv_submit_request(antenv_client *client,
 /**
  * Takes the next completion, waiting for one if there is none.
  *
- * `queue`: the queue. Threads may share it: each completion goes to one of them.
+ * @param queue The queue. Threads may share it: each completion goes to one of them.
+ * @param timeout_ms How long to wait.
+ * @param out Receives the completion; free its `json` with antenv_string_free. All zero when there is none.
  *
- * `timeout_ms`: how long to wait: 0 not at all, -1 for ever.
- *
- * `out`: receives the completion; free its `json` with antenv_string_free. All zero when there is none.
- *
- * Returns ANTENV_OK when there is one, whatever its own status; ANTENV_TIMEOUT; ANTENV_INTERRUPTED when a signal handler ran in this
- * thread (call again to go on waiting); ANTENV_CLOSED when the queue was freed meanwhile; ANTENV_INVALID_HANDLE;
- * ANTENV_INVALID_ARGUMENT. Blocks, `timeout_ms` at most.
+ * Returns ANTENV_OK when there is one, whatever its own status; ANTENV_TIMEOUT; ANTENV_INTERRUPTED when a signal handler ran in
+ * this thread (call again to go on waiting); ANTENV_CLOSED when the queue was freed meanwhile; ANTENV_INVALID_HANDLE;
+ * ANTENV_INVALID_ARGUMENT. Blocks for at most `timeout_ms`.
  */
-antenv_status antenv_queue_next(antenv_queue *queue,
-                                int64_t timeout_ms,
-                                antenv_completion *out);
+antenv_status antenv_queue_next(antenv_queue *queue, int64_t timeout_ms, antenv_completion *out);
 
 /**
- * Takes as many completions as there are, up to `capacity`, waiting until there is at least one.
+ * Takes all completions that are there, up to `capacity`, waiting until there is at least one.
  *
- * `out`: an array of `capacity` completions, 1 or more. The first is cleared at once, the others only written when filled.
+ * @param queue The queue. Threads may share it: each completion goes to one of them.
+ * @param timeout_ms How long to wait for the first.
+ * @param out An array of `capacity` completions. The first is cleared on entry, the others are written only when filled.
+ * @param capacity The size of the array: 1 or more.
+ * @param count Receives how many were filled: 0 unless ANTENV_OK is returned.
  *
- * `count`: receives how many were filled in: 0 unless ANTENV_OK is returned.
- *
- * The others, what is returned, and blocking: as for antenv_queue_next.
+ * Returns what antenv_queue_next returns. Blocks for at most `timeout_ms`.
  */
 antenv_status antenv_queue_next_many(antenv_queue *queue,
                                      int64_t timeout_ms,
@@ -874,312 +839,287 @@ antenv_status antenv_queue_next_many(antenv_queue *queue,
                                      size_t *count);
 
 /**
- * Frees a queue: cancels what is in flight through it, drops the completions that wait, and wakes those who wait for one with
- * ANTENV_CLOSED.
+ * Frees a queue: cancels what is in flight through it, drops the completions that wait in it, and wakes threads that wait for one
+ * with ANTENV_CLOSED.
  *
- * `queue`: the queue. Freeing one twice, or NULL, is harmless.
+ * @param queue The queue; freeing it twice, or NULL, is harmless.
  *
  * Errors: ANTENV_INVALID_HANDLE. Does not block.
  */
 antenv_status antenv_queue_free(antenv_queue *queue);
 
 /**
- * Cancels a call: its request is dropped, and its completion comes at once with ANTENV_CANCELLED; or with the result, if that had
- * arrived already. Cancelling twice, or when the call has ended, changes nothing.
+ * Cancels a call. Its completion arrives at once with ANTENV_CANCELLED; or with the result, if that had arrived already. A
+ * cancellation is sticky: cancelling twice, or after the call has ended, changes nothing.
  *
- * `ticket`: the ticket.
+ * @param ticket The ticket.
  *
- * Errors: ANTENV_INVALID_HANDLE. Does not block. Any thread may cancel, also before the call was begun in earnest.
+ * Errors: ANTENV_INVALID_HANDLE. Does not block.
  */
 antenv_status antenv_ticket_cancel(antenv_ticket *ticket);
 
 /**
- * Frees a ticket. The call goes on, and its completion comes.
+ * Frees a ticket. The call goes on, and its completion arrives.
  *
- * `ticket`: the ticket. Freeing one twice, or NULL, is harmless.
+ * @param ticket The ticket; freeing it twice, or NULL, is harmless.
  *
  * Errors: ANTENV_INVALID_HANDLE. Does not block.
  */
 antenv_status antenv_ticket_free(antenv_ticket *ticket);
 
+/* ---- Worker: claim work ----------------------------------------------------------------------------------------------------
+ *
+ * A worker polls the queue, acknowledges an item, keeps its lease by heartbeats while the program serves it, and stops the item
+ * when the program is done. All of that happens on the library's own thread, whatever the program's threads do. A worker claims
+ * no more items than the program asks for, and than `concurrency` allows. docs/worker.md says what happens when something fails.
+ */
+
 /**
- * ---- Worker: claim work -----------------------------------------------------------------------------------------------------
+ * Creates a worker. It claims nothing before antenv_worker_next or antenv_worker_attach is called.
  *
- * A worker polls the queue, acknowledges an item, keeps its lease by heartbeats while the host serves it, and stops it when the
- * host is done. All of that happens on the library's own thread, whatever the host's threads do. No more is claimed than the host
- * asks for, and than `concurrency` allows. docs/worker.md tells what happens when something fails.
+ * @param client The client whose connections and defaults it uses; it may be freed before the worker. Its credential is used only
+ *   if it is an environment key.
+ * @param config_json NULL or a JSON object. Every key but the first two is optional, `null` means absent, and an unknown key is
+ *   an error. Environment variables are read here and at no other time:
  *
- * Makes a worker. It claims nothing before antenv_worker_next or antenv_worker_attach is called.
+ *   environment_id         The environment, "env_...". Default: the environment variable ANTHROPIC_ENVIRONMENT_ID.
+ *   environment_key        Its key. Default: the client's environment key, then ANTHROPIC_ENVIRONMENT_KEY.
+ *   worker_id              The poller's name, one per worker, for the queue's statistics. Default: the host's name and twelve hex
+ *                          digits.
+ *   concurrency            How many items it holds at once: 1 to 100000. Default: 1. To serve that many at a time, let that many
+ *                          threads call antenv_worker_next, or use an event loop.
+ *   block_ms               How long a poll waits at the server: 0 (no wait) to 999. Default: 999; with `drain` 0.
+ *   reclaim_older_than_ms  Polls also claim items left unacknowledged for this long: 0 to 86400000. Default: the server's, 5000.
+ *   drain                  true: end when the queue is empty. Default: false.
+ *   desired_ttl_seconds    How long a heartbeat is to extend a lease: 1 to 86400. Default: the server decides.
+ *   idle_after_ms          After how long without an item it pauses between polls: 0 to 86400000. Default: 60000.
+ *   idle_min_ms            The shortest such pause: 0 to 86400000. Default: 1000.
+ *   idle_max_ms            The longest such pause: 0 to 86400000. Default: 3000.
+ *   grace_ms               How long items go on after the worker was stopped: 0 to 86400000. Default: 30000.
+ *   rescue_after_ms        Items that another worker acknowledged and then left without a heartbeat for this long are returned to
+ *                          the queue from time to time: 0 (never) to 86400000. Default: 60000.
  *
- * `client`: where its connections and defaults come from; it may be freed before the worker. Its credential is not used, unless it
- * is an environment key.
+ * @param out Receives the worker; free it with antenv_worker_free.
+ * @param out_error Receives the error object.
  *
- * `config_json`: NULL or a JSON object; every key but the first two is optional, and `null` means absent. Environment variables are
- * read here and at no other time:
+ * Errors: ANTENV_CONFIG (`parameter` names the key), ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED (the library
+ * is being shut down), ANTENV_INTERNAL. Does not block.
  *
- * | key                   | meaning, and what holds without it                                                               |
- * |-----------------------|--------------------------------------------------------------------------------------------------|
- * | environment_id        | the environment, "env_..."; the environment variable ANTHROPIC_ENVIRONMENT_ID                     |
- * | environment_key       | its key; the client's environment key, then ANTHROPIC_ENVIRONMENT_KEY                             |
- * | worker_id             | who polls, one name per worker, for the queue's statistics; the host's name and twelve hex digits |
- * | concurrency           | how many items are held at once: 1 to 100000, 1                                                  |
- * | block_ms              | how long a poll waits at the server: 0 (not at all) to 999, 999; with `drain` 0                   |
- * | reclaim_older_than_ms | polls also take items unacknowledged for longer than this: 0 to 86400000; the server's: 5000      |
- * | drain                 | true: end when the queue is empty; false                                                         |
- * | desired_ttl_seconds   | how long a heartbeat is to extend a lease: 1 to 86400; as the server likes                        |
- * | idle_after_ms         | after how long without an item the worker pauses between polls: 0 to 86400000, 60000              |
- * | idle_min_ms           | those pauses at least: 0 to 86400000, 1000                                                       |
- * | idle_max_ms           | and at most: 0 to 86400000, 3000                                                                 |
- * | grace_ms              | how long items go on when the worker was stopped: 0 to 86400000, 30000                            |
- * | rescue_after_ms       | items that were acknowledged by somebody and had no heartbeat for this long are put back into the queue, now and then: 0 (never) to 86400000, 60000 |
- *
- * `out`: receives the worker; free it with antenv_worker_free. NULL on failure.
- *
- * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
- *
- * Errors: ANTENV_CONFIG (`parameter` names the key), ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED (the library is
- * being shut down), ANTENV_INTERNAL. Does not block.
- *
- *     antenv_worker_new(client, "{\"environment_id\":\"env_...\",\"concurrency\":4}", &worker, &error);
+ *     antenv_worker_new(client, "{\"environment_id\":\"env_...\"}", &worker, &error);
  *     while (antenv_worker_next(worker, -1, &lease, &item) == ANTENV_OK) serve(lease, item);
  */
-antenv_status antenv_worker_new(antenv_client *client,
-                                const char *config_json,
-                                antenv_worker **out,
-                                char **out_error);
+antenv_status antenv_worker_new(antenv_client *client, const char *config_json, antenv_worker **out, char **out_error);
 
 /**
- * Waits for the next item. It is acknowledged, and its heartbeat is running.
+ * Waits for the next item. It is acknowledged, and its heartbeats are running.
  *
- * `worker`: the worker. Any number of threads may wait at once; each item goes to one.
+ * @param worker The worker. Any number of threads may wait at once; each item goes to one.
+ * @param timeout_ms How long to wait. The worker claims items for threads that wait, and for those that asked without waiting
+ *   within the last second.
+ * @param out_lease Receives the lease; end it with antenv_lease_finish or antenv_lease_abandon, which free it. NULL unless
+ *   ANTENV_OK is returned.
+ * @param out_json Receives the work item, verbatim, its `secret` too, or the error object. NULL on ANTENV_TIMEOUT,
+ *   ANTENV_INTERRUPTED and ANTENV_DONE.
  *
- * `timeout_ms`: how long to wait: 0 does not wait, -1 waits for ever. A thread that waits (or that asked without waiting in the last
- * second) is what has the worker claim an item.
- *
- * `out_lease`: receives the lease; end it with antenv_lease_finish or antenv_lease_abandon, which free it. NULL unless ANTENV_OK.
- *
- * `out_json`: receives the work item as the server sent it, its `secret` too, or the error object; free it with antenv_string_free.
- * NULL on ANTENV_TIMEOUT, ANTENV_INTERRUPTED and ANTENV_DONE.
- *
- * Returns ANTENV_OK; ANTENV_TIMEOUT when none came in time; ANTENV_INTERRUPTED when a signal handler ran in this thread (call again
- * to go on waiting); ANTENV_DONE when there is nothing more to come, because the worker was stopped or the queue is drained; or the
- * error for which the worker gave up (a poll that was refused permanently: ANTENV_AUTHENTICATION, ANTENV_PERMISSION_DENIED,
- * ANTENV_NOT_FOUND, ...; or the third item in a row whose acknowledgement or first heartbeat was refused so; with `parameter`, if that
- * was for what the key says), from then on for every call. ANTENV_CLOSED in a forked child: the worker is its parent's.
- * ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks, `timeout_ms` at most.
+ * Returns ANTENV_OK; ANTENV_TIMEOUT when none came in time; ANTENV_INTERRUPTED when a signal handler ran in this thread (call
+ * again to go on waiting); ANTENV_DONE when nothing more will come, because the worker was stopped or the queue is drained;
+ * ANTENV_CLOSED in a forked child, where a parent's worker cannot be used; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. When
+ * the worker has failed, this and every later call returns why: a poll that was refused permanently (ANTENV_AUTHENTICATION,
+ * ANTENV_PERMISSION_DENIED, ANTENV_NOT_FOUND, ...), or the third item in a row whose acknowledgement or first heartbeat was
+ * refused permanently (`parameter` names the key at fault, if there is one). Blocks for at most `timeout_ms`.
  */
-antenv_status antenv_worker_next(antenv_worker *worker,
-                                 int64_t timeout_ms,
-                                 antenv_lease **out_lease,
-                                 char **out_json);
+antenv_status antenv_worker_next(antenv_worker *worker, int64_t timeout_ms, antenv_lease **out_lease, char **out_json);
 
 /**
- * Has items told through a queue, so that an event loop needs no thread: each item that is ready makes one completion with `tag`,
- * and antenv_worker_next with a timeout of 0 then takes it. From now on as many items are claimed as `concurrency` allows.
+ * Delivers items through a completion queue, so an event loop needs no extra thread: each item that is ready makes one completion
+ * with `tag`, and antenv_worker_next with a timeout of 0 then takes it. From now on the worker claims as many items as
+ * `concurrency` allows.
  *
- * `worker`: the worker. `queue`: where the completions go; another one takes its place when this is called again. With NULL, and when
- * the queue is freed, the worker claims again what antenv_worker_next asks for.
+ * @param worker The worker.
+ * @param queue The queue that receives the completions, in place of an earlier one. With NULL, and when the queue is freed, the
+ *   worker again claims only what antenv_worker_next asks for.
+ * @param tag Comes back with each completion. With ANTENV_OK, `json` is {"work_id":"work_..."}. The last completion has
+ *   ANTENV_DONE, or the error for which the worker failed: nothing more will come.
  *
- * `tag`: any number; it comes back with each completion. With ANTENV_OK `json` is {"work_id":"work_..."}. A last completion tells
- * that there is nothing more to come: with ANTENV_DONE, or with the error for which the worker gave up.
- *
- * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED (the queue was freed, or the worker is the parent's). Does not block.
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED (the queue was freed, or the worker was created before fork()). Does not block.
  */
-antenv_status antenv_worker_attach(antenv_worker *worker,
-                                   antenv_queue *queue,
-                                   uint64_t tag);
+antenv_status antenv_worker_attach(antenv_worker *worker, antenv_queue *queue, uint64_t tag);
 
 /**
- * Stops a worker: it claims no more. What was claimed is still handed out by antenv_worker_next, and then ANTENV_DONE. Leases go on
- * until they are finished; when `grace_ms` is over, those who still hold one are told ("stop_requested", reason "shutdown"), and its
- * item is stopped. An item that nobody came for goes back to the queue when its lease runs out. ANTENV_DONE comes `grace_ms` and five
- * seconds later in any case, whatever does not answer.
+ * Stops a worker: it claims no more. antenv_worker_next still returns what was claimed, and then ANTENV_DONE. Leases go on until
+ * they are finished. When `grace_ms` is over, leases that are still held become "stop_requested" (reason "shutdown"), and their
+ * items are stopped; an item that was not picked up returns to the queue when its lease runs out. ANTENV_DONE comes at most five
+ * seconds after `grace_ms`, even if the server does not respond.
  *
- * `worker`: the worker. Stopping twice changes nothing.
+ * @param worker The worker. Stopping it twice changes nothing.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED in a forked child. Does not block.
  */
 antenv_status antenv_worker_stop(antenv_worker *worker);
 
 /**
- * What a worker did so far.
+ * Returns what a worker did so far.
  *
- * `worker`: the worker.
+ * @param worker The worker.
+ * @param out_json Receives the counts:
  *
- * `out_json`: receives the counts, or the error object; free it with antenv_string_free:
- *
- * | member                    | holds                                                                                     |
- * |---------------------------|-------------------------------------------------------------------------------------------|
- * | environment_id, worker_id | as configured                                                                             |
- * | state                     | "running", "stopping", "stopped", "drained", "failed"                                      |
- * | concurrency, leases_held  | how many items it may hold, and does                                                      |
- * | claimed                   | items that were acknowledged and had a good heartbeat                                     |
- * | finished                  | items that it stopped                                                                     |
- * | lost                      | leases lost                                                                               |
- * | stop_requested            | leases whose item was to be stopped before its holder was done                             |
- * | abandoned, undelivered    | leases given up; those among them that nobody came for                                    |
- * | health_checks             | items without a session, which the worker acknowledges and stops itself                   |
- * | rescued                   | items that another worker had acknowledged and left, put back into the queue               |
- * | refused                   | items left to the queue, because their acknowledgement or first heartbeat was refused permanently |
- * | gateway                   | requests that something on the way to the API refused with a page of its own, and that are made again |
- * | faults                    | faults in the library that were caught; please report them                                |
- * | failures                  | requests that failed, by step ("poll", "ack", "heartbeat", "stop", "rescue") and name of the status |
- * | claim_us                  | histogram: from the poll's answer to the first good heartbeat                              |
- * | heartbeat_us              | histogram: how long heartbeats took                                                       |
- * | heartbeat_late_us         | histogram: how late heartbeats were sent                                                  |
+ *   environment_id, worker_id  as configured
+ *   state                      "running", "stopping", "stopped", "drained", "failed"
+ *   concurrency, leases_held   how many items it may hold, and does hold
+ *   claimed                    items that were acknowledged and had a successful heartbeat
+ *   finished                   items that it stopped
+ *   lost                       leases lost
+ *   stop_requested             leases whose item was to be stopped before the program had finished it
+ *   abandoned, undelivered     leases given up; those among them that were not picked up
+ *   health_checks              items without a session, which the worker acknowledges and stops itself
+ *   rescued                    items that another worker had acknowledged and left, returned to the queue
+ *   refused                    items left to the queue, because their acknowledgement or first heartbeat was refused permanently
+ *   gateway                    requests that a gateway on the way to the API refused, and that are made again
+ *   faults                     faults in the library that were caught; please report them
+ *   failures                   failed requests by kind ("poll", "ack", "heartbeat", "stop", "rescue") and name of the status
+ *   claim_us                   histogram: from the poll's response to the first successful heartbeat
+ *   heartbeat_us               histogram: how long heartbeats took
+ *   heartbeat_late_us          histogram: how late heartbeats were sent
  *
  * Histograms are as in antenv_client_stats.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
  */
-antenv_status antenv_worker_stats(antenv_worker *worker,
-                                  char **out_json);
+antenv_status antenv_worker_stats(antenv_worker *worker, char **out_json);
 
 /**
- * The same counts as text for Prometheus: antenv_worker_leases_held, antenv_worker_claimed_total and so on, times as histograms in
- * seconds.
+ * Returns the counts of antenv_worker_stats as text for Prometheus: antenv_worker_leases_held, antenv_worker_claimed_total and so
+ * on, times as histograms in seconds.
  *
- * `worker`: the worker.
+ * @param worker The worker.
+ * @param out_text Receives the text, or the error object; free it with antenv_string_free.
  *
- * `out_text`: receives the text (on failure the error object), to be freed with antenv_string_free.
- *
- * Errors and blocking: as for antenv_worker_stats.
+ * Errors: as for antenv_worker_stats. Does not block.
  */
-antenv_status antenv_worker_metrics(antenv_worker *worker,
-                                    char **out_text);
+antenv_status antenv_worker_metrics(antenv_worker *worker, char **out_text);
 
 /**
- * Frees a worker, and stops it as antenv_worker_stop does. Leases that were handed out go on until they are finished or `grace_ms` is
- * over; items that were not go back to the queue when their leases run out.
+ * Frees a worker, and stops it as antenv_worker_stop does. Leases that were handed out go on until they are finished or
+ * `grace_ms` is over; items that were not picked up return to the queue when their leases run out. A thread that waits in
+ * antenv_worker_next gets ANTENV_DONE at once.
  *
- * `worker`: the worker. Freeing one twice, or NULL, is harmless.
+ * @param worker The worker; freeing it twice, or NULL, is harmless.
  *
- * Errors: ANTENV_INVALID_HANDLE. Does not block. A thread that waits in antenv_worker_next gets ANTENV_DONE, at once.
+ * Errors: ANTENV_INVALID_HANDLE. Does not block.
  */
 antenv_status antenv_worker_free(antenv_worker *worker);
 
+/* ---- Lease: hold an item --------------------------------------------------------------------------------------------------- */
+
 /**
- * ---- Lease: hold an item ---------------------------------------------------------------------------------------------------
+ * Returns the lease's state.
  *
- * How it stands with a lease.
+ * @param lease The lease.
+ * @param out_json Receives the state: {"state":"held"|"stop_requested"|"lost", "reason", "work_id", "ttl_seconds",
+ *   "last_heartbeat": verbatim, "beats": number of successful heartbeats}. `reason` is null while the lease is held.
  *
- * `lease`: the lease.
- *
- * `out_json`: receives the state, or the error object; free it with antenv_string_free:
- *
- * {"state":"held"|"stop_requested"|"lost", "reason", "work_id", "ttl_seconds", "last_heartbeat": as the server wrote it, "beats":
- * how many heartbeats were good}
- *
- * `reason` is null while the lease is held. "stop_requested": "asked" (the item is stopping or stopped at the server),
- * "not_extended", "rejected" (a heartbeat was refused permanently), "shutdown" (the worker's grace period is over): end the work and
- * finish, while the lease lasts: it is not extended any more, and becomes "lost" when it may have run out. "lost": "taken" (somebody
- * else has it), "expired" (no heartbeat was good for as long as the lease lasts), "shutdown" (the library was shut down): stop
- * working at once, another worker may be at it; finishing sends nothing.
+ *   stop_requested  The item is to be stopped: end the work and finish. The lease is no longer extended, and becomes "lost" when
+ *                   it may have run out. `reason`: "asked" (the item is stopping or stopped at the server), "not_extended",
+ *                   "rejected" (a heartbeat was refused permanently), "shutdown" (the worker's grace period is over).
+ *   lost            Stop working at once: another worker may hold the item. Finishing sends nothing. `reason`: "taken" (another
+ *                   worker has it), "expired" (no heartbeat succeeded for as long as the lease lasts), "shutdown" (the library
+ *                   was shut down).
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
  */
-antenv_status antenv_lease_state(antenv_lease *lease,
-                                 char **out_json);
+antenv_status antenv_lease_state(antenv_lease *lease, char **out_json);
 
 /**
- * Waits until a lease is no longer simply held: it is lost, its item is to be stopped, or it was ended by another thread.
+ * Waits until a lease is no longer simply held: it is lost, its item is to be stopped, or another thread ended it. An event loop
+ * calls antenv_lease_attach instead.
  *
- * `lease`: the lease.
+ * @param lease The lease.
+ * @param timeout_ms How long to wait.
+ * @param out_json Receives the state, as from antenv_lease_state.
  *
- * `timeout_ms`: how long to wait: 0 does not wait, -1 waits for ever.
- *
- * `out_json`: receives the state as antenv_lease_state has it, or the error object; free it with antenv_string_free.
- *
- * Returns ANTENV_OK; ANTENV_DONE when it ended because it was finished or abandoned by another thread; ANTENV_TIMEOUT while it is still
- * held; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT; ANTENV_CLOSED in a forked child. Blocks, `timeout_ms` at most. An event loop attaches the lease to a queue instead.
+ * Returns ANTENV_OK; ANTENV_DONE when another thread finished or abandoned the lease; ANTENV_TIMEOUT while it is still held;
+ * ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT; ANTENV_CLOSED in a forked child. Blocks for at most `timeout_ms`.
  */
-antenv_status antenv_lease_wait(antenv_lease *lease,
-                                int64_t timeout_ms,
-                                char **out_json);
+antenv_status antenv_lease_wait(antenv_lease *lease, int64_t timeout_ms, char **out_json);
 
 /**
- * Waits until a lease is lost, or was ended by another thread. Other than antenv_lease_wait, which returns at once from when the item
- * is to be stopped, it waits for the end of the time that is left for that.
+ * Waits until a lease is lost, or another thread ended it. Unlike antenv_lease_wait, it does not return when the item is to be
+ * stopped, but goes on waiting for the lease to run out.
  *
- * `lease`, `timeout_ms`, `out_json`, errors and blocking: as for antenv_lease_wait.
+ * @param lease The lease.
+ * @param timeout_ms How long to wait.
+ * @param out_json Receives the state, as from antenv_lease_state.
+ *
+ * Returns what antenv_lease_wait returns. Blocks for at most `timeout_ms`.
  *
  *     antenv_lease_wait(lease, -1, &json);
  *     begin_to_wind_down();
  *     if (antenv_lease_wait_lost(lease, 0, &json) == ANTENV_OK) leave_it_to_others();
  */
-antenv_status antenv_lease_wait_lost(antenv_lease *lease,
-                                     int64_t timeout_ms,
-                                     char **out_json);
+antenv_status antenv_lease_wait_lost(antenv_lease *lease, int64_t timeout_ms, char **out_json);
 
 /**
- * Has a completion tell that a lease is no longer simply held. Exactly one comes to the queue, at once if it is so already.
- * antenv_lease_attach_lost tells of the end of a lease whose item is to be stopped.
+ * Reports through a completion queue that a lease is no longer simply held. Exactly one completion arrives, at once if that is so
+ * already. antenv_lease_attach_lost reports when a lease whose item is to be stopped runs out.
  *
- * `lease`: the lease. `queue`: where the completion goes.
- *
- * `tag`: any number; it comes back with the completion: with ANTENV_OK and the state as antenv_lease_state has it, or with
- * ANTENV_DONE when the lease ended because it was finished or abandoned.
+ * @param lease The lease.
+ * @param queue The queue that receives the completion.
+ * @param tag Comes back with the completion: with ANTENV_OK and the state, as from antenv_lease_state, or with ANTENV_DONE when
+ *   the lease was finished or abandoned.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED. Does not block.
  */
 antenv_status antenv_lease_attach(antenv_lease *lease, antenv_queue *queue, uint64_t tag);
 
 /**
- * Has a completion tell that a lease is lost, or was ended. Exactly one comes to the queue, at once if it is so already. With a tag of
- * its own it goes beside antenv_lease_attach: one tells when to begin winding down, the other when to leave it.
+ * Reports through a completion queue that a lease is lost, or was ended. Exactly one completion arrives, at once if that is so
+ * already. With a tag of its own it complements antenv_lease_attach: one says when to begin winding down, the other when to leave
+ * the item to others.
  *
- * `lease`, `queue`, `tag`, errors and blocking: as for antenv_lease_attach. The completion is "lost" with ANTENV_OK, or ANTENV_DONE.
+ * @param lease The lease.
+ * @param queue The queue that receives the completion.
+ * @param tag Comes back with the completion: with ANTENV_OK and the state ("lost"), or with ANTENV_DONE when the lease was
+ *   finished or abandoned.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED. Does not block.
  */
-antenv_status antenv_lease_attach_lost(antenv_lease *lease,
-                                       antenv_queue *queue,
-                                       uint64_t tag);
+antenv_status antenv_lease_attach_lost(antenv_lease *lease, antenv_queue *queue, uint64_t tag);
 
 /**
- * Makes a client with the item's own token (or, if its secret holds none, with the environment's key), on the worker's connections:
- * for the calls that serving the item takes.
+ * Creates a client with the item's own token (or with the environment's key, if the item's secret holds none) on the worker's
+ * connections, for the calls that serving the item takes.
  *
- * `lease`: the lease.
- *
- * `out`: receives the client; free it with antenv_client_free. It may outlive the lease. NULL on failure.
- *
- * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ * @param lease The lease.
+ * @param out Receives the client; free it with antenv_client_free. It may outlive the lease.
+ * @param out_error Receives the error object.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
  */
-antenv_status antenv_lease_client(antenv_lease *lease,
-                                  antenv_client **out,
-                                  char **out_error);
+antenv_status antenv_lease_client(antenv_lease *lease, antenv_client **out, char **out_error);
 
 /**
- * Ends a lease: stops the item (POST /v1/environments/{environment_id}/work/{work_id}/stop, Stop Work), keeping the lease until that
- * is done, and frees the handle. When the lease is lost, nothing is sent.
+ * Ends a lease: stops the item (POST /v1/environments/{environment_id}/work/{work_id}/stop, Stop Work), extending the lease until
+ * that is done, and frees the handle. When the lease is lost, nothing is sent.
  *
- * `lease`: the lease. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE is returned (or, in a forked child,
- * ANTENV_CLOSED).
+ * @param lease The lease. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE (or ANTENV_CLOSED, in a forked
+ *   child) is returned.
+ * @param params_json NULL or an object with `force` (boolean, default true: the item is stopped at once), `timeout_ms` (how long
+ *   to try, default 60000) and other options of a call. Transient failures are retried.
+ * @param out_json Receives the work item; JSON `null` when the server sends none or the item had stopped already.
  *
- * `params_json`: NULL or an object with `force` (boolean; without it true: the item is stopped at once), `timeout_ms` (how long that
- * is tried, 60000) and the other options of a call. Failures that may pass are tried again.
- *
- * `out_json`: the work item, or JSON `null` when the server sends none or the item had stopped already; or the error object. Free it
- * with antenv_string_free.
- *
- * Errors: ANTENV_LEASE_LOST; any of a call, when the item could not be stopped (its lease then runs out, and the queue hands it out
- * again); ANTENV_CANCELLED when the library was shut down meanwhile. Blocks, `timeout_ms` at most.
+ * Errors: ANTENV_LEASE_LOST; the common call errors when the item could not be stopped (its lease then runs out, and the queue
+ * hands the item out again); ANTENV_CANCELLED when the library was shut down meanwhile. Blocks for at most `timeout_ms`.
  */
-antenv_status antenv_lease_finish(antenv_lease *lease,
-                                  const char *params_json,
-                                  char **out_json);
+antenv_status antenv_lease_finish(antenv_lease *lease, const char *params_json, char **out_json);
 
 /**
- * Ends a lease as antenv_lease_finish does, without waiting: a completion with `tag` tells what came of it.
+ * Ends a lease as antenv_lease_finish does, without waiting: a completion with `tag` reports the result.
  *
- * `lease`: the lease. It is freed when ANTENV_OK is returned.
- *
- * `params_json`: as for antenv_lease_finish.
- *
- * `queue`, `tag`: where the completion goes, and what comes back with it; its status and `json` are what antenv_lease_finish returns.
- *
- * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ * @param lease The lease. It is freed when ANTENV_OK is returned.
+ * @param params_json As for antenv_lease_finish.
+ * @param queue The queue that receives the completion. Its status and `json` are what antenv_lease_finish returns.
+ * @param tag Comes back with the completion.
+ * @param out_error Receives the error object.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED. Does not block.
  */
@@ -1190,70 +1130,72 @@ antenv_status antenv_lease_submit_finish(antenv_lease *lease,
                                          char **out_error);
 
 /**
- * Ends a lease without stopping the item, and frees the handle: the heartbeats end, the lease runs out, and the queue hands the item
- * out again.
+ * Ends a lease without stopping the item, and frees the handle: the heartbeats end, the lease runs out, and the queue hands the
+ * item out again.
  *
- * `lease`: the lease. Abandoning one twice, or NULL, is harmless.
+ * @param lease The lease; abandoning it twice, or NULL, is harmless.
  *
  * Errors: ANTENV_INVALID_HANDLE. Does not block.
  */
 antenv_status antenv_lease_abandon(antenv_lease *lease);
 
+/* ---- Log ------------------------------------------------------------------------------------------------------------------- */
+
 /**
- * ---- Log ------------------------------------------------------------------------------------------------------------------
+ * Delivers the library's log records to a queue, as completions with status ANTENV_OK and a JSON object each:
+ * {"time":"2026-11-23T10:20:30.123456Z", "level":"info", "target":"antenv::client", "message":"retrying", "fields":{...}}. No
+ * record ever holds a secret.
  *
- * Sends the library's log records to a queue, where they arrive as completions with status ANTENV_OK and a JSON object each:
- * {"time":"2026-11-23T10:20:30.123456Z", "level":"info", "target":"antenv::client", "message":"retrying", "fields":{...}}.
- * No record ever holds a secret.
- *
- * `queue`: the queue; one of its own is best. It holds 1024 records at most: when it is read too slowly the oldest are lost, and a
- * record with the target "antenv::log" and the field `lost` tells how many. Subscribing again replaces the filter and the tag.
- *
- * `filter`: `off`, `error`, `warn`, `info`, `debug` or `trace`; or such a level for a part of the library, as in
- * "antenv::client=debug"; or several of these with commas between, of which the most specific decides. "off" ends the
- * subscription, and so does freeing the queue.
- *
- * `tag`: comes with each record, to tell it from completions of calls.
- *
- * `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+ * @param queue The queue, preferably one for the log alone. It holds at most 1024 records: when it is read too slowly the oldest
+ *   are lost, and a record with the target "antenv::log" has their number in the field `lost`. Subscribing again replaces filter
+ *   and tag.
+ * @param filter "off", "error", "warn", "info", "debug" or "trace"; or such a level for a part of the library, as in
+ *   "antenv::client=debug"; or several of these, separated by commas, of which the most specific decides. "off" ends the
+ *   subscription, and so does freeing the queue.
+ * @param tag Comes with each record, to tell it from completions of calls.
+ * @param out_error Receives the error object.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT (the filter), ANTENV_CLOSED. Does not block.
  *
- * | level | target            | message, and fields                                                                          |
- * |-------|-------------------|----------------------------------------------------------------------------------------------|
- * | error | antenv::runtime   | "a fault in the library ended a call" (please report it)                                     |
- * | error, warn | antenv::worker | "a poll failed", "a request failed", "an item could not be stopped": step, work_id, status, why        |
- * | warn  | antenv::worker    | "a lease is lost": work_id, reason; "nobody came for an item", "an item that its worker had left", "the machine slept", "an item's secret holds no token" |
- * | info  | antenv::worker    | "claimed an item", "an item is to be stopped", "an item is somebody else's": work_id; "claims no more": why |
- * | debug | antenv::worker    | "let go of an item": work_id, how                                                            |
- * | info  | antenv::client    | "retrying": operation, attempt, reason, http_status, why, wait_ms                            |
- * | debug | antenv::client    | "call done": operation, status, attempts, elapsed_ms                                         |
- * | debug | antenv::runtime   | "started", "ended" (the library's thread)                                                    |
- * | trace | antenv::client    | "a kept connection was closed": operation                                                    |
- * | trace | antenv::transport | "connecting": host                                                                           |
+ * The records, by target and level, with their fields:
+ *
+ *   error  antenv::runtime    "a fault in the library ended a call" (please report it)
+ *   error  antenv::worker     "a poll failed" (the worker ends): step, status, reason, why; "caught a panic in the library;
+ *                             please report it": in
+ *   warn   antenv::runtime    "the clock that goes on while the machine sleeps cannot be read": why
+ *   warn   antenv::worker     "a poll failed", "a request failed": step, work_id, status, reason, why; "the response to a poll is
+ *                             not an item": why; "a lease is lost": work_id, reason; "item was not picked up; releasing it",
+ *                             "released an item that another worker left behind", "the item's secret holds no token; using the
+ *                             environment key": work_id; "item was refused; leaving it to the work queue": work_id, status, why;
+ *                             "the machine was suspended": for_ms
+ *   info   antenv::worker     "claimed an item", "item was claimed by another worker": work_id; "item has to be stopped":
+ *                             work_id, reason; "worker claims no more items": why, error
+ *   info   antenv::client     "retrying": operation, attempt, reason, http_status, why, wait_ms
+ *   debug  antenv::client     "call done": operation, status, attempts, elapsed_ms
+ *   debug  antenv::worker     "lease ended": work_id, how; "stopping an item without a session" (warn, if it is of an unknown
+ *                             type): work_id, type
+ *   debug  antenv::runtime    "started", "ended" (the library's thread)
+ *   trace  antenv::transport  "connecting": host
  *
  *     antenv_log_subscribe(log_queue, "info", 0, NULL);
  */
-antenv_status antenv_log_subscribe(antenv_queue *queue,
-                                   const char *filter,
-                                   uint64_t tag,
-                                   char **out_error);
+antenv_status antenv_log_subscribe(antenv_queue *queue, const char *filter, uint64_t tag, char **out_error);
+
+/* ---- The process ----------------------------------------------------------------------------------------------------------- */
 
 /**
- * ---- The process ----------------------------------------------------------------------------------------------------------
+ * Shuts the library down: rejects new calls, waits for those in flight, cancels what is left when the time is up (those calls end
+ * with ANTENV_CANCELLED), closes all connections and ends the library's thread. Nothing has to call this: a process may exit at
+ * any time. It is for programs that must not leave a thread or a socket behind, such as before `exec`, before leaks are measured,
+ * or when a plugin is unloaded.
  *
- * Shuts the library's machinery down: refuses new calls, waits for those in flight, cancels what is left when the time is up
- * (those calls end with ANTENV_CANCELLED), closes all connections and ends the library's thread. Nothing has to call this: leaving
- * the process is fine at any time. It is for hosts that must not leave a thread or a socket behind, such as before `exec`, before
- * measuring leaks, or when a plugin is unloaded.
+ * Handles stay valid: a later call starts the library again, and completions that wait in queues can still be collected.
  *
- * `timeout_ms`: how long to wait for calls in flight: 0 cancels them at once, -1 waits for as long as they take.
+ * @param timeout_ms How long to wait for calls in flight: 0 cancels them at once, -1 waits for as long as they take.
  *
  * Returns ANTENV_OK; ANTENV_TIMEOUT when calls had to be cancelled (the library is shut down nevertheless);
- * ANTENV_INVALID_ARGUMENT. Blocks, for little longer than `timeout_ms`. While it does, new calls end with ANTENV_CLOSED; a second
- * thread that shuts down too waits as well, and the shorter time counts. Shutting down again does nothing.
- *
- * Handles stay what they are: a later call starts afresh, and completions that wait in queues can still be collected.
+ * ANTENV_INVALID_ARGUMENT. Blocks for little longer than `timeout_ms`. Meanwhile new calls end with ANTENV_CLOSED; when two
+ * threads shut down, both wait, and the shorter time applies. Shutting down again does nothing.
  */
 antenv_status antenv_shutdown(int64_t timeout_ms);
 

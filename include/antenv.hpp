@@ -1,25 +1,36 @@
 /*
- * antenv for C++17: RAII over antenv.h, header-only. docs/cpp.md explains; antenv.h has each operation's parameters and results.
+ * antenv for C++17: RAII over antenv.h, header-only. docs/cpp.md explains it; antenv.h has each operation's parameters and
+ * results.
  *
- *     antenv::client client;                                     // the credential from the environment variables
- *     std::string made = client.environments().create(R"({"name":"tests"})");
+ *     antenv::client client;                                     // credentials from environment variables
+ *     std::string created = client.environments().create(R"({"name":"tests"})");
  *     for (const std::string &item : client.pager("environments.list")) std::puts(item.c_str());
- *     for (antenv::lease &lease : client.worker()) serve(lease.item());   // work, each item stopped when it is served
+ *     for (antenv::lease &lease : client.worker()) serve(lease.item());   // work; each item is stopped after it was served
  *
- * Two faces, one implementation
+ * The same classes exist twice, from one template:
  *
- * antenv::client, pager, queue, worker, lease   throw antenv::error, and are there where exceptions are
- * antenv::nothrow::client, pager and so on      return antenv::result<...> and are noexcept: what there is under -fno-exceptions
+ * antenv::client, pager, queue, worker, lease   throw antenv::error; not available under -fno-exceptions
+ * antenv::nothrow::client, pager and so on      return antenv::result<...> and are noexcept
  *
- * JSON goes in as text and comes out as std::string. A value that has `dump()`, such as nlohmann::json, is taken for text as well;
- * nlohmann::json::parse(client.environments().list()) is the way back.
+ * JSON          goes in as text and comes out as std::string. Values with a `dump()`, such as nlohmann::json, are accepted as
+ *               text, too; nlohmann::json::parse(client.environments().list()) is the way back; json_get reads single values.
+ * Ownership     Objects own their handles: they can be moved, not copied, and free what they hold. A moved-from object holds
+ *               nothing: using it gives ANTENV_INVALID_HANDLE. So does using environments() or work() after their client is gone.
+ * Threads       Every const member function may be called from any thread, concurrently. Assigning to an object, moving from it
+ *               and destroying it must not overlap with other uses, as always.
+ * Blocking      "Blocks" means: until the call is done, for at most its `timeout_ms`, retries and waits included.
+ * Out of memory Functions that are noexcept end the program, the others throw std::bad_alloc: nothing leaks, but the result is
+ *               lost. (A work item returns to its queue.)
  *
- * Ownership   Objects own their handles: they can be moved, not copied, and free what they hold. One that was moved from holds
- *             nothing; using it gives ANTENV_INVALID_HANDLE. So does what environments() and work() gave, once the client is gone.
- * Threads     Every const member function may be called from any thread at once. Assigning to an object, moving from it and
- *             destroying it need it to oneself, as always.
- * Memory      Where memory runs out, what is noexcept ends the program, and what throws throws std::bad_alloc: nothing leaks, but
- *             what was being handed out is gone. (A work item goes back to its queue.)
+ * Parameters with the same meaning everywhere
+ *
+ * config, params  a JSON object, as antenv.h describes it for the function of that name; nothing or nullptr: none
+ * environment_id  identifier of an environment, "env_..."
+ * work_id         identifier of a work item, "work_..."
+ * timeout         how long to wait; zero does not wait, `forever` waits forever
+ * queue, tag      the queue that receives the completion, and any number that comes back with it
+ * operation       the name of an operation, such as "environments.list"
+ * through         the client that makes the call
  */
 
 #ifndef ANTENV_HPP
@@ -51,21 +62,21 @@
 #endif
 
 namespace antenv {
-// An error looks different with and without exceptions. So do the names that the linker sees, and a program may mix such units.
+// An error has another layout without exceptions. The linker sees different names, so a program may mix such units.
 inline namespace ANTENV_FLAVOUR {
 
-/** A timeout that never comes. */
+/** The timeout that waits forever. */
 inline constexpr std::chrono::milliseconds forever{-1};
 
-/** The library's version, such as "0.1.0". Does not block. */
+/** Returns the library's version, such as "0.1.0". Does not block. */
 inline std::string_view version() noexcept { return antenv_version(); }
 
-/** The name of a status, such as "not_found". Does not block. */
+/** Returns the name of a status, such as "not_found". Does not block. */
 inline std::string_view status_name(antenv_status status) noexcept { return antenv_status_name(static_cast<int32_t>(status)); }
 
 namespace detail {
 
-/** Takes over a string of the library's. */
+/** Takes ownership of a string that the library returned. */
 inline std::string take(char *text) {
     struct freed {
         char *text;
@@ -74,93 +85,26 @@ inline std::string take(char *text) {
     return text ? std::string(text) : std::string();
 }
 
-/** Where a JSON value that begins at `at` ends. The JSON is the library's own, so it is known to be valid. */
-inline std::size_t end_of_value(std::string_view json, std::size_t at) noexcept {
-    int depth = 0;
-    for (bool quoted = false; at < json.size(); at++) {
-        char c = json[at];
-        if (quoted) {
-            if (c == '\\') at++;
-            else if (c == '"') quoted = false;
-        } else if (c == '"') {
-            quoted = true;
-        } else if (c == '{' || c == '[') {
-            depth++;
-        } else if ((c == '}' || c == ']') && depth-- == 0) {
-            break;
-        } else if (c == ',' && depth == 0) {
-            break;
-        }
-    }
-    return at < json.size() ? at : json.size();
+/** Returns the value at a pointer in a JSON text of the library's; nothing when it is `null` or absent. */
+inline std::optional<std::string> value_at(const std::string &json, const char *pointer) {
+    if (json.empty()) return std::nullopt;
+    char *out = nullptr;
+    antenv_status status = antenv_json_get(json.c_str(), pointer, &out);
+    std::string value = take(out);
+    if (status != ANTENV_OK || value == "null") return std::nullopt;
+    return std::optional<std::string>(std::move(value));
 }
 
-/** The JSON of a member of an error object; empty when there is none. Names hold no escapes, and no blanks surround anything. */
-inline std::string_view member(std::string_view json, std::string_view name) noexcept {
-    for (std::size_t at = 1; at < json.size() && json[at] == '"';) {
-        std::size_t colon = json.find("\":", at);
-        if (colon == std::string_view::npos) break;
-        std::size_t end = end_of_value(json, colon + 2);
-        if (json.substr(at + 1, colon - at - 1) == name) return json.substr(colon + 2, end - colon - 2);
-        at = end + 1;
-    }
-    return {};
-}
-
-inline void append_utf8(std::string &text, unsigned point) {
-    if (point < 0x80) {
-        text += static_cast<char>(point);
-        return;
-    }
-    int more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
-    text += static_cast<char>((0xFF << (7 - more) & 0xFF) | point >> 6 * more);
-    while (more-- > 0) text += static_cast<char>(0x80 | (point >> 6 * more & 0x3F));
-}
-
-inline unsigned hex4(std::string_view json, std::size_t at) {
-    return static_cast<unsigned>(std::strtoul(std::string(json.substr(at, 4)).c_str(), nullptr, 16));
-}
-
-/** What a JSON string says; nothing when the value is not a string. */
-inline std::optional<std::string> string_of(std::string_view json) {
-    if (json.size() < 2 || json[0] != '"') return std::nullopt;
-    std::string text;
-    for (std::size_t at = 1; at + 1 < json.size(); at++) {
-        if (json[at] != '\\') {
-            text += json[at];
-            continue;
-        }
-        switch (char c = json[++at]) {
-        case 'b': text += '\b'; break;
-        case 'f': text += '\f'; break;
-        case 'n': text += '\n'; break;
-        case 'r': text += '\r'; break;
-        case 't': text += '\t'; break;
-        case 'u': {
-            unsigned point = hex4(json, at + 1);
-            at += 4;
-            if (point >= 0xD800 && point < 0xDC00 && json.substr(at + 1, 2) == "\\u") {
-                point = 0x10000 + ((point - 0xD800) << 10) + (hex4(json, at + 3) - 0xDC00);
-                at += 6;
-            }
-            append_utf8(text, point);
-            break;
-        }
-        default: text += c;
-        }
-    }
-    return text;
-}
-
-inline std::optional<int> int_of(std::string_view json) {
-    if (json.empty() || json == "null") return std::nullopt;
-    return std::atoi(std::string(json).c_str());
+inline std::optional<int> int_at(const std::string &json, const char *pointer) {
+    std::optional<std::string> value = value_at(json, pointer);
+    if (!value) return std::nullopt;
+    return std::atoi(value->c_str());
 }
 
 } // namespace detail
 
 /**
- * What went wrong: a status, and the fields of the error object (docs/errors.md). Copies share one text; copying does not throw.
+ * A failure: a status, and the members of the error object (docs/errors.md). Copies share one text, and copying does not throw.
  */
 class error
 #ifdef ANTENV_EXCEPTIONS
@@ -168,77 +112,105 @@ class error
 #endif
 {
 public:
-    /** One from a status and an error object; without an object the status's name is the message. */
-    error(antenv_status status, std::string json) : data_(std::make_shared<data>(data{status, std::move(json), {}})) {
-        std::optional<std::string> message = detail::string_of(member("message"));
+    /** Creates one from a status and an error object; without an object the status's name is the message. */
+    error(antenv_status status, std::string json) : data_(std::make_shared<data>(data{status, std::move(json), {}, {}})) {
+        std::optional<std::string> message = member("/message"), operation = member("/operation");
+        std::optional<std::string> http_status = member("/http_status"), request_id = member("/request_id");
         data_->message = message ? std::move(*message) : std::string(status_name(status));
+        if (operation) data_->what += *operation + ": ";
+        if (http_status) data_->what.append(*http_status + " ").append(status_name(status)).append(": ");
+        data_->what += data_->message;
+        if (request_id) data_->what += " (" + *request_id + ")";
     }
-    /** A copy. There is no move, which would leave an error without its text. */
+    /** Copies one. There is no move, which would leave an error without its text. */
     error(const error &) noexcept = default;
     error &operator=(const error &) noexcept = default;
 
-    /** The kind of failure. */
+    /** Returns the kind of failure. */
     antenv_status status() const noexcept { return data_->status; }
-    /** What happened, in words. */
+    /** Returns what happened, in words. */
     const std::string &message() const noexcept { return data_->message; }
+    /**
+     * Returns a line for logs: operation, HTTP status, message and request identifier, as far as they are known, such as
+     * `environments.retrieve: 404 not_found: There is no environment "env_missing". (req_...)`.
+     */
+    const char *what() const noexcept
 #ifdef ANTENV_EXCEPTIONS
-    /** The message. */
-    const char *what() const noexcept override { return data_->message.c_str(); }
+        override
 #endif
-    /** The whole error object, as JSON. */
+    {
+        return data_->what.c_str();
+    }
+    /** Returns the whole error object, as JSON. */
     const std::string &json() const noexcept { return data_->json; }
-    /** The HTTP status, when there was an answer. */
-    std::optional<int> http_status() const { return detail::int_of(member("http_status")); }
-    /** The API's kind of error, such as "not_found_error". */
-    std::optional<std::string> type() const { return detail::string_of(member("type")); }
-    /** The API's code for the cause, such as "environment_not_found". */
-    std::optional<std::string> error_code() const { return detail::string_of(member("error_code")); }
-    /** What else the API says about the cause: JSON, valid while this or a copy lives; "null" when nothing. */
-    std::string_view details() const noexcept { return member("details"); }
-    /** The server's identifier of the request. */
-    std::optional<std::string> request_id() const { return detail::string_of(member("request_id")); }
-    /** How many requests were made, retries included. */
-    int attempts() const { return detail::int_of(member("attempts")).value_or(0); }
-    /** The argument that was refused. */
-    std::optional<std::string> parameter() const { return detail::string_of(member("parameter")); }
-    /** The server's body: JSON, valid while this or a copy lives; "null" when there was none. */
-    std::string_view body() const noexcept { return member("body"); }
+    /** Returns the operation that failed, such as "environments.retrieve". */
+    std::optional<std::string> operation() const { return member("/operation"); }
+    /** Returns the HTTP status, when there was a response. */
+    std::optional<int> http_status() const { return detail::int_at(data_->json, "/http_status"); }
+    /** Returns the response's headers, as a JSON object with lower-case names; "{}" when there was no response. */
+    std::string headers() const { return member("/headers").value_or("{}"); }
+    /** Returns a header of the response. @param name Its name, in lower case, such as "retry-after". */
+    std::optional<std::string> header(const std::string &name) const {
+        std::string pointer = "/headers/";
+        for (char c : name) pointer += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
+        return member(pointer.c_str());
+    }
+    /** Returns how long the server asked to wait before the next attempt. */
+    std::optional<std::chrono::milliseconds> retry_after() const {
+        std::optional<int> wait = detail::int_at(data_->json, "/retry_after_ms");
+        if (!wait) return std::nullopt;
+        return std::chrono::milliseconds(*wait);
+    }
+    /** Returns the API's kind of error, such as "not_found_error". */
+    std::optional<std::string> type() const { return member("/type"); }
+    /** Returns the API's code for the cause, such as "environment_not_found". */
+    std::optional<std::string> error_code() const { return member("/error_code"); }
+    /** Returns what else the API says about the cause, as JSON; "null" when nothing. */
+    std::string details() const { return member("/details").value_or("null"); }
+    /** Returns the server's identifier of the request. */
+    std::optional<std::string> request_id() const { return member("/request_id"); }
+    /** Returns how many requests were made, retries included. */
+    int attempts() const { return detail::int_at(data_->json, "/attempts").value_or(0); }
+    /** Returns the parameter that was rejected. */
+    std::optional<std::string> parameter() const { return member("/parameter"); }
+    /** Returns the response's body: JSON, or plain text if it was not JSON; "null" when there was none. */
+    std::string body() const { return member("/body").value_or("null"); }
 
 private:
     struct data {
         antenv_status status;
-        std::string json, message;
+        std::string json, message, what;
     };
-    std::string_view member(std::string_view name) const noexcept { return detail::member(data_->json, name); }
+    std::optional<std::string> member(const char *pointer) const { return detail::value_at(data_->json, pointer); }
     std::shared_ptr<data> data_;
 };
 
 /**
- * A value, or the error that stands in its place, as std::expected has it. For `void` there is only the error.
+ * A value, or an error in its place, like std::expected. For `void` there is only the error.
  */
 template <class T> class [[nodiscard]] result {
 public:
-    /** The value. */
+    /** Creates one with a value. */
     result(T value) noexcept : is_(std::in_place_index<0>, std::move(value)) {}
-    /** The error. */
+    /** Creates one with an error. */
     result(antenv::error error) noexcept : is_(std::in_place_index<1>, std::move(error)) {}
-    /** Whether there is a value. */
+    /** Returns whether there is a value. */
     bool has_value() const noexcept { return is_.index() == 0; }
-    /** Whether there is a value. */
+    /** Returns whether there is a value. */
     explicit operator bool() const noexcept { return has_value(); }
-    /** The value, which must be there. */
+    /** Returns the value, which must be there. */
     T &operator*() & noexcept { return *std::get_if<0>(&is_); }
     const T &operator*() const & noexcept { return *std::get_if<0>(&is_); }
     T operator*() && noexcept { return std::move(*std::get_if<0>(&is_)); }
-    /** A member of the value, which must be there. */
+    /** Accesses a member of the value, which must be there. */
     T *operator->() noexcept { return std::get_if<0>(&is_); }
     const T *operator->() const noexcept { return std::get_if<0>(&is_); }
-    /** The error, which must be there. */
+    /** Returns the error, which must be there. */
     const antenv::error &error() const noexcept { return *std::get_if<1>(&is_); }
-    /** The value, or another in its place. */
+    /** Returns the value, or `other` if there is none. */
     T value_or(T other) && { return has_value() ? *std::move(*this) : std::move(other); }
 #ifdef ANTENV_EXCEPTIONS
-    /** The value; throws the error if there is none. */
+    /** Returns the value, or throws the error if there is none. */
     const T &value() const & { return has_value() ? **this : throw error(); }
     T value() && { return has_value() ? *std::move(*this) : throw error(); }
 #endif
@@ -249,15 +221,15 @@ private:
 
 template <> class [[nodiscard]] result<void> {
 public:
-    /** Success. */
+    /** Creates one for a success. */
     result() noexcept = default;
-    /** The error. */
+    /** Creates one with an error. */
     result(antenv::error error) noexcept : error_(std::move(error)) {}
-    /** Whether it succeeded. */
+    /** Returns whether it succeeded. */
     bool has_value() const noexcept { return !error_; }
-    /** Whether it succeeded. */
+    /** Returns whether it succeeded. */
     explicit operator bool() const noexcept { return has_value(); }
-    /** The error, which must be there. */
+    /** Returns the error, which must be there. */
     const antenv::error &error() const noexcept { return *error_; }
 #ifdef ANTENV_EXCEPTIONS
     /** Throws the error if there is one. */
@@ -270,16 +242,16 @@ private:
     std::optional<antenv::error> error_;
 };
 
-/** How failures are told: as results. */
-struct returning {
+/** Reports failures as results. */
+struct result_policy {
     template <class T> using of = result<T>;
     template <class T> static result<T> give(result<T> outcome) noexcept { return outcome; }
     static constexpr bool is_noexcept = true;
 };
 
 #ifdef ANTENV_EXCEPTIONS
-/** How failures are told: as exceptions. */
-struct throwing {
+/** Reports failures as exceptions. */
+struct throw_policy {
     template <class T> using of = T;
     template <class T> static T give(result<T> outcome) { return std::move(outcome).value(); }
     static constexpr bool is_noexcept = false;
@@ -287,8 +259,8 @@ struct throwing {
 #endif
 
 /**
- * A text that is only passed on: anything that can be seen as a string, or a JSON library's value that has `dump()`, or nothing (the
- * C interface's NULL). It is copied only where no NUL ends it. It must not outlive what it was made of.
+ * A text that is passed on to the C interface: anything like a string, a JSON library's value that has `dump()`, or nothing (NULL
+ * in C). It is copied only if no NUL terminates it. It must not outlive what it was made from.
  */
 class text {
 public:
@@ -298,10 +270,10 @@ public:
     text(const std::string &string) noexcept : c_str_(string.c_str()), is_whole_(std::strlen(c_str_) == string.size()) {}
     text(std::string_view view) : owned_(view), c_str_(nullptr), is_whole_(view.find('\0') == view.npos), is_owned_(true) {}
     template <class Json, class = std::enable_if_t<std::is_same_v<decltype(std::declval<const Json &>().dump()), std::string>>>
-    text(const Json &json) : owned_(json.dump()), is_whole_(owned_.find('\0') == owned_.npos), is_owned_(true) {}
-    /** As C has it. */
+    text(const Json &value) : owned_(value.dump()), is_whole_(owned_.find('\0') == owned_.npos), is_owned_(true) {}
+    /** Returns it as C takes it. */
     const char *c_str() const noexcept { return is_owned_ ? owned_.c_str() : c_str_; }
-    /** Whether C would see all of it: not when there is a NUL inside. */
+    /** Returns whether C sees all of it: not when there is a NUL inside. */
     bool is_whole() const noexcept { return is_whole_; }
 
 private:
@@ -312,28 +284,38 @@ private:
 
 namespace detail {
 
-/** The error for the first of some named texts that C would not see all of. */
+/** Returns the error for the first of these named texts that C would not see all of. */
 inline std::optional<error> cut_short(std::initializer_list<std::pair<const char *, const text *>> texts) {
     for (auto [name, text] : texts) {
         if (text->is_whole()) continue;
         std::string message = std::string("`") + name + "` has a NUL character inside";
         return error(ANTENV_INVALID_ARGUMENT, R"({"status":"invalid_argument","code":1,"message":")" + message +
             R"(","http_status":null,"type":null,"error_code":null,"details":null,"request_id":null,"attempts":0,"parameter":")" +
-            name + R"(","body":null})");
+            name + R"(","body":null,"operation":null,"headers":{},"retry_after_ms":null})");
     }
     return std::nullopt;
 }
 
-/** Calls a function that yields JSON. */
+/** Calls a function that returns JSON. */
 template <class Function> result<std::string> json(const Function &function) {
     char *out = nullptr;
     antenv_status status = function(&out);
     std::string text = take(out);
-    if (status == ANTENV_OK) return result<std::string>(std::move(text)); // said in full: C++17 would copy
+    if (status == ANTENV_OK) return result<std::string>(std::move(text)); // in full: C++17 would copy
     return error(status, std::move(text));
 }
 
-/** A handle, and how it is freed. */
+inline result<std::optional<std::string>> json_get(const text &json, const text &pointer) {
+    if (auto cut = cut_short({{"json", &json}, {"pointer", &pointer}})) return std::move(*cut);
+    char *out = nullptr;
+    antenv_status status = antenv_json_get(json.c_str(), pointer.c_str(), &out);
+    std::string value = take(out);
+    if (status == ANTENV_OK) return std::optional<std::string>(std::move(value));
+    if (status == ANTENV_DONE) return std::optional<std::string>();
+    return error(status, std::move(value));
+}
+
+/** Owns a handle. */
 template <class Handle, antenv_status (*Free)(Handle *)> class owner {
 public:
     owner() noexcept = default;
@@ -353,8 +335,8 @@ private:
     Handle *handle_ = nullptr;
 };
 
-/** Calls a function that yields a handle. */
-template <class T, class Handle, class Function> result<T> made(const Function &function) {
+/** Calls a function that returns a handle. */
+template <class T, class Handle, class Function> result<T> make_handle(const Function &function) {
     Handle *out = nullptr;
     char *error_json = nullptr;
     antenv_status status = function(&out, &error_json);
@@ -364,18 +346,40 @@ template <class T, class Handle, class Function> result<T> made(const Function &
 
 } // namespace detail
 
+#ifdef ANTENV_EXCEPTIONS
 /**
- * A call that was submitted, for cancelling it. Destroying it does not cancel.
+ * Reads one value out of a JSON text, for programs without a JSON library. Does not block; every call reads the whole text.
+ *
+ * @param json The text.
+ * @param pointer Which value, as a JSON pointer (RFC 6901), such as "/data/0/id".
+ *
+ * Returns a string as its text, any other value as JSON (`null` as "null"), nothing when there is no value at that place. Throws
+ * antenv::error if the text is not JSON, the pointer is not a pointer, or the string cannot be a C string.
+ */
+inline std::optional<std::string> json_get(const text &json, const text &pointer) {
+    return detail::json_get(json, pointer).value();
+}
+#endif
+
+namespace nothrow {
+/** Does what antenv::json_get does, and returns a result. */
+inline result<std::optional<std::string>> json_get(const text &json, const text &pointer) noexcept {
+    return detail::json_get(json, pointer);
+}
+} // namespace nothrow
+
+/**
+ * A ticket for a submitted call, which can cancel it. Destroying it does not cancel.
  */
 class ticket {
 public:
-    /** One that stands for no call. */
+    /** Creates one without a call. */
     ticket() noexcept = default;
-    /** Takes over a ticket of the C interface. */
+    /** Takes ownership of a ticket of the C interface. */
     explicit ticket(antenv_ticket *handle) noexcept : handle_(handle) {}
-    /** Cancels the call; its completion comes all the same. Does not block; any thread; as often as one likes. */
+    /** Cancels the call, whose completion still arrives. Cancelling again changes nothing. Does not block. */
     antenv_status cancel() const noexcept { return antenv_ticket_cancel(handle_.get()); }
-    /** The C interface's handle, still owned by this. */
+    /** Returns the C interface's handle, which stays owned by this object. */
     antenv_ticket *handle() const noexcept { return handle_.get(); }
 
 private:
@@ -383,56 +387,56 @@ private:
 };
 
 /**
- * The outcome of a call that was submitted.
+ * The result of a submitted call.
  */
 struct completion {
-    /** The tag given with the call. */
+    /** The tag that was given with the call. */
     std::uint64_t tag;
     /** The call's JSON, or its error. */
     antenv::result<std::string> result;
 };
 
-template <class Face> class basic_client;
-template <class Face> class basic_worker;
+template <class Policy> class basic_client;
+template <class Policy> class basic_worker;
 
 /**
- * The work queue of self-hosted environments: what client.environments().work() gives. Each function blocks until the answer is
- * there, for the call's `timeout_ms` at most, and gives the answer's JSON.
+ * The work queues of self-hosted environments: what client.environments().work() returns. Each function returns the response's
+ * JSON. Each blocks.
  */
-template <class Face> class basic_work {
+template <class Policy> class basic_work {
 public:
-    using json = typename Face::template of<std::string>;
+    using json = typename Policy::template of<std::string>;
     explicit basic_work(antenv_client *handle) noexcept : client_(handle) {}
-    /** Lists work items, one page (List Work Items); client.pager("work.list", ...) goes through all. */
-    json list(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    /** Lists work items, one page (List Work Items); client.pager("work.list", ...) returns all. */
+    json list(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return one(antenv_work_list, environment_id, params);
     }
-    /** Takes the next item; `null` when there is none (Poll for Work). Acknowledge it soon, or another poll will get it. */
-    json poll(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    /** Claims the next item; `null` when there is none (Poll for Work). Acknowledge it soon, or another poll claims it. */
+    json poll(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return one(antenv_work_poll, environment_id, params);
     }
-    /** The queue's numbers (Get Queue Statistics). */
-    json stats(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    /** Returns work queue statistics (Get Queue Statistics). */
+    json stats(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return one(antenv_work_stats, environment_id, params);
     }
     /** Retrieves an item (Get Work Item). */
-    json retrieve(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json retrieve(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return two(antenv_work_retrieve, environment_id, work_id, params);
     }
-    /** Changes an item's metadata (Update Work Item). */
-    json update(const text &environment_id, const text &work_id, const text &params) const noexcept(Face::is_noexcept) {
+    /** Updates an item's metadata (Update Work Item). */
+    json update(const text &environment_id, const text &work_id, const text &params) const noexcept(Policy::is_noexcept) {
         return two(antenv_work_update, environment_id, work_id, params);
     }
-    /** Acknowledges an item, which leaves the queue (Acknowledge Work). */
-    json ack(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    /** Acknowledges an item, which then leaves the queue (Acknowledge Work). */
+    json ack(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return two(antenv_work_ack, environment_id, work_id, params);
     }
     /** Extends an item's lease (Record Heartbeat). */
-    json heartbeat(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json heartbeat(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return two(antenv_work_heartbeat, environment_id, work_id, params);
     }
     /** Stops an item (Stop Work). */
-    json stop(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json stop(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return two(antenv_work_stop, environment_id, work_id, params);
     }
 
@@ -441,48 +445,49 @@ private:
     using item_fn = antenv_status (*)(antenv_client *, const char *, const char *, const char *, char **);
     json one(environment_fn function, const text &environment_id, const text &params) const {
         if (auto cut = detail::cut_short({{"environment_id", &environment_id}, {"params_json", &params}})) {
-            return Face::template give<std::string>(std::move(*cut));
+            return Policy::template give<std::string>(std::move(*cut));
         }
-        return Face::give(detail::json([&](char **out) { return function(client_, environment_id.c_str(), params.c_str(), out); }));
+        return Policy::give(detail::json(
+            [&](char **out) { return function(client_, environment_id.c_str(), params.c_str(), out); }));
     }
     json two(item_fn function, const text &environment_id, const text &work_id, const text &params) const {
-        if (auto cut = detail::cut_short({{"environment_id", &environment_id}, {"work_id", &work_id}, {"params_json", &params}})) {
-            return Face::template give<std::string>(std::move(*cut));
+        if (auto cut = detail::cut_short(
+                {{"environment_id", &environment_id}, {"work_id", &work_id}, {"params_json", &params}})) {
+            return Policy::template give<std::string>(std::move(*cut));
         }
-        return Face::give(detail::json(
+        return Policy::give(detail::json(
             [&](char **out) { return function(client_, environment_id.c_str(), work_id.c_str(), params.c_str(), out); }));
     }
     antenv_client *client_;
 };
 
 /**
- * The operations on environments: what client.environments() gives. Each function blocks until the answer is there, for the call's
- * `timeout_ms` at most, and gives the answer's JSON.
+ * The operations on environments: what client.environments() returns. Each function returns the response's JSON. Each blocks.
  */
-template <class Face> class basic_environments {
+template <class Policy> class basic_environments {
 public:
-    using json = typename Face::template of<std::string>;
+    using json = typename Policy::template of<std::string>;
     explicit basic_environments(antenv_client *handle) noexcept : client_(handle) {}
-    /** The work queue of self-hosted ones. */
-    basic_work<Face> work() const noexcept { return basic_work<Face>(client_); }
+    /** Returns the operations on work queues. */
+    basic_work<Policy> work() const noexcept { return basic_work<Policy>(client_); }
     /** Creates an environment (Create Environment). */
-    json create(const text &params) const noexcept(Face::is_noexcept) { return none(antenv_environments_create, params); }
-    /** Lists environments, one page (List Environments); client.pager("environments.list", ...) goes through all. */
-    json list(const text &params = {}) const noexcept(Face::is_noexcept) { return none(antenv_environments_list, params); }
+    json create(const text &params) const noexcept(Policy::is_noexcept) { return none(antenv_environments_create, params); }
+    /** Lists environments, one page (List Environments); client.pager("environments.list", ...) returns all. */
+    json list(const text &params = {}) const noexcept(Policy::is_noexcept) { return none(antenv_environments_list, params); }
     /** Retrieves an environment (Get Environment). */
-    json retrieve(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json retrieve(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return one(antenv_environments_retrieve, environment_id, params);
     }
-    /** Changes an environment (Update Environment). */
-    json update(const text &environment_id, const text &params) const noexcept(Face::is_noexcept) {
+    /** Updates an environment (Update Environment). */
+    json update(const text &environment_id, const text &params) const noexcept(Policy::is_noexcept) {
         return one(antenv_environments_update, environment_id, params);
     }
-    /** Deletes an environment (Delete Environment). `remove`, because `delete` is C++'s. */
-    json remove(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    /** Deletes an environment (Delete Environment). `delete` is a keyword of C++. */
+    json remove(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return one(antenv_environments_delete, environment_id, params);
     }
     /** Archives an environment (Archive Environment). */
-    json archive(const text &environment_id, const text &params = {}) const noexcept(Face::is_noexcept) {
+    json archive(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
         return one(antenv_environments_archive, environment_id, params);
     }
 
@@ -490,32 +495,35 @@ private:
     using collection_fn = antenv_status (*)(antenv_client *, const char *, char **);
     using environment_fn = antenv_status (*)(antenv_client *, const char *, const char *, char **);
     json none(collection_fn function, const text &params) const {
-        if (auto cut = detail::cut_short({{"params_json", &params}})) return Face::template give<std::string>(std::move(*cut));
-        return Face::give(detail::json([&](char **out) { return function(client_, params.c_str(), out); }));
+        if (auto cut = detail::cut_short({{"params_json", &params}})) return Policy::template give<std::string>(std::move(*cut));
+        return Policy::give(detail::json([&](char **out) { return function(client_, params.c_str(), out); }));
     }
     json one(environment_fn function, const text &environment_id, const text &params) const {
         if (auto cut = detail::cut_short({{"environment_id", &environment_id}, {"params_json", &params}})) {
-            return Face::template give<std::string>(std::move(*cut));
+            return Policy::template give<std::string>(std::move(*cut));
         }
-        return Face::give(detail::json([&](char **out) { return function(client_, environment_id.c_str(), params.c_str(), out); }));
+        return Policy::give(detail::json(
+            [&](char **out) { return function(client_, environment_id.c_str(), params.c_str(), out); }));
     }
     antenv_client *client_;
 };
 
 /**
- * The items of a list, over all its pages, the next page already on its way: next() by next(), or in a range-for, which it can
- * serve once. In a range-for the nothrow face gives results; an error is the last of them. Threads may share a pager: each item
- * goes to one.
+ * The items of a list, over all its pages, while the next page is being fetched: by next(), or once in a range-for. In a
+ * range-for, a nothrow pager returns results, and an error is the last one. Threads may share a pager: each item goes to one of
+ * them.
  */
-template <class Face> class basic_pager {
+template <class Policy> class basic_pager {
 public:
-    using item = typename Face::template of<std::string>;
-    /** Takes over a pager of the C interface. */
+    using item = typename Policy::template of<std::string>;
+    /** Takes ownership of a pager of the C interface. */
     explicit basic_pager(antenv_pager *handle) noexcept : handle_(handle) {}
-    /** The next item's JSON; nothing at the end. After an error it asks for the same page again. Blocks. */
-    typename Face::template of<std::optional<std::string>> next() const noexcept(Face::is_noexcept) { return Face::give(take()); }
+    /** Returns the next item's JSON; nothing at the end. After an error, the next call requests the same page again. Blocks. */
+    typename Policy::template of<std::optional<std::string>> next() const noexcept(Policy::is_noexcept) {
+        return Policy::give(take());
+    }
 
-    /** What a range-for uses. */
+    /** The iterator of a range-for. */
     class iterator {
     public:
         using iterator_category = std::input_iterator_tag;
@@ -524,20 +532,20 @@ public:
         using pointer = const item *;
         using reference = const item &;
         iterator() noexcept = default;
-        explicit iterator(const basic_pager *pager) noexcept(Face::is_noexcept) : pager_(pager) { ++*this; }
+        explicit iterator(const basic_pager *pager) noexcept(Policy::is_noexcept) : pager_(pager) { ++*this; }
         reference operator*() const noexcept { return *item_; }
         pointer operator->() const noexcept { return &*item_; }
-        iterator &operator++() noexcept(Face::is_noexcept) {
+        iterator &operator++() noexcept(Policy::is_noexcept) {
             bool failed = failed_;
             result<std::optional<std::string>> taken = failed ? std::optional<std::string>() : pager_->take();
             item_.reset();
             failed_ = !taken;
-            if (!taken) item_.emplace(Face::template give<std::string>(taken.error()));
+            if (!taken) item_.emplace(Policy::template give<std::string>(taken.error()));
             else if (*taken) item_.emplace(std::move(**taken));
             else pager_ = nullptr;
             return *this;
         }
-        void operator++(int) noexcept(Face::is_noexcept) { ++*this; }
+        void operator++(int) noexcept(Policy::is_noexcept) { ++*this; }
         bool operator==(const iterator &other) const noexcept { return pager_ == other.pager_; }
         bool operator!=(const iterator &other) const noexcept { return pager_ != other.pager_; }
 
@@ -546,9 +554,9 @@ public:
         std::optional<item> item_;
         bool failed_ = false;
     };
-    iterator begin() const noexcept(Face::is_noexcept) { return iterator(this); }
+    iterator begin() const noexcept(Policy::is_noexcept) { return iterator(this); }
     iterator end() const noexcept { return iterator(); }
-    /** The C interface's handle, still owned by this. */
+    /** Returns the C interface's handle, which stays owned by this object. */
     antenv_pager *handle() const noexcept { return handle_.get(); }
 
 private:
@@ -564,74 +572,74 @@ private:
 };
 
 /**
- * A client: credentials, defaults, and a pool of connections. Make one per credential and keep it; every thread may use it at once.
+ * A client: credentials, defaults, and a pool of connections. Create one per credential and keep it; threads may share it.
  */
-template <class Face> class basic_client {
+template <class Policy> class basic_client {
 public:
-    template <class T> using of = typename Face::template of<T>;
+    template <class T> using of = typename Policy::template of<T>;
 
-    /** A client from the JSON of its configuration, or from the environment variables alone. Throws antenv::error. */
-    template <class F = Face, class = std::enable_if_t<!F::is_noexcept>>
+    /** Creates a client; what the configuration leaves out comes from environment variables. Throws antenv::error. */
+    template <class F = Policy, class = std::enable_if_t<!F::is_noexcept>>
     explicit basic_client(const text &config = {}) : basic_client(make(config)) {}
-    /** Takes over a client of the C interface. */
+    /** Takes ownership of a client of the C interface. */
     explicit basic_client(antenv_client *handle) noexcept : handle_(handle) {}
-    /** A client from the JSON of its configuration, or from the environment variables alone. Reads `ca_file`; does not block. */
-    static of<basic_client> make(const text &config = {}) noexcept(Face::is_noexcept) {
-        if (auto cut = detail::cut_short({{"config_json", &config}})) return Face::template give<basic_client>(std::move(*cut));
-        return Face::give(detail::made<basic_client, antenv_client>(
+    /** Creates a client; what the configuration leaves out comes from environment variables. Reads files; does not block. */
+    static of<basic_client> make(const text &config = {}) noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"config_json", &config}})) return Policy::template give<basic_client>(std::move(*cut));
+        return Policy::give(detail::make_handle<basic_client, antenv_client>(
             [&](antenv_client **out, char **error) { return antenv_client_new(config.c_str(), out, error); }));
     }
-    /** A client on the same connections, with another credential or other defaults. Does not block. */
-    of<basic_client> derive(const text &config = {}) const noexcept(Face::is_noexcept) {
-        if (auto cut = detail::cut_short({{"config_json", &config}})) return Face::template give<basic_client>(std::move(*cut));
-        return Face::give(detail::made<basic_client, antenv_client>([&](antenv_client **out, char **error) {
+    /** Creates a client on the same connections, with another credential or other defaults. Does not block. */
+    of<basic_client> derive(const text &config = {}) const noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"config_json", &config}})) return Policy::template give<basic_client>(std::move(*cut));
+        return Policy::give(detail::make_handle<basic_client, antenv_client>([&](antenv_client **out, char **error) {
             return antenv_client_derive(handle_.get(), config.c_str(), out, error);
         }));
     }
-    /** The operations on environments, and below them those on work. */
-    basic_environments<Face> environments() const noexcept { return basic_environments<Face>(handle_.get()); }
-    /** Any operation by its name, such as "work.poll", identifiers among the parameters. Blocks. */
-    of<std::string> call(const text &operation, const text &params = {}) const noexcept(Face::is_noexcept) {
+    /** Returns the operations on environments. */
+    basic_environments<Policy> environments() const noexcept { return basic_environments<Policy>(handle_.get()); }
+    /** Calls an operation by its name, such as "work.poll", with identifiers among the parameters. Blocks. */
+    of<std::string> call(const text &operation, const text &params = {}) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}})) {
-            return Face::template give<std::string>(std::move(*cut));
+            return Policy::template give<std::string>(std::move(*cut));
         }
-        return Face::give(detail::json(
+        return Policy::give(detail::json(
             [&](char **out) { return antenv_call(handle_.get(), operation.c_str(), params.c_str(), out); }));
     }
-    /** A request to any other endpoint. Blocks. */
-    of<std::string> request(const text &method, const text &path, const text &params = {}) const noexcept(Face::is_noexcept) {
+    /** Makes a request to any other endpoint. Blocks. @param method Such as "POST". @param path Such as "/v1/sessions". */
+    of<std::string> request(const text &method, const text &path, const text &params = {}) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"method", &method}, {"path", &path}, {"params_json", &params}})) {
-            return Face::template give<std::string>(std::move(*cut));
+            return Policy::template give<std::string>(std::move(*cut));
         }
-        return Face::give(detail::json(
+        return Policy::give(detail::json(
             [&](char **out) { return antenv_request(handle_.get(), method.c_str(), path.c_str(), params.c_str(), out); }));
     }
-    /** The items of a list ("environments.list", "work.list"), over all pages. Nothing is sent yet; does not block. */
-    of<basic_pager<Face>> pager(const text &operation, const text &params = {}) const noexcept(Face::is_noexcept) {
+    /** Creates a pager over a list ("environments.list" or "work.list"). Nothing is sent yet; does not block. */
+    of<basic_pager<Policy>> pager(const text &operation, const text &params = {}) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}})) {
-            return Face::template give<basic_pager<Face>>(std::move(*cut));
+            return Policy::template give<basic_pager<Policy>>(std::move(*cut));
         }
-        return Face::give(detail::made<basic_pager<Face>, antenv_pager>([&](antenv_pager **out, char **error) {
+        return Policy::give(detail::make_handle<basic_pager<Policy>, antenv_pager>([&](antenv_pager **out, char **error) {
             return antenv_pager_new(handle_.get(), operation.c_str(), params.c_str(), out, error);
         }));
     }
     /**
-     * A worker, which claims items of a work queue, from the JSON of its configuration; what that leaves out comes from this client
-     * and from the environment variables. It claims nothing before it is asked for an item. Does not block.
+     * Creates a worker, which claims items of a work queue; what the configuration leaves out comes from this client and from
+     * environment variables. It claims nothing before it is asked for an item. Does not block.
      */
-    of<basic_worker<Face>> worker(const text &config = {}) const noexcept(Face::is_noexcept) {
+    of<basic_worker<Policy>> worker(const text &config = {}) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"config_json", &config}})) {
-            return Face::template give<basic_worker<Face>>(std::move(*cut));
+            return Policy::template give<basic_worker<Policy>>(std::move(*cut));
         }
-        return Face::give(detail::made<basic_worker<Face>, antenv_worker>([&](antenv_worker **out, char **error) {
+        return Policy::give(detail::make_handle<basic_worker<Policy>, antenv_worker>([&](antenv_worker **out, char **error) {
             return antenv_worker_new(handle_.get(), config.c_str(), out, error);
         }));
     }
-    /** What the client did so far, as JSON. Does not block. */
-    of<std::string> stats() const noexcept(Face::is_noexcept) {
-        return Face::give(detail::json([&](char **out) { return antenv_client_stats(handle_.get(), out); }));
+    /** Returns what the client did so far, as JSON. Does not block. */
+    of<std::string> stats() const noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::json([&](char **out) { return antenv_client_stats(handle_.get(), out); }));
     }
-    /** The C interface's handle, still owned by this. */
+    /** Returns the C interface's handle, which stays owned by this object. */
     antenv_client *handle() const noexcept { return handle_.get(); }
 
 private:
@@ -639,55 +647,62 @@ private:
 };
 
 /**
- * A completion queue: calls are submitted without waiting, and their outcomes collected. Destroying it cancels what is in flight.
+ * A completion queue: calls are submitted without waiting, and their results collected. Destroying it cancels what is in flight.
  */
-template <class Face> class basic_queue {
+template <class Policy> class basic_queue {
 public:
-    template <class T> using of = typename Face::template of<T>;
+    template <class T> using of = typename Policy::template of<T>;
 
-    /** A queue. Throws antenv::error. */
-    template <class F = Face, class = std::enable_if_t<!F::is_noexcept>> basic_queue() : basic_queue(make()) {}
-    /** Takes over a queue of the C interface. */
+    /** Creates a queue. Throws antenv::error. */
+    template <class F = Policy, class = std::enable_if_t<!F::is_noexcept>> basic_queue() : basic_queue(make()) {}
+    /** Takes ownership of a queue of the C interface. */
     explicit basic_queue(antenv_queue *handle) noexcept : handle_(handle) {}
-    /** A queue. Does not block. */
-    static of<basic_queue> make() noexcept(Face::is_noexcept) {
-        return Face::give(detail::made<basic_queue, antenv_queue>(antenv_queue_new));
+    /** Creates a queue. Does not block. */
+    static of<basic_queue> make() noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::make_handle<basic_queue, antenv_queue>(antenv_queue_new));
     }
-    /** Begins a call of any operation; one completion with `tag` will come. `cancel` receives a ticket. Does not block. */
+    /** Begins a call of any operation; one completion will arrive. Does not block. @param cancel Receives a ticket. */
     template <class F>
     of<void> submit(const basic_client<F> &through, const text &operation, const text &params, std::uint64_t tag,
-        ticket *cancel = nullptr) const noexcept(Face::is_noexcept) {
+        ticket *cancel = nullptr) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}})) {
-            return Face::template give<void>(std::move(*cut));
+            return Policy::template give<void>(std::move(*cut));
         }
         return begin(cancel, [&](antenv_ticket **out, char **error) {
             return antenv_submit(through.handle(), handle_.get(), operation.c_str(), params.c_str(), tag, out, error);
         });
     }
-    /** Begins a request to any other endpoint; as submit. */
+    /** Begins a request to any other endpoint; one completion will arrive. Does not block. @param cancel Receives a ticket. */
     template <class F>
     of<void> submit_request(const basic_client<F> &through, const text &method, const text &path, const text &params,
-        std::uint64_t tag, ticket *cancel = nullptr) const noexcept(Face::is_noexcept) {
+        std::uint64_t tag, ticket *cancel = nullptr) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"method", &method}, {"path", &path}, {"params_json", &params}})) {
-            return Face::template give<void>(std::move(*cut));
+            return Policy::template give<void>(std::move(*cut));
         }
         return begin(cancel, [&](antenv_ticket **out, char **error) {
             return antenv_submit_request(
                 through.handle(), handle_.get(), method.c_str(), path.c_str(), params.c_str(), tag, out, error);
         });
     }
-    /** The next completion. Nothing when none came in time, or a signal handler ran in this thread. Blocks, `timeout` at most. */
-    of<std::optional<completion>> next(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
+    /**
+     * Takes the next completion; nothing when none arrived in time, or when a signal handler ran in this thread. Blocks for at
+     * most `timeout`.
+     */
+    of<std::optional<completion>> next(std::chrono::milliseconds timeout = forever) const noexcept(Policy::is_noexcept) {
         antenv_completion done;
         antenv_status status = antenv_queue_next(handle_.get(), timeout.count(), &done);
         std::optional<completion> outcome;
         if (status == ANTENV_OK) outcome.emplace(taken(done));
-        else if (!is_patience(status)) return Face::template give<std::optional<completion>>(error(status, {}));
-        return Face::template give<std::optional<completion>>(std::move(outcome));
+        else if (!has_none(status)) return Policy::template give<std::optional<completion>>(error(status, {}));
+        return Policy::template give<std::optional<completion>>(std::move(outcome));
     }
-    /** As many completions as there are, up to `most`, and 64; waits for the first. None: as next. Blocks, `timeout` at most. */
+    /**
+     * Takes all completions that are there, waiting for the first; none in the cases of next(). Blocks for at most `timeout`.
+     *
+     * @param most How many at most, up to 64.
+     */
     of<std::vector<completion>> next_many(std::chrono::milliseconds timeout = forever, std::size_t most = 64) const
-        noexcept(Face::is_noexcept) {
+        noexcept(Policy::is_noexcept) {
         struct batch {
             antenv_completion done[64];
             std::size_t at = 0, count = 0;
@@ -697,29 +712,29 @@ public:
         } batch;
         antenv_status status = antenv_queue_next_many(
             handle_.get(), timeout.count(), batch.done, most < 64 ? most : 64, &batch.count);
-        if (status != ANTENV_OK && !is_patience(status)) {
-            return Face::template give<std::vector<completion>>(error(status, {}));
+        if (status != ANTENV_OK && !has_none(status)) {
+            return Policy::template give<std::vector<completion>>(error(status, {}));
         }
         std::vector<completion> outcomes;
         outcomes.reserve(batch.count);
         while (batch.at < batch.count) outcomes.push_back(taken(batch.done[batch.at++]));
-        return Face::template give<std::vector<completion>>(std::move(outcomes));
+        return Policy::template give<std::vector<completion>>(std::move(outcomes));
     }
-    /** The descriptor to watch: readable exactly while a completion waits. Never read, write or close it. -1: there is none. */
+    /** Returns the descriptor to watch: readable exactly while a completion waits. Do not read, write or close it. -1: none. */
     int fd() const noexcept { return antenv_queue_fd(handle_.get()); }
-    /** Has the library's log records come here, as completions with `tag`; antenv.h tells about filters. Does not block. */
-    of<void> subscribe_log(const text &filter, std::uint64_t tag) const noexcept(Face::is_noexcept) {
-        if (auto cut = detail::cut_short({{"filter", &filter}})) return Face::template give<void>(std::move(*cut));
+    /** Delivers the library's log records to this queue. Does not block. @param filter As for antenv_log_subscribe. */
+    of<void> subscribe_log(const text &filter, std::uint64_t tag) const noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"filter", &filter}})) return Policy::template give<void>(std::move(*cut));
         char *text = nullptr;
         antenv_status status = antenv_log_subscribe(handle_.get(), filter.c_str(), tag, &text);
-        if (status != ANTENV_OK) return Face::template give<void>(error(status, detail::take(text)));
-        return Face::template give<void>({});
+        if (status != ANTENV_OK) return Policy::template give<void>(error(status, detail::take(text)));
+        return Policy::template give<void>({});
     }
-    /** The C interface's handle, still owned by this. */
+    /** Returns the C interface's handle, which stays owned by this object. */
     antenv_queue *handle() const noexcept { return handle_.get(); }
 
 private:
-    static bool is_patience(antenv_status status) noexcept {
+    static bool has_none(antenv_status status) noexcept {
         return status == ANTENV_TIMEOUT || status == ANTENV_INTERRUPTED;
     }
     static completion taken(const antenv_completion &done) {
@@ -731,29 +746,29 @@ private:
         antenv_ticket *handle = nullptr;
         char *text = nullptr;
         antenv_status status = function(cancel ? &handle : nullptr, &text);
-        if (status != ANTENV_OK) return Face::template give<void>(error(status, detail::take(text)));
+        if (status != ANTENV_OK) return Policy::template give<void>(error(status, detail::take(text)));
         if (cancel) *cancel = ticket(handle);
-        return Face::template give<void>({});
+        return Policy::template give<void>({});
     }
     detail::owner<antenv_queue, antenv_queue_free> handle_;
 };
 
 namespace detail {
 
-/** Stops a lease's item and ends the lease, whatever comes of it; what is left of the handle goes with it. */
+/** Finishes a lease, ignoring failures, and frees its handle in any case. */
 inline antenv_status finish(antenv_lease *lease) noexcept {
     if (!lease) return ANTENV_INVALID_HANDLE;
     char *json = nullptr;
     antenv_status status = antenv_lease_finish(lease, nullptr, &json);
     antenv_string_free(json);
-    antenv_lease_abandon(lease); // in a forked child, whose lease it is not, the handle is still there
+    antenv_lease_abandon(lease); // in a forked child, which cannot finish it, the handle is not freed yet
     return status;
 }
 
-/** For functions that tell no more than a status. */
-template <class Face> typename Face::template of<void> done(antenv_status status) {
-    if (status != ANTENV_OK) return Face::template give<void>(error(status, {}));
-    return Face::template give<void>({});
+/** Converts the result of a function that returns only a status. */
+template <class Policy> typename Policy::template of<void> done(antenv_status status) {
+    if (status != ANTENV_OK) return Policy::template give<void>(error(status, {}));
+    return Policy::template give<void>({});
 }
 
 } // namespace detail
@@ -761,78 +776,79 @@ template <class Face> typename Face::template of<void> done(antenv_status status
 /**
  * A lease on a work item: the library keeps it by heartbeats, whatever the program's threads do.
  *
- * Destroying it finishes it, if it has not been ended before: the item is stopped, which blocks for a minute at most, and what comes
- * of it is not told. An item that is to be served again is abandon()ed.
+ * Destroying a lease finishes it, if it was not ended before: the item is stopped, which blocks for at most a minute, and
+ * failures are ignored. To have the item served again, call abandon().
  */
-template <class Face> class basic_lease {
+template <class Policy> class basic_lease {
 public:
-    template <class T> using of = typename Face::template of<T>;
-    /** Takes over a lease of the C interface. `item`: what item() gives. */
+    template <class T> using of = typename Policy::template of<T>;
+    /** Takes ownership of a lease of the C interface. @param item What item() returns. */
     explicit basic_lease(antenv_lease *handle, std::string item = {}) noexcept : handle_(handle), item_(std::move(item)) {}
-    /** The work item's JSON as the server sent it, its `secret` too. */
+    /** Returns the work item's JSON, verbatim, its `secret` too. */
     const std::string &item() const noexcept { return item_; }
-    /** How it stands with the lease, as JSON; antenv_lease_state tells about its members. Does not block. */
-    of<std::string> state() const noexcept(Face::is_noexcept) {
-        return Face::give(detail::json([&](char **out) { return antenv_lease_state(handle_.get(), out); }));
+    /** Returns the lease's state, as JSON; antenv_lease_state documents its members. Does not block. */
+    of<std::string> state() const noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::json([&](char **out) { return antenv_lease_state(handle_.get(), out); }));
     }
     /**
-     * Waits until the lease is no longer simply held, and gives its state: it is lost, or its item is to be stopped. Nothing while it is
-     * still held. That another thread ended it is an error, ANTENV_DONE. A signal does not end the wait. Blocks, `timeout` at most.
+     * Waits until the lease is lost, or its item is to be stopped. Returns the state; nothing while it is still held. When
+     * another thread ended the lease, that is an error, ANTENV_DONE. A signal does not end the wait. Blocks for at most
+     * `timeout`.
      */
-    of<std::optional<std::string>> wait(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
+    of<std::optional<std::string>> wait(std::chrono::milliseconds timeout = forever) const noexcept(Policy::is_noexcept) {
         using outcome = std::optional<std::string>;
         result<std::string> state =
             detail::json([&](char **out) { return antenv_lease_wait(handle_.get(), timeout.count(), out); });
-        if (state) return Face::template give<outcome>(outcome(*std::move(state)));
-        if (state.error().status() == ANTENV_TIMEOUT) return Face::template give<outcome>(outcome());
-        return Face::template give<outcome>(state.error());
+        if (state) return Policy::template give<outcome>(outcome(*std::move(state)));
+        if (state.error().status() == ANTENV_TIMEOUT) return Policy::template give<outcome>(outcome());
+        return Policy::template give<outcome>(state.error());
     }
-    /** The same for a lease that is lost; that its item is to be stopped does not end the wait. */
-    of<std::optional<std::string>> wait_lost(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
+    /** Waits until the lease is lost, also while its item is to be stopped. Otherwise as wait(). */
+    of<std::optional<std::string>> wait_lost(std::chrono::milliseconds timeout = forever) const noexcept(Policy::is_noexcept) {
         using outcome = std::optional<std::string>;
         result<std::string> state =
             detail::json([&](char **out) { return antenv_lease_wait_lost(handle_.get(), timeout.count(), out); });
-        if (state) return Face::template give<outcome>(outcome(*std::move(state)));
-        if (state.error().status() == ANTENV_TIMEOUT) return Face::template give<outcome>(outcome());
-        return Face::template give<outcome>(state.error());
+        if (state) return Policy::template give<outcome>(outcome(*std::move(state)));
+        if (state.error().status() == ANTENV_TIMEOUT) return Policy::template give<outcome>(outcome());
+        return Policy::template give<outcome>(state.error());
     }
-    /** Has one completion with `tag` tell that the lease is lost; ANTENV_DONE: it was ended. Does not block. */
+    /** Reports by one completion that the lease is lost; ANTENV_DONE: it was ended. Does not block. */
     template <class F>
-    of<void> attach_lost(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Face::is_noexcept) {
-        return detail::done<Face>(antenv_lease_attach_lost(handle_.get(), queue.handle(), tag));
+    of<void> attach_lost(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Policy::is_noexcept) {
+        return detail::done<Policy>(antenv_lease_attach_lost(handle_.get(), queue.handle(), tag));
     }
-    /** Has one completion with `tag` tell that the lease is no longer simply held; ANTENV_DONE: it was ended. Does not block. */
+    /** Reports by one completion that the lease is no longer simply held; ANTENV_DONE: it was ended. Does not block. */
     template <class F>
-    of<void> attach(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Face::is_noexcept) {
-        return detail::done<Face>(antenv_lease_attach(handle_.get(), queue.handle(), tag));
+    of<void> attach(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Policy::is_noexcept) {
+        return detail::done<Policy>(antenv_lease_attach(handle_.get(), queue.handle(), tag));
     }
-    /** A client with the item's own token, on the worker's connections. It may outlive the lease. Does not block. */
-    of<basic_client<Face>> client() const noexcept(Face::is_noexcept) {
-        return Face::give(detail::made<basic_client<Face>, antenv_client>(
+    /** Creates a client with the item's own token, on the worker's connections. It may outlive the lease. Does not block. */
+    of<basic_client<Policy>> client() const noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::make_handle<basic_client<Policy>, antenv_client>(
             [&](antenv_client **out, char **error) { return antenv_lease_client(handle_.get(), out, error); }));
     }
     /**
-     * Stops the item and ends the lease; gives the item, or `null`. The lease has ended also when this fails, unless with
-     * ANTENV_INVALID_ARGUMENT. Ending it again gives ANTENV_INVALID_HANDLE. Blocks, `timeout_ms` among the parameters at most.
+     * Stops the item and ends the lease; returns the item, or `null`. The lease is ended even if this fails, except with
+     * ANTENV_INVALID_ARGUMENT. Ending it again gives ANTENV_INVALID_HANDLE. Blocks for at most the `timeout_ms` in `params`.
      */
-    of<std::string> finish(const text &params = {}) const noexcept(Face::is_noexcept) {
-        if (auto cut = detail::cut_short({{"params_json", &params}})) return Face::template give<std::string>(std::move(*cut));
-        return Face::give(
+    of<std::string> finish(const text &params = {}) const noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"params_json", &params}})) return Policy::template give<std::string>(std::move(*cut));
+        return Policy::give(
             detail::json([&](char **out) { return antenv_lease_finish(handle_.get(), params.c_str(), out); }));
     }
-    /** The same without waiting: one completion with `tag` tells what came of it. Does not block. */
+    /** Finishes the lease without waiting: one completion has the result of finish(). Does not block. */
     template <class F>
     of<void> submit_finish(const basic_queue<F> &queue, std::uint64_t tag, const text &params = {}) const
-        noexcept(Face::is_noexcept) {
-        if (auto cut = detail::cut_short({{"params_json", &params}})) return Face::template give<void>(std::move(*cut));
+        noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"params_json", &params}})) return Policy::template give<void>(std::move(*cut));
         char *text = nullptr;
         antenv_status status = antenv_lease_submit_finish(handle_.get(), params.c_str(), queue.handle(), tag, &text);
-        if (status != ANTENV_OK) return Face::template give<void>(error(status, detail::take(text)));
-        return Face::template give<void>({});
+        if (status != ANTENV_OK) return Policy::template give<void>(error(status, detail::take(text)));
+        return Policy::template give<void>({});
     }
-    /** Ends the lease without stopping the item, which the queue then hands out again. As often as one likes; does not block. */
+    /** Ends the lease without stopping the item, which the queue then hands out again. Does not block. */
     antenv_status abandon() const noexcept { return antenv_lease_abandon(handle_.get()); }
-    /** The C interface's handle, still owned by this. */
+    /** Returns the C interface's handle, which stays owned by this object. */
     antenv_lease *handle() const noexcept { return handle_.get(); }
 
 private:
@@ -841,47 +857,48 @@ private:
 };
 
 /**
- * What came of waiting for a work item: its lease, or why there is none.
+ * The result of waiting for a work item: its lease, or why there is none.
  */
-template <class Face> struct basic_claimed {
+template <class Policy> struct basic_claimed {
     /**
-     * ANTENV_OK: there is one. ANTENV_TIMEOUT: none came in time. ANTENV_INTERRUPTED: a signal handler ran in the thread that waited.
-     * ANTENV_DONE: there is nothing more to come.
+     * ANTENV_OK: there is one. ANTENV_TIMEOUT: none came in time. ANTENV_INTERRUPTED: a signal handler ran in the waiting thread.
+     * ANTENV_DONE: nothing more will come.
      */
     antenv_status status;
     /** The lease, with ANTENV_OK. */
-    std::optional<basic_lease<Face>> lease;
+    std::optional<basic_lease<Policy>> lease;
 };
 
 /**
- * A worker: claims items of a self-hosted environment's work queue, and keeps their leases. Destroying it stops it; leases that it
- * has handed out go on.
+ * A worker: claims items of a self-hosted environment's work queue, and keeps their leases. Destroying it stops it; the leases
+ * that it has handed out go on.
  *
- * next() by next(), or in a range-for, which ends when there is nothing more to come. There each lease is finished when the loop's
- * body is left, unless it was ended or moved away. (In the nothrow face the loop gives results, and an error is the last of them.)
- * Threads may share a worker, also with a range-for each: an item goes to one.
+ * Items come by next(), or in a range-for, which ends when nothing more will come. It finishes each lease at the end of the
+ * loop's body, unless the lease was ended or moved away. (A nothrow worker returns results there, and an error is the last one.)
+ * Threads may share a worker: each item goes to one of them. To serve four items at a time, configure "concurrency":4 and run
+ * four loops, a thread each.
  *
- * When a signal handler runs in the thread that waits, a range-for ends with ANTENV_INTERRUPTED, as an error: what the handler asks
- * for must not wait for the next item. Another range-for goes on from there. A program that ends by a signal is better off with a
- * thread in sigwait() that calls stop(): the loops then come to their end.
+ * When a signal handler runs in the waiting thread, a range-for ends with the error ANTENV_INTERRUPTED: what the handler requests
+ * must not wait for the next item. Another range-for goes on from there. A program that ends by a signal should have a thread in
+ * sigwait() that calls stop(): then the loops end by themselves.
  */
-template <class Face> class basic_worker {
+template <class Policy> class basic_worker {
 public:
-    template <class T> using of = typename Face::template of<T>;
-    using item = of<basic_lease<Face>>;
-    using claimed = basic_claimed<Face>;
-    /** Takes over a worker of the C interface. */
+    template <class T> using of = typename Policy::template of<T>;
+    using item = of<basic_lease<Policy>>;
+    using claimed = basic_claimed<Policy>;
+    /** Takes ownership of a worker of the C interface. */
     explicit basic_worker(antenv_worker *handle) noexcept : handle_(handle) {}
     /**
-     * The next item's lease, or, in its place, that none came in time, that a signal handler ran in this thread, or that there is
-     * nothing more to come: the result's `status`. An error: why the worker gave up, from then on for every call. Blocks, `timeout`
-     * at most.
+     * Waits for the next item and returns its lease; `status` says why there is none: none came in time, a signal handler ran in
+     * this thread, or nothing more will come. An error: why the worker failed, from then on for every call. Blocks for at most
+     * `timeout`.
      */
-    of<claimed> next(std::chrono::milliseconds timeout = forever) const noexcept(Face::is_noexcept) {
-        return Face::give(take(timeout));
+    of<claimed> next(std::chrono::milliseconds timeout = forever) const noexcept(Policy::is_noexcept) {
+        return Policy::give(take(timeout));
     }
 
-    /** What a range-for uses. */
+    /** The iterator of a range-for. */
     class iterator {
     public:
         using iterator_category = std::input_iterator_tag;
@@ -890,22 +907,22 @@ public:
         using pointer = item *;
         using reference = item &;
         iterator() noexcept = default;
-        explicit iterator(const basic_worker *worker) noexcept(Face::is_noexcept) : worker_(worker) { ++*this; }
+        explicit iterator(const basic_worker *worker) noexcept(Policy::is_noexcept) : worker_(worker) { ++*this; }
         reference operator*() const noexcept { return *item_; }
         pointer operator->() const noexcept { return &*item_; }
-        iterator &operator++() noexcept(Face::is_noexcept) {
-            item_.reset(); // the item is stopped first: by default a worker holds one at a time
+        iterator &operator++() noexcept(Policy::is_noexcept) {
+            item_.reset(); // stops the item first: by default a worker holds one at a time
             if (failed_) worker_ = nullptr;
             if (!worker_) return *this;
             result<claimed> taken = worker_->take(forever);
             if (taken && taken->status != ANTENV_OK && taken->status != ANTENV_DONE) taken = error(taken->status, {});
             failed_ = !taken;
-            if (!taken) item_.emplace(Face::template give<basic_lease<Face>>(taken.error()));
+            if (!taken) item_.emplace(Policy::template give<basic_lease<Policy>>(taken.error()));
             else if (taken->lease) item_.emplace(std::move(*taken->lease));
             else worker_ = nullptr;
             return *this;
         }
-        void operator++(int) noexcept(Face::is_noexcept) { ++*this; }
+        void operator++(int) noexcept(Policy::is_noexcept) { ++*this; }
         bool operator==(const iterator &other) const noexcept { return worker_ == other.worker_; }
         bool operator!=(const iterator &other) const noexcept { return worker_ != other.worker_; }
 
@@ -914,29 +931,29 @@ public:
         mutable std::optional<item> item_;
         bool failed_ = false;
     };
-    iterator begin() const noexcept(Face::is_noexcept) { return iterator(this); }
+    iterator begin() const noexcept(Policy::is_noexcept) { return iterator(this); }
     iterator end() const noexcept { return iterator(); }
 
     /**
-     * Has items told through a queue: for each that is ready one completion with `tag`, after which next() without waiting takes it;
-     * at last one with ANTENV_DONE, or with the error for which the worker gave up. From now on as many items are claimed as the
-     * worker may hold. Does not block.
+     * Delivers items through a completion queue: one completion for each that is ready, after which next() with a timeout of zero
+     * takes it; the last one has ANTENV_DONE, or the error for which the worker failed. From now on the worker claims as many
+     * items as it may hold. Does not block.
      */
     template <class F>
-    of<void> attach(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Face::is_noexcept) {
-        return detail::done<Face>(antenv_worker_attach(handle_.get(), queue.handle(), tag));
+    of<void> attach(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Policy::is_noexcept) {
+        return detail::done<Policy>(antenv_worker_attach(handle_.get(), queue.handle(), tag));
     }
-    /** Claims no more: what was claimed is handed out still, and leases go on for `grace_ms`. Does not block; any thread. */
-    of<void> stop() const noexcept(Face::is_noexcept) { return detail::done<Face>(antenv_worker_stop(handle_.get())); }
-    /** What the worker did so far, as JSON. Does not block. */
-    of<std::string> stats() const noexcept(Face::is_noexcept) {
-        return Face::give(detail::json([&](char **out) { return antenv_worker_stats(handle_.get(), out); }));
+    /** Stops claiming: next() still returns what was claimed, and leases go on for `grace_ms`. Does not block. */
+    of<void> stop() const noexcept(Policy::is_noexcept) { return detail::done<Policy>(antenv_worker_stop(handle_.get())); }
+    /** Returns what the worker did so far, as JSON. Does not block. */
+    of<std::string> stats() const noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::json([&](char **out) { return antenv_worker_stats(handle_.get(), out); }));
     }
-    /** The same as text for Prometheus. Does not block. */
-    of<std::string> metrics() const noexcept(Face::is_noexcept) {
-        return Face::give(detail::json([&](char **out) { return antenv_worker_metrics(handle_.get(), out); }));
+    /** Returns the counts of stats() as text for Prometheus. Does not block. */
+    of<std::string> metrics() const noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::json([&](char **out) { return antenv_worker_metrics(handle_.get(), out); }));
     }
-    /** The C interface's handle, still owned by this. */
+    /** Returns the C interface's handle, which stays owned by this object. */
     antenv_worker *handle() const noexcept { return handle_.get(); }
 
 private:
@@ -949,7 +966,7 @@ private:
         antenv_status status = antenv_worker_next(handle_.get(), timeout.count(), &taken.lease, &out);
         std::string json = detail::take(out);
         if (status == ANTENV_OK) {
-            return claimed{status, basic_lease<Face>(std::exchange(taken.lease, nullptr), std::move(json))};
+            return claimed{status, basic_lease<Policy>(std::exchange(taken.lease, nullptr), std::move(json))};
         }
         if (status == ANTENV_TIMEOUT || status == ANTENV_INTERRUPTED || status == ANTENV_DONE) return claimed{status, {}};
         return error(status, std::move(json));
@@ -958,29 +975,34 @@ private:
 };
 
 #ifdef ANTENV_EXCEPTIONS
-using client = basic_client<throwing>;
-using pager = basic_pager<throwing>;
-using queue = basic_queue<throwing>;
-using worker = basic_worker<throwing>;
-using lease = basic_lease<throwing>;
-using claimed = basic_claimed<throwing>;
+using client = basic_client<throw_policy>;
+using pager = basic_pager<throw_policy>;
+using queue = basic_queue<throw_policy>;
+using worker = basic_worker<throw_policy>;
+using lease = basic_lease<throw_policy>;
+using claimed = basic_claimed<throw_policy>;
 #endif
 
 namespace nothrow {
-using client = basic_client<returning>;
-using pager = basic_pager<returning>;
-using queue = basic_queue<returning>;
-using worker = basic_worker<returning>;
-using lease = basic_lease<returning>;
-using claimed = basic_claimed<returning>;
+using client = basic_client<result_policy>;
+using pager = basic_pager<result_policy>;
+using queue = basic_queue<result_policy>;
+using worker = basic_worker<result_policy>;
+using lease = basic_lease<result_policy>;
+using claimed = basic_claimed<result_policy>;
 } // namespace nothrow
 
 /**
- * Ends the library's thread and closes all connections: antenv_shutdown. Nothing has to call it; a later call starts afresh.
+ * Ends the library's thread and closes all connections: antenv_shutdown. Nothing has to call it; a later call starts the library
+ * again.
  *
- * `timeout`: how long calls in flight have to end. Returns whether they did; what is left is cancelled. Blocks for little longer.
+ * @param timeout How long calls in flight may take; the rest is cancelled.
+ *
+ * Returns whether all calls ended in time. Blocks for little longer than `timeout`.
  */
-inline bool shutdown(std::chrono::milliseconds timeout = forever) noexcept { return antenv_shutdown(timeout.count()) == ANTENV_OK; }
+inline bool shutdown(std::chrono::milliseconds timeout = forever) noexcept {
+    return antenv_shutdown(timeout.count()) == ANTENV_OK;
+}
 
 } // namespace ANTENV_FLAVOUR
 } // namespace antenv

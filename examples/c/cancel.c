@@ -1,10 +1,9 @@
 /* Three ways to cancel a long poll: from another thread, too late, and by Ctrl-C.
  *
- * Nobody has to be at the keyboard: the program presses Ctrl-C itself. If somebody does, at whatever time, it ends in good order;
- * if they do it twice, at once.
+ * The program presses Ctrl-C itself. If you press it, the program ends in good order; if you press it twice, immediately.
  *
- * Reads ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL, and ANTHROPIC_ENVIRONMENT_KEY where the server does not issue one itself, as
- * the emulator does. Leaves nothing behind. Link with -pthread. */
+ * Reads ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL, and ANTHROPIC_ENVIRONMENT_KEY unless the server issues one itself, as the
+ * emulator does. Leaves nothing behind. Link with -pthread. */
 #define _POSIX_C_SOURCE 200809L
 #include "readable.h"
 #include <antenv.h>
@@ -17,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What all the scenes use. */
+/* What all the scenes share. */
 struct stage {
     antenv_client *client; /* has the API key */
     antenv_client *worker; /* has the environment's key, with which it may poll */
@@ -28,20 +27,20 @@ struct stage {
 /* Set by Ctrl-C. A signal handler may write an atomic, and any thread may read it. */
 static atomic_int pressed;
 
-/* Only leaves a note. A handler must not call the library, any more than malloc: it may have interrupted it in the middle. */
+/* Only sets a flag. A handler must not call the library, just as it must not call malloc. */
 static void on_ctrl_c(int signal_number) {
     (void)signal_number;
     if (atomic_exchange(&pressed, 1)) _exit(130);
 }
 
-/* Milliseconds of a clock that only goes forward. */
+/* Returns milliseconds of a monotonic clock. */
 static double now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
 }
 
-/* Begins a poll, which waits for almost a second if there is no work. */
+/* Begins a poll, which waits for up to a second if there is no work. */
 static bool begin_poll(const struct stage *stage, uint64_t tag, antenv_ticket **ticket) {
     char params[256], *error;
     snprintf(params, sizeof params, "{\"environment_id\":\"%s\",\"block_ms\":999}", stage->environment);
@@ -49,28 +48,28 @@ static bool begin_poll(const struct stage *stage, uint64_t tag, antenv_ticket **
     return succeeded("submitting a poll", status, error);
 }
 
-/* Waits for a call's completion. Ctrl-C cancels the call, and its completion comes all the same. */
+/* Waits for a call's completion. Ctrl-C cancels the call, and its completion still arrives. */
 static bool await(antenv_queue *queue, antenv_ticket *ticket, antenv_completion *done) {
     for (;;) {
-        /* Not for ever (-1): a signal that comes just before the wait, or to another thread, does not interrupt it. */
+        /* Not forever (-1): a signal that arrives just before the wait, or in another thread, does not interrupt it. */
         antenv_status status = antenv_queue_next(queue, 100, done);
         if (status == ANTENV_INTERRUPTED) printf("    a signal interrupted the wait\n");
         else if (status != ANTENV_TIMEOUT) return succeeded("collecting", status, NULL);
-        if (atomic_load(&pressed)) antenv_ticket_cancel(ticket); /* once would do; more often is harmless */
+        if (atomic_load(&pressed)) antenv_ticket_cancel(ticket); /* once is enough; more often is harmless */
     }
 }
 
-/* Prints a completion and frees what came with it. Returns whether it is as it should be. */
+/* Prints a completion and frees its JSON. Returns whether it has the expected status. */
 static bool show(antenv_completion *done, antenv_status expected) {
     bool is_expected = done->status == expected;
-    char *what = take_string(done->json, done->status == ANTENV_OK ? "id" : "message");
-    printf("    completion %d: %s (%s)\n", (int)done->tag, antenv_status_name(done->status), what);
-    free(what);
+    char *what = value_at(done->json, done->status == ANTENV_OK ? "/id" : "/message");
+    printf("    completion %d: %s (%s)\n", (int)done->tag, antenv_status_name(done->status), what ? what : "");
+    antenv_string_free(what);
     antenv_string_free(done->json);
     return is_expected;
 }
 
-/* What a second thread does after a while, and when it did. */
+/* What a second thread does after a while, and when. */
 struct deed {
     antenv_ticket *ticket;
     double at;
@@ -92,11 +91,11 @@ static void *press_ctrl_c(void *argument) {
     struct deed *deed = argument;
     wait_a_while();
     deed->at = now();
-    if (!atomic_load(&pressed)) kill(getpid(), SIGINT); /* unless somebody has just done so */
+    if (!atomic_load(&pressed)) kill(getpid(), SIGINT); /* unless you have just done so */
     return NULL;
 }
 
-/* Waits for a poll's completion while another thread sees to it that the poll is cancelled. */
+/* Waits for a poll's completion while another thread has the poll cancelled. */
 static bool cancel_meanwhile(const struct stage *stage, uint64_t tag, void *(*how)(void *)) {
     struct deed deed = {0};
     antenv_completion done;
@@ -104,7 +103,7 @@ static bool cancel_meanwhile(const struct stage *stage, uint64_t tag, void *(*ho
     double begun = now();
     if (!begin_poll(stage, tag, &deed.ticket)) return false;
     if (pthread_create(&thread, NULL, how, &deed) != 0) {
-        fprintf(stderr, "no thread could be made\n");
+        fprintf(stderr, "no thread could be created\n");
         antenv_ticket_free(deed.ticket); /* the call itself is cancelled when its queue is freed */
         return false;
     }
@@ -117,7 +116,7 @@ static bool cancel_meanwhile(const struct stage *stage, uint64_t tag, void *(*ho
     return show(&done, ANTENV_CANCELLED);
 }
 
-/* Cancels a poll whose result is there already. It is delivered: a work item that was claimed must not get lost. */
+/* Cancels a poll whose result has arrived already. It is delivered: a claimed work item must not get lost. */
 static bool cancel_too_late(const struct stage *stage, uint64_t tag) {
     char params[256], *json;
     antenv_ticket *ticket;
@@ -140,15 +139,15 @@ static bool cancel_too_late(const struct stage *stage, uint64_t tag) {
 static bool set_up(struct stage *stage) {
     char *json;
     antenv_status status = antenv_client_new(NULL, &stage->client, &json);
-    if (!succeeded("making a client", status, json)) return false;
+    if (!succeeded("creating a client", status, json)) return false;
     status = antenv_queue_new(&stage->queue, &json);
-    if (!succeeded("making a queue", status, json)) return false;
+    if (!succeeded("creating a queue", status, json)) return false;
     stage->environment = create_environment(stage->client, "cancel");
     if (stage->environment) stage->worker = create_worker(stage->client, stage->environment);
     return stage->worker != NULL;
 }
 
-/* Takes down whatever was set up: to free what was not made is harmless. */
+/* Takes down whatever was set up: freeing NULL is harmless. */
 static bool tear_down(struct stage *stage) {
     bool well = true;
     antenv_queue_free(stage->queue);
@@ -173,13 +172,13 @@ int main(void) {
         printf("too late: the result is there\n");
         well = cancel_too_late(&stage, 2);
     }
-    bool somebody_did = atomic_load(&pressed);
-    if (well && !somebody_did) {
+    bool was_pressed = atomic_load(&pressed);
+    if (well && !was_pressed) {
         printf("Ctrl-C cancels\n");
         well = cancel_meanwhile(&stage, 3, press_ctrl_c);
     }
     well = tear_down(&stage) && well;
-    if (somebody_did) {
+    if (was_pressed) {
         printf("ended by Ctrl-C\n");
         return 130; /* 128 + SIGINT, as shells have it */
     }

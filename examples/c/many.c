@@ -2,17 +2,18 @@
  *
  *     many [CALLS]
  *
- * antenv_submit returns at once; what came of a call is collected from a queue later. The queue has a file descriptor that is
- * readable while something waits in it, so it fits any event loop. Here that is epoll, and a timer stands for all the rest.
+ * antenv_submit returns at once; the results are collected from a queue later. The queue has a file descriptor that is readable while
+ * a result waits in it, so it fits any event loop. Here that is epoll, and a timer stands for everything else.
  *
- * Reads ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL, and ANTHROPIC_ENVIRONMENT_KEY where the server does not issue one itself, as
- * the emulator does. Leaves nothing behind. For Linux: elsewhere, poll or kqueue take the place of epoll and its timer. */
+ * Reads ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL, and ANTHROPIC_ENVIRONMENT_KEY unless the server issues one itself, as the emulator
+ * does. Leaves nothing behind. For Linux: elsewhere, poll or kqueue take the place of epoll and its timer. */
 #define _POSIX_C_SOURCE 200809L
 #include "readable.h"
 #include <antenv.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
@@ -20,10 +21,10 @@
 #include <unistd.h>
 
 enum {
-    USUAL_CALLS = 10000,
-    MOST_CALLS = 1000000,
-    BATCH = 256,            /* how many completions are taken at once */
-    OTHER_DESCRIPTORS = 64, /* what is open beside the connections of the calls, generously counted */
+    DEFAULT_CALLS = 10000,
+    MAX_CALLS = 1000000,
+    BATCH = 256,            /* how many completions are taken at a time */
+    OTHER_DESCRIPTORS = 64, /* what is open besides the connections of the calls, generously estimated */
 };
 
 /* What has come so far. */
@@ -58,14 +59,14 @@ static long about_process(const char *name) {
 
 /* How many of `wanted` calls can be in flight: over HTTP/1.1 each has a connection of its own, and so a file descriptor. A
  * process often gets no more than 1024 of those unless it asks: select() cannot watch any past that. Nothing here uses it. */
-static size_t most_in_flight(size_t wanted) {
+static size_t max_in_flight(size_t wanted) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
     rlim_t needed = (rlim_t)wanted + OTHER_DESCRIPTORS;
     if (limit.rlim_cur < needed) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
-        getrlimit(RLIMIT_NOFILE, &limit); /* whatever has come of it */
+        getrlimit(RLIMIT_NOFILE, &limit); /* in case that failed */
     }
     if (limit.rlim_cur >= needed) return wanted;
     size_t most = limit.rlim_cur > OTHER_DESCRIPTORS ? (size_t)limit.rlim_cur - OTHER_DESCRIPTORS : 1;
@@ -88,21 +89,19 @@ static bool submit_all(antenv_client *worker, antenv_queue *queue, const char *e
 
 /* How many calls the library has in flight. */
 static long in_flight(antenv_client *client) {
-    char *json;
-    long count = -1;
-    if (antenv_client_stats(client, &json) == ANTENV_OK) {
-        const char *member = strstr(json, "\"in_flight\":");
-        if (member) count = strtol(member + strlen("\"in_flight\":"), NULL, 10);
-    }
+    char *json, *value = NULL;
+    if (antenv_client_stats(client, &json) == ANTENV_OK) value = value_at(json, "/calls/in_flight");
+    long count = value ? strtol(value, NULL, 10) : -1;
+    antenv_string_free(value);
     antenv_string_free(json);
     return count;
 }
 
-/* Takes note of a completion and frees what came with it. */
+/* Counts a completion and frees its JSON. */
 static void take(struct tally *tally, antenv_completion *done) {
     tally->came++;
     if (done->tag >= tally->calls || tally->seen[done->tag]) {
-        fprintf(stderr, "a completion with tag %" PRIu64 " that nobody waits for\n", done->tag);
+        fprintf(stderr, "a completion with the unexpected tag %" PRIu64 "\n", done->tag);
         tally->astray++;
     } else {
         tally->seen[done->tag] = true;
@@ -123,7 +122,7 @@ static bool take_batch(antenv_queue *queue, struct tally *tally) {
     return status == ANTENV_TIMEOUT || succeeded("collecting", status, NULL);
 }
 
-/* The other thing that the loop looks after: once a second, it says how far it is. */
+/* The other job of the loop: once a second, it prints its progress. */
 static void tick(int timer, struct tally *tally) {
     uint64_t ticks;
     long threads = about_process("Threads:");
@@ -161,7 +160,7 @@ static bool run_loop(int loop, int timer, antenv_queue *queue, struct tally *tal
     return true;
 }
 
-/* Says how it went. */
+/* Prints the results. */
 static bool report(const struct tally *tally, long memory_before) {
     bool once = tally->came == tally->calls && tally->astray == 0;
     double memory = (double)(about_process("VmHWM:") - memory_before);
@@ -199,27 +198,27 @@ static bool run(antenv_client *worker, antenv_queue *queue, const char *environm
 }
 
 int main(int argc, char **argv) {
-    long calls = argc > 1 ? strtol(argv[1], NULL, 10) : USUAL_CALLS;
+    long calls = argc > 1 ? strtol(argv[1], NULL, 10) : DEFAULT_CALLS;
     antenv_client *client, *worker = NULL;
     antenv_queue *queue = NULL;
     antenv_status status;
     char *environment, *json;
     bool well = false;
 
-    if (argc > 2 || calls < 1 || calls > MOST_CALLS) {
-        fprintf(stderr, "usage: many [CALLS]\n1 to %d calls, %d unless told otherwise\n", MOST_CALLS, USUAL_CALLS);
+    if (argc > 2 || calls < 1 || calls > MAX_CALLS) {
+        fprintf(stderr, "usage: many [CALLS]\n1 to %d calls, by default %d\n", MAX_CALLS, DEFAULT_CALLS);
         return 2;
     }
     status = antenv_client_new(NULL, &client, &json);
-    if (!succeeded("making a client", status, json)) return 1;
+    if (!succeeded("creating a client", status, json)) return 1;
     environment = create_environment(client, "many");
     if (environment) worker = create_worker(client, environment);
     if (worker) {
         status = antenv_queue_new(&queue, &json);
-        if (succeeded("making a queue", status, json)) well = run(worker, queue, environment, most_in_flight((size_t)calls));
+        if (succeeded("creating a queue", status, json)) well = run(worker, queue, environment, max_in_flight((size_t)calls));
     }
 
-    /* To free what was not made is harmless. What is still in flight after a failure is cancelled with its queue. */
+    /* Freeing NULL is harmless. Freeing the queue cancels what is still in flight after a failure. */
     antenv_queue_free(queue);
     antenv_client_free(worker);
     if (environment) well = delete_environment(client, environment) && well;

@@ -4,14 +4,14 @@
  *
  * The command finds the item's JSON on its standard input, and in its environment ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID,
  * ANTHROPIC_SESSION_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one, ANTHROPIC_WORK_SECRET. It runs in a process group of
- * its own. When it has ended, its item is stopped, whatever its exit status, which is only logged; what it has left running is killed.
+ * its own. When it has ended, its item is stopped, whatever its exit status, which is only logged; processes that it has left are killed.
  *
- * While the system has no room for another process, starting it is tried again every second.
+ * While the system cannot start another process, it is tried again every second.
  *
  * When its lease is lost or the item is to be stopped, the command gets SIGTERM, and SIGKILL when GRACE_SECONDS (30) have passed.
  * When this program gets SIGTERM or SIGINT it claims no more, and waits for the commands; those that still run after GRACE_SECONDS
  * get SIGTERM, and SIGKILL after as long again. (A second SIGTERM or SIGINT ends the first of these waits.) It exits with 0 when all
- * is in order, with 1 when it had to give up, such as for a key that is refused, and with 2 when it is used wrongly.
+ * is in order, with 1 when it had to give up, such as for a key that is rejected, and with 2 on wrong usage.
  *
  * Reads ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY and ANTHROPIC_BASE_URL. One thread and poll() do it all: any event loop
  * could. ../deploy has what it takes to run this as a service. */
@@ -41,7 +41,7 @@ struct job {
     antenv_lease *lease;
     pid_t pid;       /* of the command; 0: it is not begun, or has ended and the item is being stopped */
     double start_at; /* when starting it is tried again; 0: it was begun */
-    double kill_at;  /* when it has had its time to end; 0: nothing is the matter */
+    double kill_at;  /* when its time to end is over; 0: it need not end */
     char *json;     /* what it is to read, */
     size_t written; /* how much of it has been written, */
     int input;      /* and to where; -1: all is written */
@@ -66,15 +66,15 @@ static struct job *jobs;
 static uint64_t jobs_so_far;
 static bool is_over;     /* no more items will come */
 static bool has_failed;  /* this program had to give up */
-static bool is_stopping; /* the worker was told to stop */
-static int signals[2];   /* the pipe through which the handler tells the loop */
+static bool is_stopping; /* the worker was stopped */
+static int signals[2];   /* the pipe from the signal handler to the loop */
 
 /* ---- Small things ---- */
 
 static void say(const struct job *job, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "on_work: %s%s", job ? job->id : "", job ? ": " : "");
+    fprintf(stderr, "on_work: %s%s", job && job->id ? job->id : "", job ? ": " : "");
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
     va_end(arguments);
@@ -86,7 +86,7 @@ static void *allocate(size_t size) {
     return memory;
 }
 
-/* Seconds of a clock that only goes forward. */
+/* Returns seconds of a monotonic clock. */
 static double now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -99,104 +99,24 @@ static bool make_pipe(int ends[2]) {
     return true;
 }
 
-/* ---- JSON, as much as there is need of. It comes from the library, so it is known to be valid. ---- */
-
-static const char *skip_blanks(const char *at) {
-    return at + strspn(at, " \t\r\n");
-}
-
-/* Where the string that begins at `at` ends. */
-static const char *end_of_string(const char *at) {
-    for (at++; *at && *at != '"'; at++) {
-        if (*at == '\\' && at[1]) at++;
-    }
-    return *at ? at + 1 : at;
-}
-
-/* Where the value that begins at `at` ends. */
-static const char *end_of_value(const char *at) {
-    int depth = 0;
-    while (*at) {
-        if (*at == '"') {
-            at = end_of_string(at);
-            if (depth == 0) return at;
-            continue;
-        }
-        if (*at == '{' || *at == '[') depth++;
-        if ((*at == '}' || *at == ']') && --depth <= 0) return depth < 0 ? at : at + 1;
-        if (*at == ',' && depth == 0) return at;
-        at++;
-    }
-    return at;
-}
-
-static unsigned long four_digits(const char *at) {
-    char digits[5] = "";
-    strncat(digits, at, 4);
-    return strtoul(digits, NULL, 16);
-}
-
-static char *put_utf8(char *out, unsigned long point) {
-    int more = point < 0x80 ? 0 : point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
-    static const unsigned char first[] = {0, 0xC0, 0xE0, 0xF0};
-    *out++ = (char)(first[more] | point >> 6 * more);
-    while (more-- > 0) *out++ = (char)(0x80 | (point >> 6 * more & 0x3F));
-    return out;
-}
-
-/* What the string at `at` says, to be freed. NULL: it is none, or has a NUL inside, which C's strings and variables cannot have. */
-static char *text_of(const char *at) {
-    static const char escapes[] = "b\bf\fn\nr\rt\t";
-    if (!at || *at != '"') return NULL;
-    const char *end = end_of_string(at) - 1;
-    char *text = allocate((size_t)(end - at) + 1), *out = text;
-    for (at++; at < end; at++) {
-        if (*at != '\\') {
-            *out++ = *at;
-        } else if (*++at != 'u') {
-            const char *escape = strchr(escapes, *at);
-            *out++ = escape ? escape[1] : *at;
-        } else {
-            unsigned long point = four_digits(at + 1);
-            at += 4;
-            if (point >= 0xD800 && point < 0xDC00 && strncmp(at + 1, "\\u", 2) == 0) {
-                point = 0x10000 + ((point - 0xD800) << 10) + (four_digits(at + 3) - 0xDC00);
-                at += 6;
-            }
-            if (point == 0) {
-                free(text);
-                return NULL;
-            }
-            out = put_utf8(out, point);
-        }
-    }
-    return text;
-}
-
-/* The value of an object's member; NULL: it has none of that name. */
-static const char *member(const char *object, const char *name) {
-    if (!object || *object != '{') return NULL;
-    for (const char *at = skip_blanks(object + 1); *at == '"';) {
-        char *key = text_of(at);
-        bool is_it = key && strcmp(key, name) == 0;
-        free(key);
-        at = skip_blanks(skip_blanks(end_of_string(at)) + 1); /* past the colon */
-        if (is_it) return at;
-        at = skip_blanks(end_of_value(at));
-        if (*at == ',') at = skip_blanks(at + 1);
-    }
+/* The item's value at a pointer, to be freed with antenv_string_free. NULL: it has none, or one that C's strings cannot hold. */
+static char *value_at(const struct job *job, const char *pointer) {
+    char *value;
+    if (antenv_json_get(job->json, pointer, &value) == ANTENV_OK && strcmp(value, "null") != 0) return value;
+    antenv_string_free(value);
     return NULL;
 }
 
 /* ---- Jobs ---- */
 
-/* NAME=VALUE, to be freed; NULL without a value. Frees the value. */
-static char *variable(const char *name, char *value) {
+/* NAME=VALUE for the item's value at a pointer, to be freed; NULL without a value. */
+static char *variable(const struct job *job, const char *name, const char *pointer) {
+    char *value = value_at(job, pointer);
     if (!value) return NULL;
     size_t size = strlen(name) + strlen(value) + 2;
     char *both = allocate(size);
     snprintf(both, size, "%s=%s", name, value);
-    free(value);
+    antenv_string_free(value);
     return both;
 }
 
@@ -205,11 +125,8 @@ static int start_command(struct job *job) {
     static const char *const names[] = {
         "ANTHROPIC_WORK_ID", "ANTHROPIC_ENVIRONMENT_ID", "ANTHROPIC_SESSION_ID", "ANTHROPIC_WORK_SECRET",
     };
+    static const char *const pointers[] = {"/id", "/environment_id", "/data/id", "/secret"};
     enum { OWN = sizeof names / sizeof names[0] };
-    const char *data = member(job->json, "data");
-    const char *values[OWN] = {
-        member(job->json, "id"), member(job->json, "environment_id"), member(data, "id"), member(job->json, "secret"),
-    };
     char *own[OWN];
     size_t count = 0, kept = 0;
     int ends[2];
@@ -226,7 +143,7 @@ static int start_command(struct job *job) {
         if (!is_own) variables[kept++] = environ[i];
     }
     for (int name = 0; name < OWN; name++) {
-        own[name] = variable(names[name], text_of(values[name]));
+        own[name] = variable(job, names[name], pointers[name]);
         if (own[name]) variables[kept++] = own[name];
     }
 
@@ -266,7 +183,7 @@ static void close_input(struct job *job) {
     job->input = -1;
 }
 
-/* Writes what the command has room for. One that does not want it is fine too. */
+/* Writes what the command accepts. It need not read it. */
 static void feed(struct job *job) {
     size_t left = strlen(job->json + job->written);
     ssize_t count = left ? write(job->input, job->json + job->written, left) : 0;
@@ -281,7 +198,7 @@ static void drop(struct job *job) {
     if (*at) *at = job->next;
     close_input(job);
     antenv_string_free(job->json);
-    free(job->id);
+    antenv_string_free(job->id);
     free(job);
 }
 
@@ -322,13 +239,12 @@ static void begin(antenv_lease *lease, char *json) {
     struct job *job = allocate(sizeof *job);
     *job = (struct job){.next = jobs, .number = ++jobs_so_far, .lease = lease, .json = json, .input = -1};
     jobs = job;
-    job->id = text_of(member(json, "id"));
-    if (!job->id) job->id = allocate(1);
+    job->id = value_at(job, "/id");
     antenv_lease_attach(lease, queue, lease_tag(job));
     start(job);
 }
 
-/* Tells a command to end. */
+/* Asks a command to end. */
 static void tell(struct job *job, const char *why) {
     if (job->start_at > 0) {
         say(job, "is not begun any more: %s", why);
@@ -373,7 +289,7 @@ static void on_signal(int number) {
 static void take_signals(void) {
     unsigned char byte;
     while (read(signals[0], &byte, 1) == 1) {
-        if (byte == SIGCHLD) continue; /* every job is looked at below */
+        if (byte == SIGCHLD) continue; /* every job is checked below */
         if (is_stopping) {
             for (struct job *job = jobs, *next; job; job = next) {
                 next = job->next;
@@ -396,7 +312,7 @@ static void on_news(const antenv_completion *done) {
     if (done->status == ANTENV_OK) {
         antenv_lease *lease;
         char *json;
-        if (antenv_worker_next(worker, 0, &lease, &json) == ANTENV_OK) begin(lease, json); /* else it is no longer there */
+        if (antenv_worker_next(worker, 0, &lease, &json) == ANTENV_OK) begin(lease, json); /* otherwise it is gone */
         else antenv_string_free(json);
         return;
     }
@@ -430,14 +346,14 @@ static int do_what_is_due(void) {
     for (struct job *job = jobs, *next; job; job = next) {
         next = job->next;
         if (job->start_at > 0 && (is_stopping || present >= job->start_at)) {
-            start(job); /* which may be the end of it; what is next is looked for in a moment */
+            start(job); /* which may drop it; the next job is found in the next round */
             earliest = present;
             continue;
         }
         if (job->pid > 0 && job->kill_at > 0 && present >= job->kill_at) {
             say(job, "is killed");
             kill(-job->pid, SIGKILL);
-            job->kill_at = present + 1; /* it is gone any moment */
+            job->kill_at = present + 1; /* it ends any moment */
         }
         double due = job->start_at > 0 ? job->start_at : job->pid > 0 ? job->kill_at : 0;
         if (due > 0 && (earliest == 0 || due < earliest)) earliest = due;

@@ -1,16 +1,16 @@
 /* A tour of all fourteen operations: the life of a self-hosted environment and of an item of work in it.
  *
- * Reads ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL, and ANTHROPIC_ENVIRONMENT_KEY where the server does not issue one itself, as the
- * emulator does. Leaves nothing behind. */
+ * Reads ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL, and ANTHROPIC_ENVIRONMENT_KEY unless the server issues one itself, as the emulator
+ * does. Leaves nothing behind. */
 #include "readable.h"
 #include <antenv.h>
 
 static int failures;
 
-/* Tells what was done, prints what came of it, and frees it unless `keep` wants it. */
+/* Prints what was done and its result, and frees that unless `keep` wants it. */
 static void show(const char *title, const char *why, antenv_status status, antenv_status expected, char *json, char **keep) {
     printf("\n%s: %s\n    -> %s\n", title, why, antenv_status_name(status));
-    if (json) print_json(json);
+    if (json) printf("    %s\n", json);
     if (status != expected) failures++;
     if (keep) *keep = json;
     else antenv_string_free(json);
@@ -26,7 +26,7 @@ static void serve(antenv_client *client, antenv_client *worker, const char *envi
 
     status = antenv_work_poll(worker, environment, "{\"block_ms\":999,\"anthropic_worker_id\":\"tour-1\"}", &json);
     show("Poll for Work", "claim it; `secret` holds the token for its session", status, ANTENV_OK, json, &item);
-    work = take_string(item, "id");
+    work = value_at(item, "/id");
     antenv_string_free(item);
 
     status = antenv_work_ack(worker, environment, work, NULL, &json);
@@ -34,15 +34,15 @@ static void serve(antenv_client *client, antenv_client *worker, const char *envi
 
     status = antenv_work_heartbeat(worker, environment, work, "{\"expected_last_heartbeat\":\"NO_HEARTBEAT\"}", &json);
     show("Record Heartbeat", "the first one takes the lease", status, ANTENV_OK, json, &item);
-    beat = take_string(item, "last_heartbeat");
+    beat = value_at(item, "/last_heartbeat");
     antenv_string_free(item);
 
-    snprintf(params, sizeof params, "{\"expected_last_heartbeat\":\"%s\",\"desired_ttl_seconds\":60}", beat);
+    snprintf(params, sizeof params, "{\"expected_last_heartbeat\":\"%s\",\"desired_ttl_seconds\":60}", beat ? beat : "");
     status = antenv_work_heartbeat(worker, environment, work, params, &json);
     show("Record Heartbeat", "the next one echoes the reply before", status, ANTENV_OK, json, NULL);
 
     status = antenv_work_heartbeat(worker, environment, work, params, &json);
-    show("Record Heartbeat", "the same again: `details.current_state` tells how it stands", status, ANTENV_PRECONDITION_FAILED, json, NULL);
+    show("Record Heartbeat", "the same again: `details.current_state` says why", status, ANTENV_PRECONDITION_FAILED, json, NULL);
 
     status = antenv_work_list(worker, environment, "{\"limit\":10}", &json);
     show("List Work Items", "the item is active", status, ANTENV_OK, json, NULL);
@@ -58,8 +58,8 @@ static void serve(antenv_client *client, antenv_client *worker, const char *envi
 
     status = antenv_work_poll(worker, environment, NULL, &json);
     show("Poll for Work", "nothing is left: JSON null", status, ANTENV_OK, json, NULL);
-    free(beat);
-    free(work);
+    antenv_string_free(beat);
+    antenv_string_free(work);
 }
 
 int main(void) {
@@ -68,7 +68,7 @@ int main(void) {
     char params[256], *json, *environment;
 
     if (antenv_client_new("{\"timeout_ms\":30000}", &client, &json) != ANTENV_OK) {
-        show("A client", "could not be made", ANTENV_CONFIG, ANTENV_OK, json, NULL);
+        show("A client", "could not be created", ANTENV_CONFIG, ANTENV_OK, json, NULL);
         return 1;
     }
     printf("antenv %s\n", antenv_version());
@@ -76,7 +76,7 @@ int main(void) {
     status = antenv_environments_create(
         client, "{\"name\":\"tour\",\"description\":\"for a moment\",\"config\":{\"type\":\"self_hosted\"},\"metadata\":{\"team\":\"blue\"}}", &json);
     show("Create Environment", "one that we host ourselves", status, ANTENV_OK, json, &json);
-    environment = take_string(json, "id");
+    environment = value_at(json, "/id");
     antenv_string_free(json);
 
     status = antenv_environments_retrieve(client, environment, NULL, &json);
@@ -88,11 +88,11 @@ int main(void) {
     status = antenv_environments_list(client, "{\"limit\":1}", &json);
     show("List Environments", "one page; a pager walks through all", status, ANTENV_OK, json, NULL);
 
-    snprintf(params, sizeof params, "{\"body\":{\"environment_id\":\"%s\",\"agent\":\"agent_tour\"}}", environment);
+    snprintf(params, sizeof params, "{\"body\":{\"environment_id\":\"%s\",\"agent\":\"agent_tour\"}}", environment ? environment : "");
     status = antenv_request(client, "POST", "/v1/sessions", params, &json);
     show("Any other endpoint", "a session queues an item of work", status, ANTENV_OK, json, NULL);
 
-    worker = create_worker(client, environment);
+    worker = environment ? create_worker(client, environment) : NULL;
     if (worker) serve(client, worker, environment);
     else failures++;
     antenv_client_free(worker);
@@ -109,9 +109,9 @@ int main(void) {
     status = antenv_environments_retrieve(client, environment, NULL, &json);
     show("Get Environment", "it is not there any more", status, ANTENV_NOT_FOUND, json, NULL);
 
-    free(environment);
+    antenv_string_free(environment);
     antenv_client_free(client);
-    if (failures) printf("\n%d steps went otherwise than they should\n", failures);
+    if (failures) printf("\n%d steps had unexpected results\n", failures);
     else printf("\nall as it should be\n");
     return failures ? 1 : 0;
 }

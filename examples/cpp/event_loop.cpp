@@ -1,4 +1,4 @@
-// Many polls of a work queue in flight from one thread, beside whatever else a loop over poll() waits for. Ctrl-C ends it.
+// Many polls of a work queue in flight from one thread, in a loop over poll() that can wait for other things, too. Ctrl-C ends it.
 //
 //     event_loop 100
 //
@@ -16,8 +16,7 @@ int main(int argc, char **argv) try {
 
     antenv::client client;
     std::string made = client.environments().create(R"({"name":"event loop","config":{"type":"self_hosted"}})");
-    std::string id = made.substr(made.find("\"env_") + 1); // a program of yours has a JSON library
-    id.resize(id.find('"'));
+    std::string id = antenv::json_get(made, "/id").value();
     std::string params = R"({"block_ms":999,"environment_id":")" + id + "\"}";
 
     antenv::queue queue;
@@ -27,10 +26,10 @@ int main(int argc, char **argv) try {
     std::uint64_t none = 0, cancelled = 0, failed = 0;
     pollfd watched[] = {{queue.fd(), POLLIN, 0}}; // and the loop's other descriptors
     for (std::uint64_t left = many; left > 0;) {
-        if (stop || left == 1) { // the last one is given up, to show how
+        if (stop || left == 1) { // cancels the last one, to show how
             for (const antenv::ticket &ticket : tickets) ticket.cancel();
         }
-        if (poll(watched, 1, 100) <= 0) continue; // wakes up to look at `stop`
+        if (poll(watched, 1, 100) <= 0) continue; // wakes up to check `stop`
         for (const antenv::completion &done : queue.next_many(std::chrono::seconds(0))) {
             left--;
             if (done.result) none += *done.result == "null";

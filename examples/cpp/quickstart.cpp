@@ -1,4 +1,4 @@
-// Makes an environment, lists all there are, and looks for one that is not there.
+// Creates an environment, lists all, and asks for one that does not exist.
 // Reads ANTHROPIC_API_KEY and, if it is set, ANTHROPIC_BASE_URL.
 #include <antenv.hpp>
 #include <iostream>
@@ -6,8 +6,8 @@
 int main() try {
     antenv::client client;
 
-    std::string made = client.environments().create(R"({"name":"quick start","config":{"type":"self_hosted"}})");
-    std::cout << "created: " << made << "\n";
+    std::string created = client.environments().create(R"({"name":"quick start","config":{"type":"self_hosted"}})");
+    std::cout << "created: " << created << "\n";
 
     for (const std::string &environment : client.pager("environments.list")) {
         std::cout << "listed: " << environment << "\n";
@@ -16,7 +16,7 @@ int main() try {
     try {
         client.environments().retrieve("env_missing");
     } catch (const antenv::error &error) {
-        std::cout << antenv::status_name(error.status()) << ": " << error.what() << "\n";
+        std::cout << error.what() << "\n"; // environments.retrieve: 404 not_found: There is no environment ...
     }
 } catch (const antenv::error &error) {
     std::cerr << error.what() << "\n";

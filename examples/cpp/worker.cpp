@@ -1,4 +1,4 @@
-// Serves a work queue, four items at a time, until Ctrl-C or SIGTERM. Then it claims no more, and what was begun is completed.
+// Serves a work queue, four items at a time, until Ctrl-C or SIGTERM. Then it claims no more, and finishes what it has begun.
 //
 // Reads ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY and, if it is set, ANTHROPIC_BASE_URL.
 #include <antenv.hpp>
@@ -8,7 +8,7 @@
 #include <thread>
 #include <unistd.h>
 
-// What there is to do for an item. It is given up when the lease is no longer held: somebody else may be at it then.
+// The work for an item. It gives up when the lease is no longer held: another worker may have the item then.
 static void serve(const antenv::lease &lease) {
     for (int step = 0; step < 3; step++) {
         if (std::optional<std::string> state = lease.wait(std::chrono::milliseconds(100))) { // stands for a part of the work
@@ -20,7 +20,7 @@ static void serve(const antenv::lease &lease) {
 }
 
 int main() try {
-    sigset_t ends; // taken by one thread: no other is interrupted
+    sigset_t ends; // one thread waits for these signals: no other is interrupted
     sigemptyset(&ends);
     sigaddset(&ends, SIGINT);
     sigaddset(&ends, SIGTERM);
@@ -34,10 +34,10 @@ int main() try {
     for (int number = 0; number < 4; number++) {
         threads.emplace_back([&] {
             try {
-                for (antenv::lease &lease : worker) serve(lease); // its item is stopped when the loop goes on
+                for (antenv::lease &lease : worker) serve(lease); // the loop stops its item
             } catch (const antenv::error &error) {
                 if (failed++ == 0) std::cerr << std::string(error.what()) + "\n";
-                kill(getpid(), SIGTERM); // the others are told the same
+                kill(getpid(), SIGTERM); // the other threads must end, too
             }
         });
     }

@@ -6,29 +6,23 @@ use crate::api::operations;
 use crate::error::Status;
 use std::ffi::c_char;
 
-/// ---- Environments ---------------------------------------------------------------------------------------------------------
-///
+/// ---- Environments ----------------------------------------------------------------------------------------------------------
+/// ----
 /// Creates an environment (POST /v1/environments, Create Environment).
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param params_json An object with these parameters, of which only `name` cannot be `null`:
 ///
-/// `params_json`: an object with
+///   name         string, required: human-readable
+///   config       object: {"type":"cloud", "networking":{...}, "packages":{...}} or {"type":"self_hosted"}; sent verbatim
+///   description  string
+///   metadata     object with string values
+///   scope        string: "organization" (visible to all accounts) or "account"
 ///
-/// | parameter   | type   |                                                                                                          |
-/// |-------------|--------|----------------------------------------------------------------------------------------------------------|
-/// | name        | string | required; human-readable                                                                                 |
-/// | config      | object | {"type":"cloud", "networking":{...}, "packages":{...}} or {"type":"self_hosted"}; sent on as it is       |
-/// | description | string |                                                                                                          |
-/// | metadata    | object | string keys and string values                                                                            |
-/// | scope       | string | "organization" (all accounts see it) or "account"                                                        |
+/// @param out_json Receives the environment: {"id":"env_...", "type":"environment", "name", "description", "config", "metadata",
+///   "scope", "created_at", "updated_at", "archived_at"}, times in RFC 3339.
 ///
-/// and the options of a call. `null` is sent as `null`, but for `name`.
-///
-/// `out_json`: the environment: {"id":"env_...", "type":"environment", "name", "description", "config", "metadata", "scope",
-/// "created_at", "updated_at", "archived_at"}, times in RFC 3339; or the error object. Free it with antenv_string_free.
-///
-/// Errors: any of a call; ANTENV_PERMISSION_DENIED where creating is switched off. Blocks until the call is done, `timeout_ms` at
-/// most.
+/// Errors: the common call errors; ANTENV_PERMISSION_DENIED where creating is switched off. Blocks.
 ///
 /// ```c
 ///     antenv_environments_create(client, "{\"name\":\"tests\",\"config\":{\"type\":\"self_hosted\"}}", &json);
@@ -42,16 +36,14 @@ pub extern "C" fn antenv_environments_create(
     call::operation(client, &operations::ENVIRONMENTS_CREATE, [], params_json, out_json)
 }
 
-/// Lists environments, one page (GET /v1/environments, List Environments). For all of them, one by one, use a pager.
+/// Lists environments, one page (GET /v1/environments, List Environments). A pager returns all of them, one by one.
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param params_json NULL or an object with `include_archived` (boolean), `limit` (integer: page size) and `page` (string: the
+///   `next_page` of the page before).
+/// @param out_json Receives {"data":[environments], "next_page": string or null}.
 ///
-/// `params_json`: NULL or an object with `include_archived` (boolean), `limit` (whole number, the most items in a page), `page`
-/// (string, the `next_page` of the page before), and the options of a call.
-///
-/// `out_json`: {"data":[environments], "next_page": string or null}; or the error object. Free it with antenv_string_free.
-///
-/// Errors: any of a call. Blocks until the call is done, `timeout_ms` at most.
+/// Errors: the common call errors. Blocks.
 ///
 /// ```c
 ///     antenv_environments_list(client, "{\"limit\":20}", &json);
@@ -67,15 +59,12 @@ pub extern "C" fn antenv_environments_list(
 
 /// Retrieves an environment (GET /v1/environments/{environment_id}, Get Environment).
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param environment_id Identifier of the environment, "env_...".
+/// @param params_json NULL or an object with options of a call.
+/// @param out_json Receives the environment.
 ///
-/// `environment_id`: the environment's identifier, "env_...".
-///
-/// `params_json`: NULL or an object with the options of a call.
-///
-/// `out_json`: the environment; or the error object. Free it with antenv_string_free.
-///
-/// Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+/// Errors: the common call errors; ANTENV_NOT_FOUND. Blocks.
 ///
 /// ```c
 ///     antenv_environments_retrieve(client, "env_...", NULL, &json);
@@ -90,20 +79,17 @@ pub extern "C" fn antenv_environments_retrieve(
     call::operation(client, &operations::ENVIRONMENTS_RETRIEVE, [("environment_id", environment_id)], params_json, out_json)
 }
 
-/// Updates an environment (POST /v1/environments/{environment_id}, Update Environment). What is absent stays as it is.
+/// Updates an environment (POST /v1/environments/{environment_id}, Update Environment). Absent parameters stay as they are.
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param environment_id Identifier of the environment, "env_...".
+/// @param params_json An object with any of `config` (object; its absent fields stay, too), `description` (string; `null` clears
+///   it), `metadata` (object, merged with the present one: `null` or "" deletes a key), `name` (string) and `scope` (string). NULL
+///   changes nothing.
+/// @param out_json Receives the environment as it is now.
 ///
-/// `environment_id`: the environment's identifier, "env_...".
-///
-/// `params_json`: an object with any of `config` (object; its absent fields stay too), `description` (string; `null` clears it),
-/// `metadata` (object, merged into what is there: `null` or "" deletes a key), `name` (string), `scope` (string), and the options
-/// of a call. NULL changes nothing.
-///
-/// `out_json`: the environment as it is now; or the error object. Free it with antenv_string_free.
-///
-/// Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_BAD_REQUEST with error_code "environment_archived" or
-/// "invalid_config_type_change". Blocks until the call is done, `timeout_ms` at most.
+/// Errors: the common call errors; ANTENV_NOT_FOUND; ANTENV_BAD_REQUEST with error_code "environment_archived" or
+/// "invalid_config_type_change". Blocks.
 ///
 /// ```c
 ///     antenv_environments_update(client, "env_...", "{\"metadata\":{\"team\":\"blue\",\"old\":null}}", &json);
@@ -120,16 +106,13 @@ pub extern "C" fn antenv_environments_update(
 
 /// Deletes an environment (DELETE /v1/environments/{environment_id}, Delete Environment).
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param environment_id Identifier of the environment, "env_...".
+/// @param params_json NULL or an object with options of a call.
+/// @param out_json Receives {"id":"env_...", "type":"environment_deleted"}.
 ///
-/// `environment_id`: the environment's identifier, "env_...".
-///
-/// `params_json`: NULL or an object with the options of a call.
-///
-/// `out_json`: {"id":"env_...", "type":"environment_deleted"}; or the error object. Free it with antenv_string_free.
-///
-/// Errors: any of a call; ANTENV_NOT_FOUND, also when a retry finds that the attempt before it had deleted it. Blocks until the
-/// call is done, `timeout_ms` at most.
+/// Errors: the common call errors; ANTENV_NOT_FOUND, also when a retry finds that the attempt before it deleted the environment.
+/// Blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_environments_delete(
     client: *mut antenv_client,
@@ -140,17 +123,14 @@ pub extern "C" fn antenv_environments_delete(
     call::operation(client, &operations::ENVIRONMENTS_DELETE, [("environment_id", environment_id)], params_json, out_json)
 }
 
-/// Archives an environment (POST /v1/environments/{environment_id}/archive, Archive Environment). It takes no new sessions then.
+/// Archives an environment (POST /v1/environments/{environment_id}/archive, Archive Environment). It then takes no new sessions.
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param environment_id Identifier of the environment, "env_...".
+/// @param params_json NULL or an object with options of a call.
+/// @param out_json Receives the environment, with `archived_at` set.
 ///
-/// `environment_id`: the environment's identifier, "env_...".
-///
-/// `params_json`: NULL or an object with the options of a call.
-///
-/// `out_json`: the environment, `archived_at` set; or the error object. Free it with antenv_string_free.
-///
-/// Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+/// Errors: the common call errors; ANTENV_NOT_FOUND. Blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_environments_archive(
     client: *mut antenv_client,

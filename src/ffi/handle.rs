@@ -6,8 +6,8 @@
 //! most significant | type 4 bits | generation | slot | least significant
 //! ```
 //!
-//! So NULL, garbage, a freed handle and one of another type are all told apart from a live one. The type bits also keep handles
-//! out of the range of addresses on 64-bit systems.
+//! So NULL, garbage, a freed handle and one of a different type never pass for a valid one. The type bits also keep handles out of
+//! the range of addresses on 64-bit systems.
 
 use crate::error::{Error, Result, Status};
 use crate::runtime::fork::ForkSafeMutex;
@@ -35,12 +35,12 @@ struct Slot<T> {
 }
 
 impl<T> Table<T> {
-    /// An empty table. `kind` tells its handles from those of other tables (1 to 15), `noun` is what error messages call them.
+    /// Creates an empty table. `kind` distinguishes its handles from those of other tables (1 to 15); error messages call them `noun`.
     pub const fn new(kind: usize, noun: &'static str) -> Table<T> {
         Table { kind, noun, slots: ForkSafeMutex::new(Slots { all: Vec::new(), free: Vec::new() }) }
     }
 
-    /// Takes a value in and gives its handle.
+    /// Adds a value and returns its handle.
     pub fn insert<H>(&self, value: T) -> Result<*mut H> {
         let mut slots = self.slots.lock();
         let slot = match slots.free.pop() {
@@ -56,21 +56,21 @@ impl<T> Table<T> {
         Ok(std::ptr::without_provenance_mut(number))
     }
 
-    /// The value behind a handle. It stays alive until this is dropped, also when the handle is freed meanwhile.
+    /// Returns the value of a handle. It stays alive until it is dropped, even if the handle is freed meanwhile.
     pub fn get<H>(&self, handle: *const H) -> Result<Arc<T>> {
         let slots = self.slots.lock();
         let slot = self.slot(&slots, handle.addr())?;
         slots.all[slot].value.clone().ok_or_else(|| self.invalid())
     }
 
-    /// Frees a handle and gives the value that was behind it.
+    /// Frees a handle and returns its value.
     pub fn remove<H>(&self, handle: *const H) -> Result<Arc<T>> {
         let mut slots = self.slots.lock();
         let slot = self.slot(&slots, handle.addr())?;
         let entry = &mut slots.all[slot];
         let value = entry.value.take().ok_or_else(|| self.invalid())?;
         entry.generation += 1;
-        // A slot whose generations are used up rests for good: an old handle must never come alive again.
+        // A slot whose generations are used up is never reused: an old handle must not become valid again.
         if entry.generation < 1 << GENERATION_BITS {
             slots.free.push(slot);
         }
@@ -86,7 +86,7 @@ impl<T> Table<T> {
     }
 
     fn invalid(&self) -> Error {
-        Error::about(Status::InvalidHandle, self.noun, "is not a live handle of that type: it is NULL, freed, or another thing")
+        Error::about(Status::InvalidHandle, self.noun, "is not a valid handle: it is NULL, already freed, or of a different type")
     }
 }
 

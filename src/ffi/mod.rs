@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `guard` | catches panics, checks and fills out-parameters, reads strings |
+//! | `boundary` | catches panics, checks and fills out-parameters, reads strings |
 //! | `handle` | the tables behind the opaque handles: a handle is looked up, never dereferenced |
 //! | the others | the functions, each four lines: guard, decode, call, encode |
 //!
@@ -10,7 +10,7 @@
 
 #![allow(non_camel_case_types)]
 
-mod guard;
+mod boundary;
 mod handle;
 
 mod version;

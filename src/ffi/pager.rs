@@ -1,13 +1,13 @@
 //! Pagers.
 
+use super::boundary;
 use super::client::{CLIENTS, antenv_client};
-use super::guard;
 use super::handle::Table;
 use crate::error::Status;
 use crate::pager::Pager;
 use std::ffi::c_char;
 
-/// A pager: the items of a list, one at a time, over all its pages.
+/// A pager: returns the items of a list, one at a time, over all its pages.
 pub struct antenv_pager {
     _opaque: (),
 }
@@ -15,20 +15,16 @@ pub struct antenv_pager {
 /// The live pagers.
 static PAGERS: Table<Pager> = Table::new(2, "pager");
 
-/// ---- Pages ----------------------------------------------------------------------------------------------------------------
+/// ---- Pages -----------------------------------------------------------------------------------------------------------------
+/// ----
+/// Creates a pager over a list operation. Nothing is sent yet.
 ///
-/// Makes a pager over a list operation. Nothing is sent yet.
-///
-/// `client`: the client; it may be freed before the pager.
-///
-/// `operation`: "environments.list" or "work.list".
-///
-/// `params_json`: the operation's parameters, `environment_id` too, and the options of a call, which hold for each page; `limit` is
-/// the size of a page, `page` where to begin. NULL: none.
-///
-/// `out`: receives the pager; free it with antenv_pager_free. NULL on failure.
-///
-/// `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+/// @param client The client; it may be freed before the pager.
+/// @param operation "environments.list" or "work.list".
+/// @param params_json NULL or the operation's parameters, `environment_id` too. Options of a call apply to each page; `limit` is
+///   the size of a page, `page` where to begin.
+/// @param out Receives the pager; free it with antenv_pager_free.
+/// @param out_error Receives the error object.
 ///
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT. Does not block.
 ///
@@ -44,32 +40,31 @@ pub extern "C" fn antenv_pager_new(
     out: *mut *mut antenv_pager,
     out_error: *mut *mut c_char,
 ) -> Status {
-    guard::handle(out, out_error, || {
+    boundary::return_handle(out, out_error, || {
         let client = CLIENTS.get(client)?;
-        let operation = guard::text("operation", operation)?;
-        PAGERS.insert(Pager::new(&client, operation, guard::optional_text("params_json", params_json)?)?)
+        let operation = boundary::text("operation", operation)?;
+        PAGERS.insert(Pager::new(&client, operation, boundary::optional_text("params_json", params_json)?)?)
     })
 }
 
-/// The next item. While a page's items are handed out, the next page is already on its way.
+/// Returns the next item. While the items of a page are returned, the next page is being fetched.
 ///
-/// `pager`: the pager. Threads may share it: each item goes to one of them.
+/// @param pager The pager. Threads may share it: each item goes to one of them.
+/// @param out_json Receives the item, verbatim; NULL at the end.
 ///
-/// `out_json`: the item as the server sent it, or the error object; free it with antenv_string_free. NULL at the end.
-///
-/// Returns ANTENV_OK, ANTENV_DONE after the last item, or an error. After an error, another call asks for the same page again:
-/// no item is skipped or repeated. Blocks while a page is on its way, `timeout_ms` at most.
+/// Returns ANTENV_OK; ANTENV_DONE after the last item; or an error: the common call errors. After an error, the next call requests
+/// the same page again: no item is skipped or repeated. Blocks while a page is being fetched.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_pager_next(pager: *mut antenv_pager, out_json: *mut *mut c_char) -> Status {
-    guard::item(out_json, || PAGERS.get(pager)?.next())
+    boundary::return_optional_json(out_json, || PAGERS.get(pager)?.next())
 }
 
-/// Frees a pager. A page on its way is dropped.
+/// Frees a pager, and drops a page that is being fetched.
 ///
-/// `pager`: the pager. Freeing one twice, or NULL, is harmless.
+/// @param pager The pager; freeing it twice, or NULL, is harmless.
 ///
 /// Errors: ANTENV_INVALID_HANDLE. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_pager_free(pager: *mut antenv_pager) -> Status {
-    guard::status(|| PAGERS.remove(pager).map(drop))
+    boundary::return_status(|| PAGERS.remove(pager).map(drop))
 }

@@ -1,31 +1,31 @@
 //! The process: shutting the library down, and forking.
 
-use super::guard;
+use super::boundary;
 use crate::error::Status;
 use crate::runtime::{self, fork};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-/// ---- The process ----------------------------------------------------------------------------------------------------------
+/// ---- The process -----------------------------------------------------------------------------------------------------------
+/// ----
+/// Shuts the library down: rejects new calls, waits for those in flight, cancels what is left when the time is up (those calls end
+/// with ANTENV_CANCELLED), closes all connections and ends the library's thread. Nothing has to call this: a process may exit at
+/// any time. It is for programs that must not leave a thread or a socket behind, such as before `exec`, before leaks are measured,
+/// or when a plugin is unloaded.
 ///
-/// Shuts the library's machinery down: refuses new calls, waits for those in flight, cancels what is left when the time is up
-/// (those calls end with ANTENV_CANCELLED), closes all connections and ends the library's thread. Nothing has to call this: leaving
-/// the process is fine at any time. It is for hosts that must not leave a thread or a socket behind, such as before `exec`, before
-/// measuring leaks, or when a plugin is unloaded.
+/// Handles stay valid: a later call starts the library again, and completions that wait in queues can still be collected.
 ///
-/// `timeout_ms`: how long to wait for calls in flight: 0 cancels them at once, -1 waits for as long as they take.
+/// @param timeout_ms How long to wait for calls in flight: 0 cancels them at once, -1 waits for as long as they take.
 ///
 /// Returns ANTENV_OK; ANTENV_TIMEOUT when calls had to be cancelled (the library is shut down nevertheless);
-/// ANTENV_INVALID_ARGUMENT. Blocks, for little longer than `timeout_ms`. While it does, new calls end with ANTENV_CLOSED; a second
-/// thread that shuts down too waits as well, and the shorter time counts. Shutting down again does nothing.
-///
-/// Handles stay what they are: a later call starts afresh, and completions that wait in queues can still be collected.
+/// ANTENV_INVALID_ARGUMENT. Blocks for little longer than `timeout_ms`. Meanwhile new calls end with ANTENV_CLOSED; when two
+/// threads shut down, both wait, and the shorter time applies. Shutting down again does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_shutdown(timeout_ms: i64) -> Status {
-    guard::status(|| runtime::shutdown(guard::timeout("timeout_ms", timeout_ms)?))
+    boundary::return_status(|| runtime::shutdown(boundary::timeout("timeout_ms", timeout_ms)?))
 }
 
-/// Has the system call `fork`'s handlers around each fork. Two threads that come first at once may both register them, which is
-/// harmless: a `Once` would not be, for a child forked by a third.
+/// Registers the handlers that run around each fork. Two threads may both register them at first, which is harmless: a `Once` would
+/// not be, in a child that a third thread forks.
 pub fn survive_forks() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if REGISTERED.load(SeqCst) {

@@ -1,7 +1,7 @@
 //! Completion queues: many calls in flight from one thread.
 
+use super::boundary;
 use super::client::{CLIENTS, antenv_client};
-use super::guard;
 use super::handle::Table;
 use crate::client;
 use crate::completion::{Completion, Queue, Ticket};
@@ -10,20 +10,20 @@ use crate::http::request::Request;
 use std::ffi::{c_char, c_int};
 use std::ptr;
 
-/// A completion queue: calls are submitted to it without waiting, and their outcomes collected from it.
+/// A completion queue: calls are submitted to it without waiting, and their results collected from it.
 pub struct antenv_queue {
     _opaque: (),
 }
 
-/// A call that was submitted, for cancelling it.
+/// A ticket for a submitted call, which can cancel it.
 pub struct antenv_ticket {
     _opaque: (),
 }
 
-/// The outcome of a call that was submitted.
+/// The result of a submitted call.
 #[repr(C)]
 pub struct antenv_completion {
-    /// The tag given with the call.
+    /// The tag that was given with the call.
     tag: u64,
     /// ANTENV_OK, or why the call failed.
     status: Status,
@@ -44,19 +44,18 @@ impl antenv_completion {
             Ok(json) => (Status::Ok, json),
             Err(error) => (error.status(), error.to_json()),
         };
-        antenv_completion { tag, status, json: guard::give(json) }
+        antenv_completion { tag, status, json: boundary::string_into_raw(json) }
     }
 }
 
-/// ---- Many calls from one thread -------------------------------------------------------------------------------------------
+/// ---- Completion queues: many calls from one thread -------------------------------------------------------------------------
+/// ----
+/// Creates a completion queue. Any number of calls may be in flight through it; they take no threads.
 ///
-/// Makes a completion queue. Any number of calls may be in flight through it; they take no threads.
+/// @param out Receives the queue; free it with antenv_queue_free.
+/// @param out_error Receives the error object.
 ///
-/// `out`: receives the queue; free it with antenv_queue_free. NULL on failure.
-///
-/// `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
-///
-/// Errors: ANTENV_INVALID_ARGUMENT, ANTENV_INTERNAL (no file descriptor left). Does not block.
+/// Errors: ANTENV_INVALID_ARGUMENT, ANTENV_INTERNAL (no file descriptor is left). Does not block.
 ///
 /// ```c
 ///     antenv_submit(client, queue, "environments.list", NULL, 42, NULL, &error);
@@ -66,38 +65,33 @@ impl antenv_completion {
 /// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_queue_new(out: *mut *mut antenv_queue, out_error: *mut *mut c_char) -> Status {
-    guard::handle(out, out_error, || QUEUES.insert(Queue::new()?))
+    boundary::return_handle(out, out_error, || QUEUES.insert(Queue::new()?))
 }
 
-/// The file descriptor to watch with poll, epoll, kqueue, asyncio or libuv: readable exactly while a completion waits in the queue.
-/// Do not read, write or close it: antenv_queue_next does what is needed, and it closes with the queue.
+/// Returns the file descriptor to watch with poll, epoll, kqueue, asyncio or libuv: it is readable exactly while a completion
+/// waits in the queue. Do not read, write or close it: antenv_queue_next does what is needed, and antenv_queue_free closes it.
+/// Returns -1 when the handle is not valid, and on systems without such descriptors. In a forked child the queue has another
+/// descriptor: ask again. Does not block.
 ///
-/// `queue`: the queue.
-///
-/// Returns the descriptor, or -1 when the handle is not valid (and on systems without such descriptors). In a forked child the queue
-/// has another one: ask again. Does not block.
+/// @param queue The queue.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_queue_fd(queue: *mut antenv_queue) -> c_int {
-    guard::caught(|| QUEUES.get(queue)?.fd()).unwrap_or(-1)
+    boundary::catch_panic(|| QUEUES.get(queue)?.fd()).unwrap_or(-1)
 }
 
-/// Begins a call of any operation, without waiting for it: exactly one completion with `tag` will come to the queue.
+/// Begins a call of any operation without waiting for it: exactly one completion with `tag` will arrive in the queue.
 ///
-/// `client`: the client; it may be freed while the call is in flight.
-///
-/// `queue`: where the completion goes.
-///
-/// `operation`, `params_json`: as for antenv_call. They are checked here: what is not acceptable is refused, nothing is sent and no
-/// completion comes.
-///
-/// `tag`: any number; it comes back with the completion.
-///
-/// `out_ticket`: receives a ticket for cancelling the call, to be freed with antenv_ticket_free; NULL when none is wanted.
-///
-/// `out_error`: receives the error object on failure, to be freed with antenv_string_free; NULL when it is not wanted.
+/// @param client The client; it may be freed while the call is in flight.
+/// @param queue The queue that receives the completion.
+/// @param operation The operation's name, as for antenv_call.
+/// @param params_json Its parameters, as for antenv_call. Invalid ones are rejected right here: nothing is sent and no completion
+///   arrives.
+/// @param tag Comes back with the completion.
+/// @param out_ticket Receives a ticket that can cancel the call, to be freed with antenv_ticket_free; may be NULL.
+/// @param out_error Receives the error object.
 ///
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED (the queue was freed, or the library is being shut down),
-/// ANTENV_INTERNAL. Does not block. Each call in flight over HTTP/1.1 has a connection of its own, which takes a file descriptor.
+/// ANTENV_INTERNAL. Does not block. Over HTTP/1.1 each call in flight has a connection of its own, which takes a file descriptor.
 ///
 /// ```c
 ///     antenv_submit(client, queue, "work.poll", "{\"environment_id\":\"env_...\",\"block_ms\":999}", 7, &ticket, &error);
@@ -113,16 +107,23 @@ pub extern "C" fn antenv_submit(
     out_error: *mut *mut c_char,
 ) -> Status {
     submit(client, queue, tag, out_ticket, out_error, |client| {
-        let operation = client::find(guard::text("operation", operation)?)?;
-        client.prepare(operation, guard::optional_text("params_json", params_json)?)
+        let operation = client::find(boundary::text("operation", operation)?)?;
+        client.prepare(operation, boundary::optional_text("params_json", params_json)?)
     })
 }
 
-/// Begins a request to any other endpoint, without waiting for it: exactly one completion with `tag` will come to the queue.
+/// Begins a request to any other endpoint without waiting for it: exactly one completion with `tag` will arrive in the queue.
 ///
-/// `method`, `path`, `params_json`: as for antenv_request.
+/// @param client The client; it may be freed while the request is in flight.
+/// @param queue The queue that receives the completion.
+/// @param method The method, as for antenv_request.
+/// @param path The path, as for antenv_request.
+/// @param params_json The parameters, as for antenv_request.
+/// @param tag Comes back with the completion.
+/// @param out_ticket Receives a ticket that can cancel the request, to be freed with antenv_ticket_free; may be NULL.
+/// @param out_error Receives the error object.
 ///
-/// The others, errors and blocking: as for antenv_submit.
+/// Errors: as for antenv_submit. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_submit_request(
     client: *mut antenv_client,
@@ -135,8 +136,8 @@ pub extern "C" fn antenv_submit_request(
     out_error: *mut *mut c_char,
 ) -> Status {
     submit(client, queue, tag, out_ticket, out_error, |client| {
-        let (method, path) = (guard::text("method", method)?, guard::text("path", path)?);
-        client.prepare_request(method, path, guard::optional_text("params_json", params_json)?)
+        let (method, path) = (boundary::text("method", method)?, boundary::text("path", path)?);
+        client.prepare_request(method, path, boundary::optional_text("params_json", params_json)?)
     })
 }
 
@@ -148,10 +149,10 @@ fn submit(
     out_error: *mut *mut c_char,
     prepare: impl FnOnce(&client::Client) -> Result<Request>,
 ) -> Status {
-    guard::optional_handle(out_ticket, out_error, |wanted| {
+    boundary::return_optional_handle(out_ticket, out_error, |wanted| {
         let (client, queue) = (CLIENTS.get(client)?, QUEUES.get(queue)?);
         let request = prepare(&client)?;
-        // The ticket comes first: once the call has begun, nothing may fail.
+        // The ticket comes first: after the call has begun, nothing may fail.
         let ticket = Ticket::default();
         let handle = if wanted { TICKETS.insert(ticket.clone())? } else { ptr::null_mut() };
         queue.submit(&client, request, tag, &ticket).inspect_err(|_| drop(TICKETS.remove(handle)))?;
@@ -161,27 +162,27 @@ fn submit(
 
 /// Takes the next completion, waiting for one if there is none.
 ///
-/// `queue`: the queue. Threads may share it: each completion goes to one of them.
+/// @param queue The queue. Threads may share it: each completion goes to one of them.
+/// @param timeout_ms How long to wait.
+/// @param out Receives the completion; free its `json` with antenv_string_free. All zero when there is none.
 ///
-/// `timeout_ms`: how long to wait: 0 not at all, -1 for ever.
-///
-/// `out`: receives the completion; free its `json` with antenv_string_free. All zero when there is none.
-///
-/// Returns ANTENV_OK when there is one, whatever its own status; ANTENV_TIMEOUT; ANTENV_INTERRUPTED when a signal handler ran in this
-/// thread (call again to go on waiting); ANTENV_CLOSED when the queue was freed meanwhile; ANTENV_INVALID_HANDLE;
-/// ANTENV_INVALID_ARGUMENT. Blocks, `timeout_ms` at most.
+/// Returns ANTENV_OK when there is one, whatever its own status; ANTENV_TIMEOUT; ANTENV_INTERRUPTED when a signal handler ran in
+/// this thread (call again to go on waiting); ANTENV_CLOSED when the queue was freed meanwhile; ANTENV_INVALID_HANDLE;
+/// ANTENV_INVALID_ARGUMENT. Blocks for at most `timeout_ms`.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_queue_next(queue: *mut antenv_queue, timeout_ms: i64, out: *mut antenv_completion) -> Status {
     antenv_queue_next_many(queue, timeout_ms, out, 1, &mut 0)
 }
 
-/// Takes as many completions as there are, up to `capacity`, waiting until there is at least one.
+/// Takes all completions that are there, up to `capacity`, waiting until there is at least one.
 ///
-/// `out`: an array of `capacity` completions, 1 or more. The first is cleared at once, the others only written when filled.
+/// @param queue The queue. Threads may share it: each completion goes to one of them.
+/// @param timeout_ms How long to wait for the first.
+/// @param out An array of `capacity` completions. The first is cleared on entry, the others are written only when filled.
+/// @param capacity The size of the array: 1 or more.
+/// @param count Receives how many were filled: 0 unless ANTENV_OK is returned.
 ///
-/// `count`: receives how many were filled in: 0 unless ANTENV_OK is returned.
-///
-/// The others, what is returned, and blocking: as for antenv_queue_next.
+/// Returns what antenv_queue_next returns. Blocks for at most `timeout_ms`.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_queue_next_many(
     queue: *mut antenv_queue,
@@ -190,41 +191,41 @@ pub extern "C" fn antenv_queue_next_many(
     capacity: usize,
     count: *mut usize,
 ) -> Status {
-    guard::list(out, antenv_completion::NONE, capacity, count, || {
-        let timeout = guard::timeout("timeout_ms", timeout_ms)?;
+    boundary::return_array(out, antenv_completion::NONE, capacity, count, || {
+        let timeout = boundary::timeout("timeout_ms", timeout_ms)?;
         let collected = QUEUES.get(queue)?.next(capacity, timeout)?;
         Ok(collected.into_iter().map(antenv_completion::new).collect())
     })
 }
 
-/// Frees a queue: cancels what is in flight through it, drops the completions that wait, and wakes those who wait for one with
-/// ANTENV_CLOSED.
+/// Frees a queue: cancels what is in flight through it, drops the completions that wait in it, and wakes threads that wait for one
+/// with ANTENV_CLOSED.
 ///
-/// `queue`: the queue. Freeing one twice, or NULL, is harmless.
+/// @param queue The queue; freeing it twice, or NULL, is harmless.
 ///
 /// Errors: ANTENV_INVALID_HANDLE. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_queue_free(queue: *mut antenv_queue) -> Status {
-    guard::status(|| QUEUES.remove(queue).map(|queue| queue.close()))
+    boundary::return_status(|| QUEUES.remove(queue).map(|queue| queue.close()))
 }
 
-/// Cancels a call: its request is dropped, and its completion comes at once with ANTENV_CANCELLED; or with the result, if that had
-/// arrived already. Cancelling twice, or when the call has ended, changes nothing.
+/// Cancels a call. Its completion arrives at once with ANTENV_CANCELLED; or with the result, if that had arrived already. A
+/// cancellation is sticky: cancelling twice, or after the call has ended, changes nothing.
 ///
-/// `ticket`: the ticket.
+/// @param ticket The ticket.
 ///
-/// Errors: ANTENV_INVALID_HANDLE. Does not block. Any thread may cancel, also before the call was begun in earnest.
+/// Errors: ANTENV_INVALID_HANDLE. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_ticket_cancel(ticket: *mut antenv_ticket) -> Status {
-    guard::status(|| TICKETS.get(ticket).map(|ticket| ticket.cancel()))
+    boundary::return_status(|| TICKETS.get(ticket).map(|ticket| ticket.cancel()))
 }
 
-/// Frees a ticket. The call goes on, and its completion comes.
+/// Frees a ticket. The call goes on, and its completion arrives.
 ///
-/// `ticket`: the ticket. Freeing one twice, or NULL, is harmless.
+/// @param ticket The ticket; freeing it twice, or NULL, is harmless.
 ///
 /// Errors: ANTENV_INVALID_HANDLE. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_ticket_free(ticket: *mut antenv_ticket) -> Status {
-    guard::status(|| TICKETS.remove(ticket).map(drop))
+    boundary::return_status(|| TICKETS.remove(ticket).map(drop))
 }

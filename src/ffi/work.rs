@@ -9,24 +9,20 @@ use std::ffi::c_char;
 /// ---- Work: the queue of a self-hosted environment --------------------------------------------------------------------------
 ///
 /// An item is queued, claimed by a poll, acknowledged (state starting), kept by heartbeats (active), and stopped. The API takes an
-/// environment key for list, poll, ack and heartbeat, an API key for retrieve and update, either for stats and stop: a client that
-/// has both sends the right one.
+/// environment key for list, poll, ack and heartbeat, an API key for retrieve and update, and either for stats and stop: a client
+/// that has both sends the right one. antenv_worker does all of this by itself.
+/// ----
+/// Lists work items, one page (GET /v1/environments/{environment_id}/work, List Work Items). A pager returns all of them.
 ///
-/// Lists work items, one page (GET /v1/environments/{environment_id}/work, List Work Items). For all of them use a pager.
+/// @param client The client.
+/// @param environment_id Identifier of the environment, "env_...".
+/// @param params_json NULL or an object with `limit` (integer: page size) and `page` (string: the `next_page` of the page before).
+/// @param out_json Receives {"data":[work items], "next_page": string or null}. A work item: {"id":"work_...", "type":"work",
+///   "environment_id", "data":{"type":"session", "id"}, "state":"queued"|"starting"|"active"|"stopping"|"stopped", "metadata",
+///   "created_at", "acknowledged_at", "started_at", "latest_heartbeat_at", "stop_requested_at", "stopped_at"}, times in RFC 3339
+///   or null.
 ///
-/// `client`: the client.
-///
-/// `environment_id`: the environment's identifier, "env_...".
-///
-/// `params_json`: NULL or an object with `limit` (whole number, the most items in a page), `page` (string, the `next_page` of the
-/// page before), and the options of a call.
-///
-/// `out_json`: {"data":[work items], "next_page": string or null}; or the error object. Free it with antenv_string_free. A work
-/// item: {"id":"work_...", "type":"work", "environment_id", "data":{"type":"session", "id"},
-/// "state":"queued"|"starting"|"active"|"stopping"|"stopped", "metadata", "created_at", "acknowledged_at", "started_at",
-/// "latest_heartbeat_at", "stop_requested_at", "stopped_at"}, times in RFC 3339 or null.
-///
-/// Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+/// Errors: the common call errors; ANTENV_NOT_FOUND. Blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_work_list(
     client: *mut antenv_client,
@@ -37,27 +33,20 @@ pub extern "C" fn antenv_work_list(
     call::operation(client, &operations::WORK_LIST, [("environment_id", environment_id)], params_json, out_json)
 }
 
-/// Polls for work (GET /v1/environments/{environment_id}/work/poll, Poll for Work). The item is claimed: acknowledge it soon, or
+/// Polls for work (GET /v1/environments/{environment_id}/work/poll, Poll for Work). This claims the item: acknowledge it soon, or
 /// the queue gives it to another poller.
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param environment_id Identifier of the environment, "env_...".
+/// @param params_json NULL or an object with
 ///
-/// `environment_id`: the environment's identifier, "env_...".
+///   block_ms               integer, 1 to 999: milliseconds to wait for work. Absent: no wait.
+///   reclaim_older_than_ms  integer: also claim items left unacknowledged for this many milliseconds. Absent: 5000.
+///   anthropic_worker_id    string: the poller's name, one per process, for the queue's statistics
 ///
-/// `params_json`: NULL or an object with
+/// @param out_json Receives the work item, with its `secret`; JSON `null` when there is none.
 ///
-/// | parameter             | type         |                                                                                       |
-/// |-----------------------|--------------|---------------------------------------------------------------------------------------|
-/// | block_ms              | whole number | 1 to 999: milliseconds to wait for work; absent: do not wait                          |
-/// | reclaim_older_than_ms | whole number | reclaim items unacknowledged for longer than this many milliseconds; absent: 5000     |
-/// | anthropic_worker_id   | string       | who polls, one name per process, for the queue's statistics                           |
-///
-/// and the options of a call.
-///
-/// `out_json`: the work item, with its `secret`; JSON `null` when there is none; or the error object. Free it with
-/// antenv_string_free.
-///
-/// Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+/// Errors: the common call errors; ANTENV_NOT_FOUND. Blocks.
 ///
 /// ```c
 ///     antenv_work_poll(client, "env_...", "{\"block_ms\":999,\"anthropic_worker_id\":\"host-1\"}", &json);
@@ -72,19 +61,15 @@ pub extern "C" fn antenv_work_poll(
     call::operation(client, &operations::WORK_POLL, [("environment_id", environment_id)], params_json, out_json)
 }
 
-/// Tells how the queue stands (GET /v1/environments/{environment_id}/work/stats, Get Queue Statistics).
+/// Returns work queue statistics (GET /v1/environments/{environment_id}/work/stats, Get Queue Statistics).
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param environment_id Identifier of the environment, "env_...".
+/// @param params_json NULL or an object with options of a call.
+/// @param out_json Receives {"type":"work_queue_stats", "depth": items waiting, "pending": items polled but not acknowledged,
+///   "oldest_queued_at": time or null, "workers_polling": workers that polled in the last 30 seconds, or null}.
 ///
-/// `environment_id`: the environment's identifier, "env_...".
-///
-/// `params_json`: NULL or an object with the options of a call.
-///
-/// `out_json`: {"type":"work_queue_stats", "depth": items waiting, "pending": items polled but not acknowledged,
-/// "oldest_queued_at": time or null, "workers_polling": workers that polled in the last 30 seconds, or null}; or the error object.
-/// Free it with antenv_string_free.
-///
-/// Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+/// Errors: the common call errors; ANTENV_NOT_FOUND. Blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_work_stats(
     client: *mut antenv_client,
@@ -97,15 +82,13 @@ pub extern "C" fn antenv_work_stats(
 
 /// Retrieves a work item (GET /v1/environments/{environment_id}/work/{work_id}, Get Work Item).
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param environment_id Identifier of the environment, "env_...".
+/// @param work_id Identifier of the item, "work_...".
+/// @param params_json NULL or an object with options of a call.
+/// @param out_json Receives the work item.
 ///
-/// `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
-///
-/// `params_json`: NULL or an object with the options of a call.
-///
-/// `out_json`: the work item; or the error object. Free it with antenv_string_free.
-///
-/// Errors: any of a call; ANTENV_NOT_FOUND. Blocks until the call is done, `timeout_ms` at most.
+/// Errors: the common call errors; ANTENV_NOT_FOUND. Blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_work_retrieve(
     client: *mut antenv_client,
@@ -125,17 +108,13 @@ pub extern "C" fn antenv_work_retrieve(
 
 /// Updates a work item's metadata (POST /v1/environments/{environment_id}/work/{work_id}, Update Work Item).
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param environment_id Identifier of the environment, "env_...".
+/// @param work_id Identifier of the item, "work_...".
+/// @param params_json An object with `metadata` (object, required; merged with the present one, `null` deletes a key).
+/// @param out_json Receives the work item.
 ///
-/// `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
-///
-/// `params_json`: an object with `metadata` (object, required; merged into what is there, `null` deletes a key), and the options of
-/// a call.
-///
-/// `out_json`: the work item; or the error object. Free it with antenv_string_free.
-///
-/// Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_BAD_REQUEST with error_code "invalid_metadata". Blocks until the call is done,
-/// `timeout_ms` at most.
+/// Errors: the common call errors; ANTENV_NOT_FOUND; ANTENV_BAD_REQUEST with error_code "invalid_metadata". Blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_work_update(
     client: *mut antenv_client,
@@ -154,18 +133,15 @@ pub extern "C" fn antenv_work_update(
 }
 
 /// Acknowledges a work item that was polled (POST /v1/environments/{environment_id}/work/{work_id}/ack, Acknowledge Work): it
-/// leaves the queue and is starting. Follow with a heartbeat at once.
+/// leaves the queue and is starting. Send a heartbeat right after it.
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param environment_id Identifier of the environment, "env_...".
+/// @param work_id Identifier of the item, "work_...".
+/// @param params_json NULL or an object with options of a call.
+/// @param out_json Receives the work item.
 ///
-/// `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
-///
-/// `params_json`: NULL or an object with the options of a call.
-///
-/// `out_json`: the work item; or the error object. Free it with antenv_string_free.
-///
-/// Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_CONFLICT when it is past that. Blocks until the call is done, `timeout_ms` at
-/// most.
+/// Errors: the common call errors; ANTENV_NOT_FOUND; ANTENV_CONFLICT when the item is in a later state. Blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_work_ack(
     client: *mut antenv_client,
@@ -183,23 +159,20 @@ pub extern "C" fn antenv_work_ack(
     )
 }
 
-/// Records a heartbeat, which keeps the lease on a work item (POST /v1/environments/{environment_id}/work/{work_id}/heartbeat,
+/// Records a heartbeat, which extends the lease on a work item (POST /v1/environments/{environment_id}/work/{work_id}/heartbeat,
 /// Record Heartbeat).
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param environment_id Identifier of the environment, "env_...".
+/// @param work_id Identifier of the item, "work_...".
+/// @param params_json NULL or an object with `desired_ttl_seconds` (integer: how many seconds the lease is to last) and
+///   `expected_last_heartbeat` (string: "NO_HEARTBEAT" for the first, then the `last_heartbeat` of the reply before, verbatim).
+/// @param out_json Receives {"type":"work_heartbeat", "last_heartbeat": time, "lease_extended": boolean, "state": the item's,
+///   "ttl_seconds": integer}.
 ///
-/// `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
-///
-/// `params_json`: NULL or an object with `desired_ttl_seconds` (whole number, seconds that the lease is to last),
-/// `expected_last_heartbeat` (string: "NO_HEARTBEAT" for the first, then the `last_heartbeat` of the reply before, to the letter),
-/// and the options of a call.
-///
-/// `out_json`: {"type":"work_heartbeat", "last_heartbeat": time, "lease_extended": boolean, "state": the item's, "ttl_seconds":
-/// whole number}; or the error object. Free it with antenv_string_free.
-///
-/// Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_PRECONDITION_FAILED when the last heartbeat is another: `details.current_state`
-/// tells, and unless that was this caller's own lost reply, the item is somebody else's now. Blocks until the call is done,
-/// `timeout_ms` at most.
+/// Errors: the common call errors; ANTENV_NOT_FOUND; ANTENV_PRECONDITION_FAILED when the last heartbeat is a different one:
+/// `details.current_state` has it, and unless it was this caller's own and its reply was lost, another worker holds the item.
+/// Blocks.
 ///
 /// ```c
 ///     antenv_work_heartbeat(client, "env_...", "work_...", "{\"expected_last_heartbeat\":\"NO_HEARTBEAT\"}", &json);
@@ -223,17 +196,14 @@ pub extern "C" fn antenv_work_heartbeat(
 
 /// Stops a work item (POST /v1/environments/{environment_id}/work/{work_id}/stop, Stop Work).
 ///
-/// `client`: the client.
+/// @param client The client.
+/// @param environment_id Identifier of the environment, "env_...".
+/// @param work_id Identifier of the item, "work_...".
+/// @param params_json NULL or an object with `force` (boolean; true: at once, otherwise the next heartbeat's reply asks its worker
+///   to stop).
+/// @param out_json Receives the work item; JSON `null` when the server sends none.
 ///
-/// `environment_id`, `work_id`: the identifiers of the environment, "env_...", and of the item, "work_...".
-///
-/// `params_json`: NULL or an object with `force` (boolean; true: at once, otherwise its worker is asked to stop by the next
-/// heartbeat's reply), and the options of a call.
-///
-/// `out_json`: the work item; JSON `null` when the server sends none; or the error object. Free it with antenv_string_free.
-///
-/// Errors: any of a call; ANTENV_NOT_FOUND; ANTENV_CONFLICT when it has stopped already. Blocks until the call is done,
-/// `timeout_ms` at most.
+/// Errors: the common call errors; ANTENV_NOT_FOUND; ANTENV_CONFLICT when it has stopped already. Blocks.
 ///
 /// ```c
 ///     antenv_work_stop(client, "env_...", "work_...", "{\"force\":true}", &json);

@@ -46,10 +46,13 @@ static inline antenv_client *connect_to(const char *url, const char *more) {
 #include <time.h>
 #include <unistd.h>
 
-/* Waits for a condition, not for luck. */
+/* How long to wait for what must come, in milliseconds: only a failing test waits that long. */
+enum { WAIT_MS = 120000 };
+
+/* Waits until a condition holds. */
 #define UNTIL(condition)                                                              \
     do {                                                                              \
-        double until_ = now_ms() + 30000;                                             \
+        double until_ = now_ms() + WAIT_MS;                                             \
         while (!(condition)) {                                                        \
             if (now_ms() > until_) {                                                  \
                 fprintf(stderr, "%s:%d: never came: %s\n", __FILE__, __LINE__, #condition); \

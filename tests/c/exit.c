@@ -25,7 +25,7 @@ int main(int argc, char **argv) {
         CHECK(pthread_detach(thread) == 0);
     }
     while (atomic_load(&calling) < 4) sched_yield();
-    /* The test has told the server to hold requests; it checks that some have arrived before it lets this go on. */
+    /* The test has the server hold requests, and checks that some have arrived before it lets this go on. */
     if (getchar() == EOF) return 2;
     if (strcmp(argv[2], "free") == 0) antenv_client_free(client);
     if (strcmp(argv[2], "_exit") == 0) _exit(0);

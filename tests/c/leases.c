@@ -1,4 +1,4 @@
-/* Holds many leases at once, in one thread, and tells what that costs.
+/* Holds many leases at once, in one thread, and prints what that costs.
  *
  * leases URL ENVIRONMENT KEY MANY BEATS: claims MANY items, waits until each lease had BEATS heartbeats on average, and writes one
  * line: bytes of memory a lease, threads, and the worker's counts. */
@@ -26,14 +26,13 @@ static int threads(void) {
 
 /* How many heartbeats the worker has sent. */
 static long sent(antenv_worker *worker) {
-    char *stats;
+    char *stats, *count;
     CHECK(antenv_worker_stats(worker, &stats) == ANTENV_OK);
-    char *late = strstr(stats, "\"heartbeat_late_us\":");
-    char *count = late ? strstr(late, "\"count\":") : NULL;
-    CHECK(count != NULL);
-    long found = strtol(count + strlen("\"count\":"), NULL, 10);
+    CHECK(antenv_json_get(stats, "/heartbeat_late_us/count", &count) == ANTENV_OK);
+    long number = strtol(count, NULL, 10);
+    antenv_string_free(count);
     antenv_string_free(stats);
-    return found;
+    return number;
 }
 
 int main(int argc, char **argv) {

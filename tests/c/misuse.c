@@ -135,6 +135,33 @@ static void text(antenv_client *client) {
     EXPECT(antenv_client_new("{\"api_key\":\"k\",\"base_url\":\"http://example.com\"}", &none, &json), ANTENV_CONFIG, "base_url");
 }
 
+static void values(void) {
+    const char *result = "{\"id\":\"env_1\",\"data\":[{\"a/b\":\"\\u00e9\\ud83d\\ude00\"}],\"none\":null,\"many\":12,\"nul\":\"a\\u0000\"}";
+    const char *there[][2] = {
+        {"/id", "env_1"}, {"/data/0/a~1b", "\xc3\xa9\xf0\x9f\x98\x80"}, {"/many", "12"}, {"/none", "null"}, {"", result},
+    };
+    const char *missing[] = {"/", "/no", "/data/1", "/data/-", "/data/00", "/id/x", "/none/x"};
+    const char *wrong[] = {"id", "/~", "/~2", " /id"};
+    for (size_t i = 0; i < sizeof there / sizeof there[0]; i++) {
+        CHECK(antenv_json_get(result, there[i][0], &json) == ANTENV_OK && strcmp(json, there[i][1]) == 0);
+        antenv_string_free(json);
+    }
+    for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++) {
+        json = (char *)1;
+        EXPECT(antenv_json_get(result, missing[i], &json), ANTENV_DONE, NULL);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        EXPECT(antenv_json_get(result, wrong[i], &json), ANTENV_INVALID_ARGUMENT, "\"parameter\":\"pointer\"");
+    }
+    EXPECT(antenv_json_get(result, "/nul", &json), ANTENV_INVALID_ARGUMENT, "C cannot hold");
+    EXPECT(antenv_json_get("{", "/id", &json), ANTENV_INVALID_ARGUMENT, "`json` is not valid JSON");
+    EXPECT(antenv_json_get("\"\xff\"", "", &json), ANTENV_INVALID_ARGUMENT, "`json` is not valid UTF-8");
+    EXPECT(antenv_json_get("{}", "/\xff", &json), ANTENV_INVALID_ARGUMENT, "`pointer` is not valid UTF-8");
+    EXPECT(antenv_json_get(NULL, "", &json), ANTENV_INVALID_ARGUMENT, "`json` is NULL");
+    EXPECT(antenv_json_get("{}", NULL, &json), ANTENV_INVALID_ARGUMENT, "`pointer` is NULL");
+    CHECK(antenv_json_get("{}", "", NULL) == ANTENV_INVALID_ARGUMENT);
+}
+
 /* A JSON text of `depth` arrays inside each other, left open, with `before` in front. */
 static char *nested(const char *before, size_t depth) {
     size_t length = strlen(before);
@@ -152,6 +179,8 @@ static void size(antenv_client *client) {
     EXPECT(antenv_environments_create(client, inside, &json), ANTENV_INVALID_ARGUMENT, "params_json");
     EXPECT(antenv_environments_create(client, huge, &json), ANTENV_INVALID_ARGUMENT, "params_json");
     EXPECT(antenv_call(client, huge, NULL, &json), ANTENV_INVALID_ARGUMENT, "`operation` is not known");
+    EXPECT(antenv_json_get(deep, "/0", &json), ANTENV_INVALID_ARGUMENT, "`json` is not valid JSON");
+    EXPECT(antenv_json_get("[]", huge, &json), ANTENV_INVALID_ARGUMENT, "`pointer` must be empty");
     free(deep);
     free(inside);
     free(huge);
@@ -165,6 +194,7 @@ int main(int argc, char **argv) {
     pointers(client);
     text(client);
     size(client);
+    values();
     CHECK(strcmp(antenv_status_name(12345), "unknown") == 0 && strcmp(antenv_status_name(-1), "unknown") == 0);
     CHECK(strcmp(antenv_status_name(ANTENV_NOT_FOUND), "not_found") == 0);
     CHECK(antenv_abi_version() == 1 && strlen(antenv_version()) >= 5);

@@ -162,7 +162,7 @@ static void *act(void *number) {
     return NULL;
 }
 
-/* Nothing new is submitted now. All that was accepted comes, once; the descriptor tells at each step whether something waits. */
+/* Nothing new is submitted now. All that was accepted comes, once; the descriptor shows at each step whether something waits. */
 static void settle(void) {
     unsigned tags = atomic_load(&next_tag);
     for (unsigned tag = 0; tag < tags; tag++) {
@@ -175,7 +175,7 @@ static void settle(void) {
             CHECK(!was_readable || status == ANTENV_OK);
             if (status != ANTENV_OK) {
                 CHECK(status == ANTENV_TIMEOUT);
-                status = antenv_queue_next(shared, 30000, &done);
+                status = antenv_queue_next(shared, WAIT_MS, &done);
             }
             if (status != ANTENV_OK) fprintf(stderr, "seed %lu: call %u of %u never came\n", seed, tag, tags);
             CHECK(status == ANTENV_OK);

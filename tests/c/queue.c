@@ -21,7 +21,7 @@ static int is_clear(const antenv_completion *completion) {
 /* Takes the next completion, which must come, with that tag and status and with that text in its JSON. */
 static void take(antenv_queue *queue, uint64_t tag, antenv_status status, const char *text) {
     antenv_completion done = GARBAGE;
-    CHECK(antenv_queue_next(queue, 30000, &done) == ANTENV_OK);
+    CHECK(antenv_queue_next(queue, WAIT_MS, &done) == ANTENV_OK);
     if (done.tag != tag || done.status != status || !strstr(done.json, text)) {
         fprintf(stderr, "tag %llu: %s: %s\n", (unsigned long long)done.tag, antenv_status_name(done.status), done.json);
         CHECK(done.tag == tag && done.status == status && strstr(done.json, text));
@@ -136,7 +136,7 @@ static void what_is_refused_never_completes(antenv_client *client) {
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
 }
 
-static void wrong_arguments_of_the_queue_are_told(antenv_client *client) {
+static void wrong_arguments_of_the_queue_are_rejected(antenv_client *client) {
     antenv_queue *queue = new_queue(), *freed = new_queue(), *none = queue;
     CHECK(antenv_queue_free(freed) == ANTENV_OK);
     CHECK(antenv_queue_new(NULL, NULL) == ANTENV_INVALID_ARGUMENT);
@@ -177,13 +177,12 @@ static void wrong_arguments_of_the_queue_are_told(antenv_client *client) {
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
 }
 
-static void waiting_ends_in_time(void) {
+static void waiting_ends_when_the_time_is_over(void) {
     antenv_queue *queue = new_queue();
     antenv_completion done = GARBAGE;
     double begun = now_ms();
     CHECK(antenv_queue_next(queue, 40, &done) == ANTENV_TIMEOUT && is_clear(&done));
-    double took = now_ms() - begun;
-    CHECK(took >= 40 && took < 10000);
+    CHECK(now_ms() - begun >= 40);
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
 }
 
@@ -235,7 +234,7 @@ static void the_descriptor_is_readable_exactly_while_something_waits(antenv_clie
     set_faults(control, "[{\"latency_ms\":30}]");
     submit(client, queue, NULL, 3);
     struct pollfd watched = {.fd = fd, .events = POLLIN};
-    CHECK(poll(&watched, 1, 30000) == 1);
+    CHECK(poll(&watched, 1, WAIT_MS) == 1);
     take(queue, 3, ANTENV_OK, "\"data\"");
     CHECK(antenv_queue_free(queue) == ANTENV_OK && antenv_queue_free(other) == ANTENV_OK);
 }
@@ -294,7 +293,7 @@ static void a_call_outlives_the_client_it_went_through(const char *url, antenv_c
     int sum = 0;
     for (int i = 0; i < 2; i++) {
         antenv_completion done;
-        CHECK(antenv_queue_next(queue, 30000, &done) == ANTENV_OK && done.status == ANTENV_OK);
+        CHECK(antenv_queue_next(queue, WAIT_MS, &done) == ANTENV_OK && done.status == ANTENV_OK);
         sum += (int)done.tag;
         antenv_string_free(done.json);
     }
@@ -309,8 +308,8 @@ int main(int argc, char **argv) {
     antenv_client *client = connect_to(argv[1], "");
     what_is_refused_never_completes(client);
     results_come_by_tag(client);
-    wrong_arguments_of_the_queue_are_told(client);
-    waiting_ends_in_time();
+    wrong_arguments_of_the_queue_are_rejected(client);
+    waiting_ends_when_the_time_is_over();
     many_are_taken_up_to_the_capacity(client);
     the_descriptor_is_readable_exactly_while_something_waits(client);
     freeing_wakes_who_waits_and_cancels_what_is_in_flight(client);

@@ -35,7 +35,7 @@ static antenv_ticket *submit_held(uint64_t tag) {
 /* Takes the next completion, which must come, with that tag; returns its status. */
 static antenv_status take(uint64_t tag) {
     antenv_completion done;
-    CHECK(antenv_queue_next(queue, 30000, &done) == ANTENV_OK);
+    CHECK(antenv_queue_next(queue, WAIT_MS, &done) == ANTENV_OK);
     CHECK(done.tag == tag && done.json != NULL);
     if (done.status == ANTENV_CANCELLED) {
         CHECK(strstr(done.json, "\"status\":\"cancelled\"") && strstr(done.json, "\"code\":6,"));

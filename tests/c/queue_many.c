@@ -19,7 +19,7 @@ static antenv_ticket **tickets;
 static size_t collect(size_t count, const char *text) {
     antenv_completion many[BATCH];
     size_t taken;
-    CHECK(antenv_queue_next_many(queue, 60000, many, BATCH, &taken) == ANTENV_OK);
+    CHECK(antenv_queue_next_many(queue, WAIT_MS, many, BATCH, &taken) == ANTENV_OK);
     for (size_t i = 0; i < taken; i++) {
         if (many[i].status != ANTENV_OK) fprintf(stderr, "%s\n", many[i].json);
         CHECK(many[i].status == ANTENV_OK && strstr(many[i].json, text));

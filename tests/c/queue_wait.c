@@ -2,7 +2,7 @@
  * Waits for completions while a test does things to the process. argv[1]: how, argv[2]: the server's URL.
  *     next   blocks in antenv_queue_next until a signal comes, then goes on
  *     poll   blocks in poll() on the queue's descriptor until a signal comes, then goes on
- *     late   for each line on standard input: cancels a call that it has submitted before, and says what came of it
+ *     late   for each line on standard input: cancels a call that it has submitted before, and prints its status
  */
 #define _GNU_SOURCE
 #include "check.h"

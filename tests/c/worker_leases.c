@@ -6,7 +6,7 @@
 #define _GNU_SOURCE
 #include "process.h"
 
-enum { THREADS = 8, WORKER_TAG = 1, LEASE_TAG = 2, FINISH_TAG = 3, LOST_TAG = 4, ID = 64, SECONDS = 1000 };
+enum { THREADS = 8, WORKER_TAG = 1, LEASE_TAG = 2, FINISH_TAG = 3, LOST_TAG = 4, ID = 64 };
 
 static const char *url, *environment, *key;
 /* Has the API key, and does what happens behind the workers' backs. */
@@ -27,7 +27,7 @@ static void free_worker(antenv_worker *worker) {
     CHECK(antenv_worker_free(worker) == ANTENV_INVALID_HANDLE);
 }
 
-/* The identifier of the item that a JSON text begins with or tells of. */
+/* Reads the identifier of the first item in a JSON text. */
 static void read_id(const char *text, char *id) {
     const char *found = strstr(text, ":\"work_");
     CHECK(found != NULL && sscanf(found + 2, "%63[^\"]", id) == 1);
@@ -58,9 +58,28 @@ static int is_item(const char *id, const char *state) {
 
 static antenv_lease *take(antenv_worker *worker, const char *id) {
     antenv_lease *lease = NULL;
-    EXPECT(antenv_worker_next(worker, 20 * SECONDS, &lease, &json), ANTENV_OK, id);
+    EXPECT(antenv_worker_next(worker, WAIT_MS, &lease, &json), ANTENV_OK, id);
     CHECK(lease != NULL);
     return lease;
+}
+
+/* How many of the lease's heartbeats were successful. It must be held. */
+static int beats(antenv_lease *lease) {
+    char *count;
+    CHECK(antenv_lease_state(lease, &json) == ANTENV_OK && strstr(json, "\"state\":\"held\""));
+    CHECK(antenv_json_get(json, "/beats", &count) == ANTENV_OK);
+    int number = atoi(count);
+    antenv_string_free(count);
+    antenv_string_free(json);
+    json = NULL;
+    return number;
+}
+
+/* Waits for the lease's next heartbeat: it is still kept. */
+static void is_kept(antenv_lease *lease) {
+    int before = beats(lease);
+    UNTIL(beats(lease) > before);
+    EXPECT(antenv_lease_wait(lease, 0, &json), ANTENV_TIMEOUT, "timeout");
 }
 
 static void finish(antenv_lease *lease, const char *id) {
@@ -117,7 +136,7 @@ static void nothing_comes_before_its_time(void) {
     enqueue(id);
     /* Asking without waiting is asking too: for a second, the worker takes it that an item is wanted. */
     antenv_status status;
-    double until = now_ms() + 20 * SECONDS;
+    double until = now_ms() + WAIT_MS;
     do status = antenv_worker_next(worker, 0, &lease, &json);
     while (status == ANTENV_TIMEOUT && now_ms() < until && usleep(10000) == 0);
     EXPECT(status, ANTENV_OK, id);
@@ -127,9 +146,9 @@ static void nothing_comes_before_its_time(void) {
     /* What cannot be handed out is not taken. */
     enqueue(id);
     lease = (antenv_lease *)worker;
-    CHECK(antenv_worker_next(worker, 20 * SECONDS, &lease, NULL) == ANTENV_INVALID_ARGUMENT && lease == NULL);
-    EXPECT(antenv_worker_next(worker, 20 * SECONDS, NULL, &json), ANTENV_INVALID_ARGUMENT, "`out_lease` is NULL");
-    CHECK(antenv_worker_next(worker, 20 * SECONDS, NULL, NULL) == ANTENV_INVALID_ARGUMENT);
+    CHECK(antenv_worker_next(worker, WAIT_MS, &lease, NULL) == ANTENV_INVALID_ARGUMENT && lease == NULL);
+    EXPECT(antenv_worker_next(worker, WAIT_MS, NULL, &json), ANTENV_INVALID_ARGUMENT, "`out_lease` is NULL");
+    CHECK(antenv_worker_next(worker, WAIT_MS, NULL, NULL) == ANTENV_INVALID_ARGUMENT);
     lease = take(worker, id);
     EXPECT(antenv_worker_stats(worker, &json), ANTENV_OK, "\"claimed\":2");
     finish(lease, id);
@@ -211,7 +230,7 @@ static void each_item_goes_to_one_of_many_threads(void) {
 static antenv_completion next_completion(antenv_queue *queue) {
     antenv_completion done;
     struct pollfd watched = {.fd = antenv_queue_fd(queue), .events = POLLIN};
-    CHECK(poll(&watched, 1, 20 * SECONDS) == 1 && watched.revents == POLLIN);
+    CHECK(poll(&watched, 1, WAIT_MS) == 1 && watched.revents == POLLIN);
     CHECK(antenv_queue_next(queue, 0, &done) == ANTENV_OK && done.json != NULL);
     return done;
 }
@@ -222,11 +241,11 @@ static void an_event_loop_needs_no_thread(void) {
     antenv_queue *queue = new_queue();
     antenv_lease *lease = NULL;
     char id[ITEMS][ID], came[ID];
-    int claimed = 0, told = 0, finished = 0, done_told = 0;
+    int claimed = 0, reported = 0, finished = 0, is_done = 0;
     CHECK(antenv_worker_attach(worker, queue, WORKER_TAG) == ANTENV_OK);
     CHECK(antenv_queue_next(queue, 0, &(antenv_completion){0}) == ANTENV_TIMEOUT);
     for (int i = 0; i < ITEMS; i++) enqueue(id[i]);
-    while (!done_told || told < ITEMS || finished < ITEMS) {
+    while (!is_done || reported < ITEMS || finished < ITEMS) {
         antenv_completion done = next_completion(queue);
         if (done.tag == WORKER_TAG && done.status == ANTENV_OK) {
             read_id(done.json, came);
@@ -236,9 +255,9 @@ static void an_event_loop_needs_no_thread(void) {
             EXPECT(antenv_lease_submit_finish(lease, claimed % 2 ? "{\"force\":true}" : NULL, queue, FINISH_TAG, &json), ANTENV_OK, NULL);
             EXPECT(antenv_lease_submit_finish(lease, NULL, queue, FINISH_TAG, &json), ANTENV_INVALID_HANDLE, "lease");
         } else if (done.tag == WORKER_TAG) {
-            CHECK(done.status == ANTENV_DONE && !done_told++);
+            CHECK(done.status == ANTENV_DONE && !is_done++);
         } else if (done.tag == LEASE_TAG) {
-            CHECK(done.status == ANTENV_DONE && ++told <= ITEMS);
+            CHECK(done.status == ANTENV_DONE && ++reported <= ITEMS);
         } else {
             CHECK(done.tag == FINISH_TAG && done.status == ANTENV_OK);
             if (++finished == ITEMS) CHECK(antenv_worker_stop(worker) == ANTENV_OK);
@@ -258,7 +277,7 @@ static void an_event_loop_needs_no_thread(void) {
     lease = take(worker, id[0]);
     CHECK(antenv_lease_attach(lease, queue, LEASE_TAG) == ANTENV_INVALID_HANDLE);
     EXPECT(antenv_lease_submit_finish(lease, NULL, queue, FINISH_TAG, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"queue\"");
-    /* Another takes its place at once, though the library may only now find that there is no one to tell at the first. */
+    /* Another takes its place at once, though the library may find only now that the first is gone. */
     queue = new_queue();
     CHECK(antenv_worker_attach(worker, queue, 7) == ANTENV_OK && antenv_lease_attach(lease, queue, 8) == ANTENV_OK);
     finish(lease, id[0]);
@@ -332,7 +351,7 @@ static void a_lease_ends_once(void) {
     EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_INVALID_HANDLE, "lease");
     CHECK(is_item(id, "active")); /* its lease has to run out */
 
-    /* Somebody else has stopped the item. */
+    /* The item was stopped behind the worker's back. */
     enqueue(id);
     lease = take(worker, id);
     EXPECT(antenv_work_stop(owner, environment, id, "{\"force\":true}", &json), ANTENV_OK, id);
@@ -367,7 +386,8 @@ static void one_thread_waits_while_another_finishes(void) {
     free_worker(worker);
 }
 
-static void who_is_asked_to_stop_has_as_long_as_the_lease_lasts(void) {
+/* Returns 0 if the lease ran out before its next heartbeat: on a busy machine that may happen. */
+static int who_is_asked_to_stop_has_as_long_as_the_lease_lasts(void) {
     antenv_worker *worker = new_worker(",\"desired_ttl_seconds\":2");
     antenv_queue *queue = new_queue();
     char id[ID];
@@ -376,22 +396,32 @@ static void who_is_asked_to_stop_has_as_long_as_the_lease_lasts(void) {
     CHECK(antenv_lease_attach(lease, queue, LEASE_TAG) == ANTENV_OK);
     CHECK(antenv_lease_attach_lost(lease, queue, LOST_TAG) == ANTENV_OK);
     EXPECT(antenv_work_stop(owner, environment, id, NULL, &json), ANTENV_OK, id);
-    EXPECT(antenv_lease_wait(lease, -1, &json), ANTENV_OK, "\"reason\":\"asked\"");
+    CHECK(antenv_lease_wait(lease, -1, &json) == ANTENV_OK);
+    int is_asked = strstr(json, "\"reason\":\"asked\"") != NULL;
+    antenv_string_free(json);
     EXPECT(antenv_lease_wait_lost(lease, -1, &json), ANTENV_OK, "\"expired\"");
-    antenv_completion asked = next_completion(queue), lost = next_completion(queue);
-    CHECK(asked.tag == LEASE_TAG && asked.status == ANTENV_OK && strstr(asked.json, "\"stop_requested\""));
-    CHECK(lost.tag == LOST_TAG && lost.status == ANTENV_OK && strstr(lost.json, "\"lost\""));
-    antenv_string_free(asked.json);
+    antenv_completion first = next_completion(queue), lost = next_completion(queue);
+    if (is_asked) {
+        CHECK(first.tag == LEASE_TAG && first.status == ANTENV_OK && strstr(first.json, "\"stop_requested\""));
+        CHECK(lost.tag == LOST_TAG && lost.status == ANTENV_OK && strstr(lost.json, "\"lost\""));
+    }
+    antenv_string_free(first.json);
     antenv_string_free(lost.json);
     EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_LEASE_LOST, "\"lease_lost\"");
+    if (!is_asked) {
+        antenv_work_stop(owner, environment, id, "{\"force\":true}", &json);
+        antenv_string_free(json);
+        json = NULL;
+    }
     free_worker(worker);
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
+    return is_asked;
 }
 
 static void a_lost_lease_stops_nothing(void) {
-    antenv_worker *worker = new_worker(",\"desired_ttl_seconds\":2"), *others = new_worker("");
+    antenv_worker *worker = new_worker(",\"desired_ttl_seconds\":30"), *others = new_worker("");
     antenv_queue *queue = new_queue();
-    char id[ID], *params = "{\"body\":{\"advance_ms\":3000}}";
+    char id[ID], *params = "{\"body\":{\"advance_ms\":31000}}";
     enqueue(id);
     antenv_lease *lease = take(worker, id);
     CHECK(antenv_lease_attach(lease, queue, LEASE_TAG) == ANTENV_OK);
@@ -401,7 +431,7 @@ static void a_lost_lease_stops_nothing(void) {
     antenv_completion done = next_completion(queue);
     CHECK(done.tag == LEASE_TAG && done.status == ANTENV_OK && strstr(done.json, "\"state\":\"lost\""));
     antenv_string_free(done.json);
-    CHECK(antenv_lease_attach(lease, queue, 9) == ANTENV_OK); /* tells at once */
+    CHECK(antenv_lease_attach(lease, queue, 9) == ANTENV_OK); /* reports at once */
     done = next_completion(queue);
     CHECK(done.tag == 9 && done.status == ANTENV_OK);
     antenv_string_free(done.json);
@@ -414,8 +444,8 @@ static void a_lost_lease_stops_nothing(void) {
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
 }
 
-static void freeing_a_worker_frees_nobodys_lease(void) {
-    antenv_worker *worker = new_worker(",\"concurrency\":9,\"desired_ttl_seconds\":1");
+static void freeing_a_worker_frees_no_lease(void) {
+    antenv_worker *worker = new_worker(",\"concurrency\":9,\"desired_ttl_seconds\":30,\"grace_ms\":3600000");
     struct waiter waiters[THREADS];
     char id[ID];
     enqueue(id);
@@ -424,11 +454,10 @@ static void freeing_a_worker_frees_nobodys_lease(void) {
     free_worker(worker);
     end_waiting(waiters, THREADS, ANTENV_DONE);
     EXPECT(antenv_worker_next(worker, 0, &(antenv_lease *){NULL}, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"worker\"");
-    EXPECT(antenv_lease_state(lease, &json), ANTENV_OK, "\"state\":\"held\"");
-    EXPECT(antenv_lease_wait(lease, 1500, &json), ANTENV_TIMEOUT, "timeout"); /* for longer than it lasts without heartbeats */
+    is_kept(lease);
     finish(lease, id);
 
-    /* What goes on is told when the grace period is over. */
+    /* Leases that go on are asked to stop when the grace period is over. */
     worker = new_worker(",\"grace_ms\":100");
     enqueue(id);
     lease = take(worker, id);
@@ -493,7 +522,7 @@ static void shutting_down_loses_what_is_held(void) {
     finish(take(worker, id), id);
     free_worker(worker);
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
-    CHECK(antenv_shutdown(20 * SECONDS) == ANTENV_OK);
+    CHECK(antenv_shutdown(WAIT_MS) == ANTENV_OK);
 }
 
 static void a_childs_view(antenv_worker *worker, antenv_lease *lease) {
@@ -525,7 +554,7 @@ static void a_childs_view(antenv_worker *worker, antenv_lease *lease) {
 }
 
 static void a_fork_leaves_everything_to_the_parent(void) {
-    antenv_worker *worker = new_worker(",\"concurrency\":2,\"desired_ttl_seconds\":1");
+    antenv_worker *worker = new_worker(",\"concurrency\":2,\"desired_ttl_seconds\":30,\"grace_ms\":3600000");
     antenv_queue *queue = new_queue();
     struct waiter waiter;
     char id[ID];
@@ -540,7 +569,7 @@ static void a_fork_leaves_everything_to_the_parent(void) {
     begin_waiting(&waiter, 1, worker);
     CHECK(antenv_worker_stop(worker) == ANTENV_OK);
     end_waiting(&waiter, 1, ANTENV_DONE);
-    EXPECT(antenv_lease_wait(lease, 1500, &json), ANTENV_TIMEOUT, "timeout");
+    is_kept(lease);
     CHECK(!is_readable(antenv_queue_fd(queue)));
     finish(lease, id);
     antenv_completion done = next_completion(queue);
@@ -564,9 +593,9 @@ int main(int argc, char **argv) {
     } else if (strcmp(title, "ending") == 0) {
         a_lease_ends_once();
         one_thread_waits_while_another_finishes();
-        who_is_asked_to_stop_has_as_long_as_the_lease_lasts();
+        UNTIL(who_is_asked_to_stop_has_as_long_as_the_lease_lasts());
         a_lost_lease_stops_nothing();
-        freeing_a_worker_frees_nobodys_lease();
+        freeing_a_worker_frees_no_lease();
     } else if (strcmp(title, "shutting down") == 0) {
         shutting_down_loses_what_is_held();
     } else if (strcmp(title, "forking") == 0) {

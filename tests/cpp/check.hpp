@@ -1,4 +1,4 @@
-// What the C++ tests share: a check that tells where it failed.
+// What the C++ tests share: a check that says where it failed.
 #ifndef CHECK_HPP
 #define CHECK_HPP
 

@@ -1,5 +1,5 @@
 // Runs calls that a test describes on standard input, through antenv.hpp, and reports each on standard output: the language of
-// tests/c/driver.c, line by line. With exceptions it uses the face that throws, else the one that returns results.
+// tests/c/driver.c, line by line. With exceptions it uses the classes that throw, else those that return results.
 #include <antenv.hpp>
 #include <functional>
 #include <iostream>
@@ -11,7 +11,7 @@ namespace {
 using outcome = antenv::result<std::string>; // for what yields no JSON, an empty text
 
 #ifdef ANTENV_EXCEPTIONS
-namespace face = antenv;
+namespace api = antenv;
 template <class Function> outcome attempt(const Function &function) {
     try {
         return function();
@@ -23,7 +23,7 @@ template <class Function> outcome attempt_void(const Function &function) {
     return attempt([&] { return function(), std::string(); });
 }
 #else
-namespace face = antenv::nothrow;
+namespace api = antenv::nothrow;
 template <class Function> outcome attempt(const Function &function) { return function(); }
 template <class Function> outcome attempt_void(const Function &function) {
     antenv::result<void> done = function();
@@ -44,9 +44,9 @@ template <class T, class Function> outcome keep(std::optional<T> &place, const F
 #endif
 }
 
-std::optional<face::client> client;
-std::optional<face::pager> pager;
-std::optional<face::queue> queue, records;
+std::optional<api::client> client;
+std::optional<api::pager> pager;
+std::optional<api::queue> queue, records;
 antenv::ticket ticket;
 
 struct line {
@@ -84,7 +84,7 @@ outcome unwrapped(std::optional<std::string> item) {
     return item ? outcome(std::move(*item)) : outcome(antenv::error(ANTENV_DONE, {}));
 }
 
-outcome collected(const face::queue &from, std::chrono::milliseconds timeout) {
+outcome collected(const api::queue &from, std::chrono::milliseconds timeout) {
 #ifdef ANTENV_EXCEPTIONS
     std::optional<antenv::completion> done = from.next(timeout);
 #else
@@ -95,7 +95,7 @@ outcome collected(const face::queue &from, std::chrono::milliseconds timeout) {
 
 outcome run(const line &line) {
     const std::string &what = *line.fields[0];
-    if (what == "client") return keep(client, [&] { return face::client::make(line[1]); });
+    if (what == "client") return keep(client, [&] { return api::client::make(line[1]); });
     if (what == "derive") return keep(client, [&] { return client->derive(line[1]); });
     if (what == "call") return attempt([&] { return client->call(line[1], line[2]); });
     if (what == "named") return named(line);
@@ -127,7 +127,7 @@ outcome run(const line &line) {
 } // namespace
 
 int main() {
-    if (!keep(queue, face::queue::make) || !keep(records, face::queue::make)) return 2;
+    if (!keep(queue, api::queue::make) || !keep(records, api::queue::make)) return 2;
     for (std::string text; std::getline(std::cin, text);) {
         line line;
         std::istringstream rest(text + "\t");

@@ -56,7 +56,7 @@ int main(int, char **argv) {
     std::string config = std::string(R"({"api_key":"k","base_url":")") + argv[1] + "\"}";
     for (int number = 0; number < 2; number++) antenv::client(config).environments().create(R"({"name":"n"})");
     std::string made_now = antenv::client(config).environments().create(R"({"name":"w","config":{"type":"self_hosted"}})");
-    work = "{\"environment_id\":" + std::string(antenv::detail::member(made_now, "id")) + "}";
+    work = "{\"environment_id\":\"" + antenv::json_get(made_now, "/id").value() + "\"}";
     setenv("ANTHROPIC_ENVIRONMENT_KEY", "k", 1);
     bool is_through = false;
     for (long works = 0; !is_through; works++) {

@@ -1,4 +1,4 @@
-// The face that throws: throwing URL
+// The classes that throw: throwing URL
 #include "check.hpp"
 #include <antenv.hpp>
 #include <set>
@@ -23,7 +23,7 @@ template <class Function> static antenv::error thrown(const Function &function) 
 }
 
 static std::string id_of(const std::string &json) {
-    return *antenv::detail::string_of(antenv::detail::member(json, "id"));
+    return antenv::json_get(json, "/id").value();
 }
 
 static void handles(const antenv::text &config) {
@@ -49,13 +49,18 @@ static void errors(const antenv::client &client) {
     CHECK(error.type() == "not_found_error" && error.error_code() == "environment_not_found");
     CHECK(error.request_id()->rfind("req_", 0) == 0 && !error.parameter());
     CHECK(error.details().front() == '{' && error.body().find("\"not_found_error\"") != error.body().npos);
-    CHECK(error.what() == error.message() && !error.message().empty());
-    CHECK(antenv::detail::member(error.json(), "code") == "104");
+    CHECK(error.message() == "There is no environment \"env_missing\"." && error.operation() == "environments.retrieve");
+    CHECK(error.what() == "environments.retrieve: 404 not_found: " + error.message() + " (" + error.request_id().value() + ")");
+    CHECK(error.header("request-id") == error.request_id() && !error.header("~none/") && !error.retry_after());
+    CHECK(antenv::json_get(error.headers(), "/request-id") == error.request_id());
+    CHECK(antenv::json_get(error.json(), "/code") == "104");
     antenv::error moved = std::move(error), copy = error;
     CHECK(moved.message() == error.message()); // moving copies: no error is ever without its text
     error = thrown([&] { client.environments().create("{}"); });
     CHECK(copy.status() == ANTENV_NOT_FOUND && error.parameter() == "name" && !error.http_status());
+    CHECK(error.what() == "environments.create: " + error.message() && error.headers() == "{}");
     error = thrown([&] { client.environments().retrieve(std::string("env_1\0x", 7)); });
+    CHECK(error.what() == error.message() && error.headers() == "{}" && !error.operation());
     CHECK(error.status() == ANTENV_INVALID_ARGUMENT && error.parameter() == "environment_id");
     error = thrown([&] { client.call("environments.list", std::string_view("{}\0", 3)); });
     CHECK(error.parameter() == "params_json");
@@ -65,13 +70,29 @@ static void errors(const antenv::client &client) {
     antenv::error strange(ANTENV_BAD_REQUEST,
         R"({"status":"x","message":"a\"\\\/\b\f\n\r\t\u00e9\u20ac\ud83d\ude00é,}","body":{"message":["}",{}]},"attempts":2})");
     CHECK(strange.message() == "a\"\\/\b\f\n\r\t\u00e9\u20ac\U0001F600\u00e9,}");
-    CHECK(strange.body() == R"({"message":["}",{}]})" && strange.attempts() == 2 && strange.details().empty());
-    CHECK(antenv::error(ANTENV_TIMEOUT, {}).message() == "timeout");
+    CHECK(strange.body() == R"({"message":["}",{}]})" && strange.attempts() == 2 && strange.details() == "null");
+    CHECK(antenv::error(ANTENV_RESPONSE, R"({"body":"<p>\n"})").body() == "<p>\n");
+    CHECK(antenv::error(ANTENV_TIMEOUT, {}).message() == "timeout" && !std::strcmp(antenv::error(ANTENV_TIMEOUT, {}).what(), "timeout"));
+
+    client.request("POST", "/_emulator/faults",
+        R"({"body":[{"operation":"environments.list","status":429,"headers":{"retry-after":"1.5"},"count":1}]})");
+    error = thrown([&] { client.environments().list(R"({"max_retries":0})"); });
+    CHECK(error.status() == ANTENV_RATE_LIMITED && error.header("retry-after") == "1.5");
+    CHECK(error.retry_after() == std::chrono::milliseconds(1500));
 
     const antenv::result<std::string> good(std::string("good")), bad(copy);
     CHECK(&good.value() == &*good && antenv::result<std::string>(good).value() == "good");
     CHECK(thrown([&] { bad.value(); }).status() == ANTENV_NOT_FOUND);
     CHECK(thrown([&] { antenv::result<void>(copy).value(); }).status() == ANTENV_NOT_FOUND);
+}
+
+static void values() {
+    const char *result = R"({"id":"env_1","data":[{"a/b":"\u00e9\ud83d\ude00"}],"none":null,"nul":"a\u0000"})";
+    CHECK(antenv::json_get(result, "/data/0/a~1b") == "\u00e9\U0001F600" && antenv::json_get(result, "/none") == "null");
+    CHECK(antenv::json_get(std::string(result), "") == result && !antenv::json_get(result, "/data/1"));
+    CHECK(thrown([&] { antenv::json_get(result, "id"); }).parameter() == "pointer");
+    CHECK(thrown([&] { antenv::json_get(result, "/nul"); }).parameter() == "json");
+    CHECK(thrown([] { antenv::json_get(nullptr, ""); }).status() == ANTENV_INVALID_ARGUMENT);
 }
 
 static void pages(const antenv::client &client) {
@@ -120,7 +141,7 @@ static void queues(const antenv::client &client) {
     queue.subscribe_log("debug", 9);
     client.environments().list();
     done = queue.next();
-    CHECK(done->tag == 9 && antenv::detail::member(*done->result, "level") == "\"debug\"");
+    CHECK(done->tag == 9 && antenv::json_get(*done->result, "/level") == "debug");
     CHECK(thrown([&] { queue.subscribe_log("loud", 9); }).status() == ANTENV_INVALID_ARGUMENT);
     queue.subscribe_log("off", 9);
 }
@@ -130,6 +151,7 @@ int main(int, char **argv) {
     handles(config);
     antenv::client client(config);
     errors(client);
+    values();
     pages(client);
     queues(client);
     CHECK(antenv::shutdown(std::chrono::seconds(10)) && antenv::shutdown());

@@ -1,4 +1,5 @@
-//! Feeds the library mutated input: parameters, configurations, responses of servers (HTTP/1.1 and HTTP/2) and of proxies.
+//! Feeds the library mutated input: parameters, configurations, JSON texts and pointers into them, responses of servers (HTTP/1.1 and
+//! HTTP/2) and of proxies.
 //!
 //! Whatever comes, nothing panics, every call ends, what it gives is JSON, and no error calls itself a fault of the library.
 //! `ANTENV_FUZZ_SECONDS` says for how long each test runs (1), `ANTENV_FUZZ_SEED` with what it begins; a failure prints both its seed and
@@ -47,6 +48,27 @@ fn configurations() {
         let made = Client::new(Some(&text))?;
         let derivation = mutator.mutate(br#"{"auth_token":"t","default_headers":{"x-a":null},"betas":[],"timeout_ms":5}"#);
         made.derive(Some(&String::from_utf8_lossy(&derivation))).map(|derived| derived.stats())
+    });
+}
+
+#[test]
+fn pointers_into_json() {
+    fuzz("pointers", JSON, |mutator, input| {
+        let text = String::from_utf8_lossy(input);
+        let chosen = mutator.pick(POINTERS);
+        let pointer = if mutator.one_in(2) { mutator.mutate(chosen) } else { chosen.to_vec() };
+        let pointer = &*String::from_utf8_lossy(&pointer);
+        let found = antenv::json::pointer::get(&text, pointer)?;
+        // What another reader takes for JSON as well, it finds the same in.
+        if let Ok(whole) = serde_json::from_str::<serde_json::Value>(&text) {
+            let agrees = match (&found, whole.pointer(pointer)) {
+                (Some(found), Some(serde_json::Value::String(text))) => found == text,
+                (Some(found), Some(value)) => serde_json::from_str::<serde_json::Value>(found).ok().as_ref() == Some(value),
+                (found, value) => found.is_none() && value.is_none(),
+            };
+            assert!(agrees, "{pointer:?} in {text:?} gives {found:?}");
+        }
+        Ok("null".to_owned())
     });
 }
 
@@ -171,6 +193,15 @@ const PARAMS: &[&[u8]] = &[
     br#"{"environment_id":"env_1","timeout_ms":1000,"attempt_timeout_ms":500,"max_retries":0,"with_response":true}"#,
     br#"{"query":{"a":"b"},"body":{"c":"\ud83d\ude80\u0000"},"headers":{"x-d":"e"}}"#,
 ];
+
+const JSON: &[&[u8]] = &[
+    br#"{"a":[{"b":"c\u00e9\ud83d\ude00\n"},[1,2.50e3,-0],null,true],"":{"x/y":"z","m~n":[]},"a\u0062":""}"#,
+    br#" [ "a" , { "a" : { "a" : [ [ "\ud800" ] ] , "a" : 2 } } ] "#,
+    br#"{"status":"not_found","code":104,"message":"m","details":{"error_code":"e"},"request_id":null,"body":"<p>"}"#,
+];
+
+const POINTERS: &[&[u8]] =
+    &[b"", b"/", b"/a", b"/a/0/b", b"/a/1/1", b"/ab", b"//x~1y", b"//m~0n", b"/1/a/a/0/0", b"/details/error_code"];
 
 const CONFIGS: &[&[u8]] = &[
     br#"{"api_key":"k","environment_key":"e","base_url":"http://127.0.0.1:1/prefix/","timeout_ms":1000}"#,

@@ -100,6 +100,21 @@ def test_the_smallest_worker_serves_what_there_is(way: str, strict_emulator: Emu
     assert {state_of(strict_emulator, environment, item) for item in items} == {"stopped"}
 
 
+@pytest.mark.parametrize("example", ["c/worker.c", "cpp/worker.cpp"])
+def test_the_workers_of_the_examples_serve_four_items_at_a_time(example: str, strict_emulator: Emulator) -> None:
+    environment = hosts(strict_emulator)
+    items = {strict_emulator.enqueue(environment)["id"] for _ in range(4)}
+    # No item is stopped for now: a thread that serves one waits for that, and the next item goes to another thread.
+    strict_emulator.faults({"operation": "work.stop", "latency_ms": 600_000, "count": 4})
+    command = [str(compile_c(EXAMPLES.parent / example))]
+    with subprocess.Popen(command, env=variables(strict_emulator, environment), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in items]
+        assert {json.loads(line.removeprefix(b"served: "))["id"] for line in lines} == items
+        assert {state_of(strict_emulator, environment, item) for item in items} == {"active"}
+        process.kill()
+
+
 class OnWork:
     """examples/c/on_work.c, running; what it says on standard error goes to a file."""
 
@@ -211,7 +226,7 @@ def test_a_command_whose_lease_is_lost_is_ended(script: str, end: str, tmp_path:
             program.ends_with(0)
 
 
-def test_a_command_whose_item_somebody_else_has_is_ended(tmp_path: Path) -> None:
+def test_a_command_whose_item_another_worker_has_is_ended(tmp_path: Path) -> None:
     with Emulator("--lease-ttl", "2") as emulator:
         environment = hosts(emulator)
         environ = variables(emulator, environment)
@@ -235,7 +250,7 @@ def test_a_command_whose_item_somebody_else_has_is_ended(tmp_path: Path) -> None
             first.ends_with(0)
 
 
-def test_a_command_whose_item_is_to_be_stopped_is_told(tmp_path: Path) -> None:
+def test_a_command_whose_item_is_to_be_stopped_is_asked_to_end(tmp_path: Path) -> None:
     with Emulator("--lease-ttl", "1") as emulator:
         environment = hosts(emulator)
         item = emulator.enqueue(environment)["id"]

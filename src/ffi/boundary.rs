@@ -1,4 +1,4 @@
-//! What stands between C and the core: no panic gets out, no pointer is trusted further than the conventions promise.
+//! The boundary between C and the core: no panic crosses it, and pointers are trusted only as far as the conventions promise.
 
 use super::process;
 use crate::error::{Error, Result, Status};
@@ -16,29 +16,29 @@ use std::sync::atomic::{
 use std::time::Duration;
 
 thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
+    static IN_CALL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a function that yields JSON: its result, or its error, goes to `out_json`.
-pub fn json(out_json: *mut *mut c_char, call: impl FnOnce() -> Result<String>) -> Status {
-    item(out_json, || call().map(Some))
+/// Runs a function that returns JSON: its result, or its error, goes to `out_json`.
+pub fn return_json(out_json: *mut *mut c_char, call: impl FnOnce() -> Result<String>) -> Status {
+    return_optional_json(out_json, || call().map(Some))
 }
 
-/// The same for one that may have nothing (more) to yield: `ANTENV_DONE`, and NULL.
-pub fn item(out_json: *mut *mut c_char, call: impl FnOnce() -> Result<Option<String>>) -> Status {
+/// Runs a function that returns JSON or nothing (more): then `ANTENV_DONE`, and NULL.
+pub fn return_optional_json(out_json: *mut *mut c_char, call: impl FnOnce() -> Result<Option<String>>) -> Status {
     if out_json.is_null() {
         return Status::InvalidArgument;
     }
     write(out_json, ptr::null_mut());
-    match caught(call) {
-        Ok(Some(json)) => hand_out(out_json, json, Status::Ok),
+    match catch_panic(call) {
+        Ok(Some(json)) => return_string(out_json, json, Status::Ok),
         Ok(None) => Status::Done,
-        Err(error) => hand_out(out_json, error.to_json(), error.status()),
+        Err(error) => return_string(out_json, error.to_json(), error.status()),
     }
 }
 
-/// The same for one that yields a handle beside the JSON. A wait that brought nothing yields no error object.
-pub fn item_with_handle<H>(
+/// Runs a function that returns a handle and JSON. A wait that ends without an item returns no error object.
+pub fn return_handle_and_json<H>(
     out: *mut *mut H,
     out_json: *mut *mut c_char,
     call: impl FnOnce() -> Result<Option<(*mut H, String)>>,
@@ -49,55 +49,65 @@ pub fn item_with_handle<H>(
     }
     write(out_json, ptr::null_mut());
     let given = || if out.is_null() { Err(Error::argument("out_lease", "is NULL")) } else { call() };
-    match caught(given) {
+    match catch_panic(given) {
         Ok(Some((handle, json))) => {
             write(out, handle);
-            hand_out(out_json, json, Status::Ok)
+            return_string(out_json, json, Status::Ok)
         }
         Ok(None) => Status::Done,
         Err(error) if matches!(error.status(), Status::Timeout | Status::Interrupted) => error.status(),
-        Err(error) => hand_out(out_json, error.to_json(), error.status()),
+        Err(error) => return_string(out_json, error.to_json(), error.status()),
     }
 }
 
-/// Runs a function that yields a handle; its error goes to `out_error`, which may be NULL.
-pub fn handle<H>(out: *mut *mut H, out_error: *mut *mut c_char, call: impl FnOnce() -> Result<*mut H>) -> Status {
-    optional_handle(out, out_error, |wanted| if wanted { call() } else { Err(Error::argument("out", "is NULL")) })
+/// Runs a function that returns a handle; its error goes to `out_error`, which may be NULL.
+pub fn return_handle<H>(out: *mut *mut H, out_error: *mut *mut c_char, call: impl FnOnce() -> Result<*mut H>) -> Status {
+    return_optional_handle(out, out_error, |wanted| if wanted { call() } else { Err(Error::argument("out", "is NULL")) })
 }
 
-/// The same for a handle that may not be wanted (`out` is NULL); `call` is told.
-pub fn optional_handle<H>(out: *mut *mut H, out_error: *mut *mut c_char, call: impl FnOnce(bool) -> Result<*mut H>) -> Status {
+/// Runs a function that returns a handle only if it is wanted, which is its argument: not when `out` is NULL.
+pub fn return_optional_handle<H>(
+    out: *mut *mut H,
+    out_error: *mut *mut c_char,
+    call: impl FnOnce(bool) -> Result<*mut H>,
+) -> Status {
     set(out, ptr::null_mut());
-    plain(out_error, || {
+    return_unit(out_error, || {
         let handle = call(!out.is_null())?;
         set(out, handle);
         Ok(())
     })
 }
 
-/// Runs a function that yields nothing but its error, which goes to `out_error`; that may be NULL.
-pub fn plain(out_error: *mut *mut c_char, call: impl FnOnce() -> Result<()>) -> Status {
+/// Runs a function that returns nothing but an error, which goes to `out_error`; that may be NULL.
+pub fn return_unit(out_error: *mut *mut c_char, call: impl FnOnce() -> Result<()>) -> Status {
     set(out_error, ptr::null_mut());
-    match caught(call) {
+    match catch_panic(call) {
         Ok(()) => Status::Ok,
         Err(error) if out_error.is_null() => error.status(),
-        Err(error) => hand_out(out_error, error.to_json(), error.status()),
+        Err(error) => return_string(out_error, error.to_json(), error.status()),
     }
 }
 
-/// Runs a function that yields nothing but its status.
-pub fn status(call: impl FnOnce() -> Result<()>) -> Status {
-    caught(call).map_or_else(|error| error.status(), |()| Status::Ok)
+/// Runs a function that returns nothing but a status.
+pub fn return_status(call: impl FnOnce() -> Result<()>) -> Status {
+    catch_panic(call).map_or_else(|error| error.status(), |()| Status::Ok)
 }
 
-/// Runs a function that fills an array: how many entries it filled goes to `count`. The first one is cleared before.
-pub fn list<T>(out: *mut T, none: T, capacity: usize, count: *mut usize, call: impl FnOnce() -> Result<Vec<T>>) -> Status {
+/// Runs a function that fills an array: the number of filled entries goes to `count`. The first entry is cleared before.
+pub fn return_array<T>(
+    out: *mut T,
+    none: T,
+    capacity: usize,
+    count: *mut usize,
+    call: impl FnOnce() -> Result<Vec<T>>,
+) -> Status {
     set(count, 0);
     if out.is_null() || capacity == 0 || count.is_null() {
         return Status::InvalidArgument;
     }
     write(out, none);
-    match caught(call) {
+    match catch_panic(call) {
         Ok(items) => {
             write(count, items.len());
             for (index, item) in items.into_iter().take(capacity).enumerate() {
@@ -109,13 +119,13 @@ pub fn list<T>(out: *mut T, none: T, capacity: usize, count: *mut usize, call: i
     }
 }
 
-/// Runs `call`, a panic inside becoming an error.
-pub fn caught<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Runs `call`, and turns a panic inside into an error.
+pub fn catch_panic<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     process::survive_forks();
     keep_panics_silent();
-    let outer = GUARDED.replace(true);
+    let outer = IN_CALL.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(call));
-    GUARDED.set(outer);
+    IN_CALL.set(outer);
     outcome.unwrap_or_else(|panic| {
         Err(Error::new(Status::Internal, format!("a fault in the library (please report it): {}", panic_text(panic.as_ref()))))
     })
@@ -126,9 +136,8 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown")
 }
 
-/// The library never prints, so the standard message of a panic is left out where the panic becomes an error. The hook is that of
-/// the library's own copy of the Rust runtime: a host, also one written in Rust, has another; where they are one, panics of the
-/// host's go to its own hook as before.
+/// Silences the standard message of panics that become errors: the library never prints. The hook is that of the library's own copy
+/// of the Rust runtime; a host written in Rust has another. Where they share one, the host's panics go to its own hook as before.
 fn keep_panics_silent() {
     static DONE: AtomicBool = AtomicBool::new(false);
     static FIRST: ForkSafeMutex<()> = ForkSafeMutex::new(());
@@ -139,7 +148,7 @@ fn keep_panics_silent() {
     if !DONE.swap(true, AcqRel) {
         let host = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let ours = GUARDED.get() || std::thread::current().name() == Some(THREAD_NAME);
+            let ours = IN_CALL.get() || std::thread::current().name() == Some(THREAD_NAME);
             if !ours {
                 host(panic);
             }
@@ -147,15 +156,15 @@ fn keep_panics_silent() {
     }
 }
 
-/// Gives a string to the caller, who frees it with `antenv_string_free`.
-fn hand_out(out: *mut *mut c_char, text: String, status: Status) -> Status {
-    let text = give(text);
+/// Returns a string through an out-parameter; the caller frees it with `antenv_string_free`.
+fn return_string(out: *mut *mut c_char, text: String, status: Status) -> Status {
+    let text = string_into_raw(text);
     write(out, text);
     if text.is_null() { Status::Internal } else { status }
 }
 
-/// Makes a string the caller's, who frees it with `antenv_string_free`.
-pub fn give(text: String) -> *mut c_char {
+/// Converts a string into one that the caller frees with `antenv_string_free`.
+pub fn string_into_raw(text: String) -> *mut c_char {
     // JSON holds no NUL: it would have been an invalid control character.
     CString::new(text).map_or(ptr::null_mut(), CString::into_raw)
 }
@@ -167,19 +176,19 @@ fn set<T>(out: *mut T, value: T) {
     }
 }
 
-/// A time to wait, in milliseconds; -1: for ever.
+/// Reads a time to wait, in milliseconds; -1: forever.
 pub fn timeout(name: &str, milliseconds: i64) -> Result<Option<Duration>> {
     match milliseconds {
         -1 => Ok(None),
         0.. => Ok(Some(Duration::from_millis(milliseconds.unsigned_abs()))),
-        _ => Err(Error::argument(name, "must be -1 (for ever) or not negative")),
+        _ => Err(Error::argument(name, "must be -1 (forever) or not negative")),
     }
 }
 
-/// Takes a string back that `hand_out` gave.
-pub fn take_back(text: *mut c_char) {
+/// Frees a string that `string_into_raw` made; NULL is fine.
+pub fn string_from_raw(text: *mut c_char) {
     if !text.is_null() {
-        // SAFETY: the caller promises that it came from this library and is freed once; `hand_out` made it with `into_raw`.
+        // SAFETY: the caller promises that it came from this library and is freed once; `string_into_raw` made it.
         drop(unsafe { CString::from_raw(text) });
     }
 }
@@ -191,7 +200,7 @@ fn write<T>(out: *mut T, value: T) {
     unsafe { out.write(value) }
 }
 
-/// Reads a string that must be there.
+/// Reads a required string.
 pub fn text<'a>(name: &str, text: *const c_char) -> Result<&'a str> {
     optional_text(name, text)?.ok_or_else(|| Error::argument(name, "is NULL"))
 }
@@ -214,18 +223,18 @@ mod tests {
     #[test]
     fn a_panic_becomes_an_error_object() {
         let mut out = ptr::null_mut();
-        let status = json(&mut out, || panic!("out of {}", "luck"));
+        let status = return_json(&mut out, || panic!("out of {}", "luck"));
         assert_eq!(status, Status::Internal);
         let text = text("out", out).unwrap();
         assert!(text.contains("out of luck"), "{text}");
-        take_back(out);
+        string_from_raw(out);
     }
 
     #[test]
     fn an_out_parameter_is_cleared_before_anything_else() {
         let mut out = ptr::dangling_mut();
-        assert_eq!(item(&mut out, || Ok(None)), Status::Done);
+        assert_eq!(return_optional_json(&mut out, || Ok(None)), Status::Done);
         assert!(out.is_null());
-        assert_eq!(json(ptr::null_mut(), || panic!("not reached")), Status::InvalidArgument);
+        assert_eq!(return_json(ptr::null_mut(), || panic!("not reached")), Status::InvalidArgument);
     }
 }

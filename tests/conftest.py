@@ -45,7 +45,7 @@ def transport(
 ) -> str:
     """How clients reach the emulators of a test.
 
-    Over HTTPS, `SSL_CERT_FILE` tells them what to trust: ours in every language read it, and so do Python and Go.
+    Over HTTPS, `SSL_CERT_FILE` names what to trust: our clients in every language read it, and so do Python and Go.
     """
     chosen: str = getattr(request, "param", TRANSPORTS[0])
     if chosen != TRANSPORTS[0]:

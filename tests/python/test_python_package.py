@@ -152,7 +152,7 @@ def test_the_client_takes_every_key_of_the_configuration() -> None:
         (client.with_options, _native.client_derive, client._handle),
     ):
         taken = {f"{name}_ms" if "timeout" in name else name for name in inspect.signature(make).parameters}
-        _, _, error = _native.made(*before, b'{"odd":0}')
+        _, _, error = _native.call_for_handle(*before, b'{"odd":0}')
         assert taken == set(json.loads(error)["message"].split("known are: ")[1].split(", "))
 
 

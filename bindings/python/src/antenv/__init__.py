@@ -53,7 +53,7 @@ from ._errors import (
     RequestTimeoutError,
     ServiceUnavailableError,
     UnprocessableEntityError,
-    error_of,
+    error_from,
 )
 from ._pages import AsyncPage, AsyncPages, Page
 from ._response import Response
@@ -123,7 +123,7 @@ def shutdown(timeout: float | None = None) -> bool:
     """
     status: int = _native.shutdown(-1 if timeout is None else int(timeout * 1000))
     if status not in (_native.OK, _native.TIMEOUT):
-        raise error_of(status, b"")
+        raise error_from(status, b"")
     return status == _native.OK
 
 

@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _native
+from ._aio import loop_queue
 from ._async_resources import AsyncEnvironments
 from ._async_worker import AsyncWorker
-from ._calls import c_string, decoded, encoded
 from ._client import BaseClient
-from ._loop import loop_queue
+from ._sync import c_string, decoded, encoded
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack

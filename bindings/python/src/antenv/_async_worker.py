@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Callable
 from weakref import WeakMethod
 
 from . import _native
-from ._calls import decoded
-from ._errors import AntenvError, LeaseLostError, error_of
-from ._loop import LoopQueue, loop_queue
+from ._aio import LoopQueue, loop_queue
+from ._errors import AntenvError, LeaseLostError, error_from
+from ._sync import decoded
 from ._worker import BaseLease, BaseWorker, finish_params, log_failure
 from .types import Work
 
@@ -38,7 +38,7 @@ class AsyncLeaseEvent:
     async def wait(self) -> bool:
         """Waits until it is set; returns True."""
         if not self.is_set():
-            await asyncio.shield(self._lease._gone())  # which others may be waiting for, too
+            await asyncio.shield(self._lease._no_longer_held())  # which others may be waiting for, too
         return True
 
 
@@ -53,7 +53,7 @@ class AsyncLease(BaseLease):
     lease that nobody has any more is abandoned.
     """
 
-    _news: asyncio.Future[tuple[int, bytes]] | None = None
+    _change: asyncio.Future[tuple[int, bytes]] | None = None
 
     @property
     def cancelled(self) -> AsyncLeaseEvent:
@@ -68,7 +68,7 @@ class AsyncLease(BaseLease):
         from ._async_client import AsyncClient
 
         client = AsyncClient.__new__(AsyncClient)
-        client._take(*_native.made(_native.lease_client, self._handle))
+        client._take(*_native.call_for_handle(_native.lease_client, self._handle))
         return client
 
     async def finish(self, force: bool | None = None, **options: Unpack[CallOptions]) -> Work | None:
@@ -85,11 +85,11 @@ class AsyncLease(BaseLease):
             self._lost = True
             raise
 
-    def _gone(self) -> asyncio.Future[tuple[int, bytes]]:
+    def _no_longer_held(self) -> asyncio.Future[tuple[int, bytes]]:
         """Done when the lease is no longer simply held; with the status OK, unless it ended as its holder wanted."""
-        if self._news is None:
-            self._news = loop_queue().attach(_native.lease_attach, self._handle)
-        return self._news
+        if self._change is None:
+            self._change = loop_queue().attach(_native.lease_attach, self._handle)
+        return self._change
 
     async def __aenter__(self) -> Self:
         return self
@@ -119,7 +119,7 @@ class AsyncWorker(BaseWorker):
     _queue: LoopQueue | None = None
     _tag = 0
     #: How many completions came that nobody has looked into.
-    _news: asyncio.Semaphore
+    _arrivals: asyncio.Semaphore
 
     async def next(self) -> AsyncLease | None:
         """The next item's lease; None when there is nothing more to come.
@@ -130,7 +130,7 @@ class AsyncWorker(BaseWorker):
         if not self._attach():
             return None
         while True:
-            await self._news.acquire()
+            await self._arrivals.acquire()
             lease, text = AsyncLease(self), c_void_p()
             status: int = _native.worker_take(self._handle, 0, byref(lease._handle), byref(text))
             answer = _native.take(text.value)
@@ -138,10 +138,10 @@ class AsyncWorker(BaseWorker):
                 lease.work = Work._of(decoded(answer))
                 return lease
             if status != _native.TIMEOUT:  # as it is when an item was taken back
-                self._news.release()  # whoever waits beside is told the same
+                self._arrivals.release()  # whoever waits beside is told the same
                 if status in (_native.DONE, _native.INVALID_HANDLE):  # stopped, drained, or closed by another task
                     return None
-                raise error_of(status, answer)
+                raise error_from(status, answer)
 
     def __aiter__(self) -> Self:
         return self
@@ -186,8 +186,8 @@ class AsyncWorker(BaseWorker):
         queue = loop_queue()
         if self._handle and queue is not self._queue:
             self._detach()
-            self._news = asyncio.Semaphore(0)
-            self._tag = queue.watch(_native.worker_attach, self._handle, _telling(self))
+            self._arrivals = asyncio.Semaphore(0)
+            self._tag = queue.watch(_native.worker_attach, self._handle, _weak_notifier(self))
             self._queue = queue
         return bool(self._handle)
 
@@ -203,13 +203,13 @@ class AsyncWorker(BaseWorker):
         while tasks:
             await asyncio.wait(tasks)
 
-    def _tell(self) -> None:
-        self._news.release()
+    def _notify(self) -> None:
+        self._arrivals.release()
 
     def _free(self, free: Any = _native.worker_free) -> None:
         super()._free(free)
         if self._queue:
-            self._tell()  # whoever waits
+            self._notify()  # whoever waits
         self._detach()
 
     async def __aenter__(self) -> Self:
@@ -219,32 +219,32 @@ class AsyncWorker(BaseWorker):
         await self.close()
 
 
-def _telling(worker: AsyncWorker) -> Callable[[], None]:
+def _weak_notifier(worker: AsyncWorker) -> Callable[[], None]:
     """Tells a worker of news, without keeping it: it is stopped when nobody has it any more."""
-    reference = WeakMethod(worker._tell)
+    reference = WeakMethod(worker._notify)
 
-    def tell() -> None:
+    def notify() -> None:
         method = reference()
         if method:
             method()
 
-    return tell
+    return notify
 
 
 async def _serve(handler: Callable[[AsyncLease], Awaitable[object]], lease: AsyncLease) -> None:
     """Serves an item in the present task, which is cancelled while the handler has it and the lease is not simply held any more."""
     task = asyncio.current_task()
 
-    def cancel(gone: asyncio.Future[tuple[int, bytes]]) -> None:
-        if task and gone.result()[0] == _native.OK:
+    def cancel(change: asyncio.Future[tuple[int, bytes]]) -> None:
+        if task and change.result()[0] == _native.OK:
             task.cancel()
 
     async with lease:
-        gone = lease._gone()
-        gone.add_done_callback(cancel)
+        change = lease._no_longer_held()
+        change.add_done_callback(cancel)
         try:
             await handler(lease)
         except Exception:
             log_failure(lease)
         finally:
-            gone.remove_done_callback(cancel)
+            change.remove_done_callback(cancel)

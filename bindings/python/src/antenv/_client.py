@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _log, _native
-from ._calls import c_string, call, decoded, encoded, told
-from ._errors import error_of
+from ._errors import error_from
 from ._resources import Environments
+from ._sync import c_string, call, call_for_text, decoded, encoded
 from ._uncopyable import Uncopyable
 from ._worker import Worker
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class BaseClient(Uncopyable):
     """What both clients are: a handle to a client of the library, made, derived and freed."""
 
-    _instead = "make one in each process that needs one (a forked child may use its parent's), or derive one by with_options()"
+    _advice = "make one in each process that needs one (a forked child may use its parent's), or derive one by with_options()"
     _handle = 0
 
     def __init__(
@@ -84,7 +84,7 @@ class BaseClient(Uncopyable):
             ConfigError: An argument is not acceptable, or no credential was found.
         """
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self._take(*_native.made(_native.client_new, encoded(config)))
+        self._take(*_native.call_for_handle(_native.client_new, encoded(config)))
 
     def with_options(
         self,
@@ -109,19 +109,19 @@ class BaseClient(Uncopyable):
         """
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         derived = type(self).__new__(type(self))
-        derived._take(*_native.made(_native.client_derive, self._handle, encoded(config)))
+        derived._take(*_native.call_for_handle(_native.client_derive, self._handle, encoded(config)))
         return derived
 
     def _take(self, status: int, handle: int, error: bytes) -> None:
         if status:
-            raise error_of(status, error)
+            raise error_from(status, error)
         self._handle = handle
-        _log.follow()
+        _log.subscribe()
 
     def stats(self) -> dict[str, Any]:
         """What this client, and those that share its connections, did so far in this process: counts of calls, attempts, retries,
         failures, connections and bytes, and latencies. docs/concurrency.md and antenv.h list them. Does not block."""
-        stats: dict[str, Any] = decoded(told(_native.client_stats, self._handle))
+        stats: dict[str, Any] = decoded(call_for_text(_native.client_stats, self._handle))
         return stats
 
     def __del__(self) -> None:

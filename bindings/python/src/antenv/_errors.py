@@ -229,7 +229,7 @@ BY_HTTP: dict[int, type[AntenvError]] = {
 }
 
 
-def error_of(status: int, text: bytes) -> AntenvError:
+def error_from(status: int, text: bytes) -> AntenvError:
     """The exception for a status and its error object."""
     fields: dict[str, Any] = json.loads(text) if text else {"code": status, "status": _native.status_name(status).decode()}
     kind = BY_HTTP.get(fields.get("http_status") or 0) or BY_CODE.get(status, AntenvError)

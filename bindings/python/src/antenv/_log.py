@@ -33,24 +33,24 @@ _GREEN_SECONDS = 0.1
 _ALIVE = (_native.OK, _native.TIMEOUT, _native.INTERRUPTED)
 
 _queue = 0
-_following = "off"
+_filter = "off"
 _is_over = False
 _is_green = False
 #: Held by the thread as long as it runs.
 _running: Any = None
 
 
-def follow() -> None:
+def subscribe() -> None:
     """Has the library log what the logger "antenv" wants to have now."""
-    global _following
+    global _filter
     logging = sys.modules.get("logging")
     if logging is None or _is_over:  # nobody can listen
         return
     logger = logging.getLogger("antenv")
     wanted = [name for name, level in LEVELS.items() if logger.isEnabledFor(level)]
     filter = wanted[-1] if wanted else "off"
-    if filter != _following and (_queue or _begin()):
-        _following = filter
+    if filter != _filter and (_queue or _begin()):
+        _filter = filter
         _native.log_subscribe(_queue, filter.encode(), 0, None)
 
 
@@ -59,7 +59,7 @@ def _begin() -> bool:
     global _queue, _is_green
     if not _threads.are_allowed():
         return False
-    status, queue, _ = _native.made(_native.queue_new)
+    status, queue, _ = _native.call_for_handle(_native.queue_new)
     if status:  # no descriptor left: there are worse troubles than a missing log
         return False
     _queue, _is_green = queue, _threads.are_green()
@@ -67,7 +67,7 @@ def _begin() -> bool:
         _queue = 0
         _native.queue_free(queue)
         return False
-    if not _is_end_known:
+    if not _is_registered:
         atexit.register(_end)
     os.register_at_fork(after_in_child=_start_in_child) if hasattr(os, "register_at_fork") else None
     return True
@@ -107,7 +107,7 @@ def _end() -> None:
     _native.log_subscribe(_queue, b"off", 0, None)
     record = _native.Completion()
     while _native.queue_next(_queue, 0, byref(record)) == _native.OK:
-        _hand_on(record)
+        _emit(record)
     _native.queue_free(_queue)  # which ends the thread, when it has handed on what it has in hand
     if _running:
         _running.acquire(timeout=_LAST_SECONDS)
@@ -119,26 +119,26 @@ def _forward(running: Any) -> None:
     while (status := _native.queue_next(_queue, wait, byref(record))) in _ALIVE:
         if status == _native.OK:
             threading.current_thread().name = "antenv-log"
-            _hand_on(record)
+            _emit(record)
         elif _is_green:
             time.sleep(_GREEN_SECONDS)
     running.release()
 
 
-def _hand_on(record: _native.Completion) -> None:
+def _emit(record: _native.Completion) -> None:
     import logging
 
-    said = json.loads(_native.take(record.json))
-    logger = logging.getLogger(said["target"].replace("::", "."))
-    fields = said.get("fields") or {}
-    text = " ".join([said["message"], *(f"{name}={value}" for name, value in fields.items())])
+    record_json = json.loads(_native.take(record.json))
+    logger = logging.getLogger(record_json["target"].replace("::", "."))
+    fields = record_json.get("fields") or {}
+    text = " ".join([record_json["message"], *(f"{name}={value}" for name, value in fields.items())])
     try:
-        logger.log(LEVELS[said["level"]], "%s", text, extra={"fields": fields})
+        logger.log(LEVELS[record_json["level"]], "%s", text, extra={"fields": fields})
     except Exception:  # of a filter, or of a handler that does not handle its own
         sys.excepthook(*sys.exc_info())
 
 
 #: Handlers of `atexit` run last in, first out: those that come after this may still log, and `logging` ends after it.
-_is_end_known = "logging" in sys.modules
-if _is_end_known:
+_is_registered = "logging" in sys.modules
+if _is_registered:
     atexit.register(_end)

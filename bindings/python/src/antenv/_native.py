@@ -42,7 +42,7 @@ class CompletionText(Structure):
 
 
 _OUT = POINTER(c_void_p)
-_MANY = [c_void_p, c_int64, POINTER(Completion), c_size_t, POINTER(c_size_t)]
+_NEXT_MANY = [c_void_p, c_int64, POINTER(Completion), c_size_t, POINTER(c_size_t)]
 
 #: What each function returns and takes.
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
@@ -57,7 +57,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "antenv_queue_new": (c_int32, [_OUT, _OUT]),
     "antenv_queue_fd": (c_int, [c_void_p]),
     "antenv_queue_next": (c_int32, [c_void_p, c_int64, POINTER(Completion)]),
-    "antenv_queue_next_many": (c_int32, _MANY),
+    "antenv_queue_next_many": (c_int32, _NEXT_MANY),
     "antenv_queue_free": (c_int32, [c_void_p]),
     "antenv_submit": (c_int32, [c_void_p, c_void_p, c_char_p, c_char_p, c_uint64, _OUT, _OUT]),
     "antenv_submit_request": (c_int32, [c_void_p, c_void_p, c_char_p, c_char_p, c_char_p, c_uint64, _OUT, _OUT]),
@@ -133,7 +133,7 @@ worker_stats = _function(_at_once, "antenv_worker_stats")
 worker_metrics = _function(_at_once, "antenv_worker_metrics")
 worker_free = _function(_at_once, "antenv_worker_free")
 lease_state = _function(_at_once, "antenv_lease_state")
-lease_look = _function(_at_once, "antenv_lease_wait")  # with a timeout of 0
+lease_poll = _function(_at_once, "antenv_lease_wait")  # with a timeout of 0
 lease_attach = _function(_at_once, "antenv_lease_attach")
 lease_client = _function(_at_once, "antenv_lease_client")
 lease_submit_finish = _function(_at_once, "antenv_lease_submit_finish")
@@ -155,14 +155,14 @@ def take(address: int | None) -> bytes:
     return text
 
 
-def told(function: Any, *arguments: Any) -> tuple[int, bytes]:
+def call_for_text(function: Any, *arguments: Any) -> tuple[int, bytes]:
     """Calls one of the functions that tell something; returns the status, and the text or the error."""
     text = c_void_p()
     status: int = function(*arguments, byref(text))
     return status, take(text.value)
 
 
-def made(function: Any, *arguments: Any) -> tuple[int, int, bytes]:
+def call_for_handle(function: Any, *arguments: Any) -> tuple[int, int, bytes]:
     """Calls one of the functions that make a handle; returns the status, the handle and the error."""
     handle, error = c_void_p(), c_void_p()
     status: int = function(*arguments, byref(handle), byref(error))

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class _Page(Uncopyable, Generic[T]):
-    _instead = "it fetches the pages that follow; pass on its data and next_page"
+    _advice = "it fetches the pages that follow; pass on its data and next_page"
     #: The items of this page alone.
     data: list[T]
     #: The cursor of the next page; None when this is the last.
@@ -93,7 +93,7 @@ class AsyncPage(_Page[T]):
 class AsyncPages(Uncopyable, Generic[T]):
     """A list that was asked for: `await` it for its first page, or `async for` over it for every item of all pages."""
 
-    _instead = "await it, and pass on the data and next_page of what comes"
+    _advice = "await it, and pass on the data and next_page of what comes"
 
     def __init__(self, first: Callable[[], Awaitable[AsyncPage[T]]]) -> None:
         self._first = first

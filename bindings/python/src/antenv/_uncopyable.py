@@ -9,7 +9,7 @@ class Uncopyable:
     """Refuses to be copied and pickled, which both ask for this."""
 
     #: What to do instead.
-    _instead: ClassVar[str]
+    _advice: ClassVar[str]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError(f"cannot pickle or copy an antenv.{type(self).__name__}: {self._instead}")
+        raise TypeError(f"cannot pickle or copy an antenv.{type(self).__name__}: {self._advice}")

@@ -11,8 +11,8 @@ from ctypes import byref, c_void_p
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import _log, _native
-from ._calls import call, decoded, encoded, milliseconds, told, waited
-from ._errors import AntenvError, LeaseLostError, error_of
+from ._errors import AntenvError, LeaseLostError, error_from
+from ._sync import call, call_for_text, decoded, encoded, milliseconds, wait_interruptibly
 from ._uncopyable import Uncopyable
 from .types import LeaseState, Work
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from .types import CallOptions
 
 #: How often a thread that waits for others looks around, in seconds.
-_TURN = 0.04
+_CHECK_INTERVAL = 0.04
 
 
 class BaseLease(Uncopyable):
     """What both kinds of leases are: a handle to a lease of the library, and the item that it is on."""
 
-    _instead = "the process that claimed the item keeps its lease; pass on lease.work, which is data"
+    _advice = "the process that claimed the item keeps its lease; pass on lease.work, which is data"
     #: The work item as the queue handed it out.
     work: Work
 
@@ -57,12 +57,12 @@ class BaseLease(Uncopyable):
     @property
     def lost(self) -> bool:
         """Whether the lease is lost: stop working, somebody else may be at it."""
-        status, text = _native.told(_native.lease_state, self._handle)
+        status, text = _native.call_for_text(_native.lease_state, self._handle)
         return self._lost or (status == _native.OK and decoded(text)["state"] == "lost")
 
     def state(self) -> LeaseState:
         """How it stands with the lease. Does not block. Raises ClosedError when it has ended."""
-        return LeaseState._of(decoded(told(_native.lease_state, self._handle)))
+        return LeaseState._of(decoded(call_for_text(_native.lease_state, self._handle)))
 
     def abandon(self) -> None:
         """Ends the lease without stopping the item: the lease runs out, and the queue hands the item out again. Does not block."""
@@ -70,7 +70,7 @@ class BaseLease(Uncopyable):
 
     def _is_over(self) -> bool:
         """Whether the lease is no longer simply held."""
-        status, text = _native.told(_native.lease_look, self._handle, 0)
+        status, text = _native.call_for_text(_native.lease_poll, self._handle, 0)
         return _is_over(status, text)
 
     def _submit_finish(self, handle: c_void_p, queue: int, params: bytes, tag: int, _ticket: Any, error: Any) -> int:
@@ -99,14 +99,14 @@ class BaseLease(Uncopyable):
 class BaseWorker(Uncopyable):
     """What both kinds of workers are: a handle to a worker of the library."""
 
-    _instead = "make one in each process that serves items"
+    _advice = "make one in each process that serves items"
     _handle = 0
 
     def __init__(self, client: int, params: Mapping[str, Any]) -> None:
-        _log.follow()
-        status, self._handle, error = _native.made(_native.worker_new, client, _config(params))
+        _log.subscribe()
+        status, self._handle, error = _native.call_for_handle(_native.worker_new, client, _config(params))
         if status:
-            raise error_of(status, error)
+            raise error_from(status, error)
 
     def stop(self) -> None:
         """Has the worker claim no more. What was claimed is still handed out, and then there is nothing more to come.
@@ -116,17 +116,17 @@ class BaseWorker(Uncopyable):
         """
         status = _native.worker_stop(self._handle)
         if status not in (_native.OK, _native.INVALID_HANDLE):  # a closed one is stopped
-            raise error_of(status, b"")
+            raise error_from(status, b"")
 
     def stats(self) -> dict[str, Any]:
         """What the worker did so far: its state, counts of items, leases and failures, and latencies. antenv.h lists them. Does not
         block."""
-        stats: dict[str, Any] = decoded(told(_native.worker_stats, self._handle))
+        stats: dict[str, Any] = decoded(call_for_text(_native.worker_stats, self._handle))
         return stats
 
     def metrics(self) -> str:
         """The same as text for Prometheus. Does not block."""
-        return told(_native.worker_metrics, self._handle).decode()
+        return call_for_text(_native.worker_metrics, self._handle).decode()
 
     def __del__(self) -> None:
         self._free()
@@ -171,7 +171,7 @@ def _is_over(status: int, text: bytes) -> bool:
         return True
     if status == _native.TIMEOUT:
         return False
-    raise error_of(status, text)
+    raise error_from(status, text)
 
 
 class LeaseEvent:
@@ -193,10 +193,10 @@ class LeaseEvent:
 
         def wait(turn: int) -> int:
             nonlocal text
-            status, text = _native.told(_native.lease_wait, self._lease._handle, turn)
+            status, text = _native.call_for_text(_native.lease_wait, self._lease._handle, turn)
             return status
 
-        return _is_over(waited(wait, timeout), text)
+        return _is_over(wait_interruptibly(wait, timeout), text)
 
 
 class Lease(BaseLease):
@@ -223,7 +223,7 @@ class Lease(BaseLease):
         from ._client import Client
 
         client = Client.__new__(Client)
-        client._take(*_native.made(_native.lease_client, self._handle))
+        client._take(*_native.call_for_handle(_native.lease_client, self._handle))
         return client
 
     def finish(self, force: bool | None = None, **options: Unpack[CallOptions]) -> Work | None:
@@ -274,7 +274,7 @@ class Worker(BaseWorker):
             status: int = _native.worker_next(self._handle, turn, byref(lease._handle), byref(text))
             return status
 
-        status = waited(wait, timeout)
+        status = wait_interruptibly(wait, timeout)
         answer = _native.take(text.value)
         if status == _native.OK:
             lease.work = Work._of(decoded(answer))
@@ -283,7 +283,7 @@ class Worker(BaseWorker):
             return None
         if status == _native.TIMEOUT:
             raise TimeoutError("no work came in time")
-        raise error_of(status, answer)
+        raise error_from(status, answer)
 
     def __iter__(self) -> Self:
         return self
@@ -311,7 +311,7 @@ class Worker(BaseWorker):
                 raise service.interrupt
         except BaseException:
             self.stop()
-            service.join(service.is_given_up)
+            service.join(service.is_abandoned)
             raise
         if service.failure:
             raise service.failure
@@ -356,10 +356,10 @@ class _Service:
     def join(self, is_enough: Callable[[], bool]) -> None:
         """Waits until all have ended, or it is enough. (After `Thread.join` was interrupted, a thread is taken to have ended.)"""
         while self._threads and not is_enough():
-            self._ended.wait(_TURN)
+            self._ended.wait(_CHECK_INTERVAL)
             self._ended.clear()
 
-    def is_given_up(self) -> bool:
+    def is_abandoned(self) -> bool:
         """Whether nothing is left but handlers that go on although the worker has let go of their items."""
         handled = list(self._handled)
         if not handled or not all(lease._is_over() for lease in handled):

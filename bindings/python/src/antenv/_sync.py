@@ -15,14 +15,14 @@ from ctypes import byref, c_void_p
 from typing import Any, Callable
 
 from . import _native, _threads
-from ._errors import InvalidArgumentError, error_of
+from ._errors import InvalidArgumentError, error_from
 
 #: How long the main thread waits at a time: the signal may have been taken by another thread, which does not end the wait.
-_TURN_MS = 40
+_SLICE_MS = 40
 #: How long a greenlet does, which then lets others have their turn.
-_GREEN_TURN_MS = 10
+_GREEN_SLICE_MS = 10
 #: How long other threads do: for ever, in days.
-_LONG_MS = 2**31
+_UNLIMITED_MS = 2**31
 
 _decode = json.JSONDecoder().raw_decode
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -57,37 +57,37 @@ def c_string(name: str, text: str) -> bytes:
     return text.encode()
 
 
-def told(function: Any, handle: Any) -> bytes:
+def call_for_text(function: Any, handle: Any) -> bytes:
     """What one of the library's functions that do not wait tells of something; raises its error."""
-    status, text = _native.told(function, handle)
+    status, text = _native.call_for_text(function, handle)
     if status:
-        raise error_of(status, text)
+        raise error_from(status, text)
     return text
 
 
-def _longest_turn() -> int:
+def _max_slice() -> int:
     """How long the present thread may wait inside the library at a time, in milliseconds."""
     if _threads.are_green():
-        return _GREEN_TURN_MS
-    return _TURN_MS if threading.current_thread() is threading.main_thread() else _LONG_MS
+        return _GREEN_SLICE_MS
+    return _SLICE_MS if threading.current_thread() is threading.main_thread() else _UNLIMITED_MS
 
 
-def _between_turns(turn: int) -> None:
+def _yield_to_others(slice_ms: int) -> None:
     """The interpreter runs the handlers of signals here, and raises what they raise. Greenlets take turns."""
-    if turn == _GREEN_TURN_MS:
+    if slice_ms == _GREEN_SLICE_MS:
         time.sleep(0.001)  # not 0, which gevent takes for those alone that are ready at once
 
 
-def waited(wait: Callable[[int], int], timeout: float | None) -> int:
+def wait_interruptibly(wait: Callable[[int], int], timeout: float | None) -> int:
     """Waits with a function of the library's that takes milliseconds, `timeout` seconds at most; returns its last status."""
     until = math.inf if timeout is None else time.monotonic() + timeout
-    longest = _longest_turn()
+    longest = _max_slice()
     while True:
-        turn = min(max(0.0, (until - time.monotonic()) * 1000), longest)
-        status = wait(math.ceil(turn))
-        if status != _native.INTERRUPTED and (status != _native.TIMEOUT or turn < longest):
+        slice_ms = min(max(0.0, (until - time.monotonic()) * 1000), longest)
+        status = wait(math.ceil(slice_ms))
+        if status != _native.INTERRUPTED and (status != _native.TIMEOUT or slice_ms < longest):
             return status
-        _between_turns(longest)
+        _yield_to_others(longest)
 
 
 class _Waiter:
@@ -96,9 +96,9 @@ class _Waiter:
     __slots__ = ("_done", "_error", "_queue", "_text")
 
     def __init__(self) -> None:
-        status, self._queue, error = _native.made(_native.queue_new)
+        status, self._queue, error = _native.call_for_handle(_native.queue_new)
         if status:
-            raise error_of(status, error)
+            raise error_from(status, error)
         self._done, self._error = _native.Completion(), c_void_p()
         self._text = _native.CompletionText.from_buffer(self._done)
 
@@ -107,11 +107,11 @@ class _Waiter:
         if status:
             return status, _native.take(self._error.value)
         done = self._done
-        turn = _longest_turn()
-        while status := _native.queue_next(self._queue, turn, byref(done)):
+        slice_ms = _max_slice()
+        while status := _native.queue_next(self._queue, slice_ms, byref(done)):
             if status not in (_native.TIMEOUT, _native.INTERRUPTED):
                 return status, b""
-            _between_turns(turn)
+            _yield_to_others(slice_ms)
         text, address = self._text.json, done.json
         done.json = None
         _native.string_free(address)
@@ -148,5 +148,5 @@ def call(submit: Any, handle: Any, *what: bytes) -> bytes:
     else:
         waiter.close()
     if status:
-        raise error_of(status, text)
+        raise error_from(status, text)
     return text

@@ -15,10 +15,10 @@ from typing import Any, Callable
 from weakref import WeakKeyDictionary
 
 from . import _native
-from ._errors import error_of
+from ._errors import error_from
 
 #: Completions taken from a queue at a time.
-_MANY = 64
+_BATCH = 64
 #: A completion as it lies in memory; reading it so is cheaper than through its class.
 _COMPLETION = struct.Struct("@QiP")
 assert _COMPLETION.size == sizeof(_native.Completion)
@@ -28,13 +28,13 @@ class LoopQueue:
     """The completion queue of an event loop, and who waits for what."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        status, self._queue, error = _native.made(_native.queue_new)
+        status, self._queue, error = _native.call_for_handle(_native.queue_new)
         if status:
-            raise error_of(status, error)
+            raise error_from(status, error)
         self._waiting: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         self._watching: dict[int, Callable[[], None]] = {}
         self._tags = itertools.count()
-        self._completions = (_native.Completion * _MANY)()
+        self._completions = (_native.Completion * _BATCH)()
         self._memory = memoryview(self._completions).cast("B")
         self._count = c_size_t()
         try:
@@ -47,7 +47,7 @@ class LoopQueue:
         tag, ticket, error = next(self._tags), c_void_p(), c_void_p()
         status: int = submit(handle, self._queue, *what, tag, byref(ticket), byref(error))
         if status:
-            raise error_of(status, _native.take(error.value))
+            raise error_from(status, _native.take(error.value))
         future = self._expect(tag)
         try:
             status, text = await future
@@ -57,7 +57,7 @@ class LoopQueue:
         finally:
             _native.ticket_free(ticket)
         if status:
-            raise error_of(status, text)
+            raise error_from(status, text)
         return text
 
     def attach(self, attach: Any, handle: Any) -> asyncio.Future[tuple[int, bytes]]:
@@ -65,16 +65,16 @@ class LoopQueue:
         tag = next(self._tags)
         status: int = attach(handle, self._queue, tag)
         if status:
-            raise error_of(status, b"")
+            raise error_from(status, b"")
         return self._expect(tag)
 
-    def watch(self, attach: Any, handle: int, tell: Callable[[], None]) -> int:
+    def watch(self, attach: Any, handle: int, notify: Callable[[], None]) -> int:
         """Has any number of completions come in that way, each telling that there is news; gives the tag, to be forgotten."""
         tag = next(self._tags)
         status: int = attach(handle, self._queue, tag)
         if status:
-            raise error_of(status, b"")
-        self._watching[tag] = tell
+            raise error_from(status, b"")
+        self._watching[tag] = notify
         return tag
 
     def forget(self, tag: int) -> None:
@@ -87,14 +87,14 @@ class LoopQueue:
         return future
 
     def _collect(self) -> None:
-        if _native.queue_take_many(self._queue, 0, self._completions, _MANY, byref(self._count)) == _native.OK:
+        if _native.queue_take_many(self._queue, 0, self._completions, _BATCH, byref(self._count)) == _native.OK:
             for tag, status, json_address in _COMPLETION.iter_unpack(self._memory[: self._count.value * _COMPLETION.size]):
                 self._settle(tag, status, _native.take(json_address))
 
     def _settle(self, tag: int, status: int, text: bytes) -> None:
         future = self._waiting.pop(tag, None)
         if future is None:
-            self._watching.get(tag, _nobody)()
+            self._watching.get(tag, _ignore)()
         elif not future.done():  # else its task was cancelled
             future.set_result((status, text))
 
@@ -102,7 +102,7 @@ class LoopQueue:
         free(self._queue)
 
 
-def _nobody() -> None:
+def _ignore() -> None:
     """Who watched is gone."""
 
 

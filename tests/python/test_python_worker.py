@@ -93,8 +93,8 @@ def test_the_configuration_is_checked(lasting: WorkerEnv, monkeypatch: pytest.Mo
         ({"environment_id": None}, "environment_id"),
         ({"environment_key": None}, "environment_key"),
         ({"concurrency": 0}, "concurrency"),
-        ({"grace": -1}, "grace_ms"),
-        ({"idle_after": "soon"}, "idle_after_ms"),
+        ({"grace": -1}, "grace"),
+        ({"idle_after": "soon"}, "idle_after"),
         ({"odd": 1}, "odd"),
     ):
         with pytest.raises(antenv.ConfigError) as caught:
@@ -128,7 +128,7 @@ def test_waiting_ends_after_a_time_when_the_worker_is_stopped_and_when_it_is_clo
         assert worker.next() is None and worker.next(1) is None and list(worker) == []
     worker.stop()
     assert repr(worker) == "<antenv.Worker, closed>"
-    with pytest.raises(antenv.ClosedError):
+    with pytest.raises(antenv.ClosedError, match="this worker is closed"):
         worker.stats()
 
 
@@ -149,7 +149,7 @@ def test_the_state_of_a_lease(brief: WorkerEnv) -> None:
     assert repr(lease) == f"<antenv.Lease {lease.id}, ended>"
     lease.abandon()
     for use in (lease.state, lease.finish, lease.client):
-        with pytest.raises(antenv.ClosedError):
+        with pytest.raises(antenv.ClosedError, match="this lease has ended"):
             use()
 
 

@@ -16,6 +16,7 @@ from typing import Any, Callable
 
 from . import _native, _threads
 from ._errors import InvalidArgumentError, error_from
+from ._units import to_milliseconds
 
 #: How long the main thread waits at a time: the signal may have been taken by another thread, which does not end the wait.
 _SLICE_MS = 40
@@ -29,11 +30,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 def encoded(params: Mapping[str, Any]) -> bytes:
-    """The parameters of a call as the library takes them: JSON, what is in seconds turned into milliseconds."""
-    for name in ("timeout", "attempt_timeout", "connect_timeout"):
-        if name in params:
-            params = {**params, f"{name}_ms": milliseconds(params[name])}
-            del params[name]
+    """Returns the parameters of a call as the library takes them: JSON, with milliseconds for seconds."""
+    params = to_milliseconds(params)
     try:
         return _encode(params).encode()
     except UnicodeEncodeError:  # half a surrogate pair; written as an escape it gets the library's error, which names the parameter
@@ -43,11 +41,6 @@ def encoded(params: Mapping[str, Any]) -> bytes:
 def decoded(text: bytes) -> Any:
     """What the library's JSON says. It is checked already: there is no need to guess the encoding, or to look behind the end."""
     return _decode(text.decode().lstrip())[0]
-
-
-def milliseconds(seconds: float | None) -> float | None:
-    """Whole milliseconds, rounded up; what is not a finite number is left for the library to refuse."""
-    return math.ceil(seconds * 1000) if isinstance(seconds, (int, float)) and math.isfinite(seconds) else seconds
 
 
 def c_string(name: str, text: str) -> bytes:

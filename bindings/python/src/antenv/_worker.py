@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from . import _log, _native
 from ._errors import AntenvError, LeaseLostError, error_from
-from ._sync import call, call_for_text, decoded, encoded, milliseconds, wait_interruptibly
+from ._sync import call, call_for_text, decoded, encoded, wait_interruptibly
 from ._uncopyable import Uncopyable
 from .types import LeaseState, Work
 
@@ -104,7 +104,7 @@ class BaseWorker(Uncopyable):
 
     def __init__(self, client: int, params: Mapping[str, Any]) -> None:
         _log.subscribe()
-        status, self._handle, error = _native.call_for_handle(_native.worker_new, client, _config(params))
+        status, self._handle, error = _native.call_for_handle(_native.worker_new, client, encoded(params))
         if status:
             raise error_from(status, error)
 
@@ -138,15 +138,6 @@ class BaseWorker(Uncopyable):
 
     def __repr__(self) -> str:
         return f"<antenv.{type(self).__name__}{'' if self._handle else ', closed'}>"
-
-
-def _config(params: Mapping[str, Any]) -> bytes:
-    """The configuration as the library takes it: JSON, seconds turned into milliseconds."""
-    config = dict(params)
-    for name in ("idle_after", "idle_min", "idle_max", "grace", "rescue_after"):
-        if name in config:
-            config[f"{name}_ms"] = milliseconds(config.pop(name))
-    return encoded(config)
 
 
 def finish_params(force: bool | None, options: Mapping[str, Any]) -> bytes:

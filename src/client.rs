@@ -7,18 +7,18 @@
 //! runtime                      └─ attempt ─ retry? ─ wait ─ … ─────┘
 //! ```
 
+use crate::api::operations::{self, OPERATIONS, Operation, Traffic};
 use crate::config::{self, Connection, Defaults};
-use crate::credential::{Redactor, Secret};
+use crate::credentials::{Redactor, Secret};
 use crate::error::{Error, Result, Status};
-use crate::fork::{Lock, Owned};
-use crate::log::{self, Level};
-use crate::operation::{self, OPERATIONS, Operation, Traffic};
-use crate::request::{self, Request};
-use crate::response::Response;
-use crate::retry;
+use crate::http::request::{self, Request};
+use crate::http::response::Response;
+use crate::http::retry;
+use crate::http::transport::{AttemptError, Http, Tls};
+use crate::runtime::fork::{Lock, Owned};
 use crate::runtime::{self, Cancel, Runtime};
-use crate::stats::{CallUnderWay, Retry, Stats};
-use crate::transport::{AttemptError, Http, Tls};
+use crate::telemetry::log::{self, Level};
+use crate::telemetry::stats::{CallUnderWay, Retry, Stats};
 use serde_json::json;
 use std::fmt;
 use std::pin::Pin;
@@ -118,7 +118,7 @@ impl Client {
 
     /// Calls an operation, its path parameters in `ids`, the others in `params_json`; blocks until it is done.
     pub fn call_with(&self, operation: &'static Operation, ids: &[(&str, &str)], params_json: Option<&str>) -> Result<String> {
-        self.send(request::operation(operation, ids, params_json, &self.defaults)?)
+        self.send(self.prepare_with(operation, ids, params_json)?)
     }
 
     /// Makes a request to any other endpoint; blocks until it is done.
@@ -128,7 +128,7 @@ impl Client {
 
     /// Builds a call of an operation without making it.
     pub fn prepare(&self, operation: &'static Operation, params_json: Option<&str>) -> Result<Request> {
-        request::operation(operation, &[], params_json, &self.defaults)
+        self.prepare_with(operation, &[], params_json)
     }
 
     /// The same, its path parameters in `ids`.
@@ -138,7 +138,8 @@ impl Client {
         ids: &[(&str, &str)],
         params_json: Option<&str>,
     ) -> Result<Request> {
-        request::operation(operation, ids, params_json, &self.defaults)
+        let request = request::operation(operation, ids, params_json, &self.defaults);
+        request.map_err(|error| error.in_operation(operation.name))
     }
 
     /// Builds a request to any other endpoint without making it.
@@ -231,12 +232,13 @@ impl Client {
     pub fn judge(&self, outcome: Result<Exchanged>) -> Result<String> {
         let Exchanged { request, settled: Settled { attempts, outcome, .. } } = outcome?;
         let was_answered = outcome.as_ref().is_ok_and(Response::is_success);
-        let result = outcome.and_then(|response| response.into_result(&request, attempts));
+        let result = outcome.and_then(|response| response.into_result(&request, attempts, SystemTime::now()));
         result.map_err(|error| {
             if let Some(live) = self.pool.live.lock().as_ref().and_then(Owned::get).filter(|_| was_answered) {
                 live.stats.failure(error.status());
             }
-            error.with_attempts(attempts).redact(&redactor(&self.defaults, &request))
+            let error = error.with_attempts(attempts).redact(&redactor(&self.defaults, &request));
+            request.operation.into_iter().fold(error, |error, operation| error.in_operation(operation.name))
         })
     }
 
@@ -272,7 +274,7 @@ impl fmt::Debug for Pool {
 
 /// The operation of that name, or an error that lists them.
 pub fn find(name: &str) -> Result<&'static Operation> {
-    operation::find(name).ok_or_else(|| {
+    operations::find(name).ok_or_else(|| {
         let known: Vec<_> = OPERATIONS.iter().map(|operation| operation.name).collect();
         Error::argument("operation", format_args!("is not known; known are: {}", known.join(", ")))
     })

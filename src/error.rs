@@ -3,11 +3,16 @@
 //! Every failure is one [`Error`]; its [`Status`] is what a C function returns, its JSON form is what it hands out. Errors never
 //! hold a secret: what a server or a transport said is passed through [`Error::redact`] before it leaves the client.
 
-use crate::credential::Redactor;
+use crate::credentials::Redactor;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fmt;
+use std::time::Duration;
+
+/// The longest wait in milliseconds, 24 days: a larger number is surely a mistake.
+pub const MAX_MS: u32 = i32::MAX as u32;
 
 /// What a function returns: `ANTENV_OK`, or why it failed.
 ///
@@ -174,7 +179,7 @@ impl Serialize for Status {
     }
 }
 
-/// A failed call. Displayed as its message; [`Error::to_json`] gives the whole.
+/// A failed call. Displayed with its operation, HTTP status and request id; [`Error::to_json`] returns all that is known.
 #[derive(Clone)]
 pub struct Error(Box<Fields>);
 
@@ -193,11 +198,14 @@ struct Fields {
     attempts: u32,
     parameter: Option<String>,
     body: Option<Box<RawValue>>,
+    operation: Option<&'static str>,
+    headers: BTreeMap<String, String>,
+    retry_after_ms: Option<u32>,
 }
 
 /// What the server's error body said, as far as it could be read.
 #[derive(Debug, Default)]
-pub struct ServerSaid {
+pub struct ApiErrorBody {
     /// `error.message`.
     pub message: Option<String>,
     /// `error.type`.
@@ -228,6 +236,9 @@ impl Error {
             attempts: 0,
             parameter: None,
             body: None,
+            operation: None,
+            headers: BTreeMap::new(),
+            retry_after_ms: None,
         }))
     }
 
@@ -250,7 +261,7 @@ impl Error {
     }
 
     /// An answer that is not a success.
-    pub fn http(http_status: u16, said: ServerSaid) -> Error {
+    pub fn http(http_status: u16, said: ApiErrorBody) -> Error {
         let message = said.message.unwrap_or_else(|| format!("the server answered HTTP {http_status}"));
         let mut error = Error::new(Status::from_http(http_status), message);
         error.0.http_status = Some(http_status);
@@ -261,10 +272,23 @@ impl Error {
         error
     }
 
-    /// The same error with what is known of the answer.
-    pub fn with_response(mut self, http_status: u16, request_id: Option<&str>) -> Error {
+    /// The same error with what is known of the response.
+    pub fn with_response(mut self, http_status: u16, request_id: Option<&str>, headers: BTreeMap<String, String>) -> Error {
         self.0.http_status = Some(http_status);
         self.0.request_id = request_id.map(str::to_owned);
+        self.0.headers = headers;
+        self
+    }
+
+    /// The same error with the wait that the server asks for: rounded up, and no longer than what is a wait anywhere in the library.
+    pub fn with_retry_after(mut self, wait: Option<Duration>) -> Error {
+        self.0.retry_after_ms = wait.map(|wait| wait.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(u32::MAX).min(MAX_MS));
+        self
+    }
+
+    /// The same error with the operation that failed.
+    pub fn in_operation(mut self, name: &'static str) -> Error {
+        self.0.operation = Some(name);
         self
     }
 
@@ -284,9 +308,8 @@ impl Error {
     pub fn redact(mut self, redactor: &Redactor) -> Error {
         let fields = &mut self.0;
         redactor.text(&mut fields.message);
-        for text in [&mut fields.kind, &mut fields.error_code, &mut fields.request_id].into_iter().flatten() {
-            redactor.text(text);
-        }
+        let said = [&mut fields.kind, &mut fields.error_code, &mut fields.request_id].into_iter().flatten();
+        said.chain(fields.headers.values_mut()).for_each(|text| redactor.text(text));
         for json in [&mut fields.details, &mut fields.body].into_iter().flatten() {
             redactor.json(json);
         }
@@ -335,6 +358,11 @@ impl Error {
         self.0.attempts
     }
 
+    /// What went wrong, without the operation and the status.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// The error object.
     pub fn to_json(&self) -> String {
         // Strings, numbers and JSON that was checked when it was taken in: this cannot fail. Were it to, the number still stands.
@@ -344,7 +372,15 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+        let fields = &self.0;
+        if let Some(operation) = fields.operation {
+            write!(f, "{operation}: ")?;
+        }
+        if let Some(http_status) = fields.http_status {
+            write!(f, "{http_status} {}: ", fields.status.name())?;
+        }
+        f.write_str(&fields.message)?;
+        fields.request_id.as_ref().map_or(Ok(()), |id| write!(f, " ({id})"))
     }
 }
 
@@ -377,7 +413,20 @@ mod tests {
         let expected = serde_json::json!({
             "status": "invalid_argument", "code": 1, "message": "`limit` must be a whole number", "http_status": null, "type": null,
             "error_code": null, "details": null, "request_id": null, "attempts": 0, "parameter": "limit", "body": null,
+            "operation": null, "headers": {}, "retry_after_ms": null,
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn an_error_is_displayed_with_its_operation_status_and_request_id() {
+        let error = Error::argument("limit", "must be a whole number");
+        assert_eq!(error.to_string(), "`limit` must be a whole number");
+        assert_eq!(error.in_operation("environments.list").to_string(), "environments.list: `limit` must be a whole number");
+        let error = Error::http(404, ApiErrorBody { message: Some("There is none.".to_owned()), ..ApiErrorBody::default() })
+            .with_response(404, Some("req_1"), BTreeMap::new())
+            .in_operation("environments.retrieve");
+        assert_eq!(error.to_string(), "environments.retrieve: 404 not_found: There is none. (req_1)");
+        assert_eq!(error.message(), "There is none.");
     }
 }

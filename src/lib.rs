@@ -2,23 +2,27 @@
 //!
 //! | to learn about | read |
 //! |---|---|
-//! | which operations and parameters there are | [`operation`], the table |
+//! | which operations and parameters there are | [`api::operations`], the table |
 //! | how the JSON that callers give is read | [`json`] |
-//! | how a call becomes an HTTP request | [`request`] |
-//! | how a response becomes JSON or an error | [`response`], [`error`] |
-//! | what is retried, and when | [`retry`] |
-//! | configuration and credentials | [`config`], [`credential`] |
+//! | how a call becomes an HTTP request | [`http::request`] |
+//! | how a response becomes JSON or an error | [`http::response`], [`error`] |
+//! | what is sent again, and when | [`http::retry`] |
+//! | connections, TLS, names | [`http::transport`] |
+//! | which proxy leads to a host | [`http::proxy`] |
+//! | configuration | [`config`] |
+//! | credentials, and how they stay secret | [`credentials`] |
 //! | attempts and deadlines | [`client`] |
-//! | connections, TLS, names; which proxy leads there | [`transport`], [`proxy`] |
-//! | the one thread behind it all | [`runtime`] |
-//! | walking through pages | [`pager`] |
-//! | many calls from one thread, cancelling | [`queue`], [`event`] |
+//! | pages | [`pager`] |
+//! | many calls from one thread, cancelling | [`completion`] |
 //! | claiming work and holding its lease | [`worker`] |
-//! | surviving `fork()` | [`fork`] |
-//! | what is counted and logged | [`stats`], [`log`] |
+//! | the one thread behind it all, its clock | [`runtime`] |
+//! | surviving `fork()` | [`runtime::fork`] |
+//! | what a thread or an event loop waits on | [`runtime::wakeup`] |
+//! | logs and statistics | [`telemetry`] |
 //! | the C functions | `ffi`, one file per noun |
 //!
-//! Arrows point one way: `ffi -> worker -> {queue, pager} -> client -> everything else`; the core knows nothing of C.
+//! Arrows point one way: `ffi -> worker -> {completion, pager} -> client -> {http, api, config, credentials} -> {error, json, runtime,
+//! telemetry}`; the core knows nothing of C. `docs/architecture.md` draws the life of a call and of a work item.
 //!
 //! From Rust:
 //!
@@ -31,26 +35,19 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod api;
 pub mod client;
+pub mod completion;
 pub mod config;
-pub mod credential;
+pub mod credentials;
 pub mod error;
-pub mod event;
 #[allow(unsafe_code)]
 mod ffi;
-pub mod fork;
+pub mod http;
 pub mod json;
-pub mod log;
-pub mod operation;
 pub mod pager;
-pub mod proxy;
-pub mod queue;
-pub mod request;
-pub mod response;
-pub mod retry;
 pub mod runtime;
-pub mod stats;
-pub mod transport;
+pub mod telemetry;
 pub mod worker;
 
 pub use client::Client;

@@ -1,12 +1,12 @@
 //! Pages turned into items: one at a time, the next page already on its way while the last one is being used.
 
+use crate::api::operations::{OPERATIONS, Operation};
 use crate::client::{Client, Exchanged, find};
 use crate::error::{Error, Result, Status};
-use crate::fork::{Lock, Owned};
+use crate::http::request::Request;
 use crate::json;
-use crate::operation::{OPERATIONS, Operation};
-use crate::request::Request;
 use crate::runtime;
+use crate::runtime::fork::{Lock, Owned};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::{HashSet, VecDeque};

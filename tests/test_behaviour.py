@@ -53,6 +53,9 @@ def test_a_wait_that_would_pass_the_timeout_is_not_begun(seconds: str, emulator:
     begun = time.monotonic()
     outcome = client.call("environments.list", {"timeout_ms": 30_000})
     assert (outcome.status, outcome.json["attempts"]) == (RATE_LIMITED, 1)
+    assert outcome.json["headers"]["retry-after"] == seconds
+    assert outcome.json["retry_after_ms"] == min(float(seconds) * 1000, 2**31 - 1)
+    assert outcome.json["operation"] == "environments.list"
     assert time.monotonic() - begun < 10
 
 
@@ -437,7 +440,7 @@ def test_no_error_repeats_a_secret(kind: str, emulator: Emulator, driver: Driver
         "error": {"type": f"t {secret}", "message": f"m {secret}", "details": {"d": secret, "error_code": secret}},
     }
     faults: list[dict[str, Any]] = [
-        {"status": 401, "body": error, "headers": {"request-id": "req_1"}},
+        {"status": 401, "body": error, "headers": {"request-id": "req_1", "x-said": f"h {secret}"}},
         {"status": 403, "body": f"<p>{secret}</p>"},
         {"status": 200, "body": f"not JSON: {secret}"},
         {"drop": True},

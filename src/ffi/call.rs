@@ -2,8 +2,8 @@
 
 use super::client::{CLIENTS, antenv_client};
 use super::guard;
+use crate::api::operations::Operation;
 use crate::error::Status;
-use crate::operation::Operation;
 use std::ffi::c_char;
 
 /// Calls an operation, for the functions that have a name of their own. `ids`: the path parameters among their arguments.

@@ -2,8 +2,8 @@
 
 use super::call;
 use super::client::antenv_client;
+use crate::api::operations;
 use crate::error::Status;
-use crate::operation;
 use std::ffi::c_char;
 
 /// ---- Environments ---------------------------------------------------------------------------------------------------------
@@ -39,7 +39,7 @@ pub extern "C" fn antenv_environments_create(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    call::operation(client, &operation::ENVIRONMENTS_CREATE, [], params_json, out_json)
+    call::operation(client, &operations::ENVIRONMENTS_CREATE, [], params_json, out_json)
 }
 
 /// Lists environments, one page (GET /v1/environments, List Environments). For all of them, one by one, use a pager.
@@ -62,7 +62,7 @@ pub extern "C" fn antenv_environments_list(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    call::operation(client, &operation::ENVIRONMENTS_LIST, [], params_json, out_json)
+    call::operation(client, &operations::ENVIRONMENTS_LIST, [], params_json, out_json)
 }
 
 /// Retrieves an environment (GET /v1/environments/{environment_id}, Get Environment).
@@ -87,7 +87,7 @@ pub extern "C" fn antenv_environments_retrieve(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    call::operation(client, &operation::ENVIRONMENTS_RETRIEVE, [("environment_id", environment_id)], params_json, out_json)
+    call::operation(client, &operations::ENVIRONMENTS_RETRIEVE, [("environment_id", environment_id)], params_json, out_json)
 }
 
 /// Updates an environment (POST /v1/environments/{environment_id}, Update Environment). What is absent stays as it is.
@@ -115,7 +115,7 @@ pub extern "C" fn antenv_environments_update(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    call::operation(client, &operation::ENVIRONMENTS_UPDATE, [("environment_id", environment_id)], params_json, out_json)
+    call::operation(client, &operations::ENVIRONMENTS_UPDATE, [("environment_id", environment_id)], params_json, out_json)
 }
 
 /// Deletes an environment (DELETE /v1/environments/{environment_id}, Delete Environment).
@@ -137,7 +137,7 @@ pub extern "C" fn antenv_environments_delete(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    call::operation(client, &operation::ENVIRONMENTS_DELETE, [("environment_id", environment_id)], params_json, out_json)
+    call::operation(client, &operations::ENVIRONMENTS_DELETE, [("environment_id", environment_id)], params_json, out_json)
 }
 
 /// Archives an environment (POST /v1/environments/{environment_id}/archive, Archive Environment). It takes no new sessions then.
@@ -158,5 +158,5 @@ pub extern "C" fn antenv_environments_archive(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    call::operation(client, &operation::ENVIRONMENTS_ARCHIVE, [("environment_id", environment_id)], params_json, out_json)
+    call::operation(client, &operations::ENVIRONMENTS_ARCHIVE, [("environment_id", environment_id)], params_json, out_json)
 }

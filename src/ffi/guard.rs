@@ -2,8 +2,8 @@
 
 use super::process;
 use crate::error::{Error, Result, Status};
-use crate::fork::Lock;
 use crate::runtime::THREAD_NAME;
+use crate::runtime::fork::Lock;
 use std::any::Any;
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};

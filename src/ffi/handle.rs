@@ -10,7 +10,7 @@
 //! out of the range of addresses on 64-bit systems.
 
 use crate::error::{Error, Result, Status};
-use crate::fork::Lock;
+use crate::runtime::fork::Lock;
 use std::sync::Arc;
 
 const TYPE_BITS: u32 = 4;

@@ -5,7 +5,7 @@ use super::guard;
 use super::handle::Table;
 use super::queue::{QUEUES, antenv_queue};
 use crate::error::{Error, Result, Status};
-use crate::fork::Owned;
+use crate::runtime::fork::Owned;
 use crate::worker::Lease;
 use std::ffi::c_char;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::guard;
 use crate::error::Status;
-use crate::{fork, runtime};
+use crate::runtime::{self, fork};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// ---- The process ----------------------------------------------------------------------------------------------------------

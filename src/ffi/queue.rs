@@ -4,9 +4,9 @@ use super::client::{CLIENTS, antenv_client};
 use super::guard;
 use super::handle::Table;
 use crate::client;
+use crate::completion::{Collected, Queue, Ticket};
 use crate::error::{Result, Status};
-use crate::queue::{Collected, Queue, Ticket};
-use crate::request::Request;
+use crate::http::request::Request;
 use std::ffi::{c_char, c_int};
 use std::ptr;
 

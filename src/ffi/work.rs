@@ -2,8 +2,8 @@
 
 use super::call;
 use super::client::antenv_client;
+use crate::api::operations;
 use crate::error::Status;
-use crate::operation;
 use std::ffi::c_char;
 
 /// ---- Work: the queue of a self-hosted environment --------------------------------------------------------------------------
@@ -34,7 +34,7 @@ pub extern "C" fn antenv_work_list(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    call::operation(client, &operation::WORK_LIST, [("environment_id", environment_id)], params_json, out_json)
+    call::operation(client, &operations::WORK_LIST, [("environment_id", environment_id)], params_json, out_json)
 }
 
 /// Polls for work (GET /v1/environments/{environment_id}/work/poll, Poll for Work). The item is claimed: acknowledge it soon, or
@@ -69,7 +69,7 @@ pub extern "C" fn antenv_work_poll(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    call::operation(client, &operation::WORK_POLL, [("environment_id", environment_id)], params_json, out_json)
+    call::operation(client, &operations::WORK_POLL, [("environment_id", environment_id)], params_json, out_json)
 }
 
 /// Tells how the queue stands (GET /v1/environments/{environment_id}/work/stats, Get Queue Statistics).
@@ -92,7 +92,7 @@ pub extern "C" fn antenv_work_stats(
     params_json: *const c_char,
     out_json: *mut *mut c_char,
 ) -> Status {
-    call::operation(client, &operation::WORK_STATS, [("environment_id", environment_id)], params_json, out_json)
+    call::operation(client, &operations::WORK_STATS, [("environment_id", environment_id)], params_json, out_json)
 }
 
 /// Retrieves a work item (GET /v1/environments/{environment_id}/work/{work_id}, Get Work Item).
@@ -116,7 +116,7 @@ pub extern "C" fn antenv_work_retrieve(
 ) -> Status {
     call::operation(
         client,
-        &operation::WORK_RETRIEVE,
+        &operations::WORK_RETRIEVE,
         [("environment_id", environment_id), ("work_id", work_id)],
         params_json,
         out_json,
@@ -146,7 +146,7 @@ pub extern "C" fn antenv_work_update(
 ) -> Status {
     call::operation(
         client,
-        &operation::WORK_UPDATE,
+        &operations::WORK_UPDATE,
         [("environment_id", environment_id), ("work_id", work_id)],
         params_json,
         out_json,
@@ -176,7 +176,7 @@ pub extern "C" fn antenv_work_ack(
 ) -> Status {
     call::operation(
         client,
-        &operation::WORK_ACK,
+        &operations::WORK_ACK,
         [("environment_id", environment_id), ("work_id", work_id)],
         params_json,
         out_json,
@@ -214,7 +214,7 @@ pub extern "C" fn antenv_work_heartbeat(
 ) -> Status {
     call::operation(
         client,
-        &operation::WORK_HEARTBEAT,
+        &operations::WORK_HEARTBEAT,
         [("environment_id", environment_id), ("work_id", work_id)],
         params_json,
         out_json,
@@ -248,7 +248,7 @@ pub extern "C" fn antenv_work_stop(
 ) -> Status {
     call::operation(
         client,
-        &operation::WORK_STOP,
+        &operations::WORK_STOP,
         [("environment_id", environment_id), ("work_id", work_id)],
         params_json,
         out_json,

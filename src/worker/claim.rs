@@ -13,7 +13,7 @@
 //! "In time" is before the queue may hand the item to another poller. An item that was acknowledged and gets no heartbeat is in
 //! nobody's reach at the service, and so one that *may* have been acknowledged is not let go of.
 
-use super::lease::Moment;
+use crate::runtime::clock::Moment;
 use std::time::Duration;
 
 /// After how long the queue hands an item that was not acknowledged to another poller, unless that one asks for another time.

@@ -4,7 +4,7 @@ use super::claim::RECLAIM;
 use super::poller::Manner;
 use crate::client::Client;
 use crate::config::Environment;
-use crate::credential::Secret;
+use crate::credentials::Secret;
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
 use http::header::HeaderValue;
@@ -60,6 +60,7 @@ impl Config {
     /// Reads a configuration; what it lacks comes from the client and from the environment.
     pub fn read(json: Option<&str>, client: &Client, environment: Environment) -> Result<Config> {
         let mut object = Object::parse(json.unwrap_or("{}"), "config_json", Status::Config)?;
+        object.check_names(KEYS.iter().copied())?;
         let text = |value: Value| value.non_empty_string();
         let environment_id =
             object.take("environment_id").map(text).transpose()?.or_else(|| environment("ANTHROPIC_ENVIRONMENT_ID"));
@@ -76,7 +77,6 @@ impl Config {
         let grace = whole("grace_ms", 0, DAY_MS)?.unwrap_or(30_000);
         let rescue_after = whole("rescue_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
         let drain = object.take("drain").map(|value| value.bool()).transpose()?.unwrap_or(false);
-        object.finish(KEYS.iter().copied())?;
         if idle_max < idle_min {
             return Err(Error::config("idle_max_ms", format_args!("must not be less than `idle_min_ms` ({idle_min})")));
         }
@@ -202,9 +202,9 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_time_to_live_is_told_from_others() {
-        use crate::error::ServerSaid;
+        use crate::error::ApiErrorBody;
         let said =
-            |status, message: &str| Error::http(status, ServerSaid { message: Some(message.into()), ..Default::default() });
+            |status, message: &str| Error::http(status, ApiErrorBody { message: Some(message.into()), ..Default::default() });
         let with = read(r#"{"environment_id":"e","desired_ttl_seconds":7200}"#, KEYED, &[]).unwrap();
         let without = read(r#"{"environment_id":"e"}"#, KEYED, &[]).unwrap();
         let error = said(400, "desired_ttl_seconds: must be an integer from 0 to 3600");

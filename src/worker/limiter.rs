@@ -2,8 +2,8 @@
 //! the host may need: after a machine slept, or a process was stopped, the heartbeats of all leases are due in the same moment. Those
 //! that wait go in the order of their deadlines.
 
-use super::lease::Moment;
-use crate::fork::Lock;
+use crate::runtime::clock::Moment;
+use crate::runtime::fork::Lock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;

@@ -7,43 +7,40 @@
 //!     └─ stop: no more polls; leases go on; when the grace period is over, the items are stopped
 //! ```
 //!
-//! `poller`, `claim` and `lease` are pure state machines; `supervise` and `hold` do what they say; `inner` is what they share
-//! with the host's threads, `holder` the lease as its holder sees it. The host pulls: nothing
-//! is called back, and no more is claimed than it asks for. An item is handed out after its first good heartbeat, which is what
-//! makes it this worker's; from then on the lease is kept whatever the host's threads do.
+//! `poller`, `claim` and `lease::machine` are pure state machines; `supervisor` and `lease::task` do what they say; `shared` is what they
+//! share with the host's threads, `lease::handle` the lease as its holder sees it. The host pulls: nothing is called back, and no more is
+//! claimed than it asks for. An item is handed out after its first good heartbeat, which is what makes it this worker's; from then on the
+//! lease is kept whatever the host's threads do.
 
 pub mod claim;
-pub mod clock;
 pub mod config;
-pub mod counts;
 #[cfg(test)]
 mod fault_tests;
-mod hold;
-mod holder;
-mod inner;
 pub mod lease;
 mod limiter;
+pub mod metrics;
 pub mod poller;
 mod request;
 pub mod rescue;
 pub mod secret;
+mod shared;
 #[cfg(test)]
 mod simulation;
-mod supervise;
+mod supervisor;
 
-pub use holder::Lease;
+pub use lease::Lease;
 
 use crate::client::Client;
+use crate::completion::Queue;
 use crate::config::process_environment;
 use crate::error::{Error, Result, Status};
-use crate::event::Woken;
-use crate::fork::Owned;
-use crate::queue::Queue;
+use crate::runtime::fork::Owned;
+use crate::runtime::wakeup::Woken;
 use config::Config;
-use inner::{End, Inner, Wanted, bell};
+use shared::{End, Inner, Wanted, bell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use supervise::{poll_request, supervise};
+use supervisor::{poll_request, supervise};
 
 /// What the records here are filed under.
 const LOG: &str = "antenv::worker";

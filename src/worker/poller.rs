@@ -15,7 +15,7 @@
 //!
 //! A poll waits at the server, so an eager poller has an item within milliseconds of its arrival and makes one request a second.
 
-use super::lease::Moment;
+use crate::runtime::clock::Moment;
 use std::time::Duration;
 
 /// How many polls may be in flight at once while items keep coming. One at a time would claim no more than one item a round trip.

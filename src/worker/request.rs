@@ -1,15 +1,15 @@
 //! One request of a worker: bounded by the clock that leases go by, one attempt, and what came of it judged, counted and logged in one
 //! place. A panic on the way is a failure that may pass, as a connection that breaks is: whoever sent the request goes on.
 
-use super::counts::{Count, Step};
-use super::inner::Inner;
-use super::lease::Moment;
-use super::{LOG, clock};
+use super::LOG;
+use super::metrics::{Count, Step};
+use super::shared::Inner;
 use crate::client::{Answer, Client};
 use crate::error::{Error, Status};
-use crate::log::{self, Level};
-use crate::request::Request;
+use crate::http::request::Request;
 use crate::runtime;
+use crate::runtime::clock::{self, Moment};
+use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -171,14 +171,14 @@ pub(super) async fn guarded<F: Future>(future: F) -> Option<F::Output> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ServerSaid;
+    use crate::error::ApiErrorBody;
     use serde_json::value::RawValue;
 
     fn answered(status: u16, body: &str) -> Error {
         let kind = serde_json::from_str::<serde_json::Value>(body).ok();
         let kind = kind.and_then(|body| body["error"]["type"].as_str().map(str::to_owned));
         let body = RawValue::from_string(body.to_owned()).ok();
-        Error::http(status, ServerSaid { kind, body, ..ServerSaid::default() })
+        Error::http(status, ApiErrorBody { kind, body, ..ApiErrorBody::default() })
     }
 
     #[test]

@@ -6,16 +6,16 @@
 //! item out again, with a token of its own. Nobody is served by this, and so nobody is served twice: whoever is at it after all
 //! finds that its first heartbeat is refused.
 
-use super::counts::{Count, Step};
-use super::inner::Inner;
-use super::lease::Moment;
+use super::LOG;
+use super::metrics::{Count, Step};
 use super::request::send;
-use super::{LOG, clock};
+use super::shared::Inner;
+use crate::api::operations::{WORK_HEARTBEAT, WORK_LIST};
 use crate::error::Status;
+use crate::http::request::Request;
 use crate::json::Object;
-use crate::log::{self, Level};
-use crate::operation::{WORK_HEARTBEAT, WORK_LIST};
-use crate::request::Request;
+use crate::runtime::clock::{self, Moment};
+use crate::telemetry::log::{self, Level};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;

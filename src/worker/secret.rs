@@ -1,6 +1,6 @@
 //! The secret of a work item: base64 around a JSON object that holds a token for the item and its session.
 
-use crate::credential::Secret;
+use crate::credentials::Secret;
 use crate::error::Status;
 use crate::json::Object;
 use base64::Engine;

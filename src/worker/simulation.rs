@@ -17,10 +17,11 @@
 //! a request to acknowledge one that is done after its sender has given up waiting for it.
 
 use super::claim::{self, Acknowledged, Claim, RECLAIM};
-use super::inner::MAX_REFUSED;
-use super::lease::{Beaten, Event as LeaseEvent, Lease, Moment, Over, STOP_PATIENCE, Standing, Stopped};
+use super::lease::machine::{Beaten, Event as LeaseEvent, Lease, Over, STOP_PATIENCE, Standing, Stopped};
 use super::poller::{Manner, Next, Polled, Poller};
 use super::rescue::{Left, Lookout};
+use super::shared::MAX_REFUSED;
+use crate::runtime::clock::Moment;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use std::time::Duration;

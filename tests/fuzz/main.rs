@@ -26,7 +26,7 @@ static PANIC: Mutex<Option<String>> = Mutex::new(None);
 fn parameters() {
     let server = Peer::start(Manner::Parts(&[]));
     let client = client(json!({"base_url": server.url("http")}));
-    let operations: Vec<&str> = antenv::operation::OPERATIONS.iter().map(|operation| operation.name).collect();
+    let operations: Vec<&str> = antenv::api::operations::OPERATIONS.iter().map(|operation| operation.name).collect();
     fuzz("parameters", PARAMS, |mutator, input| {
         server.answer_with(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_vec());
         let params = String::from_utf8_lossy(input);

@@ -1,7 +1,7 @@
 //! Keys, tokens and headers, and that none of them shows.
 
 use crate::support::*;
-use antenv::queue::Queue;
+use antenv::completion::Queue;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use antenv::Status;
-use antenv::queue::Queue;
+use antenv::completion::Queue;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

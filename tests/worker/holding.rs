@@ -126,7 +126,7 @@ fn a_heartbeat_that_is_refused_for_good_tells_the_holder_and_the_item_is_stopped
 fn whoever_takes_too_long_after_being_asked_to_stop_is_told_that_the_lease_is_lost() {
     let house = House::new(4);
     let worker = house.worker(json!({"idle_min_ms": 0}));
-    let queue = std::sync::Arc::new(antenv::queue::Queue::new().unwrap());
+    let queue = std::sync::Arc::new(antenv::completion::Queue::new().unwrap());
     let id = house.enqueue();
     let (lease, _) = next(&worker);
     lease.attach(&queue, 1).unwrap();
@@ -159,7 +159,7 @@ fn whoever_takes_too_long_after_being_asked_to_stop_is_told_that_the_lease_is_lo
 fn whoever_finishes_in_time_after_being_asked_to_stop_is_not_told_of_a_loss() {
     let house = House::new(300);
     let worker = house.worker(json!({}));
-    let queue = std::sync::Arc::new(antenv::queue::Queue::new().unwrap());
+    let queue = std::sync::Arc::new(antenv::completion::Queue::new().unwrap());
     let id = house.enqueue();
     let (lease, _) = next(&worker);
     lease.attach_lost(&queue, 2).unwrap();

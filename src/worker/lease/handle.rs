@@ -1,16 +1,16 @@
 //! A lease as its holder sees it: how it stands, waiting for a change, finishing, giving up.
 
-use super::counts::Count;
-use super::inner::Inner;
-use super::lease::{self, Event, Over, Reason, Standing};
-use super::{LOG, elsewhere};
+use super::machine::{self, Event, Over, Reason, Standing};
+use crate::api::operations::WORK_STOP;
 use crate::client::Client;
+use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
-use crate::fork::{self, Lock};
-use crate::log::{self, Level};
-use crate::operation::WORK_STOP;
-use crate::queue::Queue;
-use crate::request::Request;
+use crate::http::request::Request;
+use crate::runtime::fork::{self, Lock};
+use crate::telemetry::log::{self, Level};
+use crate::worker::metrics::Count;
+use crate::worker::shared::Inner;
+use crate::worker::{LOG, elsewhere};
 use serde_json::{json, value::RawValue};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -19,16 +19,16 @@ use tokio::sync::{Notify, oneshot};
 
 /// A lease on a work item.
 pub struct Lease {
-    pub(super) inner: Arc<Inner>,
-    pub(super) epoch: u32,
-    pub(super) work_id: String,
+    pub(in crate::worker) inner: Arc<Inner>,
+    pub(in crate::worker) epoch: u32,
+    pub(in crate::worker) work_id: String,
     /// With the item's own token.
-    pub(super) client: Client,
-    pub(super) shared: Lock<Shared>,
+    pub(in crate::worker) client: Client,
+    pub(in crate::worker) shared: Lock<Shared>,
     /// Wakes the lease's task.
-    pub(super) news: Notify,
+    pub(in crate::worker) news: Notify,
     /// How far it has come.
-    pub(super) stage: Latch,
+    pub(in crate::worker) stage: Latch,
 }
 
 /// How far a lease has come, as far as its holder wants to be told.
@@ -44,28 +44,28 @@ pub enum Stage {
 }
 
 /// What the lease's task and the host's threads share.
-pub(super) struct Shared {
-    pub(super) machine: lease::Lease,
+pub(in crate::worker) struct Shared {
+    pub(in crate::worker) machine: machine::Lease,
     /// What happened and the task has yet to take in.
-    pub(super) inbox: Vec<Event>,
+    pub(in crate::worker) inbox: Vec<Event>,
     /// The item as the server sent it, until it is handed out.
-    pub(super) json: String,
-    pub(super) beats: u64,
+    pub(in crate::worker) json: String,
+    pub(in crate::worker) beats: u64,
     /// Who wants to be told, once, that the lease has come so far.
-    pub(super) watchers: Vec<(Stage, Arc<Queue>, u64)>,
+    pub(in crate::worker) watchers: Vec<(Stage, Arc<Queue>, u64)>,
     /// Who wants to know what came of finishing.
-    pub(super) finisher: Option<Finisher>,
-    pub(super) stop: Option<Request>,
+    pub(in crate::worker) finisher: Option<Finisher>,
+    pub(in crate::worker) stop: Option<Request>,
     /// What came of stopping the item, so far.
-    pub(super) stopped: Option<Result<String>>,
+    pub(in crate::worker) stopped: Option<Result<String>>,
     /// Why a heartbeat was refused permanently.
-    pub(super) refusal: Option<Error>,
-    pub(super) over: Option<Over>,
+    pub(in crate::worker) refusal: Option<Error>,
+    pub(in crate::worker) over: Option<Over>,
 }
 
 /// The stage that a lease has reached, for threads that wait for one.
 #[derive(Default)]
-pub(super) struct Latch {
+pub(in crate::worker) struct Latch {
     stage: Mutex<Stage>,
     moved: Condvar,
 }
@@ -95,10 +95,10 @@ impl Latch {
 }
 
 /// Told of the end exactly once, also when nobody gets to the end.
-pub(super) struct Finisher(Option<Box<dyn FnOnce(Result<String>) + Send>>);
+pub(in crate::worker) struct Finisher(Option<Box<dyn FnOnce(Result<String>) + Send>>);
 
 impl Finisher {
-    pub(super) fn tell(mut self, outcome: Result<String>) {
+    pub(in crate::worker) fn tell(mut self, outcome: Result<String>) {
         if let Some(tell) = self.0.take() {
             tell(outcome);
         }
@@ -202,7 +202,7 @@ impl Lease {
     }
 
     /// Tells the watchers, if there is something to tell.
-    pub(super) fn tell_watchers(&self, mut shared: fork::Guard<'_, Shared>) {
+    pub(in crate::worker) fn tell_watchers(&self, mut shared: fork::Guard<'_, Shared>) {
         let (reached, mut told) = (self.news(&shared, Stage::Held).map(|(reached, _)| reached), Vec::new());
         let Some(reached) = reached else { return };
         for (stage, queue, tag) in std::mem::take(&mut shared.watchers) {
@@ -268,38 +268,38 @@ impl Lease {
     }
 
     /// The item is to be stopped, whoever holds it.
-    pub(super) fn give_up(&self) {
+    pub(in crate::worker) fn give_up(&self) {
         self.push(Event::GiveUp);
     }
 
     /// Has the task look at the clock.
-    pub(super) fn look(&self) {
+    pub(in crate::worker) fn look(&self) {
         self.news.notify_one();
     }
 
     /// Nobody came for the item.
-    pub(super) fn put_back(&self) {
+    pub(in crate::worker) fn put_back(&self) {
         self.inner.counts.add(Count::Undelivered);
         log::record(Level::Warn, LOG, "nobody came for an item: it goes back to the queue", || json!({"work_id": self.work_id}));
         self.push(Event::Abandon);
     }
 
-    pub(super) fn push(&self, event: Event) {
+    pub(in crate::worker) fn push(&self, event: Event) {
         self.shared.lock().inbox.push(event);
         self.news.notify_one();
     }
 
     /// What a completion says of the item.
-    pub(super) fn notice(&self) -> String {
+    pub(in crate::worker) fn notice(&self) -> String {
         json!({"work_id": self.work_id}).to_string()
     }
 
     /// The item's JSON, for whoever serves it.
-    pub(super) fn hand_out(&self) -> String {
+    pub(in crate::worker) fn hand_out(&self) -> String {
         std::mem::take(&mut self.shared.lock().json)
     }
 
-    pub(super) fn stop_request(&self, params_json: Option<&str>) -> Result<Request> {
+    pub(in crate::worker) fn stop_request(&self, params_json: Option<&str>) -> Result<Request> {
         let params = with_defaults(params_json.unwrap_or("{}"));
         let ids = [("environment_id", self.inner.config.environment_id.as_str()), ("work_id", self.work_id.as_str())];
         let mut request = self.client.prepare_with(&WORK_STOP, &ids, Some(&params))?;
@@ -307,7 +307,7 @@ impl Lease {
         Ok(request)
     }
 
-    pub(super) fn outcome(&self, over: Over, shared: &mut Shared) -> Result<String> {
+    pub(in crate::worker) fn outcome(&self, over: Over, shared: &mut Shared) -> Result<String> {
         match over {
             Over::Stopped => shared.stopped.take().unwrap_or_else(|| Ok("null".to_owned())),
             Over::NotStopped => match shared.stopped.take() {
@@ -323,7 +323,7 @@ impl Lease {
 }
 
 /// The result of a stop that was not needed any more.
-pub(super) fn nothing(with_response: bool) -> String {
+pub(in crate::worker) fn nothing(with_response: bool) -> String {
     let wrapped = r#"{"data":null,"http_status":409,"request_id":null,"headers":{},"attempts":1}"#;
     if with_response { wrapped } else { "null" }.to_owned()
 }
@@ -332,7 +332,7 @@ pub(super) fn nothing(with_response: bool) -> String {
 /// is left for the request to refuse.
 fn with_defaults(params_json: &str) -> String {
     let Ok(given) = serde_json::from_str::<BTreeMap<String, &RawValue>>(params_json) else { return params_json.to_owned() };
-    let own = json!({"force": true, "timeout_ms": lease::STOP_PATIENCE.as_millis() as u64});
+    let own = json!({"force": true, "timeout_ms": machine::STOP_PATIENCE.as_millis() as u64});
     let missing = own.as_object().into_iter().flatten().filter(|(name, _)| !given.contains_key(*name));
     let missing: Vec<_> = missing.map(|(name, value)| format!("\"{name}\":{value}")).collect();
     let rest = params_json.trim_start().strip_prefix('{').unwrap_or_default();

@@ -5,7 +5,7 @@
 //! costs one load of an atomic.
 
 use crate::error::{Error, Result};
-use crate::fork::Lock;
+use crate::runtime::fork::Lock;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;

@@ -3,17 +3,15 @@
 //! It falls into two halves. [`Connection`] is what a connection pool is made from and stays the same for its life;
 //! [`Defaults`] is what each call starts from, and what a derived client may change.
 
-use crate::credential::{Credentials, Redactor, Secret, X_API_KEY, is_credential};
-use crate::error::{Error, Result, Status};
+use crate::credentials::{Credentials, Redactor, Secret, X_API_KEY, is_credential};
+use crate::error::{Error, MAX_MS, Result, Status};
+use crate::http::proxy::Proxy;
 use crate::json::{Object, Value};
-use crate::proxy::Proxy;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
-/// How long a wait may be: past this (24 days) a number of milliseconds is surely a mistake.
-pub const LONGEST_MS: i64 = i32::MAX as i64;
 /// Bounds one attempt, if nothing else is said: so a connection that has silently died costs an attempt, not the call.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same for a poll, on top of the time that it waits at the server.
@@ -152,9 +150,9 @@ pub fn read(json: &str, environment: Environment) -> Result<(Connection, Default
         credentials: Credentials::default(),
         redactor: Redactor::default(),
     };
+    object.check_names(CONNECTION_KEYS.iter().chain(DEFAULTS_KEYS).copied())?;
     let connection = Connection::read(&mut object, environment, &mut defaults.redactor)?;
     let own = Overrides::read(&mut object)?;
-    object.finish(CONNECTION_KEYS.iter().chain(DEFAULTS_KEYS).copied())?;
     defaults.apply_environment(environment, own.brings_credential())?;
     defaults.apply(own)?;
     if defaults.credentials.is_empty() && !carries_credential(&defaults.headers) {
@@ -176,8 +174,8 @@ pub fn derive(parent: &Defaults, json: &str) -> Result<Defaults> {
             return Err(value.error("belongs to the connections, which a derived client shares: make a new client instead"));
         }
     }
+    object.check_names(DEFAULTS_KEYS.iter().copied())?;
     let own = Overrides::read(&mut object)?;
-    object.finish(DEFAULTS_KEYS.iter().copied())?;
     let mut defaults = parent.clone();
     if own.brings_credential() {
         defaults.credentials.clear();
@@ -458,7 +456,7 @@ fn remove_credentials(headers: &mut HeaderMap) {
 
 /// A duration in milliseconds, at least one.
 pub fn milliseconds(value: &Value) -> Result<Duration> {
-    Ok(Duration::from_millis(value.integer(1, LONGEST_MS)?.unsigned_abs()))
+    Ok(Duration::from_millis(value.integer(1, i64::from(MAX_MS))?.unsigned_abs()))
 }
 
 /// A number of retries.
@@ -534,7 +532,7 @@ pub fn headers(value: &Value) -> Result<Vec<(HeaderName, Option<HeaderValue>)>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::Accepts;
+    use crate::api::operations::Accepts;
 
     fn with(json: &str, variables: &[(&str, &str)]) -> Result<(Connection, Defaults)> {
         read(json, &|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))

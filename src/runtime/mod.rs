@@ -10,9 +10,13 @@
 //!    '---- fork ------'   in the child: the parent's runtime is out of its reach
 //! ```
 
+pub mod clock;
+pub mod fork;
+pub mod wakeup;
+
 use crate::error::{Error, Result, Status};
-use crate::fork::{Lock, Owned};
-use crate::log::{self, Level};
+use crate::runtime::fork::{Lock, Owned};
+use crate::telemetry::log::{self, Level};
 use atomic_waker::AtomicWaker;
 use serde_json::json;
 use std::pin::{Pin, pin};

@@ -2,7 +2,7 @@
 
 use super::connector::{Target, causes, chain};
 use super::names::Names;
-use crate::proxy::Proxy;
+use crate::http::proxy::Proxy;
 use reqwest::dns::Resolve;
 use rustls::pki_types::ServerName;
 use std::error::Error as StdError;

@@ -2,8 +2,8 @@
 //!
 //! Everything is counted with relaxed atomics, almost all of it on the runtime's one thread, and takes bounded memory.
 
+use crate::api::operations::{OPERATIONS, Operation};
 use crate::error::Status;
-use crate::operation::{OPERATIONS, Operation};
 use once_cell::race::OnceBox;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -266,7 +266,7 @@ impl Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::WORK_POLL;
+    use crate::api::operations::WORK_POLL;
 
     #[test]
     fn buckets_follow_one_another_without_gap_or_overlap() {

@@ -16,12 +16,12 @@ mod names;
 mod tls;
 mod tunnel;
 
+use crate::api::operations::Traffic;
 use crate::config::{Connection, Http2};
 use crate::error::{Error, Result, Status};
-use crate::operation::Traffic;
-use crate::request::Request;
-use crate::response::{MAX_ERROR_BODY, Response};
-use crate::stats::Stats;
+use crate::http::request::Request;
+use crate::http::response::{MAX_ERROR_BODY, Response};
+use crate::telemetry::stats::Stats;
 use connector::{ConnectError, Target, causes, chain, host};
 use lanes::{Lanes, Progress};
 use reqwest::Version;

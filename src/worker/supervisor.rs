@@ -2,19 +2,21 @@
 //! A fault in one of its rounds, or in what it has begun, is counted and costs no more than that: it goes on.
 
 use super::config::Config;
-use super::counts::Step;
-use super::inner::{End, Inner, Slot};
-use super::lease::{LAST_STOP_PATIENCE, Moment};
+use super::lease::machine::LAST_STOP_PATIENCE;
+use super::lease::task;
+use super::metrics::Step;
 use super::poller::{Next, Polled, Poller};
 use super::request::{Failure, Reply, Verdict, guarded, send};
-use super::{LOG, clock, hold, rescue};
+use super::shared::{End, Inner, Slot};
+use super::{LOG, rescue};
+use crate::api::operations::WORK_POLL;
 use crate::client::Client;
 use crate::error::{Result, Status};
+use crate::http::request::Request;
 use crate::json::Object;
-use crate::log::{self, Level};
-use crate::operation::WORK_POLL;
-use crate::request::Request;
 use crate::runtime::Runtime;
+use crate::runtime::clock::{self, Moment};
+use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -248,7 +250,7 @@ impl Supervisor {
             Ok(json) => match Item::read(json) {
                 Ok(None) => Polled::Nothing,
                 Ok(Some(item)) => {
-                    self.items.spawn(hold::serve(item, sent, now, Slot::take(&self.inner)));
+                    self.items.spawn(task::serve(item, sent, now, Slot::take(&self.inner)));
                     Polled::Item
                 }
                 Err(problem) => {

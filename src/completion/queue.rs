@@ -14,11 +14,11 @@
 
 use crate::client::{Client, Exchanged};
 use crate::error::{Error, Result, Status};
-use crate::event::{Event, Woken};
-use crate::fork::{self, Lock, Owned};
-use crate::log::{self, Level, Sink};
-use crate::request::Request;
+use crate::http::request::Request;
+use crate::runtime::fork::{self, Lock, Owned};
+use crate::runtime::wakeup::{Event, Woken};
 use crate::runtime::{self, Cancel};
+use crate::telemetry::log::{self, Level, Sink};
 use serde_json::json;
 use slab::Slab;
 use std::cell::RefCell;

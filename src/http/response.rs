@@ -1,12 +1,14 @@
 //! From an HTTP response to JSON or an error. Pure: the response has been read already.
 
-use crate::error::{Error, Result, ServerSaid, Status};
+use crate::error::{ApiErrorBody, Error, Result, Status};
+use crate::http::request::Request;
+use crate::http::retry;
 use crate::json::{self, Object};
-use crate::request::Request;
 use http::header::HeaderMap;
 use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 /// How much of a body is kept for an error object. It is enough to tell what is wrong.
 pub const MAX_ERROR_BODY: usize = 1 << 20;
@@ -30,17 +32,28 @@ impl Response {
 
     /// The error of a success that is none.
     pub fn error(&self, problem: String) -> Error {
-        Error::new(Status::Response, problem).with_response(self.status, self.request_id())
+        Error::new(Status::Response, problem).with_response(self.status, self.request_id(), self.named_headers())
     }
 
     fn request_id(&self) -> Option<&str> {
         self.headers.get("request-id").and_then(|value| value.to_str().ok())
     }
 
-    /// The result of the call: the server's JSON, to the letter; or why there is none.
-    pub fn into_result(mut self, request: &Request, attempts: u32) -> Result<String> {
+    /// The headers by their names, in lower case; those that stand there several times are joined by commas.
+    fn named_headers(&self) -> BTreeMap<String, String> {
+        let mut named: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in &self.headers {
+            let joined = named.entry(name.as_str().to_owned()).and_modify(|all| all.push_str(", ")).or_default();
+            joined.push_str(&String::from_utf8_lossy(value.as_bytes()));
+        }
+        named
+    }
+
+    /// The result of the call: the server's JSON, verbatim; or why there is none. `now` is what a date in `retry-after` is compared with.
+    pub fn into_result(mut self, request: &Request, attempts: u32, now: SystemTime) -> Result<String> {
         if !self.is_success() {
-            return Err(self.into_error().with_attempts(attempts));
+            let wait = retry::asked_for(&self.headers, now);
+            return Err(self.into_error().with_attempts(attempts).with_retry_after(wait));
         }
         let body = std::mem::take(&mut self.body);
         match read_json(body, request.empty_reply) {
@@ -55,19 +68,13 @@ impl Response {
         let text = String::from_utf8_lossy(&std::mem::take(&mut self.body)).into_owned();
         let (said, stated_id) = read_error(text);
         let request_id = self.request_id().map(str::to_owned).or(stated_id);
-        Error::http(self.status, said).with_response(self.status, request_id.as_deref())
+        Error::http(self.status, said).with_response(self.status, request_id.as_deref(), self.named_headers())
     }
 
     /// The result with what is known of the response around it.
     fn wrap(&self, json: &str, attempts: u32) -> Result<String> {
-        let mut named: BTreeMap<&str, String> = BTreeMap::new();
-        for (name, value) in &self.headers {
-            let text = String::from_utf8_lossy(value.as_bytes());
-            let joined = named.entry(name.as_str()).and_modify(|all| all.push_str(", ")).or_default();
-            joined.push_str(&text);
-        }
         let request_id = serde_json::Value::from(self.request_id());
-        let headers = serde_json::to_string(&named).unwrap_or_default();
+        let headers = serde_json::to_string(&self.named_headers()).unwrap_or_default();
         let status = self.status;
         let rest = format!(r#","http_status":{status},"request_id":{request_id},"headers":{headers},"attempts":{attempts}}}"#);
         json::concatenate(&[r#"{"data":"#, json.trim(), &rest])
@@ -96,8 +103,8 @@ fn read_json(body: Vec<u8>, empty_reply: bool) -> Result<String, (String, Option
 }
 
 /// Reads an error's body, as far as it has the API's form; beside it the request id that the body states.
-fn read_error(text: String) -> (ServerSaid, Option<String>) {
-    let mut said = ServerSaid::default();
+fn read_error(text: String) -> (ApiErrorBody, Option<String>) {
+    let mut said = ApiErrorBody::default();
     let mut request_id = None;
     if let Ok(mut body) = Object::parse(&text, "body", Status::Response) {
         request_id = body.take("request_id").and_then(|id| id.string().ok());
@@ -128,8 +135,8 @@ fn as_json(text: String) -> Option<Box<RawValue>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::operations::{ENVIRONMENTS_RETRIEVE, WORK_POLL, WORK_STOP};
     use crate::config;
-    use crate::operation::{ENVIRONMENTS_RETRIEVE, WORK_POLL, WORK_STOP};
     use http::header::{HeaderName, HeaderValue};
 
     fn response(status: u16, body: &[u8]) -> Response {
@@ -142,12 +149,12 @@ mod tests {
         Response { status, headers: map, body: body.to_vec() }
     }
 
-    fn take(operation: &'static crate::operation::Operation, params: &str, status: u16, body: &[u8]) -> Result<String> {
+    fn take(operation: &'static crate::api::operations::Operation, params: &str, status: u16, body: &[u8]) -> Result<String> {
         let defaults = config::read(r#"{"api_key":"k"}"#, &|_| None).unwrap().1;
         let ids: Vec<_> =
             [("environment_id", "e"), ("work_id", "w")].into_iter().filter(|(id, _)| operation.path.contains(id)).collect();
-        let request = crate::request::operation(operation, &ids, Some(params), &defaults).unwrap();
-        response(status, body).into_result(&request, 2)
+        let request = crate::http::request::operation(operation, &ids, Some(params), &defaults).unwrap();
+        response(status, body).into_result(&request, 2, SystemTime::now())
     }
 
     #[test]
@@ -194,10 +201,11 @@ mod tests {
             ("", "the server answered HTTP 409", None, None),
         ] {
             let error = take(&ENVIRONMENTS_RETRIEVE, "{}", 409, body.as_bytes()).unwrap_err();
-            assert_eq!((error.status(), error.to_string().as_str()), (Status::Conflict, message), "{body}");
+            assert_eq!((error.status(), error.message()), (Status::Conflict, message), "{body}");
             let json: serde_json::Value = serde_json::from_str(&error.to_json()).unwrap();
             assert_eq!((json["type"].as_str(), json["error_code"].as_str()), (kind, code), "{body}");
             assert_eq!(json["request_id"], "req_1");
+            assert_eq!(json["headers"], serde_json::json!({"request-id": "req_1", "x-twice": "a, b"}));
         }
         let json = take(&ENVIRONMENTS_RETRIEVE, "{}", 400, full.as_bytes()).unwrap_err().to_json();
         assert!(json.contains(r#""details":{"error_code":"c", "n":1.0}"#) && json.contains(full), "{json}");

@@ -8,9 +8,9 @@
 
 use super::tls;
 use super::tunnel;
-use crate::log::{self, Level};
-use crate::proxy::Proxy;
-use crate::stats::Stats;
+use crate::http::proxy::Proxy;
+use crate::telemetry::log::{self, Level};
+use crate::telemetry::stats::Stats;
 use rustls::ClientConfig;
 use serde_json::json;
 use std::error::Error as StdError;

@@ -1,6 +1,6 @@
 //! Credentials: which one a request carries, and how they stay out of everything else.
 
-use crate::operation::Accepts;
+use crate::api::operations::Accepts;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use serde_json::value::RawValue;

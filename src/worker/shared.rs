@@ -1,18 +1,18 @@
 //! What a worker's tasks and the host's threads share: what is claimed, who waits for it, and why it ends.
 
+use super::LOG;
 use super::config::Config;
-use super::counts::{Count, Counts, Present};
-use super::holder::Lease;
-use super::lease::Moment;
+use super::lease::handle::Lease;
 use super::limiter::Limiter;
-use super::{LOG, clock};
+use super::metrics::{Count, Counts, Present};
 use crate::client::{Client, Line};
+use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
-use crate::event::Event;
-use crate::fork::{Lock, Owned};
-use crate::log::{self, Level};
-use crate::queue::Queue;
-use crate::request::Request;
+use crate::http::request::Request;
+use crate::runtime::clock::{self, Moment};
+use crate::runtime::fork::{Lock, Owned};
+use crate::runtime::wakeup::Event;
+use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use slab::Slab;
 use std::cell::RefCell;

@@ -1,7 +1,7 @@
 //! Which proxy leads to the server: the one that the configuration names, else the one of the environment variables. Pure.
 
 use crate::config::{Environment, parse_url};
-use crate::credential::Secret;
+use crate::credentials::Secret;
 use crate::error::{Error, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

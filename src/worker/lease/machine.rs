@@ -39,10 +39,8 @@
 //!
 //! This holds for leases that last for twice [`PROOF`] or longer; the service's last five minutes. `simulation.rs` looks for holes.
 
+use crate::runtime::clock::Moment;
 use std::time::Duration;
-
-/// A point in time: how long after an origin, on a clock that goes on while the machine sleeps and is never set.
-pub type Moment = Duration;
 
 /// How long after a poll the first heartbeat of a worker that acknowledged in time is sure to be the first.
 pub const PROOF: Duration = Duration::from_secs(10);
@@ -268,7 +266,7 @@ fn interval(ttl: Duration) -> Duration {
 }
 
 /// A pause that doubles.
-pub(super) fn pause(failures: u32, jitter: f64) -> Duration {
+pub(in crate::worker) fn pause(failures: u32, jitter: f64) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
     less(doubled.min(LONGEST_PAUSE), jitter)
 }
@@ -528,5 +526,5 @@ impl Lease {
 }
 
 #[cfg(test)]
-#[path = "lease_tests.rs"]
+#[path = "machine_tests.rs"]
 mod tests;

@@ -1,22 +1,22 @@
 //! One item: acknowledging it, keeping its lease, stopping it. What the state machines say is done here.
 
-use super::claim::{self, Acknowledged, Claim};
-use super::clock;
-use super::counts::{Count, Step};
-use super::holder::{Latch, Lease, Shared, nothing};
-use super::inner::{Inner, Slot};
-use super::lease::{self, Beaten, Event, Moment, Over, Standing, Stopped, Todo};
-use super::request::{Failure, Reply, Verdict, send};
-use super::supervise::Item;
-use super::{LOG, rescue, secret};
+use super::handle::{Latch, Lease, Shared, nothing};
+use super::machine::{self, Beaten, Event, Over, Standing, Stopped, Todo};
+use crate::api::operations::{WORK_ACK, WORK_HEARTBEAT, WORK_STOP};
 use crate::client::Client;
-use crate::credential::Secret;
+use crate::credentials::Secret;
 use crate::error::{Error, Status};
-use crate::fork::{self, Lock};
 use crate::json::Object;
-use crate::log::{self, Level};
-use crate::operation::{WORK_ACK, WORK_HEARTBEAT, WORK_STOP};
 use crate::runtime::Critical;
+use crate::runtime::clock::{self, Moment};
+use crate::runtime::fork::{self, Lock};
+use crate::telemetry::log::{self, Level};
+use crate::worker::claim::{self, Acknowledged, Claim};
+use crate::worker::metrics::{Count, Step};
+use crate::worker::request::{Failure, Reply, Verdict, send};
+use crate::worker::shared::{Inner, Slot};
+use crate::worker::supervisor::Item;
+use crate::worker::{LOG, rescue, secret};
 use serde_json::json;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const HEALTH_CHECKS: [&str; 2] = ["healthcheck", "health_check"];
 
 /// Serves one item, from the poll's answer to its end.
-pub(super) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot: Slot) {
+pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot: Slot) {
     let inner = slot.inner.clone();
     // From the acknowledgement on, the item is out of everybody's reach until its first heartbeat.
     let critical = inner.line.runtime().critical();
@@ -62,7 +62,7 @@ pub(super) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot:
         work_id: item.id,
         client,
         shared: Lock::new(Shared {
-            machine: lease::Lease::new(clock::now(), polled, is_late),
+            machine: machine::Lease::new(clock::now(), polled, is_late),
             inbox: Vec::new(),
             json: item.json,
             beats: 0,
@@ -111,7 +111,7 @@ async fn acknowledge(inner: &Inner, keyed: &Client, work_id: &str, mut claim: Cl
 async fn stop_at_once(inner: &Inner, client: &Client, work_id: &str) {
     let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
     let Ok(request) = client.prepare_with(&WORK_STOP, &ids, Some("{\"force\":true}")) else { return };
-    let deadline = clock::now() + lease::STOP_PATIENCE;
+    let deadline = clock::now() + machine::STOP_PATIENCE;
     for failures in 1.. {
         let turn = inner.stops.acquire(deadline).await;
         let reply = send(inner, client, request.clone(), STOP_TIMEOUT, Step::Stop, work_id).await;
@@ -119,7 +119,7 @@ async fn stop_at_once(inner: &Inner, client: &Client, work_id: &str) {
         if !matches!(reply.result, Err(Failure { verdict: Verdict::Passing | Verdict::Gateway, .. })) {
             return;
         }
-        let wait = reply.retry_after.unwrap_or_else(|| lease::pause(failures, fastrand::f64()));
+        let wait = reply.retry_after.unwrap_or_else(|| machine::pause(failures, fastrand::f64()));
         if wait >= deadline.saturating_sub(clock::now()) {
             return;
         }
@@ -208,7 +208,7 @@ impl Holding {
     async fn prove_again(&mut self) -> bool {
         let next = acknowledge(&self.lease.inner, &self.keyed, &self.lease.work_id, Claim::late()).await;
         let mut shared = self.lease.shared.lock();
-        shared.machine = lease::Lease::new(clock::now(), Moment::ZERO, true);
+        shared.machine = machine::Lease::new(clock::now(), Moment::ZERO, true);
         if !matches!(next, claim::Next::Hold { .. }) {
             shared.over = Some(Over::Lost);
         }
@@ -257,7 +257,7 @@ impl Holding {
         } else if matches!(after, Standing::StopRequested(_) | Standing::Lost(_)) && before == Standing::Held && !is_handed_out {
             // Nobody has it yet, and now nobody shall.
             if lease.inner.withdraw(&lease) {
-                lease.push(Event::Finish { patience: lease::STOP_PATIENCE });
+                lease.push(Event::Finish { patience: machine::STOP_PATIENCE });
             }
         }
         if self.handover.is_some() && (is_handed_out || todo.over.is_some()) {
@@ -353,7 +353,7 @@ impl Drop for Holding {
     }
 }
 
-async fn send_heartbeat(lease: Arc<Lease>, beat: lease::Beat) -> Event {
+async fn send_heartbeat(lease: Arc<Lease>, beat: machine::Beat) -> Event {
     let inner = &lease.inner;
     let mut params = json!({"expected_last_heartbeat": beat.expected.as_deref().unwrap_or("NO_HEARTBEAT")});
     if let Some(ttl) = inner.config.desired_ttl_seconds {

@@ -1,10 +1,10 @@
 //! From an operation and its parameters to an HTTP request. Pure: nothing is sent here, and bad input ends here.
 
+use crate::api::operations::{Accepts, COMMON, Kind, Operation, Parameter, Place, Traffic};
 use crate::config::{self, BETA_HEADER, Defaults};
-use crate::credential::is_credential;
+use crate::credentials::is_credential;
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
-use crate::operation::{Accepts, COMMON, Kind, Operation, Parameter, Place, Traffic};
 use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -80,6 +80,13 @@ pub fn operation(
     defaults: &Defaults,
 ) -> Result<Request> {
     let mut params = parse_params(params)?;
+    for (name, _) in ids {
+        if let Some(value) = params.take(name) {
+            return Err(value.error("is an argument of the function: do not give it in params_json too"));
+        }
+    }
+    let known = operation.parameters.iter().chain(COMMON).filter(|p| !ids.iter().any(|(id, _)| *id == p.name));
+    params.check_names(known.map(|parameter| parameter.name).chain(OPTIONS.iter().copied()))?;
     let mut builder = Builder::new(operation.method.parse().unwrap_or_default(), operation.path, operation.empty_reply, defaults);
     builder.request.operation = Some(operation);
     builder.body.given = operation.has_body;
@@ -90,10 +97,7 @@ pub fn operation(
         };
         let argument = ids.iter().find(|(name, _)| *name == parameter.name).map(|(_, id)| *id);
         match (given, argument) {
-            (Some(value), Some(_)) => {
-                return Err(value.error("is an argument of the function: do not give it in params_json too"));
-            }
-            (None, Some(id)) => builder.set_id(parameter.name, id)?,
+            (_, Some(id)) => builder.set_id(parameter.name, id)?,
             (Some(value), None) => builder.place(parameter, value)?,
             (None, None) if parameter.required => return Err(Error::argument(parameter.name, "is required")),
             (None, None) => {}
@@ -105,14 +109,14 @@ pub fn operation(
         builder.request.attempt_timeout = Duration::from_millis(block.unwrap_or(0)) + margin;
     }
     builder.take_options(&mut params)?;
-    let own = operation.parameters.iter().chain(COMMON).filter(|p| !ids.iter().any(|(id, _)| *id == p.name));
-    params.finish(own.map(|parameter| parameter.name).chain(OPTIONS.iter().copied()))?;
     builder.finish(operation.accepts, defaults)
 }
 
 /// Builds a request to any other endpoint.
 pub fn free_form(method: &str, path: &str, params: Option<&str>, defaults: &Defaults) -> Result<Request> {
     let mut params = parse_params(params)?;
+    let known = FREE_FORM.iter().copied().chain(COMMON.iter().map(|parameter| parameter.name));
+    params.check_names(known.chain(OPTIONS.iter().copied()))?;
     let method = METHODS.iter().find(|known| known.as_str().eq_ignore_ascii_case(method)).cloned();
     let method = method.ok_or_else(|| Error::argument("method", "must be GET, POST, PUT, PATCH or DELETE"))?;
     check_path(path)?;
@@ -133,8 +137,6 @@ pub fn free_form(method: &str, path: &str, params: Option<&str>, defaults: &Defa
         builder.body.set_whole(value);
     }
     builder.take_options(&mut params)?;
-    params
-        .finish(FREE_FORM.iter().copied().chain(COMMON.iter().map(|parameter| parameter.name)).chain(OPTIONS.iter().copied()))?;
     builder.finish(Accepts::ApiKey, defaults)
 }
 
@@ -432,7 +434,7 @@ impl<'a> Body<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::{
+    use crate::api::operations::{
         ENVIRONMENTS_CREATE, ENVIRONMENTS_LIST, ENVIRONMENTS_RETRIEVE, WORK_ACK, WORK_HEARTBEAT, WORK_POLL, WORK_UPDATE,
     };
 

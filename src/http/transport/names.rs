@@ -2,7 +2,7 @@
 //! a time, whose result all who wait for that name share. So a name that takes long delays nobody who asks for another, and a
 //! thousand connections that are opened at once cost one look-up.
 
-use crate::fork::{Lock, Owned};
+use crate::runtime::fork::{Lock, Owned};
 use crate::runtime::without_signals;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::collections::HashMap;

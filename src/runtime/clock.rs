@@ -1,12 +1,15 @@
 //! The clock that leases go by: it goes on while the machine sleeps, as the server's does, and is never set.
 
-use super::lease::Moment;
+use std::time::Duration;
 #[cfg(unix)]
 use {
     super::LOG,
-    crate::log::{self, Level},
+    crate::telemetry::log::{self, Level},
     serde_json::json,
 };
+
+/// A point in time: how long after an origin, on a clock that goes on while the machine sleeps and is never set.
+pub type Moment = Duration;
 
 /// Now.
 #[cfg(unix)]
@@ -51,7 +54,6 @@ pub fn now() -> Moment {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn time_goes_on_also_where_the_best_clock_cannot_be_read() {

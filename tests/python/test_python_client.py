@@ -6,6 +6,7 @@ import copy
 import inspect
 import json
 import pickle
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -217,10 +218,8 @@ def test_no_connection_no_time_and_no_json_have_classes_too(client: antenv.Clien
 @pytest.mark.parametrize(
     ("arguments", "parameter"),
     [
-        ({}, "name"),
         ({"name": ""}, "name"),
         ({"name": 3}, "name"),
-        ({"name": "n", "nmae": 1}, "nmae"),
         ({"name": "n", "timeout": 0}, "timeout"),
         ({"name": "n", "timeout": "soon"}, "timeout"),
         ({"name": "n", "max_retries": 101}, "max_retries"),
@@ -237,6 +236,36 @@ def test_an_argument_that_is_refused_is_named_and_nothing_is_sent(
     assert emulator.take_requests() == []
     if parameter:
         assert caught.value.parameter == parameter
+
+
+def test_an_unknown_argument_is_reported_before_a_missing_one(client: antenv.Client) -> None:
+    with pytest.raises(TypeError, match="'nmae'"):
+        client.environments.create(nmae="n")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'name'"):
+        client.environments.create()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'odd'"):
+        client.request("GET", "/v1/environments", odd=1)  # type: ignore[call-arg]
+    with pytest.raises(antenv.InvalidArgumentError) as caught:
+        client.call("environments.create", nmae="n")
+    assert caught.value.parameter == "nmae" and caught.value.operation == "environments.create"
+
+
+def test_help_shows_each_argument_with_its_text(client: antenv.Client) -> None:
+    for resource in (client.environments, client.environments.work):
+        for name, method in inspect.getmembers(resource, inspect.ismethod):
+            if not name.startswith("_"):
+                text = inspect.getdoc(method) or ""
+                for parameter in inspect.signature(method).parameters.values():
+                    assert parameter.kind is not parameter.VAR_KEYWORD
+                    assert re.search(rf"^    {parameter.name}: \S", text, re.M), f"{name}: {parameter.name}"
+    shown = str(inspect.signature(client.environments.create)).replace("'", "")
+    assert shown.startswith("(*, name: str, config: ConfigParams | None | Omit = omit, ")
+
+
+def test_omit_leaves_out_what_none_would_send_as_null(client: antenv.Client, emulator: Emulator) -> None:
+    client.environments.create(name="n", description=antenv.omit, metadata=copy.deepcopy(antenv.omit), scope=None)
+    assert [request["body"] for request in emulator.take_requests()] == [{"name": "n", "scope": None}]
+    assert not antenv.omit and repr(antenv.omit) == "omit"
 
 
 def test_messages_have_pythons_names_and_units(client: antenv.Client, emulator: Emulator) -> None:

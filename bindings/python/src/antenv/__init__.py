@@ -56,6 +56,7 @@ from ._errors import (
     error_from,
 )
 from ._pages import AsyncPage, AsyncPages, Page
+from ._params import Omit, omit
 from ._response import Response
 from ._worker import Lease, LeaseEvent, Worker
 
@@ -94,6 +95,7 @@ __all__ = [
     "LeaseEvent",
     "LeaseLostError",
     "NotFoundError",
+    "Omit",
     "OverloadedError",
     "Page",
     "PaymentRequiredError",
@@ -106,6 +108,7 @@ __all__ = [
     "ServiceUnavailableError",
     "UnprocessableEntityError",
     "Worker",
+    "omit",
     "shutdown",
     "types",
 ]

@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _native
 from ._aio import loop_queue
-from ._async_resources import AsyncEnvironments
+from ._async_resources import AsyncEnvironments, AsyncRequestMixin
 from ._async_worker import AsyncWorker
 from ._client import BaseClient
 from ._sync import c_string, decoded, encoded
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
-
-    from .types import RequestParams
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
 
-class AsyncClient(BaseClient):
+class AsyncClient(AsyncRequestMixin, BaseClient):
     """A client of the Environments API whose calls are awaited.
 
         async with antenv.AsyncClient() as client:
@@ -44,11 +42,7 @@ class AsyncClient(BaseClient):
         what = c_string("operation", operation), encoded(params)
         return decoded(await loop_queue().call(_native.submit, self._handle, *what))
 
-    async def request(self, method: str, path: str, /, **params: Unpack[RequestParams]) -> Any:
-        """Makes a request to any endpoint of the API; gives decoded JSON, None when the answer is empty.
-
-        `query`, `body`, `headers`, and the options of a call: see `antenv.types.RequestParams`.
-        """
+    async def _request(self, method: str, path: str, params: Mapping[str, Any]) -> Any:
         what = c_string("method", method), c_string("path", path), encoded(params)
         return decoded(await loop_queue().call(_native.submit_request, self._handle, *what))
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from ctypes import byref, c_void_p
 from typing import TYPE_CHECKING, Any, Callable
 from weakref import WeakMethod
 
 from . import _native
 from ._aio import LoopQueue, loop_queue
+from ._async_resources import AsyncFinishMixin
 from ._errors import AntenvError, LeaseLostError, error_from
-from ._sync import decoded
-from ._worker import BaseLease, BaseWorker, finish_params, log_failure
+from ._sync import decoded, encoded
+from ._worker import BaseLease, BaseWorker, log_failure
 from .types import Work
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self
 
     from ._async_client import AsyncClient
-    from .types import CallOptions
 
 
 class AsyncLeaseEvent:
@@ -42,7 +42,7 @@ class AsyncLeaseEvent:
         return True
 
 
-class AsyncLease(BaseLease):
+class AsyncLease(AsyncFinishMixin, BaseLease):
     """A lease on a work item. The library keeps it by heartbeats until it is finished, whatever the program's tasks do.
 
         async for lease in worker:
@@ -71,16 +71,9 @@ class AsyncLease(BaseLease):
         client._take(*_native.call_for_handle(_native.lease_client, self._handle))
         return client
 
-    async def finish(self, force: bool | None = None, **options: Unpack[CallOptions]) -> Work | None:
-        """Stops the item (Stop Work), keeping the lease until that is done, and ends the lease. None when it had stopped already.
-
-        `force`: False asks for the item to be stopped, instead of stopping it at once. `timeout`: how many seconds that is tried;
-        without it 60. Raises LeaseLostError when the lease is lost, and the errors of a call when the item could not be stopped;
-        the lease has ended then, too, unless an argument was refused. When its task is cancelled, it goes on by itself.
-        """
+    async def _finish(self, params: Mapping[str, Any]) -> Work | None:
         try:
-            params = finish_params(force, options)
-            return Work._of(decoded(await loop_queue().call(self._submit_finish, self._handle, params)))
+            return Work._of(decoded(await loop_queue().call(self._submit_finish, self._handle, encoded(params))))
         except LeaseLostError:
             self._lost = True
             raise

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _log, _native
 from ._errors import error_from
-from ._resources import Environments
+from ._resources import Environments, RequestMixin
 from ._sync import c_string, call, call_for_text, decoded, encoded
 from ._uncopyable import Uncopyable
 from ._worker import Worker
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
-
-    from .types import RequestParams
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -136,7 +134,7 @@ class BaseClient(Uncopyable):
         return f"<antenv.{type(self).__name__}{'' if self._handle else ', closed'}>"
 
 
-class Client(BaseClient):
+class Client(RequestMixin, BaseClient):
     """A client of the Environments API whose calls wait for their results.
 
         with antenv.Client() as client:
@@ -158,11 +156,7 @@ class Client(BaseClient):
         """
         return self._call(c_string("operation", operation), params, _as_it_is)
 
-    def request(self, method: str, path: str, /, **params: Unpack[RequestParams]) -> Any:
-        """Makes a request to any endpoint of the API; gives decoded JSON, None when the answer is empty.
-
-        `query`, `body`, `headers`, and the options of a call: see `antenv.types.RequestParams`.
-        """
+    def _request(self, method: str, path: str, params: Mapping[str, Any]) -> Any:
         what = c_string("method", method), c_string("path", path), encoded(params)
         return decoded(call(_native.submit_request, self._handle, *what))
 

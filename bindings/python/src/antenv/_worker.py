@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from . import _log, _native
 from ._errors import AntenvError, LeaseLostError, error_from
+from ._resources import FinishMixin
 from ._sync import call, call_for_text, decoded, encoded, wait_interruptibly
 from ._uncopyable import Uncopyable
 from .types import LeaseState, Work
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self
 
     from ._client import Client
-    from .types import CallOptions
 
 #: How often a thread that waits for others looks around, in seconds.
 _CHECK_INTERVAL = 0.04
@@ -140,11 +140,6 @@ class BaseWorker(Uncopyable):
         return f"<antenv.{type(self).__name__}{'' if self._handle else ', closed'}>"
 
 
-def finish_params(force: bool | None, options: Mapping[str, Any]) -> bytes:
-    """The parameters of a finish, `force` only if it is given."""
-    return encoded(options if force is None else {**options, "force": force})
-
-
 def log_failure(lease: BaseLease) -> None:
     """Logs what a handler raised. There is nobody who could do something about it, and other items are to be served."""
     _logger().exception("a handler failed: work_id=%s", lease.id)
@@ -190,7 +185,7 @@ class LeaseEvent:
         return _is_over(wait_interruptibly(wait, timeout), text)
 
 
-class Lease(BaseLease):
+class Lease(FinishMixin, BaseLease):
     """A lease on a work item. The library keeps it by heartbeats until it is finished, whatever the program's threads do.
 
         for lease in worker:
@@ -217,15 +212,9 @@ class Lease(BaseLease):
         client._take(*_native.call_for_handle(_native.lease_client, self._handle))
         return client
 
-    def finish(self, force: bool | None = None, **options: Unpack[CallOptions]) -> Work | None:
-        """Stops the item (Stop Work), keeping the lease until that is done, and ends the lease. None when it had stopped already.
-
-        `force`: False asks for the item to be stopped, instead of stopping it at once. `timeout`: how many seconds that is tried;
-        without it 60. Waits. Raises LeaseLostError when the lease is lost, and the errors of a call when the item could not be
-        stopped; the lease has ended then, too, unless an argument was refused. An interrupted one goes on by itself.
-        """
+    def _finish(self, params: Mapping[str, Any]) -> Work | None:
         try:
-            return Work._of(decoded(call(self._submit_finish, self._handle, finish_params(force, options))))
+            return Work._of(decoded(call(self._submit_finish, self._handle, encoded(params))))
         except LeaseLostError:
             self._lost = True
             raise

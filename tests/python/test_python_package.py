@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import antenv
-from antenv import _errors, _native
+from antenv import _errors, _native, types
 from emulator import ROOT, TARGET, Emulator
 
 HEADER = (ROOT / "include" / "antenv.h").read_text()
@@ -276,3 +276,31 @@ def test_mypy_and_pyright_see_the_types(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, *checker], cwd=TARGET, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "1 source file" in done.stdout or "0 errors" in done.stdout
+
+
+def test_every_public_type_is_complete() -> None:
+    command = [sys.executable, "-m", "pyright", "--verifytypes", "antenv", "--ignoreexternal"]
+    done = subprocess.run(
+        [*command, "--pythonpath", sys.executable], cwd=TARGET, capture_output=True, text=True, check=False
+    )
+    assert "Type completeness score: 100%" in done.stdout, done.stdout + done.stderr
+    assert not re.search(r"without docstring: [1-9]", done.stdout), done.stdout
+
+
+def names_in(kind: Any) -> set[str]:
+    """Returns the members that a TypedDict has."""
+    return set(inspect.get_annotations(kind))
+
+
+def test_the_statistics_are_typed_as_they_come() -> None:
+    client = antenv.Client(api_key="k", base_url="http://127.0.0.1:9", max_retries=0)
+    with pytest.raises(antenv.APIConnectionError):
+        client.environments.list()
+    stats = client.stats()
+    assert set(stats) == names_in(types.ClientStats)
+    assert set(stats["calls"]) == names_in(types.CallCounts) and set(stats["bytes"]) == names_in(types.ByteCounts)
+    assert set(stats["latency_us"]["environments.list"]) == names_in(types.Histogram)
+    worker = client.environments.worker("env_1", environment_key="k").stats()
+    assert set(worker) == names_in(types.WorkerStats)
+    assert set(worker["failures"]) == names_in(types.RequestFailures)
+    assert set(worker["claim_us"]) == names_in(types.Histogram)

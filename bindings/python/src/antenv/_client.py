@@ -16,6 +16,8 @@ from ._worker import Worker
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .types import ClientStats
+
 T = TypeVar("T")
 
 
@@ -116,10 +118,9 @@ class BaseClient(Uncopyable):
         self._handle = handle
         _log.subscribe()
 
-    def stats(self) -> dict[str, Any]:
-        """What this client, and those that share its connections, did so far in this process: counts of calls, attempts, retries,
-        failures, connections and bytes, and latencies. docs/concurrency.md and antenv.h list them. Does not block."""
-        stats: dict[str, Any] = decoded(call_for_text(_native.client_stats, self._handle))
+    def stats(self) -> ClientStats:
+        """Returns the counters of this client and of those that share its connections, in this process. Does not block."""
+        stats: ClientStats = decoded(call_for_text(_native.client_stats, self._handle))
         return stats
 
     def __del__(self) -> None:

@@ -50,7 +50,7 @@ class Model:
     def __eq__(self, other: object) -> bool:
         return self.__dict__ == other.__dict__ if type(other) is type(self) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # it can be changed
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # it can be changed
 
     def __repr__(self) -> str:
         shown = (

@@ -11,6 +11,8 @@ T = TypeVar("T")
 
 
 class _Page(Uncopyable, Generic[T]):
+    """The base of both kinds of pages."""
+
     _advice = "it fetches the pages that follow; pass on its data and next_page"
     #: The items of this page alone.
     data: list[T]

@@ -19,7 +19,7 @@ class Omit:
 
 
 #: Stands for an argument that is left out, where None would be sent as `null`.
-omit = Omit()
+omit: Omit = Omit()
 
 
 def given(arguments: dict[str, Any]) -> dict[str, Any]:

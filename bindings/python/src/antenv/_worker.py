@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._client import Client
+    from .types import WorkerStats
 
 #: How often a thread that waits for others looks around, in seconds.
 _CHECK_INTERVAL = 0.04
@@ -118,14 +119,13 @@ class BaseWorker(Uncopyable):
         if status not in (_native.OK, _native.INVALID_HANDLE):  # a closed one is stopped
             raise error_from(status, b"")
 
-    def stats(self) -> dict[str, Any]:
-        """What the worker did so far: its state, counts of items, leases and failures, and latencies. antenv.h lists them. Does not
-        block."""
-        stats: dict[str, Any] = decoded(call_for_text(_native.worker_stats, self._handle))
+    def stats(self) -> WorkerStats:
+        """Returns the worker's counters and its state. Does not block."""
+        stats: WorkerStats = decoded(call_for_text(_native.worker_stats, self._handle))
         return stats
 
     def metrics(self) -> str:
-        """The same as text for Prometheus. Does not block."""
+        """Returns the same as text for Prometheus. Does not block."""
         return call_for_text(_native.worker_metrics, self._handle).decode()
 
     def __del__(self) -> None:

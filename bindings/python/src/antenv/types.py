@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from typing_extensions import Required
 
 __all__ = [
+    "ByteCounts",
+    "CallCounts",
     "CallOptions",
+    "ClientStats",
     "CloudConfig",
     "CloudConfigParams",
     "Config",
@@ -25,6 +28,7 @@ __all__ = [
     "EnvironmentDeleted",
     "EnvironmentListParams",
     "EnvironmentUpdateParams",
+    "Histogram",
     "LeaseFinishParams",
     "LeaseState",
     "LimitedNetwork",
@@ -34,6 +38,7 @@ __all__ = [
     "NetworkingParams",
     "Packages",
     "PackagesParams",
+    "RequestFailures",
     "RequestParams",
     "Scope",
     "SelfHostedConfig",
@@ -51,6 +56,7 @@ __all__ = [
     "WorkStopParams",
     "WorkUpdateParams",
     "WorkerParams",
+    "WorkerStats",
 ]
 
 #: Who sees an environment: all accounts of the organization, or the owner's alone.
@@ -243,6 +249,108 @@ class LeaseState(Model):
     last_heartbeat: str | None
     #: How many heartbeats succeeded.
     beats: int
+
+
+class Histogram(TypedDict):
+    """Times in microseconds. Histograms are merged by adding the counts up: bounds are the same everywhere."""
+
+    #: How many times there are.
+    count: int
+    #: Their sum.
+    sum: int
+    #: The longest of them.
+    max: int
+    #: Pairs of an upper bound and the number of times below it and not below the bound before; without empty ones.
+    buckets: list[list[int]]
+
+
+class CallCounts(TypedDict):
+    """Counts of calls."""
+
+    started: int
+    succeeded: int
+    failed: int
+    in_flight: int
+
+
+class ByteCounts(TypedDict):
+    """Bytes of bodies, without headers and encryption."""
+
+    sent: int
+    received: int
+
+
+class ClientStats(TypedDict):
+    """The counters of a client and of those that share its connections, in this process."""
+
+    #: Calls by what became of them.
+    calls: CallCounts
+    #: Requests made, retries included.
+    attempts: int
+    #: Retries by reason: "connect", "unanswered", "cut_short", "timeout", "not_processed", "request_timeout", "conflict",
+    #: "rate_limited", "overloaded", "server_error", "asked". Those that are 0 are left out.
+    retries: dict[str, int]
+    #: Failed calls by the name of their status, such as "not_found".
+    failures: dict[str, int]
+    #: Attempts to connect.
+    connections_opened: int
+    #: Bytes sent and received.
+    bytes: ByteCounts
+    #: How long calls took, retries included, by operation ("request" for other endpoints).
+    latency_us: dict[str, Histogram]
+
+
+class RequestFailures(TypedDict):
+    """A worker's failed requests: by kind of request, and by the name of their status."""
+
+    poll: dict[str, int]
+    ack: dict[str, int]
+    heartbeat: dict[str, int]
+    stop: dict[str, int]
+    rescue: dict[str, int]
+
+
+class WorkerStats(TypedDict):
+    """The counters of a worker."""
+
+    environment_id: str
+    worker_id: str
+    #: What the worker does.
+    state: Literal["running", "stopping", "stopped", "drained", "failed"]
+    #: How many items it may hold.
+    concurrency: int
+    #: How many items it holds.
+    leases_held: int
+    #: Items that were acknowledged and had a successful heartbeat.
+    claimed: int
+    #: Items that it stopped.
+    finished: int
+    #: Leases lost.
+    lost: int
+    #: Leases whose item was to be stopped before the handler was done.
+    stop_requested: int
+    #: Leases given up.
+    abandoned: int
+    #: Those among them that were never picked up.
+    undelivered: int
+    #: Items without a session, which the worker acknowledges and stops itself.
+    health_checks: int
+    #: Items that another worker had acknowledged and left, returned to the work queue.
+    rescued: int
+    #: Items left to the work queue, because their acknowledgement or first heartbeat was rejected permanently.
+    refused: int
+    #: Requests that something on the way to the API rejected with a page of its own, and that are made again.
+    gateway: int
+    #: Faults in the library that were caught; please report them.
+    faults: int
+    #: Requests that failed.
+    failures: RequestFailures
+    #: From the poll's response to the first successful heartbeat.
+    claim_us: Histogram
+    #: How long heartbeats took.
+    heartbeat_us: Histogram
+    #: How late heartbeats were sent.
+    heartbeat_late_us: Histogram
 
 
 class CallOptions(TypedDict, total=False):

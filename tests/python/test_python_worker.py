@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import inspect
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -349,6 +351,71 @@ def test_what_a_handler_raises_is_logged_and_the_others_go_on(
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError, SystemExit]
     assert all(record.name == "antenv.worker" for record in caplog.records)
     assert "of no use" in caplog.text and items[0] in caplog.text
+
+
+def test_an_item_whose_handler_raises_is_abandoned_if_that_is_wanted(
+    lasting: WorkerEnv, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing, succeeding = lasting.enqueue(), lasting.enqueue()
+
+    def handler(lease: antenv.Lease) -> None:
+        if lease.id == failing:
+            raise ValueError("try another time")
+
+    worker = lasting.worker(drain=True)
+    worker.run(handler, on_error="abandon")
+    assert (lasting.state(failing), lasting.state(succeeding)) == ("active", "stopped")
+    assert (worker.stats()["abandoned"], worker.stats()["finished"]) == (1, 1)
+    assert f"its item is abandoned: work_id={failing}" in caplog.text
+
+
+def test_an_item_that_is_to_be_stopped_is_finished_whatever_its_handler_raises(brief: WorkerEnv) -> None:
+    item = brief.enqueue()
+    worker = brief.worker()
+
+    def handler(lease: antenv.Lease) -> None:
+        worker.stop()
+        brief.stop(item)
+        assert lease.cancelled.wait(TIMEOUT)
+        raise ValueError
+
+    worker.run(handler, on_error="abandon")
+    assert brief.state(item) == "stopped" and worker.stats()["abandoned"] == 0
+
+
+def test_run_rejects_what_it_cannot_use(lasting: WorkerEnv) -> None:
+    async def handler(lease: antenv.Lease) -> None: ...
+
+    class Handler:
+        async def __call__(self, lease: antenv.Lease) -> None: ...
+
+    @functools.wraps(handler)
+    def wrapped(lease: antenv.Lease) -> object:
+        return handler(lease)
+
+    worker = lasting.worker()
+    for one in (handler, Handler(), functools.partial(handler), wrapped):
+        with pytest.raises(TypeError, match=r"use AsyncWorker\.run, of antenv\.AsyncClient's worker"):
+            worker.run(one)
+    with pytest.raises(TypeError, match="must be a function, not None"):
+        worker.run(None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="on_error must be"):
+        worker.run(print, on_error="retry")  # type: ignore[arg-type]
+    assert worker.stats()["state"] == "running"
+
+
+def test_a_timeout_says_how_polls_failed(lasting: WorkerEnv) -> None:
+    worker = lasting.worker(idle_after=0)
+    with pytest.raises(TimeoutError, match=r"^no work came within 0\.05 s$"):
+        worker.next(0.05)
+    lasting.emulator.faults({"operation": "work.poll", "status": 529, "count": 1000})
+
+    def next_says_why() -> bool:
+        with pytest.raises(TimeoutError) as caught:
+            worker.next(0.05)
+        return bool(re.search(r"within 0\.05 s; failed polls so far: \d+ overloaded$", str(caught.value)))
+
+    wait_until(next_says_why)
 
 
 def test_handlers_go_on_after_a_stop_and_run_waits_for_them(lasting: WorkerEnv) -> None:

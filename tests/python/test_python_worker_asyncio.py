@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import os
@@ -501,5 +502,45 @@ def test_a_worker_that_has_nothing_to_do_is_stopped_from_its_loop(lasting: Worke
         await until(lambda: lasting.polls() == 1)
         asyncio.get_running_loop().call_soon(worker.stop)
         await running
+
+    run(main())
+
+
+def test_an_item_whose_handler_raises_is_abandoned_if_that_is_wanted(
+    lasting: WorkerEnv, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing, succeeding = lasting.enqueue(), lasting.enqueue()
+
+    async def handler(lease: antenv.AsyncLease) -> None:
+        if lease.id == failing:
+            raise ValueError("try another time")
+
+    async def main() -> None:
+        worker = worker_of(lasting, drain=True)
+        await worker.run(handler, on_error="abandon")
+        assert (worker.stats()["abandoned"], worker.stats()["finished"]) == (1, 1)
+
+    run(main())
+    assert (lasting.state(failing), lasting.state(succeeding)) == ("active", "stopped")
+    assert f"its item is abandoned: work_id={failing}" in caplog.text
+
+
+def test_run_rejects_what_it_cannot_use(lasting: WorkerEnv, run: Run) -> None:
+    async def handler(lease: antenv.AsyncLease) -> None: ...
+
+    async def main() -> None:
+        worker = worker_of(lasting)
+        with pytest.raises(TypeError, match=r"use Worker\.run, of antenv\.Client's worker"):
+            await worker.run(print)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="on_error must be"):
+            await worker.run(handler, on_error="retry")  # type: ignore[arg-type]
+        worker.stop()
+
+        @functools.wraps(handler)
+        def wrapped(lease: antenv.AsyncLease) -> Coroutine[Any, Any, None]:
+            return handler(lease)
+
+        await worker.run(wrapped)
+        await worker.run(functools.partial(handler))
 
     run(main())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Coroutine, Mapping
 from ctypes import byref, c_void_p
 from typing import TYPE_CHECKING, Any, Callable
 from weakref import WeakMethod
@@ -13,7 +13,7 @@ from ._aio import LoopQueue, loop_queue
 from ._async_resources import AsyncFinishMixin
 from ._errors import AntenvError, LeaseLostError, error_from
 from ._sync import decoded, encoded
-from ._worker import BaseLease, BaseWorker, log_failure
+from ._worker import BaseLease, BaseWorker, OnError, check_run, end_failed
 from .types import Work
 
 if TYPE_CHECKING:
@@ -145,19 +145,30 @@ class AsyncWorker(BaseWorker):
             raise StopAsyncIteration
         return lease
 
-    async def run(self, handler: Callable[[AsyncLease], Awaitable[object]]) -> None:
-        """Serves items with a handler, each in a task of its own, until there is nothing more to come and all handlers returned.
+    async def run(self, handler: Callable[[AsyncLease], Coroutine[Any, Any, object]], *, on_error: OnError = "finish") -> None:
+        """Serves items with a handler, each in its own task, until no more items are to come and all handlers have returned.
 
-        Each item is finished when its handler returns. What a handler raises is logged (with the logger "antenv.worker"), and the
-        others go on. A handler whose lease is lost, or whose item is to be stopped, is cancelled. Raises, in the end, the error for
-        which the worker gave up. `stop` ends it gently; cancelling it stops the worker, cancels the handlers and waits for them.
+        Each item is finished when its handler returns. What a handler raises is logged (by the logger "antenv.worker"), and the
+        others go on. A handler whose lease is lost, or whose item is to be stopped, is cancelled. In the end the error that ended
+        the worker is raised, if there was one. `stop` ends it gently; cancelling it stops the worker, cancels the handlers and
+        waits for them.
+
+        Args:
+            handler: A coroutine function, called with each lease. (`Worker.run` takes plain functions.)
+            on_error: What happens to an item whose handler raises: "finish" stops it, so that it is not served again;
+                "abandon" leaves it to the work queue, which hands it out again when its lease has expired.
+
+        Raises:
+            TypeError: `handler` is a plain function.
+            ValueError: `on_error` is something else.
         """
+        check_run(handler, on_error, is_async=True)
         tasks: set[asyncio.Task[None]] = set()
         failure = None
         try:
             try:
                 async for lease in self:
-                    task = asyncio.ensure_future(_serve(handler, lease))
+                    task = asyncio.ensure_future(_serve(handler, lease, on_error))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
             except AntenvError as error:
@@ -224,7 +235,7 @@ def _weak_notifier(worker: AsyncWorker) -> Callable[[], None]:
     return notify
 
 
-async def _serve(handler: Callable[[AsyncLease], Awaitable[object]], lease: AsyncLease) -> None:
+async def _serve(handler: Callable[[AsyncLease], Coroutine[Any, Any, object]], lease: AsyncLease, on_error: OnError) -> None:
     """Serves an item in the present task, which is cancelled while the handler has it and the lease is not simply held any more."""
     task = asyncio.current_task()
 
@@ -238,6 +249,6 @@ async def _serve(handler: Callable[[AsyncLease], Awaitable[object]], lease: Asyn
         try:
             await handler(lease)
         except Exception:
-            log_failure(lease)
+            end_failed(lease, on_error)
         finally:
             change.remove_done_callback(cancel)

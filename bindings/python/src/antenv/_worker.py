@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from ctypes import byref, c_void_p
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Literal
 
 from . import _log, _native
 from ._errors import AntenvError, LeaseLostError, error_from
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ._client import Client
     from .types import WorkerStats
 
+#: What `run` does with an item whose handler raises.
+OnError = Literal["finish", "abandon"]
 #: How often a thread that waits for others looks around, in seconds.
 _CHECK_INTERVAL = 0.04
 
@@ -128,6 +130,11 @@ class BaseWorker(Uncopyable):
         """Returns the same as text for Prometheus. Does not block."""
         return call_for_text(_native.worker_metrics, self._handle).decode()
 
+    def _failed_polls(self) -> str:
+        """Returns how many polls have failed, and how, as the end of a sentence."""
+        failed = self.stats()["failures"]["poll"]
+        return f"; failed polls so far: {', '.join(f'{n} {name}' for name, n in failed.items())}" if failed else ""
+
     def __del__(self) -> None:
         self._free()
 
@@ -140,9 +147,32 @@ class BaseWorker(Uncopyable):
         return f"<antenv.{type(self).__name__}{'' if self._handle else ', closed'}>"
 
 
-def log_failure(lease: BaseLease) -> None:
-    """Logs what a handler raised. There is nobody who could do something about it, and other items are to be served."""
-    _logger().exception("a handler failed: work_id=%s", lease.id)
+def check_run(handler: object, on_error: OnError, is_async: bool) -> None:
+    """Raises TypeError for a handler that the other kind of worker takes, and ValueError for a policy that does not exist."""
+    import inspect  # takes longer than a call, and is rarely needed
+
+    function: Any = inspect.unwrap(handler) if callable(handler) else handler
+    if not callable(function):
+        raise TypeError(f"the handler must be a function, not {handler!r}")
+    if (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)) != is_async:
+        raise TypeError(
+            "AsyncWorker.run takes a coroutine function (async def); for a plain one use Worker.run, of antenv.Client's worker"
+            if is_async
+            else "Worker.run takes a plain function; for a coroutine function use AsyncWorker.run, of antenv.AsyncClient's worker"
+        )
+    if on_error not in ("finish", "abandon"):
+        raise ValueError(f'on_error must be "finish" or "abandon", not {on_error!r}')
+
+
+def end_failed(lease: BaseLease, on_error: OnError) -> None:
+    """Logs what a handler raised, and abandons its item if that is wanted; else leaving the `with` block finishes it.
+
+    Raising it would end a loop that has other items to serve. An item that is to be stopped is stopped all the same.
+    """
+    is_abandoned = on_error == "abandon" and bool(lease._handle) and not lease._is_over()
+    _logger().exception("a handler failed; its item is %s: work_id=%s", "abandoned" if is_abandoned else "finished", lease.id)
+    if is_abandoned:
+        lease.abandon()
 
 
 def _logger() -> Any:
@@ -243,15 +273,18 @@ class Worker(BaseWorker):
     """
 
     def next(self, timeout: float | None = None) -> Lease | None:
-        """The next item's lease, waiting for one; None when there is nothing more to come.
+        """Waits for the next item and returns its lease; returns None when no more items are to come.
 
-        `timeout`: raises the builtin TimeoutError when none came in so many seconds. Raises the error for which the worker gave up,
-        such as AuthenticationError, from then on every time.
+        Raises the error that ended the worker, such as AuthenticationError, from then on every time.
+
+        Args:
+            timeout: After how many seconds the builtin TimeoutError is raised; None: never. Its text says how many of the
+                worker's polls have failed so far, and how.
         """
         lease, text = Lease(self), c_void_p()
 
-        def wait(turn: int) -> int:
-            status: int = _native.worker_next(self._handle, turn, byref(lease._handle), byref(text))
+        def wait(milliseconds: int) -> int:
+            status: int = _native.worker_next(self._handle, milliseconds, byref(lease._handle), byref(text))
             return status
 
         status = wait_interruptibly(wait, timeout)
@@ -262,7 +295,7 @@ class Worker(BaseWorker):
         if status in (_native.DONE, _native.INVALID_HANDLE):  # stopped, drained, or closed by another thread
             return None
         if status == _native.TIMEOUT:
-            raise TimeoutError("no work came in time")
+            raise TimeoutError(f"no work came within {timeout:g} s{self._failed_polls()}")
         raise error_from(status, answer)
 
     def __iter__(self) -> Self:
@@ -274,16 +307,25 @@ class Worker(BaseWorker):
             raise StopIteration
         return lease
 
-    def run(self, handler: Callable[[Lease], object], *, threads: int | None = None) -> None:
-        """Serves items with a handler, each in a thread of its own, until there is nothing more to come and all handlers returned.
+    def run(self, handler: Callable[[Lease], object], *, threads: int | None = None, on_error: OnError = "finish") -> None:
+        """Serves items with a handler in several threads, until no more items are to come and all handlers have returned.
 
-        Each item is finished when its handler returns. What a handler raises is logged (with the logger "antenv.worker"), and the
-        others go on. `threads`: how many there are; None: as many as the worker's `concurrency`.
+        Each item is finished when its handler returns. What a handler raises is logged (by the logger "antenv.worker"), and the
+        others go on. In the end the error that ended the worker is raised, if there was one. When it is interrupted, as by Ctrl-C,
+        it stops the worker and waits for the handlers, for as long as the worker's `grace` lasts.
 
-        Raises, in the end, the error for which the worker gave up. When it is interrupted, as by Ctrl-C, it stops the worker and
-        waits for the handlers, for as long as the worker's `grace` lasts.
+        Args:
+            handler: A plain function, called with each lease. (`AsyncWorker.run` takes coroutine functions.)
+            threads: How many items are served at once; None: as many as the worker's `concurrency`.
+            on_error: What happens to an item whose handler raises: "finish" stops it, so that it is not served again;
+                "abandon" leaves it to the work queue, which hands it out again when its lease has expired.
+
+        Raises:
+            TypeError: `handler` is a coroutine function.
+            ValueError: `on_error` is something else.
         """
-        service = _Service(self, handler)
+        check_run(handler, on_error, is_async=False)
+        service = _Service(self, handler, on_error)
         try:
             service.start(self.stats()["concurrency"] if threads is None else threads)
             service.join(lambda: service.interrupt is not None)
@@ -310,9 +352,10 @@ class Worker(BaseWorker):
 class _Service:
     """The threads of a worker's `run`."""
 
-    def __init__(self, worker: Worker, handler: Callable[[Lease], object]) -> None:
+    def __init__(self, worker: Worker, handler: Callable[[Lease], object], on_error: OnError) -> None:
         self._worker = worker
         self._handler = handler
+        self._on_error = on_error
         self._threads: set[threading.Thread] = set()
         self._ended = threading.Event()
         self._handled: set[Lease] = set()
@@ -367,6 +410,6 @@ class _Service:
         except KeyboardInterrupt:
             raise
         except BaseException:  # SystemExit, too: it would end one thread of many
-            log_failure(lease)
+            end_failed(lease, self._on_error)
         finally:
             self._handled.discard(lease)

@@ -1,19 +1,22 @@
-//! The command: options in, the base URL (and the file to trust) on standard output, and an orderly end at SIGTERM or SIGINT.
+//! The command: options in, the base URL (and the file to trust) on standard output, and an orderly end at SIGTERM or SIGINT, or
+//! when standard input closes.
 
 use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    thread,
 };
 
 use antenv_emulator::{Auth, Config, Emulator, Tls};
 use clap::{Parser, error::ErrorKind};
+use tokio::sync::oneshot;
 
 /// Serves the Environments API on localhost, for development and tests.
 ///
 /// The first line on standard output is the base URL, written once connections are accepted; with --tls, the second one is the
-/// file that clients have to trust. Any non-empty API key will do;
-/// environment keys are issued by `POST /_emulator/environment_keys`. SIGTERM and SIGINT end it.
+/// file that clients have to trust. Any non-empty API key will do; environment keys are issued by
+/// `POST /_emulator/environment_keys`. SIGTERM and SIGINT end it; with --until-stdin-closes, the end of standard input as well.
 #[derive(Parser)]
 #[command(name = "antenv-emulator", version)]
 struct Options {
@@ -61,6 +64,10 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
 
+    /// End when standard input closes, and so with the program that holds its other end
+    #[arg(long)]
+    until_stdin_closes: bool,
+
     /// Write one line a request to standard error
     #[arg(long)]
     verbose: bool,
@@ -83,6 +90,7 @@ fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the URL is out: whoever has read it may send a signal.
     let signal = waiting.block_on(async { signals() })?;
+    let input_closed = options.until_stdin_closes.then(stdin_closed).transpose()?;
     let emulator = Emulator::start(Config {
         host: options.host,
         port: options.port,
@@ -99,9 +107,26 @@ fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     // Nobody reading is no reason not to serve.
     let ca_file = emulator.ca_file().map_or(String::new(), |file| format!("{}\n", file.display()));
     let _ = write!(io::stdout(), "{}\n{ca_file}", emulator.url()).and_then(|()| io::stdout().flush());
-    waiting.block_on(signal);
+    waiting.block_on(async {
+        tokio::select! {
+            () = signal => {}
+            Some(_) = async { Some(input_closed?.await) } => {}
+        }
+    });
     emulator.shutdown();
     Ok(())
+}
+
+/// Returns a channel that closes when standard input does, whatever is written there. A thread of its own reads: a runtime would wait,
+/// when it ends, for a read that cannot be interrupted.
+fn stdin_closed() -> io::Result<oneshot::Receiver<()>> {
+    let (reading, closed) = oneshot::channel();
+    thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        // An input that cannot be read is a closed one.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        drop::<oneshot::Sender<()>>(reading);
+    })?;
+    Ok(closed)
 }
 
 /// Shells often allow 1024 descriptors, for the sake of programs that use select(). Each connection takes one.

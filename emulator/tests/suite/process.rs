@@ -1,8 +1,8 @@
 //! The program as a process: options, signals, files, a violent end.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::Stdio,
+    io::{BufRead, BufReader, Read, Write},
+    process::{Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -53,6 +53,45 @@ fn a_request_that_never_ends_does_not_keep_it_alive() {
 }
 
 #[test]
+fn a_closed_standard_input_ends_it_when_it_was_asked_to() {
+    let mut emulator = Emulator::start_with(&["--until-stdin-closes"]);
+    let queue = emulator.queue();
+    let mut stdin = emulator.take_stdin().unwrap();
+    stdin.write_all(b"what is written is not for it\n").unwrap();
+    let (answers, _) = held_polls(&queue, 2, "?block_ms=999", || drop(stdin));
+    assert!(answers.iter().all(|answer| answer.text() == "null"), "a held poll is answered");
+    assert_eq!(emulator.wait().code(), Some(0));
+}
+
+#[test]
+fn an_emulator_ends_with_the_program_that_started_it() {
+    // The shell keeps the other end of the pipe, and is killed.
+    let script = r#"mkfifo "$1" && { "$0" --port 0 --until-stdin-closes <"$1" & exec sleep 600 >"$1"; }"#;
+    let scratch = Scratch::new("parent");
+    let pipe = scratch.0.join("pipe");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_antenv-emulator")]).arg(pipe).stdout(Stdio::piped());
+    let mut parent = shell.spawn().unwrap();
+    let mut stdout = BufReader::new(parent.stdout.take().unwrap());
+    let mut url = String::new();
+    stdout.read_line(&mut url).unwrap();
+    Connection::open(url.trim().strip_prefix("http://").unwrap()).call("GET", "/_emulator/health", &[], None).unwrap().ok();
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    // Its standard output ends when it has ended.
+    assert_eq!(stdout.read_to_string(&mut url).unwrap(), 0);
+}
+
+#[test]
+fn a_closed_standard_input_is_no_reason_to_end_otherwise() {
+    let mut emulator = Emulator::start();
+    drop(emulator.take_stdin());
+    emulator.get("/v1/environments").ok();
+    emulator.signal("-TERM");
+    assert_eq!(emulator.wait().code(), Some(0));
+}
+
+#[test]
 fn mistakes_in_the_options_are_one_clear_line() {
     let busy = Emulator::start();
     let port = busy.address().rsplit(':').next().unwrap().to_owned();
@@ -79,7 +118,7 @@ fn mistakes_in_the_options_are_one_clear_line() {
     ];
     for (options, code, named) in cases {
         // `--port 0` comes first in `program`, and an option may be given once only.
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_antenv-emulator"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_antenv-emulator"));
         if !options.contains(&"--port") {
             command.args(["--port", "0"]);
         }
@@ -96,8 +135,8 @@ fn help_tells_every_option() {
     let output = program(&["--help"]).output().unwrap();
     assert!(output.status.success());
     let help = String::from_utf8(output.stdout).unwrap();
-    for option in ["--host", "--port", "--data", "--auth", "--lease-ttl", "--request-log", "--threads", "--verbose", "--version"]
-    {
+    let options = "--host --port --data --auth --lease-ttl --request-log --threads --until-stdin-closes --verbose --version";
+    for option in options.split(' ') {
         assert!(help.contains(option), "{option} is missing in:\n{help}");
     }
 }

@@ -6,7 +6,7 @@ use std::{
     net::{Shutdown, TcpStream},
     ops::{Deref, Index},
     path::PathBuf,
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -36,7 +36,7 @@ impl Emulator {
     }
 
     pub fn start_with(options: &[&str]) -> Emulator {
-        let mut child = program(options).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = program(options).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
@@ -48,6 +48,11 @@ impl Emulator {
             PathBuf::from(line.trim_end())
         });
         Emulator { child, stdout, client: Client { url, credential: "an-api-key".to_owned() }, ca_file }
+    }
+
+    /// Takes the other end of its standard input, which closes when it is dropped.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// What the program has written after the URL, once it has ended.

@@ -1,7 +1,7 @@
 """Makes `_async_resources.py` and `_resources.py` from `resources.py.in`, and from the parameters' types in `types.py`.
 
-In the template a method has its identifiers and `**params: Unpack[SomeParams]`. Here these become keyword arguments, each with
-the text that it has in `types.py`. The operations that wait are the awaited ones without `async` and `await`.
+In the template a method has its identifiers and `**params: Unpack[SomeParams]`. These become keyword arguments,
+each with its text from `types.py`. The blocking operations are the awaited ones without `async` and `await`.
 
 python generate.py          writes the two
 python generate.py --check  fails if they are not what would be written
@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PACKAGE = HERE / "src" / "antenv"
 WIDTH = 120
-#: What turns the operations that are awaited into those that wait.
+#: Turns the awaited operations into the blocking ones.
 TO_SYNC = (
     (r"from collections\.abc import Awaitable, ", "from collections.abc import "),
     (r"_async_worker", "_worker"),
@@ -31,14 +31,15 @@ TO_SYNC = (
     (r"\bAsync(?=[A-Z])", ""),
 )
 METHOD = re.compile(
-    r'^    ((?:async )?def \w+)\(self, ([^\n]*)\*\*params: Unpack\[(\w+)\]\) -> ([^\n]+):\n        """(.*?)"""\n', re.M | re.S
+    r'^    ((?:async )?def \w+)\(self, ([^\n]*)\*\*params: Unpack\[(\w+)\]\) -> ([^\n]+):\n        """(.*?)"""\n',
+    re.M | re.S,
 )
 IDENTIFIERS = {
     "environment_id: str": "Identifier of the environment (`env_...`).",
     "work_id: str": "Identifier of the work item (`work_...`).",
     "method: str": 'HTTP method, such as "GET".',
     "path: str": 'Path of the endpoint, such as "/v1/environments".',
-    "environment_id: str | None = None": "Identifier of the environment (`env_...`). Without it: ANTHROPIC_ENVIRONMENT_ID.",
+    "environment_id: str | None = None": "Identifier of the environment. Without it: ANTHROPIC_ENVIRONMENT_ID.",
 }
 
 

@@ -1,4 +1,4 @@
-"""The Environments API: create, list, update, archive and delete environments, and serve the work queue of a self-hosted one.
+"""The Environments API: manage environments, and serve the work queue of a self-hosted one.
 
     import antenv
 
@@ -7,13 +7,14 @@
         for environment in client.environments.list():
             print(environment.id, environment.name)
 
-    with client.environments.worker() as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
-        for lease in worker:
-            with lease:
-                print(lease.session_id)
+    def serve(lease: antenv.Lease) -> None:
+        print(lease.session_id)
 
-`Client` waits, `AsyncClient` is awaited. `antenv.types` has the types of results and parameters. Errors are `AntenvError`s. The log
-goes to `logging.getLogger("antenv")`. `antenv.testing` runs an emulator of the API.
+    with client.environments.worker(concurrency=4) as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
+        worker.run(serve)  # four items at a time
+
+The calls of `Client` block, those of `AsyncClient` are awaited. `antenv.types` has the types of results and parameters.
+Errors are `AntenvError`s. The log goes to `logging.getLogger("antenv")`. `antenv.testing` runs an emulator of the API.
 """
 
 from __future__ import annotations
@@ -118,11 +119,12 @@ __version__: str = _native.VERSION
 
 
 def shutdown(timeout: float | None = None) -> bool:
-    """Ends the library's thread and closes all connections. Leaving the process needs no such call; a later call starts afresh.
+    """Ends the library's thread and closes all connections. Calling it is never necessary; a later call starts afresh.
 
-    `timeout`: seconds that calls in flight have to end; None: as long as they take. What is left then is cancelled.
+    Returns whether all calls ended by themselves. Blocks for little longer than `timeout`.
 
-    Returns whether all calls ended by themselves. Waits, for little longer than `timeout`.
+    Args:
+        timeout: How many seconds calls in flight have to end; then they are cancelled. None: as long as they take.
     """
     status: int = _native.shutdown(-1 if timeout is None else int(timeout * 1000))
     if status not in (_native.OK, _native.TIMEOUT):

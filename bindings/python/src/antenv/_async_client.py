@@ -1,4 +1,4 @@
-"""The asynchronous client: calls on the completion queue of the running event loop."""
+"""The asynchronous client: its calls go through the completion queue of the running event loop."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class AsyncClient(AsyncRequestMixin, BaseClient):
         async with antenv.AsyncClient() as client:
             environment = await client.environments.create(name="tests", config={"type": "self_hosted"})
 
-    Make one and keep it: it holds the connections. It may be used from any number of tasks, and from several event loops, uvloop's
-    among them. A call in flight takes no thread. Cancelling a task cancels its call. Calls raise `antenv.AntenvError`s.
+    Make one and keep it: it holds the connections. Any number of tasks may use it, and several event loops, uvloop's
+    included. A call in flight takes no thread. Cancelling a task cancels its call. Calls raise `antenv.AntenvError`s.
     """
 
     @cached_property
@@ -35,9 +35,14 @@ class AsyncClient(AsyncRequestMixin, BaseClient):
         return AsyncEnvironments(self._call, self._worker)
 
     async def call(self, operation: str, /, **params: Any) -> Any:
-        """Calls an operation by its name, such as "environments.create", identifiers among the parameters; gives decoded JSON.
+        """Calls an operation by its name, such as "environments.create"; returns decoded JSON.
 
-        For operations that the library has and this package does not know yet. It raises as every call does.
+        It is for operations that the library has and this package does not know yet. It raises the same errors as every
+        call.
+
+        Args:
+            operation: The operation's name.
+            params: Its parameters, identifiers included.
         """
         what = c_string("operation", operation), encoded(params)
         return decoded(await loop_queue().call(_native.submit, self._handle, *what))
@@ -53,7 +58,7 @@ class AsyncClient(AsyncRequestMixin, BaseClient):
         return AsyncWorker(self._handle, params)
 
     async def close(self) -> None:
-        """Frees the client. Calls in flight through it go on to their end; later ones raise ClosedError."""
+        """Frees the client. Calls in flight go on to their end; later ones raise ClosedError. Does not block."""
         self._free()
 
     async def __aenter__(self) -> Self:

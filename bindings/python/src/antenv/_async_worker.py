@@ -1,4 +1,4 @@
-"""The worker whose waits are awaited: items and the news of their leases come through the event loop's completion queue."""
+"""The worker whose waits are awaited: items and changes of leases come through the event loop's completion queue."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ if TYPE_CHECKING:
 
 
 class AsyncLeaseEvent:
-    """`lease.cancelled`: set when the lease is no longer simply held: it is lost, its item is to be stopped, or it has ended.
+    """`lease.cancelled`: set when the lease is lost, its item is to be stopped, or it has ended.
 
-    As an `asyncio.Event` that the library sets. It takes no thread and no task, and any number of tasks may wait.
+    It is like an `asyncio.Event` that the library sets. It takes no thread and no task, and any number of tasks may
+    wait.
     """
 
     def __init__(self, lease: AsyncLease) -> None:
         self._lease = lease
 
     def is_set(self) -> bool:
-        """Whether it is set."""
+        """Returns whether it is set."""
         return self._lease._is_over()
 
     async def wait(self) -> bool:
         """Waits until it is set; returns True."""
         if not self.is_set():
-            await asyncio.shield(self._lease._no_longer_held())  # which others may be waiting for, too
+            await asyncio.shield(self._lease._no_longer_held())  # other tasks may wait for it, too
         return True
 
 
@@ -49,21 +50,24 @@ class AsyncLease(AsyncFinishMixin, BaseLease):
             async with lease:
                 ...  # serve lease.session_id
 
-    Leaving the block finishes it, which stops the item; what goes wrong then is logged and not raised, so that the loop goes on. A
-    lease that nobody has any more is abandoned.
+    Leaving the block finishes it, which stops the item; a failure is logged and not raised, so that the loop goes on. A
+    lease that is garbage collected is abandoned.
     """
 
     _change: asyncio.Future[tuple[int, bytes]] | None = None
 
     @property
     def cancelled(self) -> AsyncLeaseEvent:
-        """Set when the lease is no longer simply held: end the work. `state()` tells why."""
+        """Set when the lease is lost, its item is to be stopped, or it has ended: end the work. `state()` returns the
+        reason."""
         return AsyncLeaseEvent(self)
 
     def client(self) -> AsyncClient:
-        """A client with the item's own token, on the worker's connections: for the calls that serving the item takes.
+        """Makes a client with the item's own token, on the worker's connections, for the calls that serving the item
+        takes.
 
-        If the item's secret holds no token, it has the environment's key. It may outlive the lease.
+        If the item's secret holds no token, the client has the environment's key. It may outlive the lease. Raises
+        ClosedError when the lease has ended. Does not block.
         """
         from ._async_client import AsyncClient
 
@@ -79,7 +83,8 @@ class AsyncLease(AsyncFinishMixin, BaseLease):
             raise
 
     def _no_longer_held(self) -> asyncio.Future[tuple[int, bytes]]:
-        """Done when the lease is no longer simply held; with the status OK, unless it ended as its holder wanted."""
+        """Returns a future that is done when the lease is lost, its item is to be stopped, or it has ended. Its status
+        is OK unless the program ended the lease."""
         if self._change is None:
             self._change = loop_queue().attach(_native.lease_attach, self._handle)
         return self._change
@@ -98,27 +103,28 @@ class AsyncLease(AsyncFinishMixin, BaseLease):
 class AsyncWorker(BaseWorker):
     """Serves the work queue of a self-hosted environment; `client.environments.worker(...)` makes one.
 
-        async with client.environments.worker() as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
-            async for lease in worker:
-                async with lease:
-                    print(lease.session_id)
+        async def serve(lease: antenv.AsyncLease) -> None:
+            print(lease.session_id)
 
-    From the first wait on it claims as many items as `concurrency` allows, whether somebody waits for them or not, until it is
-    stopped or freed; an item that nobody takes within a minute goes back to the queue. Iterating ends when the worker was stopped
-    or the queue is drained, and raises the error for which the worker gave up. Any number of tasks of one loop may use it at once.
-    Leaving its `async with` block stops and frees it.
+        async with client.environments.worker(concurrency=64) as worker:  # ANTHROPIC_ENVIRONMENT_ID, ..._KEY
+            await worker.run(serve)  # 64 items at a time
+
+    From the first wait on it claims as many items as `concurrency` allows, whether or not a task waits for them, until
+    it is stopped or freed; an item that no task takes within a minute is returned to the work queue. Iterating ends
+    when the worker was stopped or the work queue is drained, and raises the error that ended the worker. Any number of
+    tasks of one loop may use it at once. Leaving its `async with` block stops and frees it.
     """
 
     _queue: LoopQueue | None = None
     _tag = 0
-    #: How many completions came that nobody has looked into.
+    #: Counts the completions that no task has taken yet.
     _arrivals: asyncio.Semaphore
 
     async def next(self) -> AsyncLease | None:
-        """The next item's lease; None when there is nothing more to come.
+        """Waits for the next item and returns its lease; returns None when no more items are to come.
 
-        Raises the error for which the worker gave up, such as AuthenticationError, from then on every time. Cancelling its task, or
-        a `timeout` around it, ends the wait alone.
+        Raises the error that ended the worker, such as AuthenticationError, from then on every time. Cancelling its
+        task, or a `timeout` around it, ends only the wait.
         """
         if not self._attach():
             return None
@@ -130,8 +136,8 @@ class AsyncWorker(BaseWorker):
             if status == _native.OK:
                 lease.work = Work._of(decoded(answer))
                 return lease
-            if status != _native.TIMEOUT:  # as it is when an item was taken back
-                self._arrivals.release()  # whoever waits beside is told the same
+            if status != _native.TIMEOUT:  # as it is when the item has been released meanwhile
+                self._arrivals.release()  # other tasks that wait get the same result
                 if status in (_native.DONE, _native.INVALID_HANDLE):  # stopped, drained, or closed by another task
                     return None
                 raise error_from(status, answer)
@@ -145,13 +151,16 @@ class AsyncWorker(BaseWorker):
             raise StopAsyncIteration
         return lease
 
-    async def run(self, handler: Callable[[AsyncLease], Coroutine[Any, Any, object]], *, on_error: OnError = "finish") -> None:
-        """Serves items with a handler, each in its own task, until no more items are to come and all handlers have returned.
+    async def run(
+        self, handler: Callable[[AsyncLease], Coroutine[Any, Any, object]], *, on_error: OnError = "finish"
+    ) -> None:
+        """Serves items with a handler, each in its own task, until no more items are to come and all handlers have
+        returned.
 
-        Each item is finished when its handler returns. What a handler raises is logged (by the logger "antenv.worker"), and the
-        others go on. A handler whose lease is lost, or whose item is to be stopped, is cancelled. In the end the error that ended
-        the worker is raised, if there was one. `stop` ends it gently; cancelling it stops the worker, cancels the handlers and
-        waits for them.
+        Each item is finished when its handler returns. What a handler raises is logged (by the logger "antenv.worker"),
+        and the others go on. A handler whose lease is lost, or whose item is to be stopped, is cancelled. In the end
+        the error that ended the worker is raised, if there is one. `stop` ends it gently; cancelling it stops the
+        worker, cancels the handlers and waits for them.
 
         Args:
             handler: A coroutine function, called with each lease. (`Worker.run` takes plain functions.)
@@ -186,7 +195,7 @@ class AsyncWorker(BaseWorker):
         self._free()
 
     def _attach(self) -> bool:
-        """Has the running loop told of items, unless it is already. False: the worker is closed."""
+        """Attaches the worker to the running loop, unless it is already. Returns False if the worker is closed."""
         queue = loop_queue()
         if self._handle and queue is not self._queue:
             self._detach()
@@ -213,7 +222,7 @@ class AsyncWorker(BaseWorker):
     def _free(self, free: Any = _native.worker_free) -> None:
         super()._free(free)
         if self._queue:
-            self._notify()  # whoever waits
+            self._notify()  # wakes the tasks that wait
         self._detach()
 
     async def __aenter__(self) -> Self:
@@ -224,7 +233,7 @@ class AsyncWorker(BaseWorker):
 
 
 def _weak_notifier(worker: AsyncWorker) -> Callable[[], None]:
-    """Tells a worker of news, without keeping it: it is stopped when nobody has it any more."""
+    """Returns a function that notifies a worker without keeping it alive: garbage is stopped."""
     reference = WeakMethod(worker._notify)
 
     def notify() -> None:
@@ -235,8 +244,11 @@ def _weak_notifier(worker: AsyncWorker) -> Callable[[], None]:
     return notify
 
 
-async def _serve(handler: Callable[[AsyncLease], Coroutine[Any, Any, object]], lease: AsyncLease, on_error: OnError) -> None:
-    """Serves an item in the present task, which is cancelled while the handler has it and the lease is not simply held any more."""
+async def _serve(
+    handler: Callable[[AsyncLease], Coroutine[Any, Any, object]], lease: AsyncLease, on_error: OnError
+) -> None:
+    """Serves an item in the current task. The task is cancelled when the lease is lost or its item is to be stopped
+    while the handler runs."""
     task = asyncio.current_task()
 
     def cancel(change: asyncio.Future[tuple[int, bytes]]) -> None:

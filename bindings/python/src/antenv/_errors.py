@@ -64,7 +64,7 @@ class AntenvError(Exception):
 
 
 class ConfigError(AntenvError, ValueError):
-    """The configuration of a client or worker is invalid, or no credential was found. `parameter` names the argument."""
+    """An argument of a client or worker is invalid, or no credential was found. `parameter` names it."""
 
 
 class InvalidArgumentError(AntenvError, ValueError):
@@ -213,7 +213,7 @@ class OverloadedError(InternalServerError):
     """HTTP 529: the API is overloaded."""
 
 
-#: Statuses of the library's own (below 100), and the numbers of those that stand for an answer, by what they are raised as.
+#: The exceptions of the library's statuses: its own (below 100), and those of responses.
 BY_CODE: dict[int, type[AntenvError]] = {
     1: InvalidArgumentError,
     2: ClosedError,
@@ -240,7 +240,7 @@ BY_CODE: dict[int, type[AntenvError]] = {
     112: OverloadedError,
     113: APIStatusError,
 }
-#: HTTP statuses that have a class here and no status number of their own.
+#: The exceptions of HTTP statuses that have no status number of their own.
 BY_HTTP: dict[int, type[AntenvError]] = {
     431: RequestHeaderFieldsTooLargeError,
     499: ClientClosedRequestError,
@@ -258,7 +258,9 @@ _CLOSED = {
 
 def error_from(status: int, text: bytes) -> AntenvError:
     """Returns the exception for a status and its error object, which is empty where the library gives none."""
-    fields: dict[str, Any] = json.loads(text) if text else {"code": status, "status": _native.status_name(status).decode()}
+    fields: dict[str, Any] = (
+        json.loads(text) if text else {"code": status, "status": _native.status_name(status).decode()}
+    )
     kind = BY_HTTP.get(fields.get("http_status") or 0) or BY_CODE.get(status, AntenvError)
     if status == _native.INVALID_HANDLE:
         message = _CLOSED.get(fields.get("parameter") or "", "this object is closed")

@@ -1,6 +1,6 @@
-"""The library itself: finding it, its functions, and what crosses into it.
+"""The library itself: loads it, declares its functions, and converts what they return.
 
-Everything that touches ctypes is here. What goes in and comes out is bytes and numbers: handles, JSON, statuses.
+Everything that touches ctypes is here. Values go in and come out as bytes and numbers: handles, JSON, statuses.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Completion(Structure):
 
 
 class CompletionText(Structure):
-    """The same, seen through another window: its text is copied as it is read."""
+    """A completion, whose text is copied when it is read."""
 
     _fields_ = (("tag", c_uint64), ("status", c_int32), ("json", c_char_p))
 
@@ -44,7 +44,7 @@ class CompletionText(Structure):
 _OUT = POINTER(c_void_p)
 _NEXT_MANY = [c_void_p, c_int64, POINTER(Completion), c_size_t, POINTER(c_size_t)]
 
-#: What each function returns and takes.
+#: The result type and the parameter types of each function.
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "antenv_version": (c_char_p, []),
     "antenv_abi_version": (c_uint32, []),
@@ -82,14 +82,14 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 
 def _find() -> str:
-    """Where the library is: what ANTENV_LIBRARY names, the one that came with this package, or one that the system has."""
+    """Returns the library's path: ANTENV_LIBRARY, the one in this package, or the system's."""
     name = {"darwin": "libantenv.dylib", "win32": "antenv.dll"}.get(sys.platform, "libantenv.so")
     bundled = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
     installed = {"libantenv.so": "libantenv.so.0", "libantenv.dylib": "libantenv.0.dylib"}.get(name, name)
     return os.environ.get("ANTENV_LIBRARY") or (bundled if os.path.exists(bundled) else installed)
 
 
-#: The library's file, as it was asked for.
+#: The library's path.
 PATH = _find()
 try:
     _waiting, _at_once = CDLL(PATH), PyDLL(PATH)
@@ -106,14 +106,14 @@ def _function(library: CDLL, name: str) -> Any:
     return function
 
 
-# These wait, or read files, and so let go of the interpreter's lock.
+# These block or read files, and so release the interpreter's lock.
 client_new = _function(_waiting, "antenv_client_new")
 queue_next = _function(_waiting, "antenv_queue_next")
 queue_next_many = _function(_waiting, "antenv_queue_next_many")
 worker_next = _function(_waiting, "antenv_worker_next")
 lease_wait = _function(_waiting, "antenv_lease_wait")
 shutdown = _function(_waiting, "antenv_shutdown")
-# These take microseconds. Giving the lock away would cost more than that, and milliseconds while another thread computes.
+# These take microseconds. Releasing the lock would cost more, and milliseconds while another thread computes.
 client_derive = _function(_at_once, "antenv_client_derive")
 client_free = _function(_at_once, "antenv_client_free")
 client_stats = _function(_at_once, "antenv_client_stats")
@@ -147,7 +147,7 @@ VERSION: str = _function(_at_once, "antenv_version")().decode()
 
 
 def take(address: int | None) -> bytes:
-    """A string that the library handed out, copied and freed."""
+    """Returns a copy of a string that the library allocated, and frees the string."""
     if not address:
         return b""
     text = string_at(address)
@@ -156,14 +156,14 @@ def take(address: int | None) -> bytes:
 
 
 def call_for_text(function: Any, *arguments: Any) -> tuple[int, bytes]:
-    """Calls one of the functions that tell something; returns the status, and the text or the error."""
+    """Calls a function that returns text; returns the status, and the text or the error object."""
     text = c_void_p()
     status: int = function(*arguments, byref(text))
     return status, take(text.value)
 
 
 def call_for_handle(function: Any, *arguments: Any) -> tuple[int, int, bytes]:
-    """Calls one of the functions that make a handle; returns the status, the handle and the error."""
+    """Calls a function that makes a handle; returns the status, the handle and the error object."""
     handle, error = c_void_p(), c_void_p()
     status: int = function(*arguments, byref(handle), byref(error))
     return status, handle.value or 0, take(error.value)

@@ -1,7 +1,8 @@
-"""How a call that waits is made.
+"""Calls that block.
 
-It is submitted to a completion queue and its completion awaited there, for the sake of Ctrl-C: a function that waits inside the
-library keeps signals from the interpreter until it returns, while a wait at a queue ends when a signal arrives.
+A call is submitted to a completion queue and its completion awaited there, for the sake of Ctrl-C: a function that
+blocks inside the library keeps signals from the interpreter until it returns, while a wait at a queue ends when a
+signal arrives.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from . import _native, _threads
 from ._errors import InvalidArgumentError, error_from
 from ._units import to_milliseconds
 
-#: How long the main thread waits at a time: the signal may have been taken by another thread, which does not end the wait.
+#: How long the main thread waits at a time: a signal that another thread receives does not end the wait.
 _SLICE_MS = 40
-#: How long a greenlet does, which then lets others have their turn.
+#: How long a greenlet waits at a time, before it lets others run.
 _GREEN_SLICE_MS = 10
-#: How long other threads do: for ever, in days.
+#: How long other threads wait at a time: 24 days.
 _UNLIMITED_MS = 2**31
 
 _decode = json.JSONDecoder().raw_decode
@@ -34,24 +35,28 @@ def encoded(params: Mapping[str, Any]) -> bytes:
     params = to_milliseconds(params)
     try:
         return _encode(params).encode()
-    except UnicodeEncodeError:  # half a surrogate pair; written as an escape it gets the library's error, which names the parameter
+    except UnicodeEncodeError:
+        # Half a surrogate pair. Written as an escape it gets the library's error, which names the parameter.
         return json.dumps(params).encode()
 
 
 def decoded(text: bytes) -> Any:
-    """What the library's JSON says. It is checked already: there is no need to guess the encoding, or to look behind the end."""
+    """Decodes JSON of the library. It is known to be valid UTF-8 and JSON, so nothing is checked again."""
     return _decode(text.decode().lstrip())[0]
 
 
 def c_string(name: str, text: str) -> bytes:
-    """A text that the library takes as it is. It could not see the end of one with a NUL in it."""
+    """Returns a text as a C string. Raises InvalidArgumentError if it contains NUL, where the library would see its
+    end."""
     if "\0" in text:
-        raise InvalidArgumentError(f"{name} must not contain NUL", {"status": "invalid_argument", "code": 1, "parameter": name})
+        raise InvalidArgumentError(
+            f"{name} must not contain NUL", {"status": "invalid_argument", "code": 1, "parameter": name}
+        )
     return text.encode()
 
 
 def call_for_text(function: Any, handle: Any) -> bytes:
-    """What one of the library's functions that do not wait tells of something; raises its error."""
+    """Calls a function of the library that does not block; returns its text or raises its error."""
     status, text = _native.call_for_text(function, handle)
     if status:
         raise error_from(status, text)
@@ -59,20 +64,21 @@ def call_for_text(function: Any, handle: Any) -> bytes:
 
 
 def _max_slice() -> int:
-    """How long the present thread may wait inside the library at a time, in milliseconds."""
+    """Returns for how many milliseconds the current thread may block inside the library at a time."""
     if _threads.are_green():
         return _GREEN_SLICE_MS
     return _SLICE_MS if threading.current_thread() is threading.main_thread() else _UNLIMITED_MS
 
 
 def _yield_to_others(slice_ms: int) -> None:
-    """The interpreter runs the handlers of signals here, and raises what they raise. Greenlets take turns."""
+    """Lets the interpreter run signal handlers, and raise what they raise; lets other greenlets run."""
     if slice_ms == _GREEN_SLICE_MS:
-        time.sleep(0.001)  # not 0, which gevent takes for those alone that are ready at once
+        time.sleep(0.001)  # with 0, gevent would only run greenlets that are ready at once
 
 
 def wait_interruptibly(wait: Callable[[int], int], timeout: float | None) -> int:
-    """Waits with a function of the library's that takes milliseconds, `timeout` seconds at most; returns its last status."""
+    """Waits for `timeout` seconds at most, with a function of the library that takes milliseconds; returns its last
+    status."""
     until = math.inf if timeout is None else time.monotonic() + timeout
     longest = _max_slice()
     while True:
@@ -84,7 +90,7 @@ def wait_interruptibly(wait: Callable[[int], int], timeout: float | None) -> int
 
 
 class _Waiter:
-    """A completion queue and the places that calls write to: used by one call at a time."""
+    """A completion queue and the memory that a call's results are written to. Used by one call at a time."""
 
     __slots__ = ("_done", "_error", "_queue", "_text")
 
@@ -111,21 +117,24 @@ class _Waiter:
         return done.status, text or b""
 
     def close(self) -> None:
-        """Cancels the call, if one is under way."""
+        """Frees the queue, which cancels a call in flight."""
         _native.queue_free(self._queue)
         _native.take(self._done.json)
 
 
-#: Those that no call uses at the moment. A signal handler may make a call while the call it interrupted waits: it takes another.
+#: The idle ones. A signal handler may make a call while the call it interrupted waits; it takes another one.
 _idle: list[_Waiter] = []
-#: How many are kept. Each has a descriptor, of which a thousand threads that called once would otherwise keep a thousand.
+#: The maximum number that is kept: each has a descriptor, and a thousand threads would leave a thousand of them.
 _MAX_IDLE = 8
 
 
 def call(submit: Any, handle: Any, *what: bytes) -> bytes:
-    """Makes a call and waits for it; returns its JSON, or raises its error.
+    """Makes a call and waits for it; returns its JSON or raises its error.
 
-    `submit` is one of the functions that submit, `handle` what it is about, `what` its arguments after the queue.
+    Args:
+        submit: One of the library's functions that submit a call.
+        handle: The handle that it is called with.
+        what: Its arguments after the queue.
     """
     try:
         waiter = _idle.pop()

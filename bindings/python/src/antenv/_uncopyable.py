@@ -1,4 +1,4 @@
-"""What stands for something in the library, of which a copy would be a second owner."""
+"""Objects that own something in the library, of which a copy would be a second owner."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 
 class Uncopyable:
-    """Refuses to be copied and pickled, which both ask for this."""
+    """Raises TypeError when it is copied or pickled."""
 
     #: What to do instead.
     _advice: ClassVar[str]

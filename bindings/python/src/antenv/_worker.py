@@ -1,6 +1,7 @@
-"""The worker: claims items from a work queue, and keeps their leases while they are served. All of that is the library's doing.
+"""The worker: claims items from a work queue, and keeps their leases while they are served. The library does all of
+that.
 
-What it has in common with the asynchronous one stands here, too.
+The base classes, which the asynchronous worker shares, are here, too.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ if TYPE_CHECKING:
 
 #: What `run` does with an item whose handler raises.
 OnError = Literal["finish", "abandon"]
-#: How often a thread that waits for others looks around, in seconds.
+#: How often a thread that waits for others checks them, in seconds.
 _CHECK_INTERVAL = 0.04
 
 
 class BaseLease(Uncopyable):
-    """What both kinds of leases are: a handle to a lease of the library, and the item that it is on."""
+    """A handle to a lease of the library, and the item that it is on."""
 
     _advice = "the process that claimed the item keeps its lease; pass on lease.work, which is data"
-    #: The work item as the queue handed it out.
+    #: The work item as the work queue handed it out.
     work: Work
 
     def __init__(self, worker: BaseWorker) -> None:
-        # The library writes the handle right into it, so that a lease which a signal handler interrupts is let go of all the same.
+        # The library writes the handle into it: a lease is abandoned even if a signal handler interrupts its claim.
         self._handle = c_void_p()
-        self._worker = worker  # which would be stopped if nobody had it
+        self._worker = worker  # which would be stopped if it were garbage
         self._lost = False
 
     @property
@@ -49,48 +50,52 @@ class BaseLease(Uncopyable):
 
     @property
     def session_id(self) -> str:
-        """The identifier of the session that is to be served."""
+        """The identifier of the session to serve."""
         return self.work.data.id
 
     @property
     def secret(self) -> str | None:
-        """The credential for carrying the item out, as the queue handed it out; None when there was none."""
+        """The item's credential, as the work queue handed it out; None when there was none."""
         return self.work.secret
 
     @property
     def lost(self) -> bool:
-        """Whether the lease is lost: stop working, somebody else may be at it."""
+        """Whether the lease is lost: stop working, another worker may hold the item. Does not block."""
         status, text = _native.call_for_text(_native.lease_state, self._handle)
         return self._lost or (status == _native.OK and decoded(text)["state"] == "lost")
 
     def state(self) -> LeaseState:
-        """How it stands with the lease. Does not block. Raises ClosedError when it has ended."""
+        """Returns the lease's state. Raises ClosedError when the lease has ended. Does not block."""
         return LeaseState._of(decoded(call_for_text(_native.lease_state, self._handle)))
 
     def abandon(self) -> None:
-        """Ends the lease without stopping the item: the lease runs out, and the queue hands the item out again. Does not block."""
+        """Ends the lease without stopping the item: when it has expired, the work queue hands the item out again. Does
+        not block."""
         self._abandon()
 
     def _is_over(self) -> bool:
-        """Whether the lease is no longer simply held."""
+        """Returns whether the lease has ended, is lost, or is to end."""
         status, text = _native.call_for_text(_native.lease_poll, self._handle, 0)
         return _is_over(status, text)
 
     def _submit_finish(self, handle: c_void_p, queue: int, params: bytes, tag: int, _ticket: Any, error: Any) -> int:
-        """Finishes in the manner of the functions that submit a call. From then on there is no handle."""
+        """Finishes the lease like the functions that submit a call. It has no handle from then on."""
         status: int = _native.lease_submit_finish(handle, params, queue, tag, error)
         if status == _native.OK:
             handle.value = None
         return status
 
     def _log_unfinished(self, error: AntenvError) -> None:
-        """Says that leaving the `with` block did not stop the item. Raising it would end a loop that has other items to serve."""
+        """Logs that leaving the `with` block did not stop the item. Raising it would end a loop that has other items to
+        serve."""
         _logger().warning("an item was not finished: work_id=%s %s", self.id, error)
 
     def __del__(self) -> None:
         self._abandon()
 
-    def _abandon(self, abandon: Any = _native.lease_abandon) -> None:  # as a default it is there to the end of the interpreter
+    def _abandon(
+        self, abandon: Any = _native.lease_abandon
+    ) -> None:  # a default argument lives as long as the interpreter
         if self._handle:
             abandon(self._handle)
             self._handle.value = None
@@ -100,7 +105,7 @@ class BaseLease(Uncopyable):
 
 
 class BaseWorker(Uncopyable):
-    """What both kinds of workers are: a handle to a worker of the library."""
+    """A handle to a worker of the library."""
 
     _advice = "make one in each process that serves items"
     _handle = 0
@@ -112,10 +117,10 @@ class BaseWorker(Uncopyable):
             raise error_from(status, error)
 
     def stop(self) -> None:
-        """Has the worker claim no more. What was claimed is still handed out, and then there is nothing more to come.
+        """Stops the worker: it claims no more. Items that it has claimed are still handed out.
 
-        Leases go on until they are finished; when `grace` is over, those who still hold one are told, and its item is stopped. Does
-        not block. Stopping twice changes nothing.
+        Leases go on until they are finished. When `grace` is over, those that are left are cancelled, and their items
+        stopped. Stopping twice changes nothing. Does not block.
         """
         status = _native.worker_stop(self._handle)
         if status not in (_native.OK, _native.INVALID_HANDLE):  # a closed one is stopped
@@ -138,7 +143,7 @@ class BaseWorker(Uncopyable):
     def __del__(self) -> None:
         self._free()
 
-    def _free(self, free: Any = _native.worker_free) -> None:  # as a default it is there to the end of the interpreter
+    def _free(self, free: Any = _native.worker_free) -> None:  # a default argument lives as long as the interpreter
         handle, self._handle = self._handle, 0
         if handle:
             free(handle)
@@ -148,7 +153,7 @@ class BaseWorker(Uncopyable):
 
 
 def check_run(handler: object, on_error: OnError, is_async: bool) -> None:
-    """Raises TypeError for a handler that the other kind of worker takes, and ValueError for a policy that does not exist."""
+    """Raises TypeError for a handler of the other kind of worker, and ValueError for a policy that does not exist."""
     import inspect  # takes longer than a call, and is rarely needed
 
     function: Any = inspect.unwrap(handler) if callable(handler) else handler
@@ -156,21 +161,25 @@ def check_run(handler: object, on_error: OnError, is_async: bool) -> None:
         raise TypeError(f"the handler must be a function, not {handler!r}")
     if (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)) != is_async:
         raise TypeError(
-            "AsyncWorker.run takes a coroutine function (async def); for a plain one use Worker.run, of antenv.Client's worker"
+            "AsyncWorker.run takes a coroutine function; for a plain one use Worker.run, of antenv.Client's worker"
             if is_async
-            else "Worker.run takes a plain function; for a coroutine function use AsyncWorker.run, of antenv.AsyncClient's worker"
+            else "Worker.run takes a plain function; for a coroutine function use AsyncWorker.run, of"
+            " antenv.AsyncClient's worker"
         )
     if on_error not in ("finish", "abandon"):
         raise ValueError(f'on_error must be "finish" or "abandon", not {on_error!r}')
 
 
 def end_failed(lease: BaseLease, on_error: OnError) -> None:
-    """Logs what a handler raised, and abandons its item if that is wanted; else leaving the `with` block finishes it.
+    """Logs what a handler raised, and abandons its item if `on_error` asks for it; otherwise the `with` block finishes
+    it.
 
-    Raising it would end a loop that has other items to serve. An item that is to be stopped is stopped all the same.
+    Raising it would end a loop that has other items to serve. An item that is to be stopped is finished in either case.
     """
     is_abandoned = on_error == "abandon" and bool(lease._handle) and not lease._is_over()
-    _logger().exception("a handler failed; its item is %s: work_id=%s", "abandoned" if is_abandoned else "finished", lease.id)
+    _logger().exception(
+        "a handler failed; its item is %s: work_id=%s", "abandoned" if is_abandoned else "finished", lease.id
+    )
     if is_abandoned:
         lease.abandon()
 
@@ -182,7 +191,7 @@ def _logger() -> Any:
 
 
 def _is_over(status: int, text: bytes) -> bool:
-    """What a look at a lease says of it. Its handle is freed when it has ended."""
+    """Returns whether a lease has ended, is lost, or is to end, by the result of a wait."""
     if status in (_native.OK, _native.DONE, _native.INVALID_HANDLE):
         return True
     if status == _native.TIMEOUT:
@@ -191,20 +200,24 @@ def _is_over(status: int, text: bytes) -> bool:
 
 
 class LeaseEvent:
-    """`lease.cancelled`: set when the lease is no longer simply held: it is lost, its item is to be stopped, or it has ended.
+    """`lease.cancelled`: set when the lease is lost, its item is to be stopped, or it has ended.
 
-    As a `threading.Event` that the library sets. It takes no thread, and any number of threads may wait.
+    It is like a `threading.Event` that the library sets. It takes no thread, and any number of threads may wait.
     """
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
 
     def is_set(self) -> bool:
-        """Whether it is set. Does not block."""
+        """Returns whether it is set. Does not block."""
         return self._lease._is_over()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it is set, `timeout` seconds at most (None: for ever); returns whether it is."""
+        """Waits until it is set; returns whether it is.
+
+        Args:
+            timeout: For how many seconds to wait; None: without an end.
+        """
         text = b""
 
         def wait(turn: int) -> int:
@@ -216,25 +229,29 @@ class LeaseEvent:
 
 
 class Lease(FinishMixin, BaseLease):
-    """A lease on a work item. The library keeps it by heartbeats until it is finished, whatever the program's threads do.
+    """A lease on a work item. The library keeps it by heartbeats until it is finished, whatever the program's threads
+    do.
 
         for lease in worker:
             with lease:
                 ...  # serve lease.session_id
 
-    Leaving the block finishes it, which stops the item; what goes wrong then is logged and not raised, so that the loop goes on. A
-    lease that nobody has any more is abandoned. It may be used by any number of threads.
+    Leaving the block finishes it, which stops the item; a failure is logged and not raised, so that the loop goes on. A
+    lease that is garbage collected is abandoned. Any number of threads may use it.
     """
 
     @property
     def cancelled(self) -> LeaseEvent:
-        """Set when the lease is no longer simply held: end the work. `state()` tells why."""
+        """Set when the lease is lost, its item is to be stopped, or it has ended: end the work. `state()` returns the
+        reason."""
         return LeaseEvent(self)
 
     def client(self) -> Client:
-        """A client with the item's own token, on the worker's connections: for the calls that serving the item takes.
+        """Makes a client with the item's own token, on the worker's connections, for the calls that serving the item
+        takes.
 
-        If the item's secret holds no token, it has the environment's key. It may outlive the lease.
+        If the item's secret holds no token, the client has the environment's key. It may outlive the lease. Raises
+        ClosedError when the lease has ended. Does not block.
         """
         from ._client import Client
 
@@ -263,13 +280,16 @@ class Lease(FinishMixin, BaseLease):
 class Worker(BaseWorker):
     """Serves the work queue of a self-hosted environment; `client.environments.worker(...)` makes one.
 
-        with client.environments.worker() as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
-            for lease in worker:
-                with lease:
-                    print(lease.session_id)
+        def serve(lease: antenv.Lease) -> None:
+            print(lease.session_id)
 
-    It claims an item when a thread waits for one. Iterating ends when the worker was stopped or the queue is drained, and raises
-    the error for which the worker gave up. Any number of threads may use it at once. Leaving its `with` block stops and frees it.
+        with client.environments.worker(concurrency=4) as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
+            worker.run(serve)  # four items at a time
+
+    It claims an item when a thread waits for one: `run` has `concurrency` threads, and a thread that iterates over the
+    worker serves one item at a time. Iterating ends when the worker was stopped or the work queue is drained, and
+    raises the error that ended the worker. Any number of threads may use it at once. Leaving its `with` block stops and
+    frees it.
     """
 
     def next(self, timeout: float | None = None) -> Lease | None:
@@ -278,8 +298,8 @@ class Worker(BaseWorker):
         Raises the error that ended the worker, such as AuthenticationError, from then on every time.
 
         Args:
-            timeout: After how many seconds the builtin TimeoutError is raised; None: never. Its text says how many of the
-                worker's polls have failed so far, and how.
+            timeout: After how many seconds the builtin TimeoutError is raised; None: never. Its text says how many of
+                the worker's polls have failed so far, and how.
         """
         lease, text = Lease(self), c_void_p()
 
@@ -307,12 +327,16 @@ class Worker(BaseWorker):
             raise StopIteration
         return lease
 
-    def run(self, handler: Callable[[Lease], object], *, threads: int | None = None, on_error: OnError = "finish") -> None:
-        """Serves items with a handler in several threads, until no more items are to come and all handlers have returned.
+    def run(
+        self, handler: Callable[[Lease], object], *, threads: int | None = None, on_error: OnError = "finish"
+    ) -> None:
+        """Serves items with a handler in several threads, until no more items are to come and all handlers have
+        returned.
 
-        Each item is finished when its handler returns. What a handler raises is logged (by the logger "antenv.worker"), and the
-        others go on. In the end the error that ended the worker is raised, if there was one. When it is interrupted, as by Ctrl-C,
-        it stops the worker and waits for the handlers, for as long as the worker's `grace` lasts.
+        Each item is finished when its handler returns. What a handler raises is logged (by the logger "antenv.worker"),
+        and the others go on. In the end the error that ended the worker is raised, if there is one. When it is
+        interrupted, as by Ctrl-C, it stops the worker and waits for the handlers, for as long as the worker's `grace`
+        lasts.
 
         Args:
             handler: A plain function, called with each lease. (`AsyncWorker.run` takes coroutine functions.)
@@ -339,7 +363,8 @@ class Worker(BaseWorker):
             raise service.failure
 
     def close(self) -> None:
-        """Stops and frees the worker. Leases that were handed out go on until they are finished or `grace` is over."""
+        """Stops and frees the worker. Leases that were handed out go on until they are finished or `grace` is over.
+        Does not block."""
         self._free()
 
     def __enter__(self) -> Self:
@@ -359,14 +384,15 @@ class _Service:
         self._threads: set[threading.Thread] = set()
         self._ended = threading.Event()
         self._handled: set[Lease] = set()
-        #: The error for which the worker gave up.
+        #: The error that ended the worker.
         self.failure: AntenvError | None = None
-        #: A Ctrl-C that came to one of the threads, as it does when they are greenlets.
+        #: A Ctrl-C that one of the threads received, as greenlets do.
         self.interrupt: KeyboardInterrupt | None = None
 
     def start(self, threads: int) -> None:
         for number in range(threads):
-            # They end before `run` does, but for one whose handler does not mind the end of the grace period: it holds up nobody.
+            # They end before `run` does, except for one whose handler ignores the end of the grace period: it must not
+            # keep the process.
             thread = threading.Thread(target=self._run, name=f"antenv-worker-{number}", daemon=True)
             self._threads.add(thread)
             try:
@@ -377,13 +403,14 @@ class _Service:
                 raise
 
     def join(self, is_enough: Callable[[], bool]) -> None:
-        """Waits until all have ended, or it is enough. (After `Thread.join` was interrupted, a thread is taken to have ended.)"""
+        """Waits until all threads have ended or it is enough. (A thread whose `join` was interrupted is taken to have
+        ended.)"""
         while self._threads and not is_enough():
             self._ended.wait(_CHECK_INTERVAL)
             self._ended.clear()
 
     def is_abandoned(self) -> bool:
-        """Whether nothing is left but handlers that go on although the worker has let go of their items."""
+        """Returns whether only handlers are left that go on although the worker has given up their items."""
         handled = list(self._handled)
         if not handled or not all(lease._is_over() for lease in handled):
             return False

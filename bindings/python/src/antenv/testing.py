@@ -1,14 +1,14 @@
-"""For the tests of programs that use antenv: an emulator of the API on this machine.
+"""An emulator of the API on this machine, for the tests of programs that use antenv.
 
     from antenv.testing import Emulator
 
     with Emulator() as emulator, emulator.client() as client:
         client.environments.create(name="tests")
 
-With pytest, `pytest_plugins = ["antenv.testing"]` in a conftest.py gives the fixture `antenv_emulator`.
+With pytest, `pytest_plugins = ["antenv.testing"]` in a conftest.py provides the fixture `antenv_emulator`.
 
-The emulator is the program `antenv-emulator`: the one that the environment variable ANTENV_EMULATOR names, or the first on the
-PATH. `make install` installs it, and so does `cargo install --path emulator`, both in antenv's repository.
+The emulator is the program `antenv-emulator`: the one that the environment variable ANTENV_EMULATOR names, or the first
+on the PATH. `make install` installs it, and so does `cargo install --path emulator`, both in antenv's repository.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Emulator:
         """Starts the emulator and waits until it listens.
 
         Args:
-            options: Options of the program, such as "--auth", "any" to accept every credential, or "--lease-ttl", "1" for
-                leases of a second; `antenv-emulator --help` lists them.
+            options: Options of the program, such as "--auth", "any" to accept every credential, or "--lease-ttl", "1"
+                for leases of a second; `antenv-emulator --help` lists them.
             program: The program. Without it: ANTENV_EMULATOR, then `antenv-emulator` on the PATH.
 
         Raises:
@@ -63,8 +63,8 @@ class Emulator:
         found = program or os.environ.get("ANTENV_EMULATOR") or shutil.which("antenv-emulator")
         if not found:
             raise FileNotFoundError(
-                "antenv-emulator is not on the PATH: install it (make install, or cargo install --path emulator, in antenv's"
-                " repository), or name it in ANTENV_EMULATOR"
+                "antenv-emulator is not on the PATH: install it (make install, or cargo install --path emulator, in"
+                " antenv's repository), or name it in ANTENV_EMULATOR"
             )
         # Nothing is written to its standard input. The system closes it when this process ends.
         command = [str(found), "--port", "0", "--until-stdin-closes", *options]

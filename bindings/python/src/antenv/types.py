@@ -1,7 +1,7 @@
 """The API's types: results as classes, parameters as TypedDicts.
 
-Members of a request's body that are None are sent as `null`: leave one out, or give `antenv.omit`, to send none. Times are
-RFC 3339 texts.
+Members of a request's body that are None are sent as `null`: leave one out, or give `antenv.omit`, to send none. Times
+are RFC 3339 texts.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ Networking = Union[UnrestrictedNetwork, LimitedNetwork]
 
 
 class Packages(Model):
-    """What package managers install in an environment; versions in the manager's own spelling, as in `pandas==2.2.0`."""
+    """What package managers install in an environment; versions in the manager's spelling, as in `pandas==2.2.0`."""
 
     type: Literal["packages"] | None = None
     #: Debian and Ubuntu packages.
@@ -238,8 +238,8 @@ class LeaseState(Model):
     """
 
     state: Literal["held", "stop_requested", "lost"]
-    #: Why it is no longer simply held: "asked", "not_extended", "rejected", "shutdown" (the worker was stopped, and its grace
-    #: period is over); "taken", "expired", "shutdown" (the library was shut down).
+    #: Why it is no longer simply held: "asked", "not_extended", "rejected", "shutdown" (the worker was stopped, and its
+    #: grace period is over); "taken", "expired", "shutdown" (the library was shut down).
     reason: str | None
     #: The item's identifier.
     work_id: str
@@ -287,8 +287,8 @@ class ClientStats(TypedDict):
     calls: CallCounts
     #: Requests made, retries included.
     attempts: int
-    #: Retries by reason: "connect", "unanswered", "cut_short", "timeout", "not_processed", "request_timeout", "conflict",
-    #: "rate_limited", "overloaded", "server_error", "asked". Those that are 0 are left out.
+    #: Retries by reason: "connect", "unanswered", "cut_short", "timeout", "not_processed", "request_timeout",
+    #: "conflict", "rate_limited", "overloaded", "server_error", "asked". Those that are 0 are left out.
     retries: dict[str, int]
     #: Failed calls by the name of their status, such as "not_found".
     failures: dict[str, int]
@@ -414,7 +414,7 @@ NetworkingParams = Union[UnrestrictedNetworkParams, LimitedNetworkParams]
 
 
 class PackagesParams(TypedDict, total=False):
-    """What package managers install; versions in the manager's own spelling, as in `pandas==2.2.0`. Without one: the latest."""
+    """What package managers install; versions in the manager's spelling, as in `pandas==2.2.0`, or the latest ones."""
 
     type: Literal["packages"]
     #: Debian and Ubuntu packages.
@@ -539,13 +539,15 @@ class WorkerParams(TypedDict, total=False):
 
     #: The environment's key. Without it: the client's environment key, then ANTHROPIC_ENVIRONMENT_KEY.
     environment_key: str | None
-    #: Identifies the worker in the work queue's statistics; one name per worker. Without it: the host's name and twelve hex digits.
+    #: Identifies the worker in the work queue's statistics; one name per worker. Without it: the host's name and twelve
+    #: hex digits.
     worker_id: str | None
     #: How many items are served at once: 1 to 100000. Without it: 1.
     concurrency: int | None
     #: How many milliseconds a poll waits at the server: 0 (not at all) to 999. Without it: 999, with `drain` 0.
     block_ms: int | None
-    #: Polls also take items that were polled and not acknowledged for longer than this many milliseconds. Without it: 5000.
+    #: Polls also take items that were polled and not acknowledged for longer than this many milliseconds. Without it:
+    #: 5000.
     reclaim_older_than_ms: int | None
     #: Whether to end when the work queue is empty. Without it: no.
     drain: bool | None
@@ -559,6 +561,6 @@ class WorkerParams(TypedDict, total=False):
     idle_max: float | None
     #: How many seconds items may go on after the worker was stopped. Without it: 30.
     grace: float | None
-    #: After how many seconds items that another worker acknowledged but never sent a heartbeat for are returned to the work queue;
-    #: 0: never. Without it: 60.
+    #: After how many seconds items that another worker acknowledged but never sent a heartbeat for are returned to the
+    #: work queue; 0: never. Without it: 60.
     rescue_after: float | None

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -295,7 +294,7 @@ def test_draining_ends_the_loop(lasting: WorkerEnv) -> None:
     assert served == items
 
 
-def test_an_error_for_good_ends_the_worker(lasting: WorkerEnv) -> None:
+def test_a_permanent_error_ends_the_worker(lasting: WorkerEnv) -> None:
     worker = lasting.worker(environment_key="sk-ant-oat01-wrong")
     for _ in range(2):
         with pytest.raises(antenv.AuthenticationError):
@@ -446,7 +445,7 @@ def test_when_the_grace_is_over_the_handler_is_told(lasting: WorkerEnv) -> None:
     assert reasons == ["shutdown"]
 
 
-def test_an_error_for_good_is_raised_when_the_handlers_are_done(lasting: WorkerEnv) -> None:
+def test_a_permanent_error_is_raised_when_the_handlers_are_done(lasting: WorkerEnv) -> None:
     lasting.enqueue()
     worker = lasting.worker(concurrency=2)
     served: list[str] = []
@@ -473,7 +472,7 @@ def obey(lease):
     print("told", lease.state().reason, flush=True)
 def ignore(lease):
     print("waiting", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 def hold():
     with next(worker) as lease:
         print("waiting", flush=True)
@@ -481,20 +480,20 @@ def hold():
 try:
     {use}
 except KeyboardInterrupt:
-    print("interrupted", time.monotonic(), flush=True)
+    print("interrupted", flush=True)
     print(worker.stats()["state"], flush=True)
 """
 #: What waits, whether it has an item, and the grace period.
 WAITS = {
     "for an item": ("next(worker)", False, 30.0),
-    "for an item, in turns": ("worker.next(60)", False, 30.0),
+    "for an item, in turns": ("worker.next(3600)", False, 30.0),
     "for a lease": ("hold()", True, 30.0),
     "for threads without items": ("worker.run(obey)", False, 30.0),
 }
 
 
-def interrupt(env: WorkerEnv, use: str, has_item: bool, grace: float) -> tuple[float, list[str]]:
-    """Has a program do something, and interrupts it; gives how long it takes to notice, and what it says."""
+def interrupt(env: WorkerEnv, use: str, has_item: bool, grace: float) -> list[str]:
+    """Runs a program that does something, and interrupts it; returns what it prints."""
     env.emulator.take_requests()
     if has_item:
         env.enqueue()
@@ -505,36 +504,28 @@ def interrupt(env: WorkerEnv, use: str, has_item: bool, grace: float) -> tuple[f
             assert process.stdout.readline() == "waiting\n"
         else:
             wait_until(env.polls)
-        sent_at = time.monotonic()
         process.send_signal(signal.SIGINT)
         said = process.stdout.read().splitlines()
-        assert process.wait(timeout=20) == 0
-    (at,) = [float(line.split()[1]) for line in said if line.startswith("interrupted")]
-    return at - sent_at, said
+        assert process.wait(timeout=TIMEOUT) == 0
+    return said
 
 
 @pytest.mark.parametrize("what", list(WAITS))
-def test_ctrl_c_ends_a_wait_within_50_ms(what: str, lasting: WorkerEnv) -> None:
-    # A machine that is busy with other things may hold any one of them up.
+def test_ctrl_c_ends_a_wait(what: str, lasting: WorkerEnv) -> None:
+    # None of them would end before: no item comes, and no lease ends.
+    assert interrupt(lasting, *WAITS[what])[0] == "interrupted"
     if what != "for a lease":
-        assert any(interrupt(lasting, *WAITS[what])[0] < 0.05 for _ in range(4))
         return
-    # Here the block finishes the item first.
-    assert any(interrupt(lasting, *WAITS[what])[0] < 0.1 for _ in range(4))
     with lasting.owner.with_options(environment_key=lasting.key) as client:
         assert {item.state for item in client.environments.work.list(lasting.environment)} == {"stopped"}
 
 
 def test_ctrl_c_stops_a_pool_and_gives_its_handlers_their_time(lasting: WorkerEnv) -> None:
-    seconds, said = interrupt(lasting, "worker.run(obey)", True, 0.5)
-    assert [line.split()[0] for line in said] == ["told", "interrupted", "stopped"] and said[0] == "told shutdown"
-    assert seconds >= 0.5
+    assert interrupt(lasting, "worker.run(obey)", True, 0.5) == ["told shutdown", "interrupted", "stopped"]
 
 
-def test_ctrl_c_does_not_wait_longer_than_the_grace_for_a_handler_that_does_not_care(lasting: WorkerEnv) -> None:
-    seconds, said = interrupt(lasting, "worker.run(ignore)", True, 0.2)
-    assert [line.split()[0] for line in said] == ["interrupted", "stopped"]
-    assert 0.2 <= seconds < 10
+def test_ctrl_c_does_not_wait_without_an_end_for_a_handler_that_ignores_it(lasting: WorkerEnv) -> None:
+    assert interrupt(lasting, "worker.run(ignore)", True, 0.2) == ["interrupted", "stopped"]
 
 
 def test_a_child_does_not_have_its_parents_worker(lasting: WorkerEnv) -> None:

@@ -11,7 +11,7 @@ import antenv
 from emulator import Emulator
 
 #: Only a failing test waits for that long.
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 class WorkerEnv:

@@ -7,6 +7,7 @@ The base classes, which the asynchronous worker shares, are here, too.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from ctypes import byref, c_void_p
 from typing import TYPE_CHECKING, Any, Callable, Literal
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 OnError = Literal["finish", "abandon"]
 #: How often a thread that waits for others checks them, in seconds.
 _CHECK_INTERVAL = 0.04
+#: How many seconds handlers have to return after their items were given up: as long as the library itself waits then.
+_LAST_SECONDS = 5.0
 
 
 class BaseLease(Uncopyable):
@@ -384,6 +387,8 @@ class _Service:
         self._threads: set[threading.Thread] = set()
         self._ended = threading.Event()
         self._handled: set[Lease] = set()
+        #: When the worker was first seen to have given up all items.
+        self._given_up_at: float | None = None
         #: The error that ended the worker.
         self.failure: AntenvError | None = None
         #: A Ctrl-C that one of the threads received, as greenlets do.
@@ -410,11 +415,15 @@ class _Service:
             self._ended.clear()
 
     def is_abandoned(self) -> bool:
-        """Returns whether only handlers are left that go on although the worker has given up their items."""
+        """Returns whether only handlers are left that go on long after the worker has given up their items."""
         handled = list(self._handled)
         if not handled or not all(lease._is_over() for lease in handled):
             return False
-        return not self._worker._handle or self._worker.stats()["leases_held"] == 0
+        if self._worker._handle and self._worker.stats()["leases_held"]:
+            return False
+        if self._given_up_at is None:
+            self._given_up_at = time.monotonic()
+        return time.monotonic() >= self._given_up_at + _LAST_SECONDS
 
     def _run(self) -> None:
         self._threads.add(threading.current_thread())

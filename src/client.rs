@@ -8,17 +8,17 @@
 //! ```
 
 use crate::api::operations::{self, OPERATIONS, Operation, Traffic};
-use crate::config::{self, Connection, Defaults};
+use crate::config::{self, CallDefaults, ConnectionSettings};
 use crate::credentials::{Redactor, Secret};
 use crate::error::{Error, Result, Status};
 use crate::http::request::{self, Request};
 use crate::http::response::Response;
 use crate::http::retry;
 use crate::http::transport::{AttemptError, Http, Tls};
-use crate::runtime::fork::{Lock, Owned};
+use crate::runtime::fork::{ForkSafeMutex, ProcessLocal};
 use crate::runtime::{self, Cancel, Runtime};
 use crate::telemetry::log::{self, Level};
-use crate::telemetry::stats::{CallUnderWay, Retry, Stats};
+use crate::telemetry::stats::{ActiveCall, RetryReason, Stats};
 use serde_json::json;
 use std::fmt;
 use std::pin::Pin;
@@ -28,9 +28,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-/// How often a request that the server certainly did not process is sent again before that counts as a failure like any other.
+/// How often a request that the server certainly did not process is sent again before that counts as a failed attempt.
 const MAX_UNPROCESSED: u32 = 8;
-/// How long the second such time waits; it doubles. The first time is at once.
+/// The delay before the second such time; it doubles. The first time is immediate.
 const UNPROCESSED_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the records here are filed under.
@@ -42,70 +42,74 @@ const LOG: &str = "antenv::client";
 #[derive(Debug, Clone)]
 pub struct Client {
     pool: Arc<Pool>,
-    defaults: Arc<Defaults>,
+    defaults: Arc<CallDefaults>,
 }
 
-/// What clients that are derived from one another share.
+/// What a client shares with those derived from it.
 struct Pool {
-    connection: Connection,
+    connection: ConnectionSettings,
     tls: Tls,
-    live: Lock<Option<Owned<Arc<Live>>>>,
+    runtime_pool: ForkSafeMutex<Option<ProcessLocal<Arc<RuntimePool>>>>,
 }
 
-/// The part of a pool that serves one runtime: it is made anew after the library was shut down, and in a forked child.
-struct Live {
+/// The part of a pool that belongs to one runtime. It is made anew after a shutdown, and in a forked child.
+struct RuntimePool {
     runtime: Arc<Runtime>,
     http: Http,
     stats: Arc<Stats>,
 }
 
-/// A call whose exchange is over, to be judged by [`Client::judge`].
-pub struct Exchanged {
+/// A call whose attempts are over; [`RawOutcome::into_result`] reads the response.
+pub struct RawOutcome {
     request: Request,
-    settled: Settled,
+    attempts: AttemptsOutcome,
 }
 
-/// What came of a call's attempts.
-struct Settled {
-    attempts: u32,
-    /// Whether the server may have done what one of them asked.
+/// The outcome of a call's attempts.
+struct AttemptsOutcome {
+    /// How many requests went out.
+    count: u32,
+    /// Whether the server may have carried out one of them.
     may_have_arrived: bool,
-    outcome: Result<Response>,
+    response: Result<Response>,
 }
 
-/// A client's way to the server for tasks that live on the runtime. It stays open while the runtime is closing.
+/// A client's connections, for tasks on the runtime. They stay open while the runtime is closing.
 #[derive(Clone)]
-pub struct Line(Arc<Live>);
+pub struct PoolHandle(Arc<RuntimePool>);
 
-impl Line {
-    /// The runtime that it leads through.
+impl PoolHandle {
+    /// The runtime that the connections belong to.
     pub fn runtime(&self) -> &Arc<Runtime> {
         &self.0.runtime
     }
 }
 
-/// The answer to a call that a task made.
+/// The outcome of a call that a task made.
 pub struct Answer {
     /// The result.
     pub result: Result<String>,
-    /// Whether the server may have done what was asked. With an answer that refuses it: by an earlier attempt.
+    /// Whether the server may have carried out the request. When the last response refuses it: by an earlier attempt.
     pub may_have_arrived: bool,
-    /// How long the server wants to be left alone.
+    /// The wait that the server asks for.
     pub retry_after: Option<Duration>,
 }
 
 impl Client {
-    /// Makes a client from a JSON configuration (`None`: from the environment alone). No connection is made yet.
+    /// Makes a client from a JSON configuration (`None`: from environment variables alone). No connection is opened yet.
     pub fn new(config_json: Option<&str>) -> Result<Client> {
-        let (connection, defaults) = config::read(config_json.unwrap_or("{}"), &config::process_environment)?;
+        let (connection, defaults) = config::read(config_json.unwrap_or("{}"), &config::process_env_vars)?;
         let tls = Tls::new(&connection)?;
-        let client = Client { pool: Arc::new(Pool { connection, tls, live: Lock::default() }), defaults: Arc::new(defaults) };
-        // Should the runtime not start, or the configuration not make a pool, now is the time to say so.
-        client.pool.live()?;
+        let client = Client {
+            pool: Arc::new(Pool { connection, tls, runtime_pool: ForkSafeMutex::default() }),
+            defaults: Arc::new(defaults),
+        };
+        // If the runtime cannot start, or the configuration makes no pool, report it now.
+        client.pool.current()?;
         Ok(client)
     }
 
-    /// Makes a client with other defaults that shares this one's connections.
+    /// Makes a client that shares this one's connections and has other defaults.
     pub fn derive(&self, config_json: Option<&str>) -> Result<Client> {
         let defaults = config::derive(&self.defaults, config_json.unwrap_or("{}"))?;
         Ok(Client { pool: self.pool.clone(), defaults: Arc::new(defaults) })
@@ -148,66 +152,69 @@ impl Client {
     }
 
     fn send(&self, request: Request) -> Result<String> {
-        self.judge(runtime::wait(self.start_awaited(request)?))
+        runtime::wait(self.start_awaited(request)?)?.into_result(self)
     }
 
-    /// Begins a call. The outcome, to be judged, arrives at the receiver; dropping that does not end the call.
-    pub fn start_awaited(&self, request: Request) -> Result<oneshot::Receiver<Result<Exchanged>>> {
-        let live = self.pool.live()?;
-        let exchange = self.exchange(&live, request)?;
-        Ok(live.runtime.spawn_awaited(exchange))
+    /// Starts a call. Its outcome arrives at the receiver; dropping the receiver does not end the call.
+    pub fn start_awaited(&self, request: Request) -> Result<oneshot::Receiver<Result<RawOutcome>>> {
+        let pool = self.pool.current()?;
+        let exchange = self.exchange(&pool, request)?;
+        Ok(pool.runtime.spawn_awaited(exchange))
     }
 
-    /// Begins a call that can be cancelled. `done` gets the outcome, to be judged, exactly once; an error: it has not begun.
+    /// Starts a call that can be cancelled. `done` receives its outcome exactly once. After an error the call was not started.
     pub fn start(
         &self,
         request: Request,
         cancel: Arc<Cancel>,
-        done: impl FnOnce(Result<Exchanged>) + Send + 'static,
+        done: impl FnOnce(Result<RawOutcome>) + Send + 'static,
     ) -> Result<()> {
-        let live = self.pool.live()?;
-        let exchange = self.exchange(&live, request)?;
-        live.runtime.spawn(exchange, Some(cancel), done);
+        let pool = self.pool.current()?;
+        let exchange = self.exchange(&pool, request)?;
+        pool.runtime.spawn(exchange, Some(cancel), done);
         Ok(())
     }
 
-    /// The exchange of a call, to be run on the runtime.
-    fn exchange(&self, live: &Arc<Live>, request: Request) -> Result<impl Future<Output = Exchanged> + Send + use<>> {
+    /// Returns the future of a call's attempts, to be run on the runtime.
+    fn exchange(&self, pool: &Arc<RuntimePool>, request: Request) -> Result<impl Future<Output = RawOutcome> + Send + use<>> {
         let url = request.url(&self.pool.connection.base_url)?;
-        let call = live.stats.begin(request.operation);
-        let (live, defaults) = (live.clone(), self.defaults.clone());
+        let call = pool.stats.begin(request.operation);
+        let (pool, defaults) = (pool.clone(), self.defaults.clone());
         Ok(async move {
-            let settled = settle(&live.http, &request, &url, &call, &defaults).await;
-            let status = match &settled.outcome {
+            let attempts = run_attempts(&pool.http, &request, &url, &call, &defaults).await;
+            let status = match &attempts.response {
                 Ok(response) if response.is_success() => Status::Ok,
                 Ok(response) => Status::from_http(response.status),
                 Err(error) => error.status(),
             };
             log::record(Level::Debug, LOG, "call done", || {
-                json!({"operation": call.operation_name(), "status": status.name(), "attempts": settled.attempts,
+                json!({"operation": call.operation_name(), "status": status.name(), "attempts": attempts.count,
                        "elapsed_ms": call.elapsed().as_secs_f64() * 1e3})
             });
             call.end(status);
-            Exchanged { request, settled }
+            RawOutcome { request, attempts }
         })
     }
 
-    /// The way to the server for tasks on the present runtime.
-    pub fn line(&self) -> Result<Line> {
-        Ok(Line(self.pool.live()?))
+    /// Returns the connections of the current runtime, for its tasks.
+    pub fn pool_handle(&self) -> Result<PoolHandle> {
+        Ok(PoolHandle(self.pool.current()?))
     }
 
     /// Makes a call from a task.
-    pub async fn call_over(&self, line: &Line, request: Request) -> Answer {
-        // Behind a pointer: a task that makes one call after another is small while it waits, and the code is there once.
-        let exchange: Pin<Box<dyn Future<Output = Exchanged> + Send>> = match self.exchange(&line.0, request) {
+    pub async fn send_on(&self, pool: &PoolHandle, request: Request) -> Answer {
+        // Boxed: a task that makes one call after another stays small while it waits, and the code exists once.
+        let exchange: Pin<Box<dyn Future<Output = RawOutcome> + Send>> = match self.exchange(&pool.0, request) {
             Ok(exchange) => Box::pin(exchange),
             Err(error) => return Answer { result: Err(error), may_have_arrived: false, retry_after: None },
         };
-        let exchanged = exchange.await;
-        let retry_after =
-            exchanged.settled.outcome.as_ref().ok().and_then(|response| retry::asked_for(&response.headers, SystemTime::now()));
-        Answer { may_have_arrived: exchanged.settled.may_have_arrived, retry_after, result: self.judge(Ok(exchanged)) }
+        let outcome = exchange.await;
+        let response = outcome.attempts.response.as_ref().ok();
+        Answer {
+            retry_after: response.and_then(|response| retry::requested_delay(&response.headers, SystemTime::now())),
+            may_have_arrived: outcome.attempts.may_have_arrived,
+            result: outcome.into_result(self),
+        }
     }
 
     /// The environment key that this client has.
@@ -217,7 +224,7 @@ impl Client {
 
     /// The same client; what the server says of its calls is cleared of these secrets, too.
     pub fn redacting<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Client {
-        let mut defaults = Defaults::clone(&self.defaults);
+        let mut defaults = CallDefaults::clone(&self.defaults);
         secrets.into_iter().for_each(|secret| defaults.redactor.add(secret));
         Client { pool: self.pool.clone(), defaults: Arc::new(defaults) }
     }
@@ -228,40 +235,46 @@ impl Client {
         Some(Client { pool: self.pool.clone(), defaults: Arc::new(defaults) })
     }
 
-    /// What came of a call. Reading a large answer takes a while, so this is for the caller's thread.
-    pub fn judge(&self, outcome: Result<Exchanged>) -> Result<String> {
-        let Exchanged { request, settled: Settled { attempts, outcome, .. } } = outcome?;
-        let was_answered = outcome.as_ref().is_ok_and(Response::is_success);
-        let result = outcome.and_then(|response| response.into_result(&request, attempts, SystemTime::now()));
-        result.map_err(|error| {
-            if let Some(live) = self.pool.live.lock().as_ref().and_then(Owned::get).filter(|_| was_answered) {
-                live.stats.failure(error.status());
-            }
-            let error = error.with_attempts(attempts).redact(&redactor(&self.defaults, &request));
-            request.operation.into_iter().fold(error, |error, operation| error.in_operation(operation.name))
-        })
-    }
-
     /// What this client, and those that share its connections, did so far in this process: a JSON object.
     pub fn stats(&self) -> String {
-        let stats = self.pool.live.lock().as_ref().and_then(Owned::get).map(|live| live.stats.clone());
-        stats.unwrap_or_default().to_json()
+        self.pool.stats().unwrap_or_default().to_json()
+    }
+}
+
+impl RawOutcome {
+    /// Reads the response: the call's result. A large one takes a while to read, so this is for the caller's thread.
+    pub fn into_result(self, client: &Client) -> Result<String> {
+        let RawOutcome { request, attempts: AttemptsOutcome { count, response, .. } } = self;
+        let was_answered = response.as_ref().is_ok_and(Response::is_success);
+        let result = response.and_then(|response| response.into_result(&request, count, SystemTime::now()));
+        result.map_err(|error| {
+            if let Some(stats) = client.pool.stats().filter(|_| was_answered) {
+                stats.failure(error.status());
+            }
+            let error = error.with_attempts(count).redact(&redactor(&client.defaults, &request));
+            request.operation.into_iter().fold(error, |error, operation| error.in_operation(operation.name))
+        })
     }
 }
 
 impl Pool {
-    /// What serves the present runtime.
-    fn live(&self) -> Result<Arc<Live>> {
-        let mut live = self.live.lock();
-        let known = live.as_ref().and_then(Owned::get);
-        if let Some(known) = known.filter(|live| live.runtime.is_open()) {
+    /// The statistics of this process, if it has made a call.
+    fn stats(&self) -> Option<Arc<Stats>> {
+        self.runtime_pool.lock().as_ref().and_then(ProcessLocal::get).map(|pool| pool.stats.clone())
+    }
+
+    /// Returns the part that belongs to the current runtime.
+    fn current(&self) -> Result<Arc<RuntimePool>> {
+        let mut current = self.runtime_pool.lock();
+        let known = current.as_ref().and_then(ProcessLocal::get);
+        if let Some(known) = known.filter(|pool| pool.runtime.is_open()) {
             return Ok(known.clone());
         }
-        let stats = known.map(|live| live.stats.clone()).unwrap_or_default();
+        let stats = known.map(|pool| pool.stats.clone()).unwrap_or_default();
         let runtime = runtime::current()?;
         let http = Http::new(&self.connection, &self.tls, stats.clone())?;
-        let fresh = Arc::new(Live { runtime, http, stats });
-        *live = Some(Owned::new(fresh.clone()));
+        let fresh = Arc::new(RuntimePool { runtime, http, stats });
+        *current = Some(ProcessLocal::new(fresh.clone()));
         Ok(fresh)
     }
 }
@@ -281,14 +294,14 @@ pub fn find(name: &str) -> Result<&'static Operation> {
 }
 
 /// What must not show in anything that is said of a call.
-fn redactor(defaults: &Defaults, request: &Request) -> Redactor {
+fn redactor(defaults: &CallDefaults, request: &Request) -> Redactor {
     let mut redactor = defaults.redactor.clone();
     redactor.add_headers(&request.headers);
     redactor
 }
 
 /// Makes attempts until one settles the call, the retries are used up, or the time is.
-async fn settle(http: &Http, request: &Request, url: &Url, call: &CallUnderWay, defaults: &Defaults) -> Settled {
+async fn run_attempts(http: &Http, request: &Request, url: &Url, call: &ActiveCall, defaults: &CallDefaults) -> AttemptsOutcome {
     let deadline = Instant::now() + request.timeout;
     // Attempts are the requests that went out, and those that found no connection to go out by.
     let (mut attempts, mut retries, mut unprocessed) = (0, 0, 0);
@@ -307,25 +320,25 @@ async fn settle(http: &Http, request: &Request, url: &Url, call: &CallUnderWay, 
             Err(error) => error.may_have_arrived(),
         };
         may_have_arrived |= this_may_have_arrived;
-        let settled = |outcome: Result<Response, AttemptError>| Settled {
-            attempts,
+        let end = |outcome: Result<Response, AttemptError>| AttemptsOutcome {
+            count: attempts,
             may_have_arrived,
-            outcome: outcome.map_err(AttemptError::into_error),
+            response: outcome.map_err(AttemptError::into_error),
         };
         if matches!(outcome, Err(AttemptError::TimedOut { .. })) && Instant::now() >= deadline {
-            return Settled { attempts, may_have_arrived, outcome: Err(timed_out(request, before)) };
+            return AttemptsOutcome { count: attempts, may_have_arrived, response: Err(timed_out(request, before)) };
         }
         let is_free = unprocessed < MAX_UNPROCESSED && outcome.as_ref().is_err_and(AttemptError::is_unprocessed);
         let (reason, headers) = match &outcome {
-            Ok(response) if retry::wanted(response.status, &response.headers) => {
-                (Retry::from_http(response.status), Some(&response.headers))
+            Ok(response) if retry::should_retry(response.status, &response.headers) => {
+                (RetryReason::from_http(response.status), Some(&response.headers))
             }
-            Err(AttemptError::Connect(_)) => (Retry::Connect, None),
-            Err(AttemptError::NotSent(_) | AttemptError::NotProcessed(_)) => (Retry::NotProcessed, None),
-            Err(AttemptError::NoResponse(_)) => (Retry::Unanswered, None),
-            Err(AttemptError::TimedOut { .. }) => (Retry::Timeout, None),
-            Err(AttemptError::IncompleteBody(..)) => (Retry::CutShort, None),
-            Ok(_) | Err(AttemptError::TooLarge(..) | AttemptError::OutOfMemory(..)) => return settled(outcome),
+            Err(AttemptError::Connect(_)) => (RetryReason::Connect, None),
+            Err(AttemptError::NotSent(_) | AttemptError::NotProcessed(_)) => (RetryReason::NotProcessed, None),
+            Err(AttemptError::NoResponse(_)) => (RetryReason::Unanswered, None),
+            Err(AttemptError::TimedOut { .. }) => (RetryReason::Timeout, None),
+            Err(AttemptError::IncompleteBody(..)) => (RetryReason::CutShort, None),
+            Ok(_) | Err(AttemptError::TooLarge(..) | AttemptError::OutOfMemory(..)) => return end(outcome),
         };
         let wait = if is_free {
             unprocessed += 1;
@@ -336,7 +349,7 @@ async fn settle(http: &Http, request: &Request, url: &Url, call: &CallUnderWay, 
         };
         let is_used_up = retries > request.max_retries || this_may_have_arrived && is_lost(request, &outcome);
         if is_used_up || wait >= deadline.saturating_duration_since(Instant::now()) {
-            return settled(outcome);
+            return end(outcome);
         }
         call.stats().retry(reason);
         log::record(Level::Info, LOG, "retrying", || {

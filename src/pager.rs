@@ -1,12 +1,12 @@
 //! Pages turned into items: one at a time, the next page already on its way while the last one is being used.
 
 use crate::api::operations::{OPERATIONS, Operation};
-use crate::client::{Client, Exchanged, find};
+use crate::client::{Client, RawOutcome, find};
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
 use crate::json;
 use crate::runtime;
-use crate::runtime::fork::{Lock, Owned};
+use crate::runtime::fork::{ForkSafeMutex, ProcessLocal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::{HashSet, VecDeque};
@@ -18,29 +18,29 @@ pub struct Pager {
     client: Client,
     /// The call for the first page, and but for its cursor for every other.
     request: Request,
-    state: Lock<State>,
+    state: ForkSafeMutex<State>,
     /// Held by the thread that fetches a page. Others wait for it, in this process; in a forked child it is made anew.
-    turn: Lock<Option<Owned<Arc<Mutex<()>>>>>,
+    turn: ForkSafeMutex<Option<ProcessLocal<Arc<Mutex<()>>>>>,
 }
 
 struct State {
     items: VecDeque<String>,
-    next: Next,
+    next: NextPage,
     /// Cursors met so far: one that comes again would never end.
     seen: HashSet<String>,
 }
 
 /// Where the next page is.
-enum Next {
+enum NextPage {
     /// To be asked for; `None`: the first one.
     Wanted(Option<String>),
     /// On its way. The cursor stands by, should it have to be asked for again.
-    OnItsWay(Option<String>, Owned<Arrival>),
+    OnItsWay(Option<String>, ProcessLocal<Arrival>),
     /// There is none.
     End,
 }
 
-type Arrival = oneshot::Receiver<Result<Exchanged>>;
+type Arrival = oneshot::Receiver<Result<RawOutcome>>;
 
 #[derive(Deserialize)]
 struct Page<'a> {
@@ -63,8 +63,8 @@ impl Pager {
         if request.with_response {
             return Err(Error::argument("with_response", "does not go with a pager, which hands out items"));
         }
-        let state = State { items: VecDeque::new(), next: Next::Wanted(None), seen: HashSet::new() };
-        Ok(Pager { client: client.clone(), request, state: Lock::new(state), turn: Lock::default() })
+        let state = State { items: VecDeque::new(), next: NextPage::Wanted(None), seen: HashSet::new() };
+        Ok(Pager { client: client.clone(), request, state: ForkSafeMutex::new(state), turn: ForkSafeMutex::default() })
     }
 
     /// The next item as the server sent it, `None` at the end; blocks while a page is on its way. After an error the same page is
@@ -80,29 +80,29 @@ impl Pager {
             if let Some(item) = state.items.pop_front() {
                 return Ok(Some(item));
             }
-            let (cursor, arrival) = match std::mem::replace(&mut state.next, Next::End) {
-                Next::End => return Ok(None),
-                Next::Wanted(cursor) => (cursor, None),
-                Next::OnItsWay(cursor, arrival) => (cursor, arrival.into_inner()),
+            let (cursor, arrival) = match std::mem::replace(&mut state.next, NextPage::End) {
+                NextPage::End => return Ok(None),
+                NextPage::Wanted(cursor) => (cursor, None),
+                NextPage::OnItsWay(cursor, arrival) => (cursor, arrival.into_inner()),
             };
             // Until the page is there, it is still to be had: by the next call after an error, and by a forked child.
-            state.next = Next::Wanted(cursor.clone());
+            state.next = NextPage::Wanted(cursor.clone());
             drop(state);
             let arrival = arrival.map_or_else(|| self.ask_for(cursor), Ok)?;
-            let page = self.client.judge(runtime::wait(arrival))?;
+            let page = runtime::wait(arrival)?.into_result(&self.client)?;
             if let Some(cursor) = self.take_page(&page)? {
                 let arrival = self.ask_for(Some(cursor.clone()))?;
-                self.state.lock().next = Next::OnItsWay(Some(cursor), Owned::new(arrival));
+                self.state.lock().next = NextPage::OnItsWay(Some(cursor), ProcessLocal::new(arrival));
             }
         }
     }
 
     fn turn(&self) -> Arc<Mutex<()>> {
         let mut turn = self.turn.lock();
-        if let Some(known) = turn.as_ref().and_then(Owned::get) {
+        if let Some(known) = turn.as_ref().and_then(ProcessLocal::get) {
             return known.clone();
         }
-        turn.insert(Owned::new(Arc::default())).get().cloned().unwrap_or_default()
+        turn.insert(ProcessLocal::new(Arc::default())).get().cloned().unwrap_or_default()
     }
 
     /// Sends for a page without waiting for it.
@@ -127,7 +127,7 @@ impl Pager {
             return Err(broken("the server's pages go round in a circle: it sent the same `next_page` twice".to_owned()));
         }
         state.items.extend(items);
-        state.next = cursor.clone().map_or(Next::End, |cursor| Next::Wanted(Some(cursor)));
+        state.next = cursor.clone().map_or(NextPage::End, |cursor| NextPage::Wanted(Some(cursor)));
         Ok(cursor)
     }
 }

@@ -3,9 +3,12 @@
 //! This is the only place that knows them. Request building, parameter checks, error messages, the pager and the tests all
 //! read it, so a new operation is one row here, one exported function and one set of cases.
 
+use ParamLocation::{Body, Header, Path, Query};
+use ParamType::{Bool, Id, Integer, NonEmptyText, Object, Strings, Text};
+
 /// Where a parameter travels in the HTTP request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum ParamLocation {
     /// A segment of the path, percent-encoded.
     Path,
     /// The query string; `null` means absent.
@@ -18,13 +21,13 @@ pub enum Place {
 
 /// What JSON a parameter takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ParamType {
     /// An identifier: a string that can stand as one path segment.
     Id,
     /// Any string.
-    String,
+    Text,
     /// A string with at least one character.
-    NonEmptyString,
+    NonEmptyText,
     /// `true` or `false`.
     Bool,
     /// A whole number within the bounds, both included.
@@ -41,9 +44,9 @@ pub struct Parameter {
     /// The wire name.
     pub name: &'static str,
     /// Where it travels.
-    pub place: Place,
+    pub location: ParamLocation,
     /// What it must be.
-    pub kind: Kind,
+    pub param_type: ParamType,
     /// Whether a call without it is refused.
     pub required: bool,
     /// One line of documentation.
@@ -52,7 +55,7 @@ pub struct Parameter {
 
 /// Which credential the API takes for an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accepts {
+pub enum CredentialKind {
     /// An API key (or an auth token in its stead).
     ApiKey,
     /// An environment key.
@@ -87,45 +90,40 @@ pub struct Operation {
     /// Its own parameters; [`COMMON`] comes on top.
     pub parameters: &'static [Parameter],
     /// The credential it accepts.
-    pub accepts: Accepts,
+    pub credential: CredentialKind,
     /// Whether a JSON body is always sent, be it `{}`.
     pub has_body: bool,
     /// Whether a success without a body is an answer (read as `null`): an empty poll; a stop, which the service answers with 204.
-    pub empty_reply: bool,
+    pub allows_empty_body: bool,
     /// Whether it answers pages (`data`, `next_page`) and takes `page`.
     pub paged: bool,
     /// How it uses connections.
     pub traffic: Traffic,
 }
 
-const fn parameter(name: &'static str, place: Place, kind: Kind, doc: &'static str) -> Parameter {
-    Parameter { name, place, kind, required: false, doc }
+const fn parameter(name: &'static str, location: ParamLocation, param_type: ParamType, doc: &'static str) -> Parameter {
+    Parameter { name, location, param_type, required: false, doc }
 }
 
-const fn required(name: &'static str, place: Place, kind: Kind, doc: &'static str) -> Parameter {
-    Parameter { name, place, kind, required: true, doc }
+const fn required(name: &'static str, location: ParamLocation, param_type: ParamType, doc: &'static str) -> Parameter {
+    Parameter { name, location, param_type, required: true, doc }
 }
 
-const ANY_INTEGER: Kind = Kind::Integer(i64::MIN, i64::MAX);
+const ANY_INTEGER: ParamType = Integer(i64::MIN, i64::MAX);
 
-const ENVIRONMENT_ID: Parameter = required("environment_id", Place::Path, Kind::Id, "Environment identifier (`env_...`).");
-const WORK_ID: Parameter = required("work_id", Place::Path, Kind::Id, "Work identifier (`work_...`).");
-const LIMIT: Parameter = parameter("limit", Place::Query, ANY_INTEGER, "Most items a page may hold.");
-const PAGE: Parameter = parameter("page", Place::Query, Kind::String, "Cursor: the previous page's `next_page`.");
+const ENVIRONMENT_ID: Parameter = required("environment_id", Path, Id, "Environment identifier (`env_...`).");
+const WORK_ID: Parameter = required("work_id", Path, Id, "Work identifier (`work_...`).");
+const LIMIT: Parameter = parameter("limit", Query, ANY_INTEGER, "Most items a page may hold.");
+const PAGE: Parameter = parameter("page", Query, Text, "Cursor: the previous page's `next_page`.");
 const CONFIG: Parameter =
-    parameter("config", Place::Body, Kind::Object, "Configuration: `{\"type\":\"cloud\",...}` or `{\"type\":\"self_hosted\"}`.");
-const DESCRIPTION: Parameter = parameter("description", Place::Body, Kind::String, "Description of the environment.");
-const SCOPE: Parameter = parameter("scope", Place::Body, Kind::String, "Who sees it: `organization` or `account`.");
+    parameter("config", Body, Object, "Configuration: `{\"type\":\"cloud\",...}` or `{\"type\":\"self_hosted\"}`.");
+const DESCRIPTION: Parameter = parameter("description", Body, Text, "Description of the environment.");
+const SCOPE: Parameter = parameter("scope", Body, Text, "Who sees it: `organization` or `account`.");
 
 /// Parameters that every operation and `antenv_request` take.
 pub const COMMON: &[Parameter] = &[
-    parameter(
-        "betas",
-        Place::Header("anthropic-beta"),
-        Kind::Strings,
-        "Beta versions to use beside the one the operation needs.",
-    ),
-    parameter("workspace_id", Place::Header("anthropic-workspace-id"), Kind::String, "Workspace to act in (`wrkspc_...`)."),
+    parameter("betas", Header("anthropic-beta"), Strings, "Beta versions to use beside the one the operation needs."),
+    parameter("workspace_id", Header("anthropic-workspace-id"), Text, "Workspace to act in (`wrkspc_...`)."),
 ];
 
 /// An operation that reads: GET, no body, an API key, one JSON object in reply. The rows below state how they differ.
@@ -135,9 +133,9 @@ const READ: Operation = Operation {
     method: "GET",
     path: "",
     parameters: &[],
-    accepts: Accepts::ApiKey,
+    credential: CredentialKind::ApiKey,
     has_body: false,
-    empty_reply: false,
+    allows_empty_body: false,
     paged: false,
     traffic: Traffic::Call,
 };
@@ -149,10 +147,10 @@ pub const ENVIRONMENTS_CREATE: Operation = Operation {
     method: "POST",
     path: "/v1/environments",
     parameters: &[
-        required("name", Place::Body, Kind::NonEmptyString, "Human-readable name."),
+        required("name", Body, NonEmptyText, "Human-readable name."),
         CONFIG,
         DESCRIPTION,
-        parameter("metadata", Place::Body, Kind::Object, "String keys and string values."),
+        parameter("metadata", Body, Object, "String keys and string values."),
         SCOPE,
     ],
     has_body: true,
@@ -164,11 +162,7 @@ pub const ENVIRONMENTS_LIST: Operation = Operation {
     name: "environments.list",
     title: "List Environments",
     path: "/v1/environments",
-    parameters: &[
-        parameter("include_archived", Place::Query, Kind::Bool, "Whether archived environments are listed too."),
-        LIMIT,
-        PAGE,
-    ],
+    parameters: &[parameter("include_archived", Query, Bool, "Whether archived environments are listed too."), LIMIT, PAGE],
     paged: true,
     ..READ
 };
@@ -192,8 +186,8 @@ pub const ENVIRONMENTS_UPDATE: Operation = Operation {
         ENVIRONMENT_ID,
         CONFIG,
         DESCRIPTION,
-        parameter("metadata", Place::Body, Kind::Object, "Merged into what is there; `null` or an empty string deletes a key."),
-        parameter("name", Place::Body, Kind::String, "Human-readable name."),
+        parameter("metadata", Body, Object, "Merged into what is there; `null` or an empty string deletes a key."),
+        parameter("name", Body, Text, "Human-readable name."),
         SCOPE,
     ],
     has_body: true,
@@ -226,7 +220,7 @@ pub const WORK_LIST: Operation = Operation {
     title: "List Work Items",
     path: "/v1/environments/{environment_id}/work",
     parameters: &[ENVIRONMENT_ID, LIMIT, PAGE],
-    accepts: Accepts::EnvironmentKey,
+    credential: CredentialKind::EnvironmentKey,
     paged: true,
     ..READ
 };
@@ -238,22 +232,17 @@ pub const WORK_POLL: Operation = Operation {
     path: "/v1/environments/{environment_id}/work/poll",
     parameters: &[
         ENVIRONMENT_ID,
-        parameter("block_ms", Place::Query, Kind::Integer(1, 999), "Milliseconds to wait for work; absent: do not wait."),
+        parameter("block_ms", Query, Integer(1, 999), "Milliseconds to wait for work; absent: do not wait."),
         parameter(
             "reclaim_older_than_ms",
-            Place::Query,
+            Query,
             ANY_INTEGER,
             "Reclaim items unacknowledged for longer than this many milliseconds; absent: 5000.",
         ),
-        parameter(
-            "anthropic_worker_id",
-            Place::Header("anthropic-worker-id"),
-            Kind::String,
-            "Who polls, for the queue's statistics.",
-        ),
+        parameter("anthropic_worker_id", Header("anthropic-worker-id"), Text, "Who polls, for the queue's statistics."),
     ],
-    accepts: Accepts::EnvironmentKey,
-    empty_reply: true,
+    credential: CredentialKind::EnvironmentKey,
+    allows_empty_body: true,
     traffic: Traffic::Poll,
     ..READ
 };
@@ -264,7 +253,7 @@ pub const WORK_STATS: Operation = Operation {
     title: "Get Queue Statistics",
     path: "/v1/environments/{environment_id}/work/stats",
     parameters: &[ENVIRONMENT_ID],
-    accepts: Accepts::Both,
+    credential: CredentialKind::Both,
     ..READ
 };
 
@@ -286,7 +275,7 @@ pub const WORK_UPDATE: Operation = Operation {
     parameters: &[
         ENVIRONMENT_ID,
         WORK_ID,
-        required("metadata", Place::Body, Kind::Object, "Merged into what is there; `null` deletes a key."),
+        required("metadata", Body, Object, "Merged into what is there; `null` deletes a key."),
     ],
     has_body: true,
     ..READ
@@ -299,7 +288,7 @@ pub const WORK_ACK: Operation = Operation {
     method: "POST",
     path: "/v1/environments/{environment_id}/work/{work_id}/ack",
     parameters: &[ENVIRONMENT_ID, WORK_ID],
-    accepts: Accepts::EnvironmentKey,
+    credential: CredentialKind::EnvironmentKey,
     ..READ
 };
 
@@ -312,15 +301,15 @@ pub const WORK_HEARTBEAT: Operation = Operation {
     parameters: &[
         ENVIRONMENT_ID,
         WORK_ID,
-        parameter("desired_ttl_seconds", Place::Query, ANY_INTEGER, "Desired life of the lease in seconds."),
+        parameter("desired_ttl_seconds", Query, ANY_INTEGER, "Desired life of the lease in seconds."),
         parameter(
             "expected_last_heartbeat",
-            Place::Query,
-            Kind::String,
+            Query,
+            Text,
             "`NO_HEARTBEAT` for the first heartbeat, then the previous reply's `last_heartbeat` to the letter.",
         ),
     ],
-    accepts: Accepts::EnvironmentKey,
+    credential: CredentialKind::EnvironmentKey,
     traffic: Traffic::Heartbeat,
     ..READ
 };
@@ -334,11 +323,11 @@ pub const WORK_STOP: Operation = Operation {
     parameters: &[
         ENVIRONMENT_ID,
         WORK_ID,
-        parameter("force", Place::Body, Kind::Bool, "Whether to stop at once instead of asking the worker to."),
+        parameter("force", Body, Bool, "Whether to stop at once instead of asking the worker to."),
     ],
-    accepts: Accepts::Both,
+    credential: CredentialKind::Both,
     has_body: true,
-    empty_reply: true,
+    allows_empty_body: true,
     ..READ
 };
 

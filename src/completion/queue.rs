@@ -12,11 +12,11 @@
 //! set right after the list is unlocked (who is woken finds it unlocked), and cleared while it is locked. Log records travel the
 //! same way, behind the completions and bounded in number.
 
-use crate::client::{Client, Exchanged};
+use crate::client::{Client, RawOutcome};
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
-use crate::runtime::fork::{self, Lock, Owned};
-use crate::runtime::wakeup::{Event, Woken};
+use crate::runtime::fork::{self, ForkSafeMutex, ProcessLocal};
+use crate::runtime::wakeup::{WaitOutcome, WakeupFd};
 use crate::runtime::{self, Cancel};
 use crate::telemetry::log::{self, Level, Sink};
 use serde_json::json;
@@ -28,20 +28,20 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// How many log records wait at most. Past that the oldest are lost.
-pub const MOST_RECORDS: usize = 1024;
+pub const MAX_RECORDS: usize = 1024;
 
 /// A queue. Threads may share it: submit to it and drain it at once.
 pub struct Queue {
-    state: Lock<State>,
+    state: ForkSafeMutex<State>,
 }
 
 struct State {
     /// The process that this is the state of. A forked child begins with an empty queue.
     epoch: u32,
     /// Set while something waits, or about to be; `None`: the queue is closed.
-    event: Option<Arc<Event>>,
-    in_flight: Owned<Slab<Arc<Cancel>>>,
-    done: VecDeque<Completion>,
+    event: Option<Arc<WakeupFd>>,
+    in_flight: ProcessLocal<Slab<Arc<Cancel>>>,
+    done: VecDeque<PendingCompletion>,
     /// Log records with their tags.
     records: VecDeque<(u64, String)>,
     /// How many records were dropped before those.
@@ -49,7 +49,7 @@ struct State {
 }
 
 /// Something that ended.
-struct Completion {
+struct PendingCompletion {
     tag: u64,
     outcome: Outcome,
 }
@@ -58,27 +58,27 @@ struct Completion {
 #[allow(clippy::large_enum_variant)]
 enum Outcome {
     /// A call, its answer still to be read.
-    Call(Client, Result<Exchanged>),
+    Call(Client, Result<RawOutcome>),
     /// What a worker has to tell.
     News(Result<String>),
 }
 
-impl Completion {
-    fn judge(self) -> Collected {
+impl PendingCompletion {
+    fn into_completion(self) -> Completion {
         let result = match self.outcome {
             Outcome::News(news) => news,
             // A fault here must cost neither this completion nor those that are taken with it.
             Outcome::Call(client, outcome) => {
-                catch_unwind(AssertUnwindSafe(|| client.judge(outcome))).unwrap_or_else(|_| Err(runtime::fault()))
+                catch_unwind(AssertUnwindSafe(|| outcome?.into_result(&client))).unwrap_or_else(|_| Err(runtime::fault()))
             }
         };
-        Collected { tag: self.tag, result }
+        Completion { tag: self.tag, result }
     }
 }
 
 /// What a queue hands out.
 #[derive(Debug)]
-pub struct Collected {
+pub struct Completion {
     /// The tag that was given with the call, or with the subscription to the log.
     pub tag: u64,
     /// The call's result, or a log record.
@@ -113,8 +113,8 @@ impl State {
     fn new() -> Result<State> {
         Ok(State {
             epoch: fork::epoch(),
-            event: Some(Arc::new(Event::new()?)),
-            in_flight: Owned::new(Slab::new()),
+            event: Some(Arc::new(WakeupFd::new()?)),
+            in_flight: ProcessLocal::new(Slab::new()),
             done: VecDeque::new(),
             records: VecDeque::new(),
             records_lost: 0,
@@ -133,11 +133,11 @@ fn closed() -> Error {
 impl Queue {
     /// An empty queue.
     pub fn new() -> Result<Queue> {
-        Ok(Queue { state: Lock::new(State::new()?) })
+        Ok(Queue { state: ForkSafeMutex::new(State::new()?) })
     }
 
     /// The state, and the event that it goes with.
-    fn open(&self) -> Result<(fork::Guard<'_, State>, Arc<Event>)> {
+    fn open(&self) -> Result<(fork::ForkSafeGuard<'_, State>, Arc<WakeupFd>)> {
         let mut state = self.state.lock();
         if state.epoch != fork::epoch() && state.event.is_some() {
             // The parent's calls, completions and descriptor stay the parent's.
@@ -159,7 +159,7 @@ impl Queue {
         let key = self.open()?.0.in_flight.get_mut().ok_or_else(closed)?.insert(cancel.clone());
         let (queue, owner) = (self.clone(), client.clone());
         let done = move |outcome| {
-            let completion = Completion { tag, outcome: Outcome::Call(owner, outcome) };
+            let completion = PendingCompletion { tag, outcome: Outcome::Call(owner, outcome) };
             Ended { queue, key, completion }.gather();
         };
         client.start(request, cancel.clone(), done).inspect_err(|_| self.forget(key))
@@ -180,7 +180,7 @@ impl Queue {
     /// Adds a completion that no call belongs to. False: the queue is closed.
     pub fn tell(&self, tag: u64, news: Result<String>) -> bool {
         let Ok(open) = self.open() else { return false };
-        put(open, |state| state.done.push_back(Completion { tag, outcome: Outcome::News(news) }));
+        put(open, |state| state.done.push_back(PendingCompletion { tag, outcome: Outcome::News(news) }));
         true
     }
 
@@ -193,7 +193,7 @@ impl Queue {
     /// Waits until something is there, up to `patience` (`None`: however long that takes), and hands out up to `most` of it.
     ///
     /// Errors: `TIMEOUT`, `INTERRUPTED` when a signal handler ran in this thread, `CLOSED`.
-    pub fn next(&self, most: usize, patience: Option<Duration>) -> Result<Vec<Collected>> {
+    pub fn next(&self, most: usize, patience: Option<Duration>) -> Result<Vec<Completion>> {
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         loop {
             let (mut state, event) = self.open()?;
@@ -204,8 +204,8 @@ impl Queue {
             }
             drop(state);
             if !done.is_empty() || !records.is_empty() {
-                let done = done.into_iter().map(Completion::judge);
-                let records = records.into_iter().map(|(tag, record)| Collected { tag, result: Ok(record) });
+                let done = done.into_iter().map(PendingCompletion::into_completion);
+                let records = records.into_iter().map(|(tag, record)| Completion { tag, result: Ok(record) });
                 return Ok(done.chain(records).collect());
             }
             let timeout = || Error::new(Status::Timeout, "nothing came in time");
@@ -213,9 +213,11 @@ impl Queue {
                 return Err(timeout());
             }
             match event.wait(until) {
-                Woken::BySet => {}
-                Woken::ByTime => return Err(timeout()),
-                Woken::BySignal => return Err(Error::new(Status::Interrupted, "a signal handler ran in the waiting thread")),
+                WaitOutcome::Signaled => {}
+                WaitOutcome::TimedOut => return Err(timeout()),
+                WaitOutcome::Interrupted => {
+                    return Err(Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"));
+                }
             }
         }
     }
@@ -247,7 +249,7 @@ impl Queue {
     fn take_record(&self, tag: u64, record: String) -> bool {
         let Ok(open) = self.open() else { return false };
         put(open, |state| {
-            if state.records.len() == MOST_RECORDS {
+            if state.records.len() == MAX_RECORDS {
                 state.records.pop_front();
                 state.records_lost += 1;
             }
@@ -258,7 +260,7 @@ impl Queue {
 }
 
 /// Adds to what waits, and sets the event if nothing did.
-fn put((mut state, event): (fork::Guard<'_, State>, Arc<Event>), add: impl FnOnce(&mut State)) {
+fn put((mut state, event): (fork::ForkSafeGuard<'_, State>, Arc<WakeupFd>), add: impl FnOnce(&mut State)) {
     let was_empty = state.is_empty();
     add(&mut state);
     let is_first = was_empty && !state.is_empty();
@@ -272,7 +274,7 @@ fn put((mut state, event): (fork::Guard<'_, State>, Arc<Event>), add: impl FnOnc
 struct Ended {
     queue: Arc<Queue>,
     key: usize,
-    completion: Completion,
+    completion: PendingCompletion,
 }
 
 thread_local! {
@@ -316,7 +318,7 @@ impl Drop for Deliver {
 }
 
 /// Takes up to `most` of what waits: completions first, which a flood of records must not hold up.
-fn take(state: &mut State, most: usize) -> (VecDeque<Completion>, Vec<(u64, String)>) {
+fn take(state: &mut State, most: usize) -> (VecDeque<PendingCompletion>, Vec<(u64, String)>) {
     let done = if state.done.len() <= most { std::mem::take(&mut state.done) } else { state.done.drain(..most).collect() };
     let mut room = most - done.len();
     let mut records = Vec::new();

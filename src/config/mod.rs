@@ -1,7 +1,7 @@
 //! Configuration: the JSON a client is made from, the environment variables behind it, and the defaults behind those.
 //!
 //! It falls into two halves. [`Connection`] is what a connection pool is made from and stays the same for its life;
-//! [`Defaults`] is what each call starts from, and what a derived client may change.
+//! [`CallDefaults`] is what each call starts from, and what a derived client may change.
 
 use crate::credentials::{Credentials, Redactor, Secret, X_API_KEY, is_credential};
 use crate::error::{Error, MAX_MS, Result, Status};
@@ -17,7 +17,7 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same for a poll, on top of the time that it waits at the server.
 pub const POLL_MARGIN: Duration = Duration::from_secs(10);
 /// How often a call may be retried at most.
-pub const MOST_RETRIES: i64 = 100;
+pub const MAX_RETRIES: i64 = 100;
 /// The beta that every operation needs.
 pub const REQUIRED_BETA: &str = "managed-agents-2026-04-01";
 /// The header that betas travel in.
@@ -74,7 +74,7 @@ pub enum Roots {
 
 /// What a connection pool is made from.
 #[derive(Debug, Clone)]
-pub struct Connection {
+pub struct ConnectionSettings {
     /// Scheme, host, port and path prefix.
     pub base_url: Url,
     /// Bounds one attempt to connect.
@@ -95,7 +95,7 @@ pub struct Connection {
 
 /// What each call starts from.
 #[derive(Debug, Clone)]
-pub struct Defaults {
+pub struct CallDefaults {
     /// Bounds a whole call.
     pub timeout: Duration,
     /// Bounds one attempt; `None`: [`ATTEMPT_TIMEOUT`].
@@ -115,11 +115,11 @@ pub struct Defaults {
 }
 
 /// A source of environment variables: the process's, or a test's.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type EnvVars<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The process's environment; an empty variable counts as unset. What is not Unicode comes with replacement characters, so that it is
 /// found wrong where it is used rather than passed over.
-pub fn process_environment(name: &str) -> Option<String> {
+pub fn process_env_vars(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
 }
 
@@ -138,9 +138,9 @@ fn fixed_headers() -> HeaderMap {
 }
 
 /// Reads a configuration.
-pub fn read(json: &str, environment: Environment) -> Result<(Connection, Defaults)> {
+pub fn read(json: &str, environment: EnvVars) -> Result<(ConnectionSettings, CallDefaults)> {
     let mut object = Object::parse(json, "config_json", Status::Config)?;
-    let mut defaults = Defaults {
+    let mut defaults = CallDefaults {
         timeout: Duration::from_secs(600),
         attempt_timeout: None,
         max_retries: 2,
@@ -151,8 +151,8 @@ pub fn read(json: &str, environment: Environment) -> Result<(Connection, Default
         redactor: Redactor::default(),
     };
     object.check_names(CONNECTION_KEYS.iter().chain(DEFAULTS_KEYS).copied())?;
-    let connection = Connection::read(&mut object, environment, &mut defaults.redactor)?;
-    let own = Overrides::read(&mut object)?;
+    let connection = ConnectionSettings::read(&mut object, environment, &mut defaults.redactor)?;
+    let own = CallOverrides::read(&mut object)?;
     defaults.apply_environment(environment, own.brings_credential())?;
     defaults.apply(own)?;
     if defaults.credentials.is_empty() && !carries_credential(&defaults.headers) {
@@ -167,7 +167,7 @@ pub fn read(json: &str, environment: Environment) -> Result<(Connection, Default
 }
 
 /// Reads what a derived client changes: `parent`'s defaults with the given keys replaced.
-pub fn derive(parent: &Defaults, json: &str) -> Result<Defaults> {
+pub fn derive(parent: &CallDefaults, json: &str) -> Result<CallDefaults> {
     let mut object = Object::parse(json, "config_json", Status::Config)?;
     for key in CONNECTION_KEYS {
         if let Some(value) = object.take(key) {
@@ -175,7 +175,7 @@ pub fn derive(parent: &Defaults, json: &str) -> Result<Defaults> {
         }
     }
     object.check_names(DEFAULTS_KEYS.iter().copied())?;
-    let own = Overrides::read(&mut object)?;
+    let own = CallOverrides::read(&mut object)?;
     let mut defaults = parent.clone();
     if own.brings_credential() {
         defaults.credentials.clear();
@@ -186,7 +186,7 @@ pub fn derive(parent: &Defaults, json: &str) -> Result<Defaults> {
 }
 
 /// A client's defaults with one credential, in place of all others. `None`: it cannot stand in a header.
-pub fn with_bearer(parent: &Defaults, token: &Secret) -> Option<Defaults> {
+pub fn with_bearer(parent: &CallDefaults, token: &Secret) -> Option<CallDefaults> {
     let mut defaults = parent.clone();
     defaults.credentials.clear();
     remove_credentials(&mut defaults.headers);
@@ -194,8 +194,8 @@ pub fn with_bearer(parent: &Defaults, token: &Secret) -> Option<Defaults> {
     defaults.credentials.set_auth_token(token.clone()).then_some(defaults)
 }
 
-impl Connection {
-    fn read(object: &mut Object, environment: Environment, redactor: &mut Redactor) -> Result<Connection> {
+impl ConnectionSettings {
+    fn read(object: &mut Object, environment: EnvVars, redactor: &mut Redactor) -> Result<ConnectionSettings> {
         let base_url = match object.take("base_url") {
             Some(value) => value.non_empty_string()?,
             None => environment("ANTHROPIC_BASE_URL").unwrap_or_else(|| "https://api.anthropic.com".to_owned()),
@@ -230,7 +230,7 @@ impl Connection {
                 _ => return Err(value.error("must be \"bundled\", \"system\" or \"only_ca_file\"")),
             },
         };
-        Ok(Connection {
+        Ok(ConnectionSettings {
             base_url: url,
             connect_timeout: match object.take("connect_timeout_ms") {
                 Some(value) => milliseconds(&value)?,
@@ -294,7 +294,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// The keys of a configuration that a derived client may give too; `None`: not given.
-struct Overrides {
+struct CallOverrides {
     api_key: Option<Secret>,
     auth_token: Option<Secret>,
     environment_key: Option<Secret>,
@@ -309,15 +309,15 @@ struct Overrides {
     max_response_bytes: Option<usize>,
 }
 
-impl Overrides {
-    fn read(object: &mut Object) -> Result<Overrides> {
+impl CallOverrides {
+    fn read(object: &mut Object) -> Result<CallOverrides> {
         let mut secret = |key| object.take(key).map(|value| value.non_empty_string().map(Secret::new)).transpose();
         let (api_key, auth_token, environment_key) = (secret("api_key")?, secret("auth_token")?, secret("environment_key")?);
         if api_key.is_some() && auth_token.is_some() {
             return Err(Error::config("auth_token", "and `api_key` are both given: give one of them"));
         }
         let text_header = |value: Value| header_value(&value, &value.non_empty_string()?);
-        Ok(Overrides {
+        Ok(CallOverrides {
             api_key,
             auth_token,
             environment_key,
@@ -355,8 +355,8 @@ impl Overrides {
 /// Sets one of a client's credentials; false when it cannot stand in a header.
 type SetCredential = fn(&mut Credentials, Secret) -> bool;
 
-impl Defaults {
-    fn apply_environment(&mut self, environment: Environment, explicit_credential: bool) -> Result<()> {
+impl CallDefaults {
+    fn apply_environment(&mut self, environment: EnvVars, explicit_credential: bool) -> Result<()> {
         if let Some(lines) = environment("ANTHROPIC_CUSTOM_HEADERS") {
             for (name, value) in lines.lines().filter_map(|line| line.split_once(':')) {
                 let error =
@@ -386,7 +386,7 @@ impl Defaults {
         }
     }
 
-    fn apply(&mut self, own: Overrides) -> Result<()> {
+    fn apply(&mut self, own: CallOverrides) -> Result<()> {
         if let Some(plain) = own.plain_api_key {
             self.credentials.send_api_key_plain(plain);
         }
@@ -461,7 +461,7 @@ pub fn milliseconds(value: &Value) -> Result<Duration> {
 
 /// A number of retries.
 pub fn retries(value: &Value) -> Result<u32> {
-    Ok(value.integer(0, MOST_RETRIES)? as u32)
+    Ok(value.integer(0, MAX_RETRIES)? as u32)
 }
 
 /// A list of betas.
@@ -532,14 +532,14 @@ pub fn headers(value: &Value) -> Result<Vec<(HeaderName, Option<HeaderValue>)>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::operations::Accepts;
+    use crate::api::operations::CredentialKind;
 
-    fn with(json: &str, variables: &[(&str, &str)]) -> Result<(Connection, Defaults)> {
+    fn with(json: &str, variables: &[(&str, &str)]) -> Result<(ConnectionSettings, CallDefaults)> {
         read(json, &|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
     }
 
-    fn authorization(defaults: &Defaults) -> String {
-        let credential = defaults.credentials.header(Accepts::ApiKey).map(|(_, value)| value);
+    fn authorization(defaults: &CallDefaults) -> String {
+        let credential = defaults.credentials.header(CredentialKind::ApiKey).map(|(_, value)| value);
         let value = defaults.headers.get(AUTHORIZATION).cloned().or(credential).unwrap();
         value.to_str().unwrap().to_owned()
     }
@@ -656,7 +656,7 @@ mod tests {
         let same = derive(&parent, r#"{"default_headers":{"x-a":null,"x-c":"3"},"auth_header":"x-api-key"}"#).unwrap();
         assert_eq!(same.timeout, Duration::from_millis(7));
         assert_eq!((same.headers.get("x-a"), same.headers.len()), (None, parent.headers.len()));
-        assert_eq!(same.credentials.header(Accepts::ApiKey).unwrap(), (X_API_KEY, HeaderValue::from_static("one")));
+        assert_eq!(same.credentials.header(CredentialKind::ApiKey).unwrap(), (X_API_KEY, HeaderValue::from_static("one")));
         let other = derive(&parent, r#"{"environment_key":"three"}"#).unwrap();
         assert_eq!(authorization(&other), "Bearer three");
         assert_eq!(derive(&parent, r#"{"base_url":"https://x"}"#).unwrap_err().parameter(), Some("base_url"));

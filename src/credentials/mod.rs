@@ -1,6 +1,6 @@
 //! Credentials: which one a request carries, and how they stay out of everything else.
 
-use crate::api::operations::Accepts;
+use crate::api::operations::CredentialKind;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use serde_json::value::RawValue;
@@ -104,11 +104,11 @@ impl Credentials {
 
     /// The header for an operation. A client that has one credential sends that one and lets the server judge; one that has both
     /// sends the one the API accepts, and where it accepts both, the environment key, which opens less.
-    pub fn header(&self, accepts: Accepts) -> Option<(HeaderName, HeaderValue)> {
+    pub fn header(&self, accepts: CredentialKind) -> Option<(HeaderName, HeaderValue)> {
         let environment = self.environment.clone().map(|value| (AUTHORIZATION, value));
         match accepts {
-            Accepts::ApiKey => self.account.clone().or(environment),
-            Accepts::EnvironmentKey | Accepts::Both => environment.or_else(|| self.account.clone()),
+            CredentialKind::ApiKey => self.account.clone().or(environment),
+            CredentialKind::EnvironmentKey | CredentialKind::Both => environment.or_else(|| self.account.clone()),
         }
     }
 }
@@ -120,11 +120,11 @@ pub struct Redactor(Vec<Secret>);
 
 impl Redactor {
     /// Secrets shorter than this are not looked for: replacing them would garble ordinary words.
-    const SHORTEST: usize = 8;
+    const MIN_LEN: usize = 8;
 
     /// Adds a secret to look for.
     pub fn add(&mut self, secret: &str) {
-        if secret.len() >= Self::SHORTEST && !self.0.iter().any(|known| known.expose() == secret) {
+        if secret.len() >= Self::MIN_LEN && !self.0.iter().any(|known| known.expose() == secret) {
             self.0.push(Secret::new(secret.to_owned()));
         }
     }
@@ -263,13 +263,13 @@ mod tests {
         let mut credentials = Credentials::default();
         credentials.set_api_key(Secret::new("account".into()));
         let sent = |credentials: &Credentials, accepts| credentials.header(accepts).unwrap().1.to_str().unwrap().to_owned();
-        assert_eq!(sent(&credentials, Accepts::EnvironmentKey), "Bearer account");
+        assert_eq!(sent(&credentials, CredentialKind::EnvironmentKey), "Bearer account");
         credentials.set_environment_key(Secret::new("environment".into()));
-        assert_eq!(sent(&credentials, Accepts::ApiKey), "Bearer account");
-        assert_eq!(sent(&credentials, Accepts::EnvironmentKey), "Bearer environment");
-        assert_eq!(sent(&credentials, Accepts::Both), "Bearer environment");
+        assert_eq!(sent(&credentials, CredentialKind::ApiKey), "Bearer account");
+        assert_eq!(sent(&credentials, CredentialKind::EnvironmentKey), "Bearer environment");
+        assert_eq!(sent(&credentials, CredentialKind::Both), "Bearer environment");
         credentials.send_api_key_plain(true);
-        assert_eq!(credentials.header(Accepts::ApiKey).unwrap().0, X_API_KEY);
+        assert_eq!(credentials.header(CredentialKind::ApiKey).unwrap().0, X_API_KEY);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::process;
 use crate::error::{Error, Result, Status};
 use crate::runtime::THREAD_NAME;
-use crate::runtime::fork::Lock;
+use crate::runtime::fork::ForkSafeMutex;
 use std::any::Any;
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
@@ -131,7 +131,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 /// host's go to its own hook as before.
 fn keep_panics_silent() {
     static DONE: AtomicBool = AtomicBool::new(false);
-    static FIRST: Lock<()> = Lock::new(());
+    static FIRST: ForkSafeMutex<()> = ForkSafeMutex::new(());
     if DONE.load(Acquire) {
         return;
     }
@@ -168,7 +168,7 @@ fn set<T>(out: *mut T, value: T) {
 }
 
 /// A time to wait, in milliseconds; -1: for ever.
-pub fn patience(name: &str, milliseconds: i64) -> Result<Option<Duration>> {
+pub fn timeout(name: &str, milliseconds: i64) -> Result<Option<Duration>> {
     match milliseconds {
         -1 => Ok(None),
         0.. => Ok(Some(Duration::from_millis(milliseconds.unsigned_abs()))),

@@ -10,7 +10,7 @@
 //! out of the range of addresses on 64-bit systems.
 
 use crate::error::{Error, Result, Status};
-use crate::runtime::fork::Lock;
+use crate::runtime::fork::ForkSafeMutex;
 use std::sync::Arc;
 
 const TYPE_BITS: u32 = 4;
@@ -21,7 +21,7 @@ const GENERATION_BITS: u32 = usize::BITS - TYPE_BITS - SLOT_BITS;
 pub struct Table<T> {
     kind: usize,
     noun: &'static str,
-    slots: Lock<Slots<T>>,
+    slots: ForkSafeMutex<Slots<T>>,
 }
 
 struct Slots<T> {
@@ -37,7 +37,7 @@ struct Slot<T> {
 impl<T> Table<T> {
     /// An empty table. `kind` tells its handles from those of other tables (1 to 15), `noun` is what error messages call them.
     pub const fn new(kind: usize, noun: &'static str) -> Table<T> {
-        Table { kind, noun, slots: Lock::new(Slots { all: Vec::new(), free: Vec::new() }) }
+        Table { kind, noun, slots: ForkSafeMutex::new(Slots { all: Vec::new(), free: Vec::new() }) }
     }
 
     /// Takes a value in and gives its handle.

@@ -5,7 +5,7 @@ use super::guard;
 use super::handle::Table;
 use super::queue::{QUEUES, antenv_queue};
 use crate::error::{Error, Result, Status};
-use crate::runtime::fork::Owned;
+use crate::runtime::fork::ProcessLocal;
 use crate::worker::Lease;
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ pub struct antenv_lease {
 }
 
 /// The live leases. In a forked child they are out of reach: they are the parent's.
-static LEASES: Table<Owned<Arc<Lease>>> = Table::new(6, "lease");
+static LEASES: Table<ProcessLocal<Arc<Lease>>> = Table::new(6, "lease");
 
 /// Takes a lease in and gives its handle.
 pub fn insert(lease: Arc<Lease>) -> Result<*mut antenv_lease> {
-    LEASES.insert(Owned::new(lease))
+    LEASES.insert(ProcessLocal::new(lease))
 }
 
 fn get(handle: *mut antenv_lease) -> Result<Arc<Lease>> {
@@ -63,7 +63,7 @@ pub extern "C" fn antenv_lease_state(lease: *mut antenv_lease, out_json: *mut *m
 /// held; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT; ANTENV_CLOSED in a forked child. Blocks, `timeout_ms` at most. An event loop attaches the lease to a queue instead.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_lease_wait(lease: *mut antenv_lease, timeout_ms: i64, out_json: *mut *mut c_char) -> Status {
-    guard::json(out_json, || get(lease)?.wait(guard::patience("timeout_ms", timeout_ms)?))
+    guard::json(out_json, || get(lease)?.wait(guard::timeout("timeout_ms", timeout_ms)?))
 }
 
 /// Waits until a lease is lost, or was ended by another thread. Other than antenv_lease_wait, which returns at once from when the item
@@ -78,7 +78,7 @@ pub extern "C" fn antenv_lease_wait(lease: *mut antenv_lease, timeout_ms: i64, o
 /// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_lease_wait_lost(lease: *mut antenv_lease, timeout_ms: i64, out_json: *mut *mut c_char) -> Status {
-    guard::json(out_json, || get(lease)?.wait_lost(guard::patience("timeout_ms", timeout_ms)?))
+    guard::json(out_json, || get(lease)?.wait_lost(guard::timeout("timeout_ms", timeout_ms)?))
 }
 
 /// Has a completion tell that a lease is no longer simply held. Exactly one comes to the queue, at once if it is so already.

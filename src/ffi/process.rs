@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 /// Handles stay what they are: a later call starts afresh, and completions that wait in queues can still be collected.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_shutdown(timeout_ms: i64) -> Status {
-    guard::status(|| runtime::shutdown(guard::patience("timeout_ms", timeout_ms)?))
+    guard::status(|| runtime::shutdown(guard::timeout("timeout_ms", timeout_ms)?))
 }
 
 /// Has the system call `fork`'s handlers around each fork. Two threads that come first at once may both register them, which is

@@ -4,7 +4,7 @@ use super::client::{CLIENTS, antenv_client};
 use super::guard;
 use super::handle::Table;
 use crate::client;
-use crate::completion::{Collected, Queue, Ticket};
+use crate::completion::{Completion, Queue, Ticket};
 use crate::error::{Result, Status};
 use crate::http::request::Request;
 use std::ffi::{c_char, c_int};
@@ -38,8 +38,8 @@ static TICKETS: Table<Ticket> = Table::new(4, "ticket");
 impl antenv_completion {
     const NONE: antenv_completion = antenv_completion { tag: 0, status: Status::Ok, json: ptr::null_mut() };
 
-    fn new(collected: Collected) -> antenv_completion {
-        let Collected { tag, result } = collected;
+    fn new(collected: Completion) -> antenv_completion {
+        let Completion { tag, result } = collected;
         let (status, json) = match result {
             Ok(json) => (Status::Ok, json),
             Err(error) => (error.status(), error.to_json()),
@@ -191,8 +191,8 @@ pub extern "C" fn antenv_queue_next_many(
     count: *mut usize,
 ) -> Status {
     guard::list(out, antenv_completion::NONE, capacity, count, || {
-        let patience = guard::patience("timeout_ms", timeout_ms)?;
-        let collected = QUEUES.get(queue)?.next(capacity, patience)?;
+        let timeout = guard::timeout("timeout_ms", timeout_ms)?;
+        let collected = QUEUES.get(queue)?.next(capacity, timeout)?;
         Ok(collected.into_iter().map(antenv_completion::new).collect())
     })
 }

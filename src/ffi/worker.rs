@@ -96,7 +96,7 @@ pub extern "C" fn antenv_worker_next(
     out_json: *mut *mut c_char,
 ) -> Status {
     guard::item_with_handle(out_lease, out_json, || {
-        let next = WORKERS.get(worker)?.next(guard::patience("timeout_ms", timeout_ms)?)?;
+        let next = WORKERS.get(worker)?.next(guard::timeout("timeout_ms", timeout_ms)?)?;
         next.map(|(lease, json)| Ok((insert(lease)?, json))).transpose()
     })
 }

@@ -1,6 +1,6 @@
 //! Which proxy leads to the server: the one that the configuration names, else the one of the environment variables. Pure.
 
-use crate::config::{Environment, parse_url};
+use crate::config::{EnvVars, parse_url};
 use crate::credentials::Secret;
 use crate::error::{Error, Result};
 use base64::Engine;
@@ -59,7 +59,7 @@ impl Proxy {
     }
 
     /// The proxy that the environment variables name for this URL, unless NO_PROXY exempts its host.
-    pub fn from_variables(base_url: &Url, variables: Environment) -> Result<Option<Proxy>> {
+    pub fn from_variables(base_url: &Url, variables: EnvVars) -> Result<Option<Proxy>> {
         let names: &[&str] = match base_url.scheme() {
             "https" => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
             // Under CGI anyone can set HTTP_PROXY, by sending a header of the name `Proxy`.

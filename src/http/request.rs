@@ -1,7 +1,7 @@
 //! From an operation and its parameters to an HTTP request. Pure: nothing is sent here, and bad input ends here.
 
-use crate::api::operations::{Accepts, COMMON, Kind, Operation, Parameter, Place, Traffic};
-use crate::config::{self, BETA_HEADER, Defaults};
+use crate::api::operations::{COMMON, CredentialKind, Operation, ParamLocation, ParamType, Parameter, Traffic};
+use crate::config::{self, BETA_HEADER, CallDefaults};
 use crate::credentials::is_credential;
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
@@ -39,7 +39,7 @@ pub struct Request {
     /// Whether the result is wrapped with what is known of the response.
     pub with_response: bool,
     /// Whether a success without a body is an answer, read as `null`.
-    pub empty_reply: bool,
+    pub allows_empty_body: bool,
 }
 
 /// What `http` takes as a URL.
@@ -77,7 +77,7 @@ pub fn operation(
     operation: &'static Operation,
     ids: &[(&str, &str)],
     params: Option<&str>,
-    defaults: &Defaults,
+    defaults: &CallDefaults,
 ) -> Result<Request> {
     let mut params = parse_params(params)?;
     for (name, _) in ids {
@@ -87,18 +87,19 @@ pub fn operation(
     }
     let known = operation.parameters.iter().chain(COMMON).filter(|p| !ids.iter().any(|(id, _)| *id == p.name));
     params.check_names(known.map(|parameter| parameter.name).chain(OPTIONS.iter().copied()))?;
-    let mut builder = Builder::new(operation.method.parse().unwrap_or_default(), operation.path, operation.empty_reply, defaults);
+    let mut builder =
+        Builder::new(operation.method.parse().unwrap_or_default(), operation.path, operation.allows_empty_body, defaults);
     builder.request.operation = Some(operation);
     builder.body.given = operation.has_body;
     for parameter in operation.parameters.iter().chain(COMMON) {
-        let given = match parameter.place {
-            Place::Body if !parameter.required => params.take_or_null(parameter.name),
+        let given = match parameter.location {
+            ParamLocation::Body if !parameter.required => params.take_or_null(parameter.name),
             _ => params.take(parameter.name),
         };
         let argument = ids.iter().find(|(name, _)| *name == parameter.name).map(|(_, id)| *id);
         match (given, argument) {
             (_, Some(id)) => builder.set_id(parameter.name, id)?,
-            (Some(value), None) => builder.place(parameter, value)?,
+            (Some(value), None) => builder.add_parameter(parameter, value)?,
             (None, None) if parameter.required => return Err(Error::argument(parameter.name, "is required")),
             (None, None) => {}
         }
@@ -109,11 +110,11 @@ pub fn operation(
         builder.request.attempt_timeout = Duration::from_millis(block.unwrap_or(0)) + margin;
     }
     builder.take_options(&mut params)?;
-    builder.finish(operation.accepts, defaults)
+    builder.finish(operation.credential, defaults)
 }
 
 /// Builds a request to any other endpoint.
-pub fn free_form(method: &str, path: &str, params: Option<&str>, defaults: &Defaults) -> Result<Request> {
+pub fn free_form(method: &str, path: &str, params: Option<&str>, defaults: &CallDefaults) -> Result<Request> {
     let mut params = parse_params(params)?;
     let known = FREE_FORM.iter().copied().chain(COMMON.iter().map(|parameter| parameter.name));
     params.check_names(known.chain(OPTIONS.iter().copied()))?;
@@ -123,7 +124,7 @@ pub fn free_form(method: &str, path: &str, params: Option<&str>, defaults: &Defa
     let mut builder = Builder::new(method, &Cow::from(utf8_percent_encode(path, PATH)), true, defaults);
     for parameter in COMMON {
         if let Some(value) = params.take(parameter.name) {
-            builder.place(parameter, value)?;
+            builder.add_parameter(parameter, value)?;
         }
     }
     if let Some(value) = params.take("query") {
@@ -137,7 +138,7 @@ pub fn free_form(method: &str, path: &str, params: Option<&str>, defaults: &Defa
         builder.body.set_whole(value);
     }
     builder.take_options(&mut params)?;
-    builder.finish(Accepts::ApiKey, defaults)
+    builder.finish(CredentialKind::ApiKey, defaults)
 }
 
 fn parse_params(params: Option<&str>) -> Result<Object<'_>> {
@@ -192,7 +193,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(method: Method, path: &str, empty_reply: bool, defaults: &Defaults) -> Builder<'a> {
+    fn new(method: Method, path: &str, allows_empty_body: bool, defaults: &CallDefaults) -> Builder<'a> {
         let request = Request {
             operation: None,
             method,
@@ -205,34 +206,34 @@ impl<'a> Builder<'a> {
             max_retries: defaults.max_retries,
             max_response_bytes: defaults.max_response_bytes,
             with_response: false,
-            empty_reply,
+            allows_empty_body,
         };
         Builder { request, body: Body::default(), betas: Vec::new(), headers: Vec::new() }
     }
 
     /// Puts a parameter where it belongs, having checked it.
-    fn place(&mut self, parameter: &Parameter, value: Value<'a>) -> Result<()> {
-        match parameter.place {
-            Place::Path => self.set_id(parameter.name, &value.string()?)?,
-            Place::Query => {
-                let text = match parameter.kind {
-                    Kind::Bool => value.bool()?.to_string(),
-                    Kind::Integer(least, most) => value.integer(least, most)?.to_string(),
+    fn add_parameter(&mut self, parameter: &Parameter, value: Value<'a>) -> Result<()> {
+        match parameter.location {
+            ParamLocation::Path => self.set_id(parameter.name, &value.string()?)?,
+            ParamLocation::Query => {
+                let text = match parameter.param_type {
+                    ParamType::Bool => value.bool()?.to_string(),
+                    ParamType::Integer(least, most) => value.integer(least, most)?.to_string(),
                     _ => value.string()?,
                 };
                 self.request.query.push((parameter.name.to_owned(), text));
             }
-            Place::Header(_) if parameter.kind == Kind::Strings => self.betas.extend(config::betas(&value)?),
-            Place::Header(name) => {
+            ParamLocation::Header(_) if parameter.param_type == ParamType::Strings => self.betas.extend(config::betas(&value)?),
+            ParamLocation::Header(name) => {
                 let header = config::header_value(&value, &value.non_empty_string()?)?;
                 self.headers.push((HeaderName::from_static(name), Some(header)));
             }
-            Place::Body => {
-                match parameter.kind {
+            ParamLocation::Body => {
+                match parameter.param_type {
                     _ if value.is_null() => {}
-                    Kind::Object => value.check_object()?,
-                    Kind::Bool => drop(value.bool()?),
-                    Kind::NonEmptyString => drop(value.non_empty_string()?),
+                    ParamType::Object => value.check_object()?,
+                    ParamType::Bool => drop(value.bool()?),
+                    ParamType::NonEmptyText => drop(value.non_empty_string()?),
                     _ => drop(value.string()?),
                 }
                 self.body.add(value);
@@ -324,7 +325,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Joins the layers: the client's defaults, what the body needs, the credential, the call's own headers.
-    fn finish(self, accepts: Accepts, defaults: &Defaults) -> Result<Request> {
+    fn finish(self, accepts: CredentialKind, defaults: &CallDefaults) -> Result<Request> {
         let Builder { mut request, body, betas, headers: own } = self;
         request.headers = defaults.headers.clone();
         let headers = &mut request.headers;
@@ -438,7 +439,7 @@ mod tests {
         ENVIRONMENTS_CREATE, ENVIRONMENTS_LIST, ENVIRONMENTS_RETRIEVE, WORK_ACK, WORK_HEARTBEAT, WORK_POLL, WORK_UPDATE,
     };
 
-    fn defaults(config: &str) -> Defaults {
+    fn defaults(config: &str) -> CallDefaults {
         config::read(config, &|name| (name == "ANTHROPIC_API_KEY").then(|| "key".to_owned())).unwrap().1
     }
 

@@ -52,11 +52,11 @@ impl Response {
     /// The result of the call: the server's JSON, verbatim; or why there is none. `now` is what a date in `retry-after` is compared with.
     pub fn into_result(mut self, request: &Request, attempts: u32, now: SystemTime) -> Result<String> {
         if !self.is_success() {
-            let wait = retry::asked_for(&self.headers, now);
+            let wait = retry::requested_delay(&self.headers, now);
             return Err(self.into_error().with_attempts(attempts).with_retry_after(wait));
         }
         let body = std::mem::take(&mut self.body);
-        match read_json(body, request.empty_reply) {
+        match read_json(body, request.allows_empty_body) {
             Ok(json) if request.with_response => self.wrap(&json, attempts),
             Ok(json) => Ok(json),
             Err((problem, body)) => Err(self.error(problem).with_body(body).with_attempts(attempts)),
@@ -82,9 +82,9 @@ impl Response {
 }
 
 /// Reads a success: JSON in UTF-8, or nothing where nothing is an answer. Else what is wrong, and the body for the error object.
-fn read_json(body: Vec<u8>, empty_reply: bool) -> Result<String, (String, Option<Box<RawValue>>)> {
+fn read_json(body: Vec<u8>, allows_empty_body: bool) -> Result<String, (String, Option<Box<RawValue>>)> {
     if body.is_empty() {
-        return if empty_reply {
+        return if allows_empty_body {
             Ok("null".to_owned())
         } else {
             Err(("the server reported success but sent no content".to_owned(), None))

@@ -4,11 +4,11 @@ use http::header::{HeaderMap, RETRY_AFTER};
 use std::time::{Duration, SystemTime};
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
-const LONGEST_DELAY: Duration = Duration::from_secs(8);
+const MAX_DELAY: Duration = Duration::from_secs(8);
 
 /// Whether a request that was answered so is made again: the server's word first, then what the status says. A success never is,
 /// whatever the server says.
-pub fn wanted(status: u16, headers: &HeaderMap) -> bool {
+pub fn should_retry(status: u16, headers: &HeaderMap) -> bool {
     if (200..300).contains(&status) {
         return false;
     }
@@ -22,14 +22,14 @@ pub fn wanted(status: u16, headers: &HeaderMap) -> bool {
 /// How long to wait before retry number `retry` (the first is 0): what the server asks for, else a delay that doubles, with up to
 /// a quarter taken off by `jitter` (0 to 1) so that clients do not return all at once.
 pub fn delay(retry: u32, headers: Option<&HeaderMap>, now: SystemTime, jitter: f64) -> Duration {
-    headers.and_then(|headers| asked_for(headers, now)).unwrap_or_else(|| {
+    headers.and_then(|headers| requested_delay(headers, now)).unwrap_or_else(|| {
         let doubled = FIRST_DELAY.saturating_mul(2u32.saturating_pow(retry));
-        doubled.min(LONGEST_DELAY).mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0))
+        doubled.min(MAX_DELAY).mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0))
     })
 }
 
 /// The wait that the server asks for: in milliseconds, in seconds, or until a date. What is not in the future does not count.
-pub fn asked_for(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub fn requested_delay(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let seconds = |number: f64| Duration::try_from_secs_f64(number).ok().filter(|wait| !wait.is_zero());
     if let Some(wait) = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok()).and_then(|ms| seconds(ms / 1000.0)) {
@@ -54,15 +54,15 @@ mod tests {
     #[test]
     fn statuses_that_may_pass_are_retried_unless_the_server_says_otherwise() {
         for status in [408, 409, 429, 500, 501, 502, 503, 504, 529, 599] {
-            assert!(wanted(status, &HeaderMap::new()), "{status}");
-            assert!(!wanted(status, &headers(&[("x-should-retry", "false")])), "{status}");
+            assert!(should_retry(status, &HeaderMap::new()), "{status}");
+            assert!(!should_retry(status, &headers(&[("x-should-retry", "false")])), "{status}");
         }
         for status in [301, 400, 401, 402, 403, 404, 412, 413, 418, 422, 425, 431, 499, 600, 999] {
-            assert!(!wanted(status, &HeaderMap::new()), "{status}");
-            assert!(wanted(status, &headers(&[("x-should-retry", "true")])), "{status}");
+            assert!(!should_retry(status, &HeaderMap::new()), "{status}");
+            assert!(should_retry(status, &headers(&[("x-should-retry", "true")])), "{status}");
         }
         for status in [200, 201, 204, 299] {
-            assert!(!wanted(status, &headers(&[("x-should-retry", "true")])), "{status}");
+            assert!(!should_retry(status, &headers(&[("x-should-retry", "true")])), "{status}");
         }
     }
 

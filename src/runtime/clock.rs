@@ -9,24 +9,24 @@ use {
 };
 
 /// A point in time: how long after an origin, on a clock that goes on while the machine sleeps and is never set.
-pub type Moment = Duration;
+pub type ClockTime = Duration;
 
 /// Now.
 #[cfg(unix)]
-pub fn now() -> Moment {
+pub fn now() -> ClockTime {
     use nix::time::{ClockId, clock_gettime};
     // Elsewhere the monotonic clock is the one that goes on.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
-    first_that_goes([CLOCK, ClockId::CLOCK_MONOTONIC], |clock| clock_gettime(clock).map(Moment::from))
+    first_that_goes([CLOCK, ClockId::CLOCK_MONOTONIC], |clock| clock_gettime(clock).map(ClockTime::from))
 }
 
 /// What the first clock says that the system lets be read; a sandbox may know one of them only. (It is always the same one then, so
 /// that moments can be compared.) That leases will not notice when the machine sleeps is worth a warning, once.
 #[cfg(unix)]
-fn first_that_goes<C: Copy>([best, other]: [C; 2], read: impl Fn(C) -> nix::Result<Moment>) -> Moment {
+fn first_that_goes<C: Copy>([best, other]: [C; 2], read: impl Fn(C) -> nix::Result<ClockTime>) -> ClockTime {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     static WARNED: AtomicBool = AtomicBool::new(false);
     read(best).unwrap_or_else(|problem| {
@@ -46,7 +46,7 @@ fn first_that_goes<C: Copy>([best, other]: [C; 2], read: impl Fn(C) -> nix::Resu
 
 /// Now.
 #[cfg(not(unix))]
-pub fn now() -> Moment {
+pub fn now() -> ClockTime {
     static ORIGIN: once_cell::sync::Lazy<std::time::Instant> = once_cell::sync::Lazy::new(std::time::Instant::now);
     ORIGIN.elapsed()
 }

@@ -3,9 +3,9 @@
 //! A forked child has the memory of its parent but only one of its threads. Two things follow, and each has a small tool here:
 //!
 //! - A lock that another thread held at that moment would stay locked in the child for ever. So every lock of the library is a
-//!   [`Lock`]: it is held only within a section, and a fork waits until no thread is in one. Sections are short; nothing blocks there.
+//!   [`ForkSafeMutex`]: it is held only within a section, and a fork waits until no thread is in one. Sections are short; nothing blocks there.
 //! - What the parent's runtime serves (its thread, sockets, calls) does not exist in the child, and touching what is left of it
-//!   would disturb the parent or hang. So such things are [`Owned`] by the process that made them: in a child they are out of reach,
+//!   would disturb the parent or hang. So such things are [`ProcessLocal`] by the process that made them: in a child they are out of reach,
 //!   and not even dropped.
 //!
 //! ```text
@@ -103,25 +103,25 @@ pub fn epoch() -> u32 {
 
 /// A mutex that a forked child never finds locked. Hold it shortly, and never across anything that blocks.
 #[derive(Debug, Default)]
-pub struct Lock<T>(Mutex<T>);
+pub struct ForkSafeMutex<T>(Mutex<T>);
 
-/// A [`Lock`] that is held.
-pub struct Guard<'a, T> {
+/// A [`ForkSafeMutex`] that is held.
+pub struct ForkSafeGuard<'a, T> {
     // Released first, and then the section ends.
     value: MutexGuard<'a, T>,
     _section: Section,
 }
 
-impl<T> Lock<T> {
+impl<T> ForkSafeMutex<T> {
     /// A lock around a value.
-    pub const fn new(value: T) -> Lock<T> {
-        Lock(Mutex::new(value))
+    pub const fn new(value: T) -> ForkSafeMutex<T> {
+        ForkSafeMutex(Mutex::new(value))
     }
 
     /// Waits for the lock. A panic while it was held leaves it usable: each holder leaves the value in order.
-    pub fn lock(&self) -> Guard<'_, T> {
+    pub fn lock(&self) -> ForkSafeGuard<'_, T> {
         let section = Section::enter();
-        Guard { value: take(&self.0), _section: section }
+        ForkSafeGuard { value: take(&self.0), _section: section }
     }
 }
 
@@ -143,7 +143,7 @@ fn take<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     }
 }
 
-impl<T> Deref for Guard<'_, T> {
+impl<T> Deref for ForkSafeGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -151,7 +151,7 @@ impl<T> Deref for Guard<'_, T> {
     }
 }
 
-impl<T> DerefMut for Guard<'_, T> {
+impl<T> DerefMut for ForkSafeGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
     }
@@ -159,15 +159,15 @@ impl<T> DerefMut for Guard<'_, T> {
 
 /// A thing of the process that made it. In a forked child it is out of reach, and left alone when it would be dropped.
 #[derive(Debug)]
-pub struct Owned<T> {
+pub struct ProcessLocal<T> {
     epoch: u32,
     value: Option<T>,
 }
 
-impl<T> Owned<T> {
+impl<T> ProcessLocal<T> {
     /// Makes it this process's.
-    pub fn new(value: T) -> Owned<T> {
-        Owned { epoch: epoch(), value: Some(value) }
+    pub fn new(value: T) -> ProcessLocal<T> {
+        ProcessLocal { epoch: epoch(), value: Some(value) }
     }
 
     /// The thing, if this process made it.
@@ -186,7 +186,7 @@ impl<T> Owned<T> {
     }
 }
 
-impl<T> Drop for Owned<T> {
+impl<T> Drop for ProcessLocal<T> {
     fn drop(&mut self) {
         if self.epoch != epoch() {
             std::mem::forget(self.value.take());
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn nothing_is_locked_while_the_process_is_forked() {
-        let (lock, stop) = (Lock::new(0u64), AtomicBool::new(false));
+        let (lock, stop) = (ForkSafeMutex::new(0u64), AtomicBool::new(false));
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
@@ -209,7 +209,7 @@ mod tests {
                         let mut outer = lock.lock();
                         *outer += 1;
                         // Sections nest.
-                        drop(Lock::new(()).lock());
+                        drop(ForkSafeMutex::new(()).lock());
                     }
                 });
             }
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_fork_from_within_a_section_does_not_wait_for_itself() {
-        let lock = Lock::new(());
+        let lock = ForkSafeMutex::new(());
         let held = lock.lock();
         prepare();
         parent();

@@ -15,7 +15,7 @@ pub mod fork;
 pub mod wakeup;
 
 use crate::error::{Error, Result, Status};
-use crate::runtime::fork::{Lock, Owned};
+use crate::runtime::fork::{ForkSafeMutex, ProcessLocal};
 use crate::telemetry::log::{self, Level};
 use atomic_waker::AtomicWaker;
 use serde_json::json;
@@ -36,15 +36,15 @@ pub const THREAD_NAME: &str = "antenv";
 const LOG: &str = "antenv::runtime";
 
 /// How long the end of the runtime waits for what must not be cut off.
-const LAST_WORD: Duration = Duration::from_secs(2);
+const CRITICAL_GRACE: Duration = Duration::from_secs(2);
 
-/// How often a cancelled call still looks for an answer that has reached this machine.
-const LAST_LOOKS: u8 = 8;
+/// How often a cancelled call is still polled for an answer that has reached this machine.
+const CANCEL_POLLS: u8 = 8;
 
 /// How long a timer serves the calls that begin meanwhile ([`serve`]). Shorter than what any of them is bound by, as a rule.
 const PACE: Duration = Duration::from_millis(20);
 
-static CURRENT: Lock<Option<Owned<Arc<Runtime>>>> = Lock::new(None);
+static CURRENT: ForkSafeMutex<Option<ProcessLocal<Arc<Runtime>>>> = ForkSafeMutex::new(None);
 
 /// The runtime, as callers know it.
 #[derive(Debug)]
@@ -63,12 +63,12 @@ type BoxedCall = Pin<Box<dyn Future<Output = ()> + Send>>;
 struct State {
     closing: AtomicBool,
     /// Whether calls in flight are not waited for any longer.
-    hurry: AtomicBool,
+    abort_in_flight: AtomicBool,
     in_flight: AtomicUsize,
     /// How much is under way that must not be cut off.
     critical: AtomicUsize,
     /// Something changed that a closing runtime waits for.
-    news: Notify,
+    changed: Notify,
     /// The runtime is being closed.
     closes: Notify,
     ended: Mutex<bool>,
@@ -78,12 +78,12 @@ struct State {
 /// The runtime that calls go to, made now if there is none.
 pub fn current() -> Result<Arc<Runtime>> {
     let mut current = CURRENT.lock();
-    match current.as_ref().and_then(Owned::get) {
+    match current.as_ref().and_then(ProcessLocal::get) {
         Some(runtime) if runtime.is_open() => Ok(runtime.clone()),
         Some(_) => Err(Error::new(Status::Closed, "the library is being shut down")),
         None => {
             let runtime = Arc::new(start()?);
-            *current = Some(Owned::new(runtime.clone()));
+            *current = Some(ProcessLocal::new(runtime.clone()));
             Ok(runtime)
         }
     }
@@ -131,21 +131,21 @@ async fn serve(mut calls: mpsc::UnboundedReceiver<Option<BoxedCall>>, state: Arc
     while let Some(call) = calls.recv().await {
         call.map(tokio::spawn);
     }
-    while state.in_flight.load(Ordering::SeqCst) > 0 && !state.hurry.load(Ordering::SeqCst) {
-        state.news.notified().await;
+    while state.in_flight.load(Ordering::SeqCst) > 0 && !state.abort_in_flight.load(Ordering::SeqCst) {
+        state.changed.notified().await;
     }
-    let last_word = async {
+    let critical = async {
         while state.critical.load(Ordering::SeqCst) > 0 {
-            state.news.notified().await;
+            state.changed.notified().await;
         }
     };
-    let _ = tokio::time::timeout(LAST_WORD, last_word).await;
+    let _ = tokio::time::timeout(CRITICAL_GRACE, critical).await;
 }
 
-/// Ends the runtime, if there is one: refuses new calls, waits up to `patience` (`None`: however long it takes) for those in flight,
+/// Ends the runtime, if there is one: refuses new calls, waits up to `timeout` (`None`: however long it takes) for those in flight,
 /// drops the rest, and joins the thread. An error: some had to be dropped. The next call starts another one.
-pub fn shutdown(patience: Option<Duration>) -> Result<()> {
-    let Some(runtime) = CURRENT.lock().as_ref().and_then(Owned::get).cloned() else { return Ok(()) };
+pub fn shutdown(timeout: Option<Duration>) -> Result<()> {
+    let Some(runtime) = CURRENT.lock().as_ref().and_then(ProcessLocal::get).cloned() else { return Ok(()) };
     let state = &runtime.state;
     if !state.closing.swap(true, Ordering::SeqCst) {
         let _ = runtime.inbox.send(None);
@@ -153,12 +153,12 @@ pub fn shutdown(patience: Option<Duration>) -> Result<()> {
     }
     let mut ended = state.ended.lock().unwrap_or_else(PoisonError::into_inner);
     let mut dropped = false;
-    if let Some(patience) = patience {
-        ended = state.has_ended.wait_timeout_while(ended, patience, |ended| !*ended).unwrap_or_else(PoisonError::into_inner).0;
+    if let Some(timeout) = timeout {
+        ended = state.has_ended.wait_timeout_while(ended, timeout, |ended| !*ended).unwrap_or_else(PoisonError::into_inner).0;
         if !*ended {
             dropped = state.in_flight.load(Ordering::SeqCst) > 0;
-            state.hurry.store(true, Ordering::SeqCst);
-            state.news.notify_one();
+            state.abort_in_flight.store(true, Ordering::SeqCst);
+            state.changed.notify_one();
         }
     }
     drop(state.has_ended.wait_while(ended, |ended| !*ended).unwrap_or_else(PoisonError::into_inner));
@@ -167,7 +167,7 @@ pub fn shutdown(patience: Option<Duration>) -> Result<()> {
         let _ = thread.join();
     }
     let mut current = CURRENT.lock();
-    if current.as_ref().and_then(Owned::get).is_some_and(|current| Arc::ptr_eq(current, &runtime)) {
+    if current.as_ref().and_then(ProcessLocal::get).is_some_and(|current| Arc::ptr_eq(current, &runtime)) {
         *current = None;
     }
     if dropped {
@@ -190,7 +190,8 @@ impl Runtime {
         F: Future + Send + 'static,
     {
         self.state.in_flight.fetch_add(1, Ordering::SeqCst);
-        let call = Call { future: Some(Box::pin(future)), done: Some(done), cancel, looks: 0, state: self.state.clone() };
+        let call =
+            Call { future: Some(Box::pin(future)), done: Some(done), cancel, polls_since_cancel: 0, state: self.state.clone() };
         // Should the runtime have ended just now, the call comes back, is dropped, and says so itself.
         let _ = self.inbox.send(Some(Box::pin(call)));
     }
@@ -229,7 +230,7 @@ pub struct Critical(Arc<State>);
 impl Drop for Critical {
     fn drop(&mut self) {
         self.0.critical.fetch_sub(1, Ordering::SeqCst);
-        self.0.news.notify_one();
+        self.0.changed.notify_one();
     }
 }
 
@@ -246,19 +247,19 @@ pub fn fault() -> Error {
 /// The wish that a call end. It may be made before the call begins, and stays.
 #[derive(Debug, Default)]
 pub struct Cancel {
-    wished: AtomicBool,
+    requested: AtomicBool,
     waker: AtomicWaker,
 }
 
 impl Cancel {
     /// Cancels the call, unless its outcome is there already.
     pub fn cancel(&self) {
-        self.wished.store(true, Ordering::SeqCst);
+        self.requested.store(true, Ordering::SeqCst);
         self.waker.wake();
     }
 
-    fn is_wished(&self) -> bool {
-        self.wished.load(Ordering::SeqCst)
+    fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::SeqCst)
     }
 }
 
@@ -267,7 +268,7 @@ struct Call<F: Future, D: FnOnce(Result<F::Output>)> {
     future: Option<Pin<Box<F>>>,
     done: Option<D>,
     cancel: Option<Arc<Cancel>>,
-    looks: u8,
+    polls_since_cancel: u8,
     state: Arc<State>,
 }
 
@@ -288,7 +289,7 @@ impl<F: Future, D: FnOnce(Result<F::Output>)> Call<F, D> {
             let was_last = self.state.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
             done(outcome);
             if was_last && self.state.closing.load(Ordering::SeqCst) {
-                self.state.news.notify_one();
+                self.state.changed.notify_one();
             }
         }
     }
@@ -306,11 +307,11 @@ impl<F: Future, D: FnOnce(Result<F::Output>)> Future for Call<F, D> {
             self.end(|_| Ok(output));
             return Poll::Ready(());
         }
-        if self.cancel.as_ref().is_some_and(|cancel| cancel.is_wished()) {
-            if self.looks < LAST_LOOKS {
+        if self.cancel.as_ref().is_some_and(|cancel| cancel.is_requested()) {
+            if self.polls_since_cancel < CANCEL_POLLS {
                 // An answer that has reached this machine, a claimed work item say, is not to be thrown away: the connection gets
-                // the chance to read it. Each look yields to the system's news of the sockets.
-                self.looks += 1;
+                // the chance to read it. Each yields to the system's events of the sockets.
+                self.polls_since_cancel += 1;
                 ready!(pin!(tokio::task::yield_now()).poll(context));
             } else {
                 self.end(|_| Err(Error::new(Status::Cancelled, "the call was cancelled")));
@@ -392,11 +393,11 @@ mod tests {
         let (say, heard) = mpsc::channel();
         let cancel = Arc::<Cancel>::default();
         cancel.cancel();
-        // Ready at the second look: as an answer that the connection has yet to read.
-        let mut looks = 0;
+        // Ready at the second poll: as an answer that the connection has yet to read.
+        let mut polls = 0;
         let future = std::future::poll_fn(move |_| {
-            looks += 1;
-            if looks == 2 { Poll::Ready("claimed") } else { Poll::Pending }
+            polls += 1;
+            if polls == 2 { Poll::Ready("claimed") } else { Poll::Pending }
         });
         current().unwrap().spawn(future, Some(cancel), move |outcome| say.send(outcome.unwrap()).unwrap());
         assert_eq!(heard.iter().collect::<Vec<_>>(), ["claimed"]);

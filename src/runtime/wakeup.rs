@@ -5,16 +5,16 @@ use std::time::Instant;
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Woken {
+pub enum WaitOutcome {
     /// The flag was set.
-    BySet,
+    Signaled,
     /// The time ran out.
-    ByTime,
+    TimedOut,
     /// A signal handler ran in the waiting thread.
-    BySignal,
+    Interrupted,
 }
 
-pub use imp::Event;
+pub use imp::WakeupFd;
 
 fn failed(e: impl std::fmt::Display) -> Error {
     Error::new(Status::Internal, format!("a file descriptor for the queue could not be made: {e}"))
@@ -30,31 +30,31 @@ mod imp {
 
     /// The flag. It is set and cleared in turn; clearing may come first, and then waits for its turn.
     #[derive(Debug)]
-    pub struct Event {
+    pub struct WakeupFd {
         reader: OwnedFd,
         /// The other end, where it is not the same descriptor.
         writer: Option<OwnedFd>,
     }
 
-    impl Event {
+    impl WakeupFd {
         /// A flag that is not set.
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        pub fn new() -> Result<Event> {
+        pub fn new() -> Result<WakeupFd> {
             use nix::sys::eventfd::{EfdFlags, EventFd};
             let fd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(failed)?;
-            Ok(Event { reader: fd.into(), writer: None })
+            Ok(WakeupFd { reader: fd.into(), writer: None })
         }
 
         /// A flag that is not set.
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        pub fn new() -> Result<Event> {
+        pub fn new() -> Result<WakeupFd> {
             use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
             let (reader, writer) = nix::unistd::pipe().map_err(failed)?;
             for end in [&reader, &writer] {
                 fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(failed)?;
                 fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
             }
-            Ok(Event { reader, writer: Some(writer) })
+            Ok(WakeupFd { reader, writer: Some(writer) })
         }
 
         /// Sets the flag, which is not set (or is, and about to be cleared).
@@ -71,7 +71,7 @@ mod imp {
         }
 
         /// Sleeps until the flag is set; `None`: however long that takes.
-        pub fn wait(&self, until: Option<Instant>) -> Woken {
+        pub fn wait(&self, until: Option<Instant>) -> WaitOutcome {
             loop {
                 let left = until.map(|until| until.saturating_duration_since(Instant::now()));
                 // Whole milliseconds, rounded up; what is longer than the system can wait is waited for in turns.
@@ -81,10 +81,10 @@ mod imp {
                 });
                 match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], timeout) {
                     Ok(0) if left.is_some_and(|left| left > Duration::from_millis(i32::MAX as u64)) => {}
-                    Ok(0) => return Woken::ByTime,
-                    Err(Errno::EINTR) => return Woken::BySignal,
+                    Ok(0) => return WaitOutcome::TimedOut,
+                    Err(Errno::EINTR) => return WaitOutcome::Interrupted,
                     // An error that is not EINTR cannot be waited away; the caller looks for itself.
-                    Ok(_) | Err(_) => return Woken::BySet,
+                    Ok(_) | Err(_) => return WaitOutcome::Signaled,
                 }
             }
         }
@@ -95,7 +95,7 @@ mod imp {
         }
     }
 
-    impl AsFd for Event {
+    impl AsFd for WakeupFd {
         fn as_fd(&self) -> BorrowedFd<'_> {
             self.reader.as_fd()
         }
@@ -111,15 +111,15 @@ mod imp {
 
     /// The flag.
     #[derive(Debug, Default)]
-    pub struct Event {
+    pub struct WakeupFd {
         set: Mutex<bool>,
         changed: Condvar,
     }
 
-    impl Event {
+    impl WakeupFd {
         /// A flag that is not set.
-        pub fn new() -> Result<Event> {
-            Ok(Event::default())
+        pub fn new() -> Result<WakeupFd> {
+            Ok(WakeupFd::default())
         }
 
         /// Sets the flag.
@@ -135,11 +135,11 @@ mod imp {
         }
 
         /// Sleeps until the flag is set; `None`: however long that takes.
-        pub fn wait(&self, until: Option<Instant>) -> Woken {
+        pub fn wait(&self, until: Option<Instant>) -> WaitOutcome {
             let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
             let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
             let outcome = self.changed.wait_timeout_while(set, left, |set| !*set).unwrap_or_else(PoisonError::into_inner);
-            if outcome.1.timed_out() { Woken::ByTime } else { Woken::BySet }
+            if outcome.1.timed_out() { WaitOutcome::TimedOut } else { WaitOutcome::Signaled }
         }
 
         /// There is none.
@@ -156,12 +156,12 @@ mod tests {
 
     #[test]
     fn a_wait_ends_when_the_flag_is_set_or_the_time_is_up() {
-        let event = Event::new().unwrap();
+        let event = WakeupFd::new().unwrap();
         let soon = || Some(Instant::now() + Duration::from_millis(5));
-        assert_eq!(event.wait(soon()), Woken::ByTime);
+        assert_eq!(event.wait(soon()), WaitOutcome::TimedOut);
         event.set();
-        assert_eq!((event.wait(None), event.wait(soon())), (Woken::BySet, Woken::BySet));
+        assert_eq!((event.wait(None), event.wait(soon())), (WaitOutcome::Signaled, WaitOutcome::Signaled));
         event.clear();
-        assert_eq!(event.wait(soon()), Woken::ByTime);
+        assert_eq!(event.wait(soon()), WaitOutcome::TimedOut);
     }
 }

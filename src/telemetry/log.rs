@@ -5,7 +5,7 @@
 //! costs one load of an atomic.
 
 use crate::error::{Error, Result};
-use crate::runtime::fork::Lock;
+use crate::runtime::fork::ForkSafeMutex;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ struct Subscription {
     sink: Arc<dyn Sink>,
 }
 
-static SUBSCRIPTIONS: Lock<Vec<Subscription>> = Lock::new(Vec::new());
+static SUBSCRIPTIONS: ForkSafeMutex<Vec<Subscription>> = ForkSafeMutex::new(Vec::new());
 /// The most that any subscription asks for.
 static MOST: AtomicU8 = AtomicU8::new(0);
 

@@ -18,7 +18,7 @@ pub struct Stats {
     ended: AtomicU64,
     failures: [AtomicU64; Status::ALL.len()],
     attempts: AtomicU64,
-    retries: [AtomicU64; Retry::ALL.len()],
+    retries: [AtomicU64; RetryReason::ALL.len()],
     connections: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
@@ -28,7 +28,7 @@ pub struct Stats {
 
 /// Why a request was made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
+pub enum RetryReason {
     /// No connection could be made.
     Connect,
     /// The connection broke before an answer came.
@@ -54,44 +54,44 @@ pub enum Retry {
     Asked,
 }
 
-impl Retry {
-    const ALL: [(Retry, &str); 11] = [
-        (Retry::Connect, "connect"),
-        (Retry::Unanswered, "unanswered"),
-        (Retry::CutShort, "cut_short"),
-        (Retry::Timeout, "timeout"),
-        (Retry::NotProcessed, "not_processed"),
-        (Retry::RequestTimeout, "request_timeout"),
-        (Retry::Conflict, "conflict"),
-        (Retry::RateLimited, "rate_limited"),
-        (Retry::Overloaded, "overloaded"),
-        (Retry::ServerError, "server_error"),
-        (Retry::Asked, "asked"),
+impl RetryReason {
+    const ALL: [(RetryReason, &str); 11] = [
+        (RetryReason::Connect, "connect"),
+        (RetryReason::Unanswered, "unanswered"),
+        (RetryReason::CutShort, "cut_short"),
+        (RetryReason::Timeout, "timeout"),
+        (RetryReason::NotProcessed, "not_processed"),
+        (RetryReason::RequestTimeout, "request_timeout"),
+        (RetryReason::Conflict, "conflict"),
+        (RetryReason::RateLimited, "rate_limited"),
+        (RetryReason::Overloaded, "overloaded"),
+        (RetryReason::ServerError, "server_error"),
+        (RetryReason::Asked, "asked"),
     ];
 
     /// The reason that an HTTP status is.
-    pub fn from_http(http_status: u16) -> Retry {
+    pub fn from_http(http_status: u16) -> RetryReason {
         match http_status {
-            408 => Retry::RequestTimeout,
-            409 => Retry::Conflict,
-            429 => Retry::RateLimited,
-            529 => Retry::Overloaded,
-            500..=599 => Retry::ServerError,
-            _ => Retry::Asked,
+            408 => RetryReason::RequestTimeout,
+            409 => RetryReason::Conflict,
+            429 => RetryReason::RateLimited,
+            529 => RetryReason::Overloaded,
+            500..=599 => RetryReason::ServerError,
+            _ => RetryReason::Asked,
         }
     }
 
     /// Its name, as it stands in statistics and logs.
     pub fn name(self) -> &'static str {
-        Retry::ALL[self as usize].1
+        RetryReason::ALL[self as usize].1
     }
 }
 
 impl Stats {
     /// Counts the beginning of a call.
-    pub fn begin(self: &Arc<Stats>, operation: Option<&'static Operation>) -> CallUnderWay {
+    pub fn begin(self: &Arc<Stats>, operation: Option<&'static Operation>) -> ActiveCall {
         self.started.fetch_add(1, Relaxed);
-        CallUnderWay { stats: self.clone(), operation, begun: Instant::now(), is_over: false }
+        ActiveCall { stats: self.clone(), operation, begun: Instant::now(), is_over: false }
     }
 
     /// Counts an attempt, and what was sent with it.
@@ -106,7 +106,7 @@ impl Stats {
     }
 
     /// Counts a request that is made again.
-    pub fn retry(&self, reason: Retry) {
+    pub fn retry(&self, reason: RetryReason) {
         self.retries[reason as usize].fetch_add(1, Relaxed);
     }
 
@@ -138,7 +138,7 @@ impl Stats {
         json!({
             "calls": {"started": started, "succeeded": ended.saturating_sub(failed), "failed": failed, "in_flight": started - ended},
             "attempts": self.attempts.load(Relaxed),
-            "retries": named(&self.retries, &|index| Retry::ALL[index].1),
+            "retries": named(&self.retries, &|index| RetryReason::ALL[index].1),
             "failures": failures,
             "connections_opened": self.connections.load(Relaxed),
             "bytes": {"sent": self.sent.load(Relaxed), "received": self.received.load(Relaxed)},
@@ -150,14 +150,14 @@ impl Stats {
 
 /// A call between its beginning and its end. One that is dropped before was cancelled, or broke off by a fault.
 #[derive(Debug)]
-pub struct CallUnderWay {
+pub struct ActiveCall {
     stats: Arc<Stats>,
     operation: Option<&'static Operation>,
     begun: Instant,
     is_over: bool,
 }
 
-impl CallUnderWay {
+impl ActiveCall {
     /// The counts that it goes into.
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -190,7 +190,7 @@ impl CallUnderWay {
     }
 }
 
-impl Drop for CallUnderWay {
+impl Drop for ActiveCall {
     fn drop(&mut self) {
         if !self.is_over {
             self.over(if std::thread::panicking() { Status::Internal } else { Status::Cancelled });
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn reasons_for_retries_stand_in_the_order_of_their_numbers() {
-        for (index, (reason, _)) in Retry::ALL.iter().enumerate() {
+        for (index, (reason, _)) in RetryReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }
     }

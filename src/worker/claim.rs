@@ -13,7 +13,7 @@
 //! "In time" is before the queue may hand the item to another poller. An item that was acknowledged and gets no heartbeat is in
 //! nobody's reach at the service, and so one that *may* have been acknowledged is not let go of.
 
-use crate::runtime::clock::Moment;
+use crate::runtime::clock::ClockTime;
 use std::time::Duration;
 
 /// After how long the queue hands an item that was not acknowledged to another poller, unless that one asks for another time.
@@ -47,7 +47,7 @@ pub enum Acknowledged {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Acknowledge it again, at this moment.
-    Again(Moment),
+    Again(ClockTime),
     /// Begin its heartbeat.
     Hold {
         /// Whether somebody else may have been handed the item.
@@ -60,30 +60,30 @@ pub enum Next {
 /// The machine.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    until: Moment,
+    until: ClockTime,
     failures: u32,
     may_have_arrived: bool,
 }
 
 impl Claim {
     /// A claim on an item that was asked for (by a poll) at `polled`, and that the queue keeps for `window`.
-    pub fn new(polled: Moment, window: Duration) -> Claim {
+    pub fn new(polled: ClockTime, window: Duration) -> Claim {
         Claim { until: polled + window, failures: 0, may_have_arrived: false }
     }
 
     /// A claim on an item that was acknowledged once, or may have been, and may have been handed to others since.
     pub fn late() -> Claim {
-        Claim { until: Moment::ZERO, failures: 0, may_have_arrived: true }
+        Claim { until: ClockTime::ZERO, failures: 0, may_have_arrived: true }
     }
 
     /// How long an attempt may take.
-    pub fn timeout(&self, now: Moment) -> Duration {
+    pub fn timeout(&self, now: ClockTime) -> Duration {
         let left = self.until.saturating_sub(now);
         if left < SHORTEST_TIMEOUT { LATE_TIMEOUT } else { left }
     }
 
     /// Takes in what came of an attempt. `jitter` (0 to 1) takes up to a quarter off the pause before the next.
-    pub fn next(&mut self, now: Moment, outcome: Acknowledged, jitter: f64) -> Next {
+    pub fn next(&mut self, now: ClockTime, outcome: Acknowledged, jitter: f64) -> Next {
         match outcome {
             Acknowledged::Done => Next::Hold { is_late: now >= self.until },
             Acknowledged::Rejected => Next::Leave,
@@ -96,7 +96,7 @@ impl Claim {
         }
     }
 
-    fn again(&mut self, now: Moment, retry_after: Option<Duration>, jitter: f64) -> Next {
+    fn again(&mut self, now: ClockTime, retry_after: Option<Duration>, jitter: f64) -> Next {
         let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(self.failures)).min(LONGEST_PAUSE);
         let wait = retry_after.unwrap_or_else(|| doubled.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0)));
         self.failures += 1;
@@ -112,7 +112,7 @@ impl Claim {
 mod tests {
     use super::*;
 
-    const fn at(milliseconds: u64) -> Moment {
+    const fn at(milliseconds: u64) -> ClockTime {
         Duration::from_millis(milliseconds)
     }
 

@@ -3,7 +3,7 @@
 use super::claim::RECLAIM;
 use super::poller::Manner;
 use crate::client::Client;
-use crate::config::Environment;
+use crate::config::EnvVars;
 use crate::credentials::Secret;
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
@@ -58,7 +58,7 @@ pub struct Config {
 
 impl Config {
     /// Reads a configuration; what it lacks comes from the client and from the environment.
-    pub fn read(json: Option<&str>, client: &Client, environment: Environment) -> Result<Config> {
+    pub fn read(json: Option<&str>, client: &Client, environment: EnvVars) -> Result<Config> {
         let mut object = Object::parse(json.unwrap_or("{}"), "config_json", Status::Config)?;
         object.check_names(KEYS.iter().copied())?;
         let text = |value: Value| value.non_empty_string();

@@ -2,33 +2,33 @@
 //! the host may need: after a machine slept, or a process was stopped, the heartbeats of all leases are due in the same moment. Those
 //! that wait go in the order of their deadlines.
 
-use crate::runtime::clock::Moment;
-use crate::runtime::fork::Lock;
+use crate::runtime::clock::ClockTime;
+use crate::runtime::fork::ForkSafeMutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The bound.
-pub(super) struct Limiter(Arc<Lock<State>>);
+pub(super) struct Limiter(Arc<ForkSafeMutex<State>>);
 
 struct State {
     free: usize,
     /// In the order of their deadlines, and of their coming.
-    waiting: BTreeMap<(Moment, u64), oneshot::Sender<Permit>>,
+    waiting: BTreeMap<(ClockTime, u64), oneshot::Sender<Permit>>,
     came: u64,
 }
 
 /// The right to have a request in flight. Dropping it gives it to whoever waits with the earliest deadline.
-pub(super) struct Permit(Option<Arc<Lock<State>>>);
+pub(super) struct Permit(Option<Arc<ForkSafeMutex<State>>>);
 
 impl Limiter {
     /// A bound of so many.
     pub(super) fn new(most: usize) -> Limiter {
-        Limiter(Arc::new(Lock::new(State { free: most, waiting: BTreeMap::new(), came: 0 })))
+        Limiter(Arc::new(ForkSafeMutex::new(State { free: most, waiting: BTreeMap::new(), came: 0 })))
     }
 
     /// Waits for a turn.
-    pub(super) async fn acquire(&self, deadline: Moment) -> Permit {
+    pub(super) async fn acquire(&self, deadline: ClockTime) -> Permit {
         let turn = {
             let mut state = self.0.lock();
             if state.free > 0 {

@@ -32,10 +32,10 @@ pub use lease::Lease;
 
 use crate::client::Client;
 use crate::completion::Queue;
-use crate::config::process_environment;
+use crate::config::process_env_vars;
 use crate::error::{Error, Result, Status};
-use crate::runtime::fork::Owned;
-use crate::runtime::wakeup::Woken;
+use crate::runtime::fork::ProcessLocal;
+use crate::runtime::wakeup::WaitOutcome;
 use config::Config;
 use shared::{End, Inner, Wanted, bell};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ use supervisor::{poll_request, supervise};
 const LOG: &str = "antenv::worker";
 
 /// A worker. Dropping it stops it.
-pub struct Worker(Owned<Arc<Inner>>);
+pub struct Worker(ProcessLocal<Arc<Inner>>);
 
 fn elsewhere() -> Error {
     Error::new(Status::Closed, "the worker belongs to the process that made it, and this is a child of that")
@@ -55,11 +55,11 @@ fn elsewhere() -> Error {
 impl Worker {
     /// Makes a worker from a JSON configuration, and has it claim work as soon as the host asks for it.
     pub fn new(client: &Client, config_json: Option<&str>) -> Result<Worker> {
-        let config = Config::read(config_json, client, &process_environment)?;
+        let config = Config::read(config_json, client, &process_env_vars)?;
         let client = client
             .with_bearer(&config.environment_key)
             .ok_or_else(|| Error::config("environment_key", "has characters that cannot stand in an HTTP header"))?;
-        let line = client.line()?;
+        let line = client.pool_handle()?;
         let poll = poll_request(&client, &config)?;
         let inner = Arc::new(Inner::new(config, client, line, poll));
         let supervised = inner.clone();
@@ -73,7 +73,7 @@ impl Worker {
             supervised.end(end);
             supervised.conclude();
         });
-        Ok(Worker(Owned::new(inner)))
+        Ok(Worker(ProcessLocal::new(inner)))
     }
 
     fn inner(&self) -> Result<&Arc<Inner>> {
@@ -122,8 +122,8 @@ impl Worker {
             }
             wanted.linger();
             return Err(match woken {
-                Woken::BySignal => Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"),
-                Woken::ByTime | Woken::BySet => timeout(),
+                WaitOutcome::Interrupted => Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"),
+                WaitOutcome::TimedOut | WaitOutcome::Signaled => timeout(),
             });
         }
     }

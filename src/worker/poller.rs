@@ -15,7 +15,7 @@
 //!
 //! A poll waits at the server, so an eager poller has an item within milliseconds of its arrival and makes one request a second.
 
-use crate::runtime::clock::Moment;
+use crate::runtime::clock::ClockTime;
 use std::time::Duration;
 
 /// How many polls may be in flight at once while items keep coming. One at a time would claim no more than one item a round trip.
@@ -59,7 +59,7 @@ pub enum Next {
     /// Poll.
     Poll,
     /// Nothing before this moment; `None`: nothing until something happens.
-    Wait(Option<Moment>),
+    Wait(Option<ClockTime>),
     /// There is nothing more to come.
     Drained,
 }
@@ -69,20 +69,20 @@ pub enum Next {
 pub struct Poller {
     manner: Manner,
     failures: u32,
-    active: Moment,
-    not_before: Moment,
+    active: ClockTime,
+    not_before: ClockTime,
     width: usize,
     is_drained: bool,
 }
 
 impl Poller {
     /// A poller, eager at first.
-    pub fn new(now: Moment, manner: Manner) -> Poller {
+    pub fn new(now: ClockTime, manner: Manner) -> Poller {
         Poller { manner, failures: 0, active: now, not_before: now, width: 1, is_drained: false }
     }
 
     /// What to do, when `wanted` more items could be taken in and so many polls are in flight.
-    pub fn next(&self, now: Moment, wanted: usize, in_flight: usize) -> Next {
+    pub fn next(&self, now: ClockTime, wanted: usize, in_flight: usize) -> Next {
         match () {
             () if self.is_drained => Next::Drained,
             () if wanted == 0 || in_flight >= self.width => Next::Wait(None),
@@ -92,7 +92,7 @@ impl Poller {
     }
 
     /// Takes in what came of a poll that was sent at `sent`. `dice`: 0 to 1.
-    pub fn polled(&mut self, now: Moment, sent: Moment, outcome: Polled, dice: f64) {
+    pub fn polled(&mut self, now: ClockTime, sent: ClockTime, outcome: Polled, dice: f64) {
         let dice = dice.clamp(0.0, 1.0);
         match outcome {
             Polled::Item => {
@@ -127,7 +127,7 @@ impl Poller {
 mod tests {
     use super::*;
 
-    const fn at(milliseconds: u64) -> Moment {
+    const fn at(milliseconds: u64) -> ClockTime {
         Duration::from_millis(milliseconds)
     }
 

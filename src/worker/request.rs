@@ -8,7 +8,7 @@ use crate::client::{Answer, Client};
 use crate::error::{Error, Status};
 use crate::http::request::Request;
 use crate::runtime;
-use crate::runtime::clock::{self, Moment};
+use crate::runtime::clock::{self, ClockTime};
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -90,7 +90,7 @@ pub(super) async fn send(
     let call = async {
         #[cfg(test)]
         inner.break_off(step.name());
-        client.call_over(&inner.line, request).await
+        client.send_on(&inner.line, request).await
     };
     if timeout.is_zero() {
         // It has waited for its turn for too long.
@@ -148,7 +148,7 @@ fn record(inner: &Inner, Failure { verdict, error }: &Failure, step: Step, work_
 
 /// Runs a future with a time of its own, but lets it do nothing after a moment of the leases' clock: a process that stood still, or a
 /// machine that slept, does not go on with what is too late by now. `None`: that was so.
-async fn before<F: Future>(until: Moment, future: F) -> Option<F::Output> {
+async fn before<F: Future>(until: ClockTime, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(
         |context| {

@@ -14,7 +14,7 @@ use crate::api::operations::{WORK_HEARTBEAT, WORK_LIST};
 use crate::error::Status;
 use crate::http::request::Request;
 use crate::json::Object;
-use crate::runtime::clock::{self, Moment};
+use crate::runtime::clock::{self, ClockTime};
 use crate::telemetry::log::{self, Level};
 use serde::Deserialize;
 use serde_json::json;
@@ -45,13 +45,13 @@ pub struct Left {
 /// What was seen before, and how far the last look went.
 #[derive(Debug, Default)]
 pub struct Lookout {
-    seen: HashMap<Left, Moment>,
+    seen: HashMap<Left, ClockTime>,
     cursor: Option<String>,
 }
 
 impl Lookout {
     /// Takes in what is in the part of the queue that is looked at, and says what has been there for `patience`.
-    pub fn look(&mut self, now: Moment, left: Vec<Left>, patience: Duration) -> Vec<Left> {
+    pub fn look(&mut self, now: ClockTime, left: Vec<Left>, patience: Duration) -> Vec<Left> {
         self.seen.retain(|_, since| now.saturating_sub(*since) < MEMORY);
         left.into_iter().filter(|item| now.saturating_sub(*self.seen.entry(item.clone()).or_insert(now)) >= patience).collect()
     }

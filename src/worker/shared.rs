@@ -5,13 +5,13 @@ use super::config::Config;
 use super::lease::handle::Lease;
 use super::limiter::Limiter;
 use super::metrics::{Count, Counts, Present};
-use crate::client::{Client, Line};
+use crate::client::{Client, PoolHandle};
 use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
-use crate::runtime::clock::{self, Moment};
-use crate::runtime::fork::{Lock, Owned};
-use crate::runtime::wakeup::Event;
+use crate::runtime::clock::{self, ClockTime};
+use crate::runtime::fork::{ForkSafeMutex, ProcessLocal};
+use crate::runtime::wakeup::WakeupFd;
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use slab::Slab;
@@ -37,9 +37,9 @@ pub(super) struct Inner {
     pub(super) config: Config,
     /// With the environment's key.
     pub(super) client: Client,
-    pub(super) line: Line,
+    pub(super) line: PoolHandle,
     pub(super) poll: Request,
-    pub(super) state: Lock<State>,
+    pub(super) state: ForkSafeMutex<State>,
     /// Wakes the supervisor.
     pub(super) news: Notify,
     pub(super) counts: Counts,
@@ -49,7 +49,7 @@ pub(super) struct Inner {
     pub(super) stops: Limiter,
     /// What is to panic next.
     #[cfg(test)]
-    pub(super) to_break: Lock<Vec<&'static str>>,
+    pub(super) to_break: ForkSafeMutex<Vec<&'static str>>,
     /// How often the supervisor looked for something to do.
     #[cfg(test)]
     pub(super) rounds: std::sync::atomic::AtomicU64,
@@ -58,7 +58,7 @@ pub(super) struct Inner {
 #[derive(Default)]
 pub(super) struct State {
     /// Since when no more is to be claimed.
-    pub(super) stopped: Option<Moment>,
+    pub(super) stopped: Option<ClockTime>,
     /// Why nothing more is claimed.
     pub(super) ending: Option<End>,
     /// The same, once all that was claimed is ready or gone: what `next` says when nothing is ready.
@@ -66,7 +66,7 @@ pub(super) struct State {
     /// Leases to be handed out.
     pub(super) ready: VecDeque<Arc<Lease>>,
     /// Items that are being claimed: since when.
-    pub(super) unready: Slab<Moment>,
+    pub(super) unready: Slab<ClockTime>,
     /// Items altogether, those that were handed out among them.
     pub(super) busy: usize,
     pub(super) leases: Slab<Weak<Lease>>,
@@ -81,9 +81,9 @@ pub(super) struct State {
     /// Threads in `next`.
     pub(super) waiting: usize,
     /// Those among them that sleep, longest first. Each is woken for itself: one item wakes one thread. [`Ring`] takes them out.
-    pub(super) sleepers: VecDeque<Arc<Event>>,
+    pub(super) sleepers: VecDeque<Arc<WakeupFd>>,
     /// Until when the host is taken to want work, although no thread waits.
-    pub(super) lingering: Moment,
+    pub(super) lingering: ClockTime,
     pub(super) attached: Option<(Arc<Queue>, u64)>,
 }
 
@@ -113,7 +113,7 @@ impl End {
 }
 
 /// A sleeper that was taken out of the list. It sleeps until it is rung, so that is what becomes of this in any case.
-struct Ring(Arc<Event>);
+struct Ring(Arc<WakeupFd>);
 
 impl Ring {
     fn one(state: &mut State) -> Option<Ring> {
@@ -132,21 +132,21 @@ impl Drop for Ring {
 }
 
 impl Inner {
-    pub(super) fn new(config: Config, client: Client, line: Line, poll: Request) -> Inner {
+    pub(super) fn new(config: Config, client: Client, line: PoolHandle, poll: Request) -> Inner {
         let most = MAX_IN_FLIGHT.max(config.concurrency / LEASES_EACH);
         Inner {
             config,
             client,
             line,
             poll,
-            state: Lock::default(),
+            state: ForkSafeMutex::default(),
             news: Notify::new(),
             counts: Counts::default(),
             has_worked: AtomicBool::new(false),
             heartbeats: Limiter::new(most),
             stops: Limiter::new(most),
             #[cfg(test)]
-            to_break: Lock::default(),
+            to_break: ForkSafeMutex::default(),
             #[cfg(test)]
             rounds: Default::default(),
         }
@@ -274,7 +274,7 @@ impl Inner {
     }
 
     /// How many more items to ask for, beside those that polls in flight may bring.
-    pub(super) fn wanted(&self, now: Moment, polls: usize) -> usize {
+    pub(super) fn wanted(&self, now: ClockTime, polls: usize) -> usize {
         let state = self.state.lock();
         let mut room = self.config.concurrency.saturating_sub(state.busy + polls);
         if state.refused > 0 || !state.has_claimed {
@@ -347,16 +347,16 @@ impl Drop for Wanted<'_> {
 
 thread_local! {
     /// What wakes this thread when it waits for an item.
-    static BELL: RefCell<Option<Owned<Arc<Event>>>> = const { RefCell::new(None) };
+    static BELL: RefCell<Option<ProcessLocal<Arc<WakeupFd>>>> = const { RefCell::new(None) };
 }
 
 /// The bell of this thread, in this process.
-pub(super) fn bell() -> Result<Arc<Event>> {
-    BELL.with_borrow_mut(|bell| match bell.as_ref().and_then(Owned::get) {
+pub(super) fn bell() -> Result<Arc<WakeupFd>> {
+    BELL.with_borrow_mut(|bell| match bell.as_ref().and_then(ProcessLocal::get) {
         Some(known) => Ok(known.clone()),
         None => {
-            let fresh = Arc::new(Event::new()?);
-            *bell = Some(Owned::new(fresh.clone()));
+            let fresh = Arc::new(WakeupFd::new()?);
+            *bell = Some(ProcessLocal::new(fresh.clone()));
             Ok(fresh)
         }
     })

@@ -21,7 +21,7 @@ use super::lease::machine::{Beaten, Event as LeaseEvent, Lease, Over, STOP_PATIE
 use super::poller::{Manner, Next, Polled, Poller};
 use super::rescue::{Left, Lookout};
 use super::shared::MAX_REFUSED;
-use crate::runtime::clock::Moment;
+use crate::runtime::clock::ClockTime;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use std::time::Duration;
@@ -68,12 +68,12 @@ const fn s(seconds: u64) -> Duration {
 #[derive(Default, Clone, Debug)]
 struct Item {
     state: State,
-    claimed: Option<Moment>,
+    claimed: Option<ClockTime>,
     last_heartbeat: Option<u64>,
     /// Whose heartbeat that is.
     leased: Option<Lessee>,
-    expires: Moment,
-    acknowledged: Moment,
+    expires: ClockTime,
+    acknowledged: ClockTime,
     /// Its owner asked for its stop when it had been acknowledged and had had no heartbeat.
     out_of_reach: bool,
     is_done: bool,
@@ -126,7 +126,7 @@ struct Process {
 /// An item in a worker's hands.
 struct Job {
     item: usize,
-    polled: Moment,
+    polled: ClockTime,
     claim: Claim,
     is_acknowledging: bool,
     lease: Option<Lease>,
@@ -161,7 +161,7 @@ struct Call {
     job: u64,
     item: usize,
     ask: Ask,
-    sent: Moment,
+    sent: ClockTime,
 }
 
 #[derive(Clone, Debug)]
@@ -194,9 +194,9 @@ enum Happening {
 
 struct World {
     dice: fastrand::Rng,
-    now: Moment,
+    now: ClockTime,
     turn: u64,
-    agenda: BinaryHeap<Reverse<(Moment, u64, usize)>>,
+    agenda: BinaryHeap<Reverse<(ClockTime, u64, usize)>>,
     happenings: Vec<Option<Happening>>,
     items: Vec<Item>,
     processes: Vec<Process>,
@@ -207,7 +207,7 @@ struct World {
     beats: u64,
     ttl: Duration,
     /// Until when things go wrong.
-    storm: Moment,
+    storm: ClockTime,
     hostility: f64,
     /// Holders go on for half a minute when they are told that their lease is lost.
     is_deaf: bool,
@@ -299,13 +299,13 @@ impl World {
         self.agenda.push(Reverse((self.now + delay, self.turn, self.happenings.len() - 1)));
     }
 
-    fn local(&self, process: usize) -> Moment {
+    fn local(&self, process: usize) -> ClockTime {
         let process = &self.processes[process];
         process.ahead + self.now.mul_f64(process.speed)
     }
 
     /// How long until a process's clock shows a moment.
-    fn until(&self, process: usize, moment: Moment) -> Duration {
+    fn until(&self, process: usize, moment: ClockTime) -> Duration {
         let left = moment.saturating_sub(self.local(process));
         left.div_f64(self.processes[process].speed) + Duration::from_micros(1)
     }

@@ -15,7 +15,7 @@ use crate::error::{Result, Status};
 use crate::http::request::Request;
 use crate::json::Object;
 use crate::runtime::Runtime;
-use crate::runtime::clock::{self, Moment};
+use crate::runtime::clock::{self, ClockTime};
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use std::ops::ControlFlow;
@@ -76,7 +76,7 @@ pub(super) fn poll_request(client: &Client, config: &Config) -> Result<Request> 
 
 /// What came of a poll.
 struct Poll {
-    sent: Moment,
+    sent: ClockTime,
     reply: Reply,
 }
 
@@ -112,7 +112,7 @@ struct Supervisor {
     sweep: JoinSet<rescue::Lookout>,
     /// What that look knows, between two.
     lookout: rescue::Lookout,
-    sweep_at: Moment,
+    sweep_at: ClockTime,
     slept: SleepCheck,
     /// Whether the runtime is being closed.
     closes: bool,
@@ -186,7 +186,7 @@ impl Supervisor {
     }
 
     /// The worker is stopped: when the grace period is over, its items are, and soon after that everything is. Gives when that is.
-    async fn wind_up(&mut self, now: Moment, grace_ends: Moment) -> Option<Moment> {
+    async fn wind_up(&mut self, now: ClockTime, grace_ends: ClockTime) -> Option<ClockTime> {
         if now < grace_ends {
             return Some(grace_ends);
         }
@@ -200,7 +200,7 @@ impl Supervisor {
     }
 
     /// Polls as often as the poller says, and looks for what others have left. Gives when there will be something to do.
-    fn poll(&mut self, now: Moment) -> Option<Moment> {
+    fn poll(&mut self, now: ClockTime) -> Option<ClockTime> {
         let mut wake = loop {
             let in_flight = self.polls.len();
             match self.poller.next(now, self.inner.wanted(now, in_flight), in_flight) {
@@ -274,7 +274,7 @@ impl Supervisor {
 
 /// Notices that the machine slept: timers stood still meanwhile, leases did not.
 struct SleepCheck {
-    clock: Moment,
+    clock: ClockTime,
     timers: Instant,
 }
 

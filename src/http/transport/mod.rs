@@ -17,7 +17,7 @@ mod tls;
 mod tunnel;
 
 use crate::api::operations::Traffic;
-use crate::config::{Connection, Http2};
+use crate::config::{ConnectionSettings, Http2};
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
 use crate::http::response::{MAX_ERROR_BODY, Response};
@@ -112,7 +112,7 @@ impl AttemptError {
 
 impl Http {
     /// Makes a pool; it belongs to the present runtime.
-    pub fn new(connection: &Connection, tls: &Tls, stats: Arc<Stats>) -> Result<Http> {
+    pub fn new(connection: &ConnectionSettings, tls: &Tls, stats: Arc<Stats>) -> Result<Http> {
         let is_http1 = match connection.http2 {
             Http2::Auto => connection.base_url.scheme() == "http",
             Http2::Never => true,

@@ -2,7 +2,7 @@
 //! a time, whose result all who wait for that name share. So a name that takes long delays nobody who asks for another, and a
 //! thousand connections that are opened at once cost one look-up.
 
-use crate::runtime::fork::{Lock, Owned};
+use crate::runtime::fork::{ForkSafeMutex, ProcessLocal};
 use crate::runtime::without_signals;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 /// The look-ups under way, with those who wait for them.
-static LOOKUPS: Lock<Option<Owned<Lookups>>> = Lock::new(None);
+static LOOKUPS: ForkSafeMutex<Option<ProcessLocal<Lookups>>> = ForkSafeMutex::new(None);
 
 type Lookups = HashMap<String, Vec<oneshot::Sender<Found>>>;
 type Found = Result<Vec<SocketAddr>, String>;
@@ -34,10 +34,10 @@ impl Resolve for Names {
 fn join(name: &str) -> io::Result<oneshot::Receiver<Found>> {
     let (waiter, waiting) = oneshot::channel();
     let mut lookups = LOOKUPS.lock();
-    if lookups.as_ref().and_then(Owned::get).is_none() {
-        *lookups = Some(Owned::new(Lookups::new()));
+    if lookups.as_ref().and_then(ProcessLocal::get).is_none() {
+        *lookups = Some(ProcessLocal::new(Lookups::new()));
     }
-    let Some(lookups) = lookups.as_mut().and_then(Owned::get_mut) else { return Ok(waiting) };
+    let Some(lookups) = lookups.as_mut().and_then(ProcessLocal::get_mut) else { return Ok(waiting) };
     if let Some(waiters) = lookups.get_mut(name) {
         waiters.push(waiter);
         return Ok(waiting);
@@ -47,7 +47,7 @@ fn join(name: &str) -> io::Result<oneshot::Receiver<Found>> {
         // reqwest asks for the address in a URL like for a name when a SOCKS proxy is to be told, brackets included.
         let found: Found =
             (asked.trim_matches(['[', ']']), 0).to_socket_addrs().map(Iterator::collect).map_err(|e| e.to_string());
-        let waiters = LOOKUPS.lock().as_mut().and_then(Owned::get_mut).and_then(|lookups| lookups.remove(&asked));
+        let waiters = LOOKUPS.lock().as_mut().and_then(ProcessLocal::get_mut).and_then(|lookups| lookups.remove(&asked));
         waiters.into_iter().flatten().for_each(|waiter| drop(waiter.send(found.clone())));
     };
     // Should no thread be had, this is a failed connection like any other, and tried again like one.

@@ -1,6 +1,6 @@
 //! TLS: whom to trust, what to show, and what a failed handshake means in words.
 
-use crate::config::{Connection, Http2, Roots};
+use crate::config::{ConnectionSettings, Http2, Roots};
 use crate::error::{Error, Result};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::{self, PemObject};
@@ -14,7 +14,7 @@ pub struct Tls(ClientConfig);
 
 impl Tls {
     /// Reads the trusted roots and the client's certificate. TLS is rustls with ring.
-    pub fn new(connection: &Connection) -> Result<Tls> {
+    pub fn new(connection: &ConnectionSettings) -> Result<Tls> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -49,7 +49,7 @@ impl Tls {
     }
 }
 
-fn roots(connection: &Connection) -> Result<RootCertStore> {
+fn roots(connection: &ConnectionSettings) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = &connection.ca_file {
         for certificate in certificates("ca_file", path)? {

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
-use crate::runtime::fork::{self, Lock};
+use crate::runtime::fork::{self, ForkSafeMutex};
 use crate::telemetry::log::{self, Level};
 use crate::worker::metrics::Count;
 use crate::worker::shared::Inner;
@@ -24,7 +24,7 @@ pub struct Lease {
     pub(in crate::worker) work_id: String,
     /// With the item's own token.
     pub(in crate::worker) client: Client,
-    pub(in crate::worker) shared: Lock<Shared>,
+    pub(in crate::worker) shared: ForkSafeMutex<Shared>,
     /// Wakes the lease's task.
     pub(in crate::worker) news: Notify,
     /// How far it has come.
@@ -202,7 +202,7 @@ impl Lease {
     }
 
     /// Tells the watchers, if there is something to tell.
-    pub(in crate::worker) fn tell_watchers(&self, mut shared: fork::Guard<'_, Shared>) {
+    pub(in crate::worker) fn tell_watchers(&self, mut shared: fork::ForkSafeGuard<'_, Shared>) {
         let (reached, mut told) = (self.news(&shared, Stage::Held).map(|(reached, _)| reached), Vec::new());
         let Some(reached) = reached else { return };
         for (stage, queue, tag) in std::mem::take(&mut shared.watchers) {

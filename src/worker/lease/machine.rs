@@ -39,7 +39,7 @@
 //!
 //! This holds for leases that last for twice [`PROOF`] or longer; the service's last five minutes. `simulation.rs` looks for holes.
 
-use crate::runtime::clock::Moment;
+use crate::runtime::clock::ClockTime;
 use std::time::Duration;
 
 /// How long after a poll the first heartbeat of a worker that acknowledged in time is sure to be the first.
@@ -113,7 +113,7 @@ pub enum Event {
     /// A heartbeat that was sent at `sent` has an outcome. `jitter`: 0 to 1.
     Beaten {
         /// When it was sent.
-        sent: Moment,
+        sent: ClockTime,
         /// What came of it.
         outcome: Beaten,
         /// Takes up to a quarter off the pause before the next one, so that leases that began together do not beat together.
@@ -188,7 +188,7 @@ pub struct Todo {
     /// Stop the item, within this time.
     pub stop: Option<Duration>,
     /// Come back at this moment, if nothing happens before.
-    pub wake: Option<Moment>,
+    pub wake: Option<ClockTime>,
     /// How it ended.
     pub over: Option<Over>,
 }
@@ -201,9 +201,9 @@ pub struct Beat {
     /// How long it may take.
     pub timeout: Duration,
     /// When it should have been sent.
-    pub due: Moment,
+    pub due: ClockTime,
     /// When it is of no use any more. Of heartbeats that wait their turn, the one with the least goes first.
-    pub until: Moment,
+    pub until: ClockTime,
 }
 
 /// How a lease ended.
@@ -226,7 +226,7 @@ pub enum Over {
 /// A request that is made again and again.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Turn {
-    Due(Moment),
+    Due(ClockTime),
     UnderWay,
 }
 
@@ -237,11 +237,11 @@ pub struct Lease {
     expected: Option<String>,
     ttl: Option<Duration>,
     /// Held, or to be stopped: nobody else can have the item before then. Proving: whoever shows up before then is us.
-    sure_until: Moment,
+    sure_until: ClockTime,
     /// Proving, late: until when a good heartbeat is one.
-    late_until: Option<Moment>,
+    late_until: Option<ClockTime>,
     /// When the first heartbeat since the last good one was sent that may have arrived unnoticed.
-    first_doubt: Option<Moment>,
+    first_doubt: Option<ClockTime>,
     failures: u32,
     beat: Turn,
     stopping: Option<Stopping>,
@@ -251,7 +251,7 @@ pub struct Lease {
 #[derive(Debug, Clone)]
 struct Stopping {
     turn: Turn,
-    until: Moment,
+    until: ClockTime,
     failures: u32,
 }
 
@@ -285,12 +285,12 @@ impl Stopping {
 impl Lease {
     /// A lease on an item that was acknowledged, and was asked for (by a poll) at `polled`. `is_late`: another poller may have been
     /// handed the item before it was acknowledged.
-    pub fn new(now: Moment, polled: Moment, is_late: bool) -> Lease {
+    pub fn new(now: ClockTime, polled: ClockTime, is_late: bool) -> Lease {
         Lease {
             standing: Standing::Proving,
             expected: None,
             ttl: None,
-            sure_until: if is_late { Moment::ZERO } else { polled + PROOF },
+            sure_until: if is_late { ClockTime::ZERO } else { polled + PROOF },
             late_until: is_late.then(|| now + PROOF * 2),
             first_doubt: None,
             failures: 0,
@@ -321,7 +321,7 @@ impl Lease {
     }
 
     /// Takes in what happened, and says what is to be done.
-    pub fn next(&mut self, now: Moment, event: Event) -> Todo {
+    pub fn next(&mut self, now: ClockTime, event: Event) -> Todo {
         match event {
             Event::Woken => {}
             Event::Beaten { sent, outcome, jitter } => self.beaten(now, sent, outcome, jitter),
@@ -343,7 +343,7 @@ impl Lease {
         self.todo(now)
     }
 
-    fn beaten(&mut self, now: Moment, sent: Moment, outcome: Beaten, jitter: f64) {
+    fn beaten(&mut self, now: ClockTime, sent: ClockTime, outcome: Beaten, jitter: f64) {
         if !matches!(self.standing, Standing::Proving | Standing::Held) {
             return;
         }
@@ -399,19 +399,19 @@ impl Lease {
     }
 
     /// Until when a first heartbeat can prove anything; `sent`: when the one was sent that is about to. `None`: nothing was recorded yet.
-    fn proof_ends(&self, sent: Option<Moment>) -> Option<Moment> {
+    fn proof_ends(&self, sent: Option<ClockTime>) -> Option<ClockTime> {
         self.late_until.or_else(|| Some(self.first_doubt.or(sent)? + PROOF))
     }
 
     /// The heartbeat that the server reports in a 412, if it must be one of ours whose answer was lost.
-    fn own_doing(&self, now: Moment, current: Option<(String, Option<String>)>) -> Option<String> {
+    fn own_doing(&self, now: ClockTime, current: Option<(String, Option<String>)>) -> Option<String> {
         self.first_doubt?;
         let (state, last_heartbeat) = current?;
         let is_running = !matches!(state.as_str(), "queued" | "stopping" | "stopped");
         last_heartbeat.filter(|last| is_running && now < self.sure_until && Some(last) != self.expected.as_ref())
     }
 
-    fn request_stop(&mut self, now: Moment, reason: Reason) {
+    fn request_stop(&mut self, now: ClockTime, reason: Reason) {
         let is_proving = self.standing == Standing::Proving;
         if is_proving && self.is_late() {
             // It may be another's, who is not to lose it to us.
@@ -435,7 +435,7 @@ impl Lease {
         }
     }
 
-    fn stop(&mut self, now: Moment, patience: Duration) {
+    fn stop(&mut self, now: ClockTime, patience: Duration) {
         if matches!(self.standing, Standing::Lost(_)) {
             self.end(Over::Lost);
         } else if self.stopping.is_none() {
@@ -443,7 +443,7 @@ impl Lease {
         }
     }
 
-    fn stopped(&mut self, now: Moment, outcome: Stopped, jitter: f64) {
+    fn stopped(&mut self, now: ClockTime, outcome: Stopped, jitter: f64) {
         let Some(stopping) = &mut self.stopping else { return };
         stopping.failures += 1;
         let again = now + pause(stopping.failures, jitter);
@@ -455,7 +455,7 @@ impl Lease {
         }
     }
 
-    fn give_up(&mut self, now: Moment) {
+    fn give_up(&mut self, now: ClockTime) {
         match self.standing {
             Standing::Proving if self.late_until.is_some() => self.end(Over::Lost),
             Standing::Lost(_) => self.end(Over::Lost),
@@ -473,7 +473,7 @@ impl Lease {
         self.over.get_or_insert(over);
     }
 
-    fn todo(&mut self, now: Moment) -> Todo {
+    fn todo(&mut self, now: ClockTime) -> Todo {
         let mut todo = Todo { over: self.over, ..Todo::default() };
         if self.over.is_some() {
             return todo;

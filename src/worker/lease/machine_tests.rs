@@ -1,10 +1,10 @@
 use super::*;
 
-const fn s(seconds: u64) -> Moment {
+const fn s(seconds: u64) -> ClockTime {
     Duration::from_secs(seconds)
 }
 
-const fn ms(milliseconds: u64) -> Moment {
+const fn ms(milliseconds: u64) -> ClockTime {
     Duration::from_millis(milliseconds)
 }
 
@@ -21,7 +21,7 @@ const NO_CONNECTION: Beaten = Beaten::Failed { may_have_arrived: false, retry_af
 
 const FINISH: Event = Event::Finish { patience: STOP_PATIENCE };
 
-fn beaten(sent: Moment, outcome: Beaten) -> Event {
+fn beaten(sent: ClockTime, outcome: Beaten) -> Event {
     Event::Beaten { sent, outcome, jitter: 0.0 }
 }
 
@@ -46,7 +46,7 @@ fn held(ttl: u64) -> Lease {
 }
 
 /// The same with its second heartbeat under way, and when that was sent.
-fn beating(ttl: u64) -> (Lease, Moment) {
+fn beating(ttl: u64) -> (Lease, ClockTime) {
     let mut lease = held(ttl);
     let sent = lease.next(ms(2), Event::Woken).wake.unwrap();
     assert_eq!(lease.next(sent, Event::Woken).beat.unwrap().expected.as_deref(), Some("t1"));
@@ -234,7 +234,7 @@ fn a_heartbeat_that_was_sent_twice_may_have_been_recorded_the_first_time() {
 
 #[test]
 fn the_first_heartbeat_may_be_lost_too_while_it_must_have_been_the_first() {
-    let first_lost = |polled: Moment, answered: Moment| {
+    let first_lost = |polled: ClockTime, answered: ClockTime| {
         let mut lease = Lease::new(s(20), polled, false);
         lease.next(s(20), Event::Woken);
         let again = lease.next(s(21), beaten(s(20), LOST_REPLY)).wake.unwrap();

@@ -8,8 +8,8 @@ use crate::credentials::Secret;
 use crate::error::{Error, Status};
 use crate::json::Object;
 use crate::runtime::Critical;
-use crate::runtime::clock::{self, Moment};
-use crate::runtime::fork::{self, Lock};
+use crate::runtime::clock::{self, ClockTime};
+use crate::runtime::fork::{self, ForkSafeMutex};
 use crate::telemetry::log::{self, Level};
 use crate::worker::claim::{self, Acknowledged, Claim};
 use crate::worker::metrics::{Count, Step};
@@ -32,7 +32,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const HEALTH_CHECKS: [&str; 2] = ["healthcheck", "health_check"];
 
 /// Serves one item, from the poll's answer to its end.
-pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment, mut slot: Slot) {
+pub(in crate::worker) async fn serve(item: Item, polled: ClockTime, arrived: ClockTime, mut slot: Slot) {
     let inner = slot.inner.clone();
     // From the acknowledgement on, the item is out of everybody's reach until its first heartbeat.
     let critical = inner.line.runtime().critical();
@@ -61,7 +61,7 @@ pub(in crate::worker) async fn serve(item: Item, polled: Moment, arrived: Moment
         epoch: fork::epoch(),
         work_id: item.id,
         client,
-        shared: Lock::new(Shared {
+        shared: ForkSafeMutex::new(Shared {
             machine: machine::Lease::new(clock::now(), polled, is_late),
             inbox: Vec::new(),
             json: item.json,
@@ -148,11 +148,11 @@ struct Holding {
     slot: Slot,
     /// With the environment's key.
     keyed: Client,
-    arrived: Moment,
+    arrived: ClockTime,
     /// Until the first good heartbeat.
     critical: Option<Critical>,
     /// Until when the host may come for the item.
-    handover: Option<Moment>,
+    handover: Option<ClockTime>,
 }
 
 type UnderWay = Pin<Box<dyn Future<Output = Event> + Send>>;
@@ -208,7 +208,7 @@ impl Holding {
     async fn prove_again(&mut self) -> bool {
         let next = acknowledge(&self.lease.inner, &self.keyed, &self.lease.work_id, Claim::late()).await;
         let mut shared = self.lease.shared.lock();
-        shared.machine = machine::Lease::new(clock::now(), Moment::ZERO, true);
+        shared.machine = machine::Lease::new(clock::now(), ClockTime::ZERO, true);
         if !matches!(next, claim::Next::Hold { .. }) {
             shared.over = Some(Over::Lost);
         }
@@ -275,7 +275,7 @@ impl Holding {
     }
 
     /// The lease stands otherwise than before.
-    fn stands(&mut self, before: Standing, after: Standing, now: Moment) {
+    fn stands(&mut self, before: Standing, after: Standing, now: ClockTime) {
         let inner = &self.lease.inner;
         let work_id = || json!({"work_id": self.lease.work_id});
         match after {
@@ -424,7 +424,7 @@ fn read_current(details: &str) -> Option<(String, Option<String>)> {
     Some((text("state").unwrap_or_default(), text("last_heartbeat")))
 }
 
-async fn send_stop(lease: Arc<Lease>, deadline: Moment) -> Event {
+async fn send_stop(lease: Arc<Lease>, deadline: ClockTime) -> Event {
     let request = lease.shared.lock().stop.clone();
     let request = request.map_or_else(|| lease.stop_request(None), Ok);
     let with_response = request.as_ref().is_ok_and(|request| request.with_response);

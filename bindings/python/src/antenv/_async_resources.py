@@ -704,7 +704,7 @@ class AsyncFinishMixin:
 
         Raises LeaseLostError when the lease is lost, and the errors of a call when the item could not be stopped. The
         lease ends in either case; only an invalid argument leaves it as it is. A finish that is interrupted or
-        cancelled goes on by itself.
+        cancelled goes on by itself. Without a `timeout` it takes 60 seconds at most.
 
         Args:
             force: Whether to stop the item at once, instead of asking for it. Without it: at once.

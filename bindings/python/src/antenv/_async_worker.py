@@ -13,8 +13,8 @@ from ._aio import LoopQueue, loop_queue
 from ._async_resources import AsyncFinishMixin
 from ._errors import AntenvError, LeaseLostError, error_from
 from ._sync import decoded, encoded
-from ._worker import BaseLease, BaseWorker, OnError, check_run, end_failed
-from .types import Work
+from ._worker import BaseLease, BaseWorker, check_run, end_failed
+from .types import OnError, Work
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -10,14 +10,14 @@ import threading
 import time
 from collections.abc import Mapping
 from ctypes import byref, c_void_p
-from typing import TYPE_CHECKING, Any, Callable, Literal
+from typing import TYPE_CHECKING, Any, Callable
 
 from . import _log, _native
 from ._errors import AntenvError, LeaseLostError, error_from
 from ._resources import FinishMixin
 from ._sync import call, call_for_text, decoded, encoded, wait_interruptibly
 from ._uncopyable import Uncopyable
-from .types import LeaseState, Work
+from .types import LeaseState, OnError, Work
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ._client import Client
     from .types import WorkerStats
 
-#: What `run` does with an item whose handler raises.
-OnError = Literal["finish", "abandon"]
 #: How often a thread that waits for others checks them, in seconds.
 _CHECK_INTERVAL = 0.04
 #: How many seconds handlers have to return after their items were given up: as long as the library itself waits then.

@@ -36,6 +36,7 @@ __all__ = [
     "Model",
     "Networking",
     "NetworkingParams",
+    "OnError",
     "Packages",
     "PackagesParams",
     "RequestFailures",
@@ -63,6 +64,8 @@ __all__ = [
 Scope = Literal["organization", "account"]
 #: The state of a work item.
 State = Literal["queued", "starting", "active", "stopping", "stopped"]
+#: What a worker's `run` does with an item whose handler raises: stop it, or leave it to the work queue.
+OnError = Literal["finish", "abandon"]
 
 
 class UnrestrictedNetwork(Model):
@@ -386,7 +389,7 @@ class RequestParams(CallOptions, total=False):
 
 
 class LeaseFinishParams(CallOptions, total=False):
-    """The parameters of a lease's `finish`, which takes 60 seconds at most without a `timeout`."""
+    """The parameters of a lease's `finish`."""
 
     #: Whether to stop the item at once, instead of asking for it. Without it: at once.
     force: bool

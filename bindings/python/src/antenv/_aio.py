@@ -48,7 +48,7 @@ class LoopQueue:
         tag, ticket, error = next(self._tags), c_void_p(), c_void_p()
         status: int = submit(handle, self._queue, *what, tag, byref(ticket), byref(error))
         if status:
-            raise error_from(status, _native.take(error.value))
+            raise error_from(status, _native.take_string(error.value))
         future = self._expect(tag)
         try:
             status, text = await future
@@ -92,7 +92,7 @@ class LoopQueue:
             for tag, status, json_address in _COMPLETION.iter_unpack(
                 self._memory[: self._count.value * _COMPLETION.size]
             ):
-                self._settle(tag, status, _native.take(json_address))
+                self._settle(tag, status, _native.take_string(json_address))
 
     def _settle(self, tag: int, status: int, text: bytes) -> None:
         future = self._waiting.pop(tag, None)
@@ -121,7 +121,7 @@ def _collect_in_a_thread(
     ):
         try:
             if status == _native.OK:
-                loop.call_soon_threadsafe(settle, done.tag, done.status, _native.take(done.json))
+                loop.call_soon_threadsafe(settle, done.tag, done.status, _native.take_string(done.json))
             elif loop.is_closed():
                 return
         except RuntimeError:  # it was closed just now

@@ -72,7 +72,7 @@ class AsyncLease(AsyncFinishMixin, BaseLease):
         from ._async_client import AsyncClient
 
         client = AsyncClient.__new__(AsyncClient)
-        client._take(*_native.call_for_handle(_native.lease_client, self._handle))
+        client._adopt(*_native.call_for_handle(_native.lease_client, self._handle))
         return client
 
     async def _finish(self, params: Mapping[str, Any]) -> Work | None:
@@ -132,7 +132,7 @@ class AsyncWorker(BaseWorker):
             await self._arrivals.acquire()
             lease, text = AsyncLease(self), c_void_p()
             status: int = _native.worker_take(self._handle, 0, byref(lease._handle), byref(text))
-            answer = _native.take(text.value)
+            answer = _native.take_string(text.value)
             if status == _native.OK:
                 lease.work = Work._of(decoded(answer))
                 return lease

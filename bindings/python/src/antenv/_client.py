@@ -87,7 +87,7 @@ class BaseClient(Uncopyable):
             ConfigError: An argument is invalid, or no credential was found.
         """
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self._take(*_native.call_for_handle(_native.client_new, encoded(config)))
+        self._adopt(*_native.call_for_handle(_native.client_new, encoded(config)))
 
     def with_options(
         self,
@@ -114,10 +114,10 @@ class BaseClient(Uncopyable):
         """
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         derived = type(self).__new__(type(self))
-        derived._take(*_native.call_for_handle(_native.client_derive, self._handle, encoded(config)))
+        derived._adopt(*_native.call_for_handle(_native.client_derive, self._handle, encoded(config)))
         return derived
 
-    def _take(self, status: int, handle: int, error: bytes) -> None:
+    def _adopt(self, status: int, handle: int, error: bytes) -> None:
         if status:
             raise error_from(status, error)
         self._handle = handle
@@ -165,7 +165,7 @@ class Client(RequestMixin, BaseClient):
             operation: The operation's name.
             params: Its parameters, identifiers included.
         """
-        return self._call(c_string("operation", operation), params, _as_it_is)
+        return self._call(c_string("operation", operation), params, _identity)
 
     def _request(self, method: str, path: str, params: Mapping[str, Any]) -> Any:
         what = c_string("method", method), c_string("path", path), encoded(params)
@@ -189,5 +189,5 @@ class Client(RequestMixin, BaseClient):
         self.close()
 
 
-def _as_it_is(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value

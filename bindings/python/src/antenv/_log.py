@@ -129,7 +129,7 @@ def _forward(running: Any) -> None:
 def _emit(record: _native.Completion) -> None:
     import logging
 
-    record_fields = json.loads(_native.take(record.json))
+    record_fields = json.loads(_native.take_string(record.json))
     logger = logging.getLogger(record_fields["target"].replace("::", "."))
     fields = record_fields.get("fields") or {}
     text = " ".join([record_fields["message"], *(f"{name}={value}" for name, value in fields.items())])

@@ -146,7 +146,7 @@ abi_version = _function(_at_once, "antenv_abi_version")
 VERSION: str = _function(_at_once, "antenv_version")().decode()
 
 
-def take(address: int | None) -> bytes:
+def take_string(address: int | None) -> bytes:
     """Returns a copy of a string that the library allocated, and frees the string."""
     if not address:
         return b""
@@ -159,11 +159,11 @@ def call_for_text(function: Any, *arguments: Any) -> tuple[int, bytes]:
     """Calls a function that returns text; returns the status, and the text or the error object."""
     text = c_void_p()
     status: int = function(*arguments, byref(text))
-    return status, take(text.value)
+    return status, take_string(text.value)
 
 
 def call_for_handle(function: Any, *arguments: Any) -> tuple[int, int, bytes]:
     """Calls a function that makes a handle; returns the status, the handle and the error object."""
     handle, error = c_void_p(), c_void_p()
     status: int = function(*arguments, byref(handle), byref(error))
-    return status, handle.value or 0, take(error.value)
+    return status, handle.value or 0, take_string(error.value)

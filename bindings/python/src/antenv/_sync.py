@@ -104,7 +104,7 @@ class _Waiter:
     def call(self, submit: Any, handle: Any, *what: bytes) -> tuple[int, bytes]:
         status: int = submit(handle, self._queue, *what, 0, None, byref(self._error))
         if status:
-            return status, _native.take(self._error.value)
+            return status, _native.take_string(self._error.value)
         done = self._done
         slice_ms = _max_slice()
         while status := _native.queue_next(self._queue, slice_ms, byref(done)):
@@ -119,7 +119,7 @@ class _Waiter:
     def close(self) -> None:
         """Frees the queue, which cancels a call in flight."""
         _native.queue_free(self._queue)
-        _native.take(self._done.json)
+        _native.take_string(self._done.json)
 
 
 #: The idle ones. A signal handler may make a call while the call it interrupted waits; it takes another one.

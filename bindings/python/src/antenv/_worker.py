@@ -257,7 +257,7 @@ class Lease(FinishMixin, BaseLease):
         from ._client import Client
 
         client = Client.__new__(Client)
-        client._take(*_native.call_for_handle(_native.lease_client, self._handle))
+        client._adopt(*_native.call_for_handle(_native.lease_client, self._handle))
         return client
 
     def _finish(self, params: Mapping[str, Any]) -> Work | None:
@@ -309,7 +309,7 @@ class Worker(BaseWorker):
             return status
 
         status = wait_interruptibly(wait, timeout)
-        answer = _native.take(text.value)
+        answer = _native.take_string(text.value)
         if status == _native.OK:
             lease.work = Work._of(decoded(answer))
             return lease

@@ -58,13 +58,11 @@ class AsyncLease(AsyncFinishMixin, BaseLease):
 
     @property
     def cancelled(self) -> AsyncLeaseEvent:
-        """Set when the lease is lost, its item is to be stopped, or it has ended: end the work. `state()` returns the
-        reason."""
+        """Set when the lease is lost, its item is to be stopped, or it has ended; `state()` returns the reason."""
         return AsyncLeaseEvent(self)
 
     def client(self) -> AsyncClient:
-        """Makes a client with the item's own token, on the worker's connections, for the calls that serving the item
-        takes.
+        """Makes a client with the item's own token, on the worker's connections, for the calls that serving it takes.
 
         If the item's secret holds no token, the client has the environment's key. It may outlive the lease. Raises
         ClosedError when the lease has ended. Does not block.
@@ -83,8 +81,7 @@ class AsyncLease(AsyncFinishMixin, BaseLease):
             raise
 
     def _no_longer_held(self) -> asyncio.Future[tuple[int, bytes]]:
-        """Returns a future that is done when the lease is lost, its item is to be stopped, or it has ended. Its status
-        is OK unless the program ended the lease."""
+        """Returns a future of the lease's change or end; its status is OK unless the program ended the lease."""
         if self._change is None:
             self._change = loop_queue().attach(_native.lease_attach, self._handle)
         return self._change
@@ -191,7 +188,7 @@ class AsyncWorker(BaseWorker):
             raise failure
 
     async def close(self) -> None:
-        """Stops and frees the worker. Leases that were handed out go on until they are finished or `grace` is over."""
+        """Stops and frees the worker. Leases go on until they are finished or `grace` is over."""
         self._free()
 
     def _attach(self) -> bool:
@@ -247,8 +244,7 @@ def _weak_notifier(worker: AsyncWorker) -> Callable[[], None]:
 async def _serve(
     handler: Callable[[AsyncLease], Coroutine[Any, Any, object]], lease: AsyncLease, on_error: OnError
 ) -> None:
-    """Serves an item in the current task. The task is cancelled when the lease is lost or its item is to be stopped
-    while the handler runs."""
+    """Serves an item in the current task, which is cancelled when the lease ends while the handler runs."""
     task = asyncio.current_task()
 
     def cancel(change: asyncio.Future[tuple[int, bytes]]) -> None:

@@ -178,8 +178,7 @@ class Client(RequestMixin, BaseClient):
         return Worker(self._handle, params)
 
     def close(self) -> None:
-        """Frees the client. Calls that other threads are making go on to their end; later ones raise ClosedError. Does
-        not block."""
+        """Frees the client. Calls in flight go on to their end; later ones raise ClosedError. Does not block."""
         self._free()
 
     def __enter__(self) -> Self:

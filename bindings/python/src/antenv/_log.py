@@ -55,8 +55,7 @@ def subscribe() -> None:
 
 
 def _begin() -> bool:
-    """Makes the queue and the thread, which stay. Where that is not possible there is no log, and clients work without
-    it."""
+    """Makes the queue and the thread, which stay. Where that is not possible, there is no log."""
     global _queue, _is_green
     if not _threads.are_allowed():
         return False

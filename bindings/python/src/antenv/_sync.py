@@ -46,8 +46,7 @@ def decoded(text: bytes) -> Any:
 
 
 def c_string(name: str, text: str) -> bytes:
-    """Returns a text as a C string. Raises InvalidArgumentError if it contains NUL, where the library would see its
-    end."""
+    """Returns a text as a C string. Raises InvalidArgumentError if it contains NUL."""
     if "\0" in text:
         raise InvalidArgumentError(
             f"{name} must not contain NUL", {"status": "invalid_argument", "code": 1, "parameter": name}
@@ -77,8 +76,7 @@ def _yield_to_others(slice_ms: int) -> None:
 
 
 def wait_interruptibly(wait: Callable[[int], int], timeout: float | None) -> int:
-    """Waits for `timeout` seconds at most, with a function of the library that takes milliseconds; returns its last
-    status."""
+    """Waits with a function that takes milliseconds, for `timeout` seconds at most; returns its last status."""
     until = math.inf if timeout is None else time.monotonic() + timeout
     longest = _max_slice()
     while True:

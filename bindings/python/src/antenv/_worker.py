@@ -70,8 +70,7 @@ class BaseLease(Uncopyable):
         return LeaseState._of(decoded(call_for_text(_native.lease_state, self._handle)))
 
     def abandon(self) -> None:
-        """Ends the lease without stopping the item: when it has expired, the work queue hands the item out again. Does
-        not block."""
+        """Ends the lease without stopping the item: the work queue hands it out again later. Does not block."""
         self._abandon()
 
     def _is_over(self) -> bool:
@@ -87,8 +86,7 @@ class BaseLease(Uncopyable):
         return status
 
     def _log_unfinished(self, error: AntenvError) -> None:
-        """Logs that leaving the `with` block did not stop the item. Raising it would end a loop that has other items to
-        serve."""
+        """Logs that leaving the `with` block did not stop the item. Raising it would end a loop with other items."""
         _logger().warning("an item was not finished: work_id=%s %s", self.id, error)
 
     def __del__(self) -> None:
@@ -243,13 +241,11 @@ class Lease(FinishMixin, BaseLease):
 
     @property
     def cancelled(self) -> LeaseEvent:
-        """Set when the lease is lost, its item is to be stopped, or it has ended: end the work. `state()` returns the
-        reason."""
+        """Set when the lease is lost, its item is to be stopped, or it has ended; `state()` returns the reason."""
         return LeaseEvent(self)
 
     def client(self) -> Client:
-        """Makes a client with the item's own token, on the worker's connections, for the calls that serving the item
-        takes.
+        """Makes a client with the item's own token, on the worker's connections, for the calls that serving it takes.
 
         If the item's secret holds no token, the client has the environment's key. It may outlive the lease. Raises
         ClosedError when the lease has ended. Does not block.
@@ -364,8 +360,7 @@ class Worker(BaseWorker):
             raise service.failure
 
     def close(self) -> None:
-        """Stops and frees the worker. Leases that were handed out go on until they are finished or `grace` is over.
-        Does not block."""
+        """Stops and frees the worker. Leases go on until they are finished or `grace` is over. Does not block."""
         self._free()
 
     def __enter__(self) -> Self:
@@ -406,8 +401,7 @@ class _Service:
                 raise
 
     def join(self, is_enough: Callable[[], bool]) -> None:
-        """Waits until all threads have ended or it is enough. (A thread whose `join` was interrupted is taken to have
-        ended.)"""
+        """Waits until all threads have ended or it is enough."""
         while self._threads and not is_enough():
             self._ended.wait(_CHECK_INTERVAL)
             self._ended.clear()

@@ -6,7 +6,7 @@
 //! | how the JSON that callers give is read | [`json`] |
 //! | how a call becomes an HTTP request | [`http::request`] |
 //! | how a response becomes JSON or an error | [`http::response`], [`error`] |
-//! | what is sent again, and when | [`http::retry`] |
+//! | what is sent again, and when | [`http::retry`], [`backoff`] |
 //! | connections, TLS, names | [`http::transport`] |
 //! | which proxy leads to a host | [`http::proxy`] |
 //! | configuration | [`config`] |
@@ -21,8 +21,8 @@
 //! | logs and statistics | [`telemetry`] |
 //! | the C functions | `ffi`, one file per noun |
 //!
-//! Arrows point one way: `ffi -> worker -> {completion, pager} -> client -> {http, api, config, credentials} -> {error, json, runtime,
-//! telemetry}`; the core knows nothing of C. `docs/architecture.md` draws the life of a call and of a work item.
+//! Arrows point one way: `ffi -> worker -> {completion, pager} -> client -> {http, api, config, credentials} -> {error, json, backoff,
+//! runtime, telemetry}`; the core knows nothing of C. `docs/architecture.md` draws the life of a call and of a work item.
 //!
 //! From Rust:
 //!
@@ -36,6 +36,7 @@
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod backoff;
 pub mod client;
 pub mod completion;
 pub mod config;

@@ -1,8 +1,9 @@
-"""What is under examples/deploy: the files say what the programs do, and the exporter tells how a queue stands."""
+"""What is under examples/deploy: the files agree with the programs and with one another, and the programs run."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,16 +17,16 @@ from typing import Any
 
 import pytest
 
-from emulator import ROOT, Emulator
+from emulator import API_HEADERS, ROOT, Emulator
 from native import compile_c
 from test_c import EXAMPLES
-from test_c_worker import hosts, variables
+from test_c_worker import hosts, state_of, until, variables
 
 DEPLOY = ROOT / "examples" / "deploy"
 
 
 def read_yaml(text: str) -> list[Any]:
-    """The documents of a YAML file that keeps to what is plain: blocks, two blanks deep, and JSON on one line."""
+    """Reads the documents of a YAML file of a plain kind: blocks indented by two, and JSON on one line."""
     documents = []
     for document in text.split("\n---\n"):
         lines = [line for line in document.splitlines() if line.strip() and not line.lstrip().startswith("#")]
@@ -68,22 +69,137 @@ def read_scalar(text: str) -> Any:
     return text
 
 
-def test_the_unit_runs_the_program_and_waits_for_it(tmp_path: Path) -> None:
+def whole(pattern: str, path: str) -> int:
+    """Returns the one number that the group of a pattern finds in a file."""
+    found = re.findall(pattern, (ROOT / path).read_text())
+    assert len(found) == 1, (pattern, path, found)
+    return int(found[0].replace("_", ""))
+
+
+def unit() -> dict[str, str]:
+    """Returns the settings of the systemd unit."""
     text = (DEPLOY / "antenv-worker.service").read_text()
-    settings = dict(line.split("=", 1) for line in text.splitlines() if re.match(r"[A-Z]\w+=", line))
+    return dict(line.split("=", 1) for line in text.splitlines() if re.match(r"[A-Z]\w+=", line))
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Returns the instructions of the Dockerfile: name and arguments."""
+    text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in text.splitlines() if line]
+
+
+def stages() -> dict[str, list[tuple[str, str]]]:
+    """Returns the instructions of each stage, after those of the stage that it is based on."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, rest in instructions():
+        if name == "FROM":
+            image, _, stage = rest.split()
+            found[stage] = list(found.get(image, []))
+        found[stage].append((name, rest))
+    return found
+
+
+def test_one_grace_period_stands_everywhere() -> None:
+    grace = whole(r'"grace_ms"[^;]*unwrap_or\(([\d_]+)\)', "src/worker/config.rs") // 1000
+    assert whole(r"`grace_ms` \| integer \| (\d+)", "docs/configuration.md") == grace * 1000
+    command = unit()["ExecStart"].split()
+    assert int(command[command.index("-g") + 1]) == grace
+    assert whole(r"grace_seconds = (\d+)", "examples/c/on_work.c") == grace
+    assert whole(r'"-grace", "(\d+)s"', "examples/deploy/kubernetes.yaml") == grace
+    assert whole(r'"-grace", "(\d+)s"', "examples/deploy/Dockerfile") == grace
+    assert whole(r"default of (\d+) seconds", "examples/deploy/README.md") == grace
+    # What the library itself takes after the grace period: the last stop, and half a second for everything to end.
+    stop_timeout = r"const (?:LAST|SHUTDOWN)_STOP_\w+: Duration = Duration::from_secs\((\d+)\)"
+    assert whole(stop_timeout, "src/worker/lease/machine.rs") < 5
+    stop = int(unit()["TimeoutStopSec"])
+    assert stop > 2 * grace + 5
+    assert whole(r"terminationGracePeriodSeconds: (\d+)", "examples/deploy/kubernetes.yaml") == stop
+    for page in ("examples/deploy/README.md", "docs/worker.md"):
+        assert whole(r"`TimeoutStopSec`\s+and\s+`terminationGracePeriodSeconds`\s+are\s+(\d+)\s+seconds", page) == stop
+        text = " ".join((ROOT / page).read_text().split())
+        assert "must wait for more than twice the grace period and five seconds" in text
+
+
+def test_the_unit_runs_the_program(tmp_path: Path) -> None:
+    settings = unit()
     command = settings["ExecStart"].split()
     assert Path(command[0]).name == "on_work" and settings["KillMode"] == "mixed"
-    grace = int(command[command.index("-g") + 1])
-    assert int(settings["TimeoutStopSec"]) > 2 * grace
     assert settings["Restart"] == "on-failure" and settings["EnvironmentFile"].startswith("/etc/")
-    # With an identifier that is missing it fails, but not for how it is used.
+    # Without an identifier it fails, but not because of wrong usage.
     program = compile_c(EXAMPLES / "on_work.c")
-    assert subprocess.run([program, *command[1:]], env={}, capture_output=True, check=False).returncode == 1
-    unit = tmp_path / "antenv-worker.service"
-    unit.write_text(text.replace(command[0], str(program)).replace(command[-1], "/bin/true"))
+    assert subprocess.run([program, *command[1:-1], "true"], env={}, capture_output=True, check=False).returncode == 1
+    text = (DEPLOY / "antenv-worker.service").read_text()
+    file = tmp_path / "antenv-worker.service"
+    file.write_text(text.replace(command[0], str(program)).replace(command[-1], "/bin/true"))
     if shutil.which("systemd-analyze"):
-        done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+        done = subprocess.run(["systemd-analyze", "verify", str(file)], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_images_hold_what_the_manifests_run_and_are_not_root() -> None:
+    built = stages()
+    _, worker, exporter, _ = read_yaml((DEPLOY / "kubernetes.yaml").read_text())
+    for stage, deployment in (("worker", worker), ("exporter", exporter)):
+        by_name: dict[str, list[str]] = {}
+        for name, rest in built[stage]:
+            by_name.setdefault(name, []).append(rest)
+        pod = deployment["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        user = pod["securityContext"]["runAsUser"]
+        assert by_name["FROM"][0].startswith("gcr.io/distroless/") and ":nonroot " in by_name["FROM"][0]
+        assert by_name["USER"] == [f"{user}:{user}"] and "RUN" not in by_name
+        entry = json.loads(by_name["ENTRYPOINT"][0])
+        assert container["command"] == entry
+        assert container.get("args", []) == json.loads(by_name.get("CMD", ["[]"])[0])
+        assert by_name["EXPOSE"] == [str(container["ports"][0]["containerPort"])]
+        # Every path in the command exists in the image: copied there, or its interpreter.
+        copied = [rest.split()[-1] for rest in by_name["COPY"]]
+        for path in [*entry, *container.get("args", [])]:
+            assert not path.startswith("/") or path in copied or path == "/usr/bin/python3", path
+        for rest in by_name["COPY"]:
+            source = rest.split()[-2]
+            assert "--from=build" in rest or (ROOT / source).is_file(), source
+        assert container["image"] in (DEPLOY / "Dockerfile").read_text()
+    # Where the Python package is looked for, in the image and under systemd.
+    paths = re.findall(r"PYTHONPATH=(\S+)", "\n".join([*(rest for _, rest in built["python"]), unit()["Environment"]]))
+    assert set(paths) == {"/usr/local/lib/antenv/python"} and len(paths) == 2
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
+    assert "target" in ignored and not {"src", "bindings", "examples"} & set(ignored)
+
+
+def test_the_sample_serves_an_item_and_stops_early_when_it_must(tmp_path: Path) -> None:
+    sample = DEPLOY / "serve-item"
+    assert os.access(sample, os.X_OK) and sample.read_text().startswith("#!/usr/bin/python3\n")
+    said = tmp_path / "said"
+    with Emulator("--lease-ttl", "10") as emulator, said.open("wb") as output:
+        environment = hosts(emulator)
+        short = emulator.enqueue(environment, metadata={"seconds": "0"})
+        long = emulator.enqueue(environment, metadata={"seconds": "3600"})
+        command = [str(compile_c(EXAMPLES / "on_work.c")), "-c", "2", sys.executable, str(sample)]
+        process = subprocess.Popen(command, stdout=output, env=variables(emulator, environment))
+        try:
+            lines = [f"{item['id']}: serving session {item['data']['id']}" for item in (short, long)]
+            lines.append(f"{short['id']}: served")
+            until(lambda: set(lines) <= set(said.read_text().splitlines()), "the lines of the sample")
+            stop(emulator, long)
+            lines.append(f"{long['id']}: stopped early")
+            until(lambda: set(lines) <= set(said.read_text().splitlines()), "the early end")
+            ids = [short["id"], long["id"]]
+            until(
+                lambda: {state_of(emulator, environment, each) for each in ids} == {"stopped"}, "the end of the items"
+            )
+            process.terminate()
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
+        calls = [each for each in emulator.take_requests() if each["path"].startswith("/v1/sessions/")]
+        assert [each["status"] for each in calls] == [200, 200]
+
+
+def stop(emulator: Emulator, item: dict[str, Any]) -> None:
+    """Requests, as the owner of the environment, that an item be stopped."""
+    url = f"{emulator.url}/v1/environments/{item['environment_id']}/work/{item['id']}/stop"
+    urllib.request.urlopen(urllib.request.Request(url, b"{}", API_HEADERS, method="POST"), timeout=30).close()
 
 
 def test_the_manifests_fit_the_programs_and_one_another() -> None:
@@ -104,7 +220,6 @@ def test_the_manifests_fit_the_programs_and_one_another() -> None:
     options = dict(zip(container["args"][0:-1:2], container["args"][1:-1:2], strict=True))
     flags = set(re.findall(r"\tonwork (.*)", (ROOT / "examples/go/onwork/main.go").read_text())[0].split())
     assert {option.lstrip("-") for option in options} <= {flag.strip("[]-") for flag in flags}
-    assert pod["terminationGracePeriodSeconds"] > 2 * int(options["-grace"].removesuffix("s"))
     port = container["ports"][0]
     assert options["-metrics"] == f":{port['containerPort']}" and container["readinessProbe"]["httpGet"] == {
         "path": "/metrics",
@@ -128,7 +243,7 @@ def test_the_manifests_fit_the_programs_and_one_another() -> None:
 
 @contextmanager
 def exporter(**environ: str) -> Iterator[str]:
-    """Runs the exporter; gives its URL."""
+    """Runs the exporter; yields its URL."""
     command = [sys.executable, str(DEPLOY / "queue_exporter.py"), "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
         assert process.stdout is not None
@@ -145,7 +260,7 @@ def get(url: str) -> str:
         return text
 
 
-def test_the_exporter_tells_how_the_queue_stands(strict_emulator: Emulator) -> None:
+def test_the_exporter_reports_the_statistics_of_the_work_queue(strict_emulator: Emulator) -> None:
     environment = hosts(strict_emulator)
     with exporter(**variables(strict_emulator, environment)) as url:
         empty = json.loads(get(f"{url}/stats"))

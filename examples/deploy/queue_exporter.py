@@ -1,9 +1,9 @@
-"""Tells how the work queue of an environment stands: as text for Prometheus at /metrics, as JSON at /stats.
+"""Exports the statistics of an environment's work queue: as text for Prometheus at /metrics, as JSON at /stats.
 
-python queue_exporter.py [PORT]     9465 unless told otherwise; 0 takes a free one
+python queue_exporter.py [PORT]     9465 by default; 0 takes a free one
 Reads ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY and, if it is set, ANTHROPIC_BASE_URL.
 
-It runs always, so that a fleet of workers can grow from none. Each request asks the API once.
+It runs all the time, so that workers can be scaled from none. Each request asks the API once.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import antenv
 
 METRICS = {
-    "depth": "Items that wait to be picked up.",
+    "depth": "Items that wait for a worker.",
     "pending": "Items that were polled and not acknowledged yet.",
-    "oldest_seconds": "How long the oldest item has been there; 0 when there is none.",
+    "oldest_seconds": "Age of the oldest item that waits; 0 when there is none.",
     "workers_polling": "Workers that polled in the last 30 seconds.",
 }
 
@@ -29,7 +29,7 @@ client = antenv.Client(environment_key=os.environ["ANTHROPIC_ENVIRONMENT_KEY"], 
 
 
 def stats() -> dict[str, float]:
-    """The queue's numbers; one that the API does not tell is left out."""
+    """Returns the statistics; what the API does not report is left out."""
     queue = client.environments.work.stats(environment)
     oldest = queue.oldest_queued_at and datetime.fromisoformat(queue.oldest_queued_at.replace("Z", "+00:00"))
     age = (datetime.now(timezone.utc) - oldest).total_seconds() if oldest else 0
@@ -59,10 +59,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body.encode())
 
     def log_request(self, *_: object) -> None:
-        """Nothing: it is asked all the time."""
+        """Logs nothing: requests come all the time."""
 
 
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # which the first process of a container would ignore
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # process 1 of a container would ignore it
 server = ThreadingHTTPServer(("", int(sys.argv[1]) if len(sys.argv) > 1 else 9465), Handler)
 print(f"http://127.0.0.1:{server.server_port}/metrics", flush=True)
 server.serve_forever()

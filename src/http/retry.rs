@@ -1,10 +1,10 @@
-//! What is retried, and after how long. Pure: the clock and the dice are arguments.
+//! What is retried, and after how long. Pure: the clock and the random number are arguments.
 
+use crate::backoff::Backoff;
 use http::header::{HeaderMap, RETRY_AFTER};
 use std::time::{Duration, SystemTime};
 
-const FIRST_DELAY: Duration = Duration::from_millis(500);
-const MAX_DELAY: Duration = Duration::from_secs(8);
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(8) };
 
 /// Whether a request that was answered so is made again: the server's word first, then what the status says. A success never is,
 /// whatever the server says.
@@ -22,10 +22,7 @@ pub fn should_retry(status: u16, headers: &HeaderMap) -> bool {
 /// How long to wait before retry number `retry` (the first is 0): what the server asks for, else a delay that doubles, with up to
 /// a quarter taken off by `jitter` (0 to 1) so that clients do not return all at once.
 pub fn delay(retry: u32, headers: Option<&HeaderMap>, now: SystemTime, jitter: f64) -> Duration {
-    headers.and_then(|headers| requested_delay(headers, now)).unwrap_or_else(|| {
-        let doubled = FIRST_DELAY.saturating_mul(2u32.saturating_pow(retry));
-        doubled.min(MAX_DELAY).mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0))
-    })
+    headers.and_then(|headers| requested_delay(headers, now)).unwrap_or_else(|| BACKOFF.pause(retry, jitter))
 }
 
 /// The wait that the server asks for: in milliseconds, in seconds, or until a date. What is not in the future does not count.
@@ -67,12 +64,9 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_doubles_up_to_eight_seconds_and_loses_up_to_a_quarter() {
+    fn the_delay_is_half_a_second_at_first_and_eight_at_most() {
         let seconds = |retry, jitter| delay(retry, None, SystemTime::now(), jitter).as_secs_f64();
-        let full: Vec<f64> = (0..7).map(|retry| seconds(retry, 0.0)).collect();
-        assert_eq!(full, [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]);
-        assert_eq!(seconds(0, 1.0), 0.375);
-        assert_eq!(seconds(u32::MAX, 1.0), 6.0);
+        assert_eq!((seconds(0, 0.0), seconds(0, 1.0), seconds(u32::MAX, 0.0)), (0.5, 0.375, 8.0));
     }
 
     #[test]

@@ -2,108 +2,107 @@
 //!
 //! ```text
 //!            acknowledged in time ──────────────────────────► Hold
-//!           ╱ refused permanently ─────────────────────────────► Leave: nobody has served it, so nobody ends it
-//!  polled ──── failed, still in time ───────────────────────► Again
-//!           ╲ too late, and certainly not acknowledged ─────► Leave: the queue hands it out again
-//!            too late, and perhaps acknowledged ────────────► Again, until the server says:
-//!                 it is ───────► Hold { is_late }: the first heartbeat will tell whose it is
+//!           ╱ refused permanently ─────────────────────────────► Leave: no worker has served it, so none may stop it
+//!  polled ──── failed, still in time ───────────────────────► Retry
+//!           ╲ too late, and certainly not acknowledged ─────► Leave: the work queue hands it out again
+//!            too late, and perhaps acknowledged ────────────► Retry, until the server says:
+//!                 it is ───────► Hold { is_late }: the first heartbeat decides whose it is
 //!                 it is not ───► Leave
 //! ```
 //!
-//! "In time" is before the queue may hand the item to another poller. An item that was acknowledged and gets no heartbeat is in
-//! nobody's reach at the service, and so one that *may* have been acknowledged is not let go of.
+//! "In time" means before the work queue may hand the item to another poller. The service never hands out an item that was acknowledged
+//! but gets no heartbeat, so an item that *may* have been acknowledged is not left alone.
 
+use crate::backoff::Backoff;
 use crate::runtime::clock::ClockTime;
 use std::time::Duration;
 
-/// After how long the queue hands an item that was not acknowledged to another poller, unless that one asks for another time.
+/// How long the work queue keeps an unacknowledged item from other pollers, unless a poller asks for a different time.
 pub const RECLAIM: Duration = Duration::from_millis(5000);
 
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Bounds an attempt to find out whether the item was acknowledged.
-const LATE_TIMEOUT: Duration = Duration::from_secs(5);
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(2) };
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
+/// Bounds one late attempt, which only finds out whether the item was acknowledged.
+const LATE_ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What came of an acknowledgement.
+/// The result of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Acknowledged {
-    /// The server took it.
+pub enum AckResult {
+    /// The server accepted it.
     Done,
     /// Refused permanently.
     Rejected,
-    /// The item's present state does not allow it.
+    /// 409: the item's state does not allow it.
     Conflict,
-    /// No answer, or one that may be another next time.
+    /// A failure that may pass: no response, or a temporary error.
     Failed {
-        /// Whether the server may have taken it.
+        /// Whether the server may have accepted it all the same.
         may_have_arrived: bool,
-        /// How long the server wants to be left alone.
+        /// The wait that the server asked for.
         retry_after: Option<Duration>,
     },
 }
 
-/// What to do with the item.
+/// What to do with the item next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Acknowledge it again, at this moment.
-    Again(ClockTime),
-    /// Begin its heartbeat.
+pub enum ClaimAction {
+    /// Acknowledge it again at this time.
+    Retry(ClockTime),
+    /// Start its heartbeats.
     Hold {
-        /// Whether somebody else may have been handed the item.
+        /// Whether another worker may have been handed the item.
         is_late: bool,
     },
-    /// Leave it to the queue.
+    /// Leave it to the work queue.
     Leave,
 }
 
-/// The machine.
+/// The state machine of one claim.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    until: ClockTime,
+    deadline: ClockTime,
     failures: u32,
     may_have_arrived: bool,
 }
 
 impl Claim {
-    /// A claim on an item that was asked for (by a poll) at `polled`, and that the queue keeps for `window`.
+    /// Creates a claim on an item whose poll was sent at `polled`, and that the work queue keeps from other pollers for `window`.
     pub fn new(polled: ClockTime, window: Duration) -> Claim {
-        Claim { until: polled + window, failures: 0, may_have_arrived: false }
+        Claim { deadline: polled + window, failures: 0, may_have_arrived: false }
     }
 
-    /// A claim on an item that was acknowledged once, or may have been, and may have been handed to others since.
+    /// Creates a claim on an item that may have been acknowledged before, and handed to another worker since.
     pub fn late() -> Claim {
-        Claim { until: ClockTime::ZERO, failures: 0, may_have_arrived: true }
+        Claim { deadline: ClockTime::ZERO, failures: 0, may_have_arrived: true }
     }
 
-    /// How long an attempt may take.
+    /// Returns how long the next attempt may take.
     pub fn timeout(&self, now: ClockTime) -> Duration {
-        let left = self.until.saturating_sub(now);
-        if left < SHORTEST_TIMEOUT { LATE_TIMEOUT } else { left }
+        let left = self.deadline.saturating_sub(now);
+        if left < MIN_TIMEOUT { LATE_ACK_TIMEOUT } else { left }
     }
 
-    /// Takes in what came of an attempt. `jitter` (0 to 1) takes up to a quarter off the pause before the next.
-    pub fn next(&mut self, now: ClockTime, outcome: Acknowledged, jitter: f64) -> Next {
-        match outcome {
-            Acknowledged::Done => Next::Hold { is_late: now >= self.until },
-            Acknowledged::Rejected => Next::Leave,
-            Acknowledged::Conflict if now >= self.until => Next::Leave,
-            Acknowledged::Conflict => self.again(now, None, jitter),
-            Acknowledged::Failed { may_have_arrived, retry_after } => {
+    /// Applies the result of an attempt. `jitter` (0 to 1) shortens the pause before the next one.
+    pub fn on_result(&mut self, now: ClockTime, result: AckResult, jitter: f64) -> ClaimAction {
+        match result {
+            AckResult::Done => ClaimAction::Hold { is_late: now >= self.deadline },
+            AckResult::Rejected => ClaimAction::Leave,
+            AckResult::Conflict if now >= self.deadline => ClaimAction::Leave,
+            AckResult::Conflict => self.retry(now, None, jitter),
+            AckResult::Failed { may_have_arrived, retry_after } => {
                 self.may_have_arrived |= may_have_arrived;
-                self.again(now, retry_after, jitter)
+                self.retry(now, retry_after, jitter)
             }
         }
     }
 
-    fn again(&mut self, now: ClockTime, retry_after: Option<Duration>, jitter: f64) -> Next {
-        let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(self.failures)).min(LONGEST_PAUSE);
-        let wait = retry_after.unwrap_or_else(|| doubled.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0)));
+    fn retry(&mut self, now: ClockTime, retry_after: Option<Duration>, jitter: f64) -> ClaimAction {
+        let wait = retry_after.unwrap_or_else(|| BACKOFF.pause(self.failures, jitter));
         self.failures += 1;
         match now.checked_add(wait) {
-            Some(again) if again < self.until => Next::Again(again),
-            _ if self.may_have_arrived => Next::Again(now + wait.min(LONGEST_PAUSE)),
-            _ => Next::Leave,
+            Some(again) if again < self.deadline => ClaimAction::Retry(again),
+            _ if self.may_have_arrived => ClaimAction::Retry(now + wait.min(BACKOFF.max)),
+            _ => ClaimAction::Leave,
         }
     }
 }
@@ -116,45 +115,45 @@ mod tests {
         Duration::from_millis(milliseconds)
     }
 
-    fn failed(may_have_arrived: bool) -> Acknowledged {
-        Acknowledged::Failed { may_have_arrived, retry_after: None }
+    fn failed(may_have_arrived: bool) -> AckResult {
+        AckResult::Failed { may_have_arrived, retry_after: None }
     }
 
     #[test]
     fn what_an_acknowledgement_leads_to() {
-        let slow = Acknowledged::Failed { may_have_arrived: false, retry_after: Some(at(600_000)) };
-        for (now, outcome, next) in [
-            (at(1_010), Acknowledged::Done, Next::Hold { is_late: false }),
-            (at(6_000), Acknowledged::Done, Next::Hold { is_late: true }),
-            (at(1_010), Acknowledged::Rejected, Next::Leave),
-            (at(6_000), Acknowledged::Rejected, Next::Leave),
-            (at(1_010), Acknowledged::Conflict, Next::Again(at(1_110))),
-            (at(6_000), Acknowledged::Conflict, Next::Leave),
-            (at(1_010), failed(true), Next::Again(at(1_110))),
-            (at(5_950), failed(false), Next::Leave),
-            (at(5_950), failed(true), Next::Again(at(6_050))),
-            (at(1_010), slow, Next::Leave),
+        let slow = AckResult::Failed { may_have_arrived: false, retry_after: Some(at(600_000)) };
+        for (now, result, next) in [
+            (at(1_010), AckResult::Done, ClaimAction::Hold { is_late: false }),
+            (at(6_000), AckResult::Done, ClaimAction::Hold { is_late: true }),
+            (at(1_010), AckResult::Rejected, ClaimAction::Leave),
+            (at(6_000), AckResult::Rejected, ClaimAction::Leave),
+            (at(1_010), AckResult::Conflict, ClaimAction::Retry(at(1_110))),
+            (at(6_000), AckResult::Conflict, ClaimAction::Leave),
+            (at(1_010), failed(true), ClaimAction::Retry(at(1_110))),
+            (at(5_950), failed(false), ClaimAction::Leave),
+            (at(5_950), failed(true), ClaimAction::Retry(at(6_050))),
+            (at(1_010), slow, ClaimAction::Leave),
         ] {
-            assert_eq!(Claim::new(at(1_000), RECLAIM).next(now, outcome, 0.0), next, "{now:?} {outcome:?}");
+            assert_eq!(Claim::new(at(1_000), RECLAIM).on_result(now, result, 0.0), next, "{now:?} {result:?}");
         }
     }
 
     #[test]
-    fn one_attempt_that_may_have_arrived_is_not_forgotten() {
+    fn one_attempt_that_may_have_arrived_is_remembered() {
         let mut claim = Claim::new(at(0), RECLAIM);
-        assert_eq!(claim.next(at(10), failed(true), 0.0), Next::Again(at(110)));
-        assert_eq!(claim.next(at(120), failed(false), 1.0), Next::Again(at(270)));
+        assert_eq!(claim.on_result(at(10), failed(true), 0.0), ClaimAction::Retry(at(110)));
+        assert_eq!(claim.on_result(at(120), failed(false), 1.0), ClaimAction::Retry(at(270)));
         for now in [4_900, 9_000, 90_000] {
-            assert!(matches!(claim.next(at(now), failed(false), 0.0), Next::Again(_)), "{now}");
+            assert!(matches!(claim.on_result(at(now), failed(false), 0.0), ClaimAction::Retry(_)), "{now}");
         }
         let mut other = claim.clone();
-        assert_eq!(claim.next(at(99_000), Acknowledged::Done, 0.0), Next::Hold { is_late: true });
-        assert_eq!(other.next(at(99_000), Acknowledged::Conflict, 0.0), Next::Leave);
+        assert_eq!(claim.on_result(at(99_000), AckResult::Done, 0.0), ClaimAction::Hold { is_late: true });
+        assert_eq!(other.on_result(at(99_000), AckResult::Conflict, 0.0), ClaimAction::Leave);
     }
 
     #[test]
-    fn an_attempt_ends_when_the_queue_may_hand_the_item_to_another() {
+    fn an_attempt_ends_when_the_work_queue_may_hand_the_item_to_another_worker() {
         let claim = Claim::new(at(0), RECLAIM);
-        assert_eq!((claim.timeout(at(1_000)), claim.timeout(at(9_000))), (at(4_000), LATE_TIMEOUT));
+        assert_eq!((claim.timeout(at(1_000)), claim.timeout(at(9_000))), (at(4_000), LATE_ACK_TIMEOUT));
     }
 }

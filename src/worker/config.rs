@@ -1,7 +1,7 @@
 //! A worker's configuration.
 
 use super::claim::RECLAIM;
-use super::poller::Manner;
+use super::poller::PollConfig;
 use crate::client::Client;
 use crate::config::EnvVars;
 use crate::credentials::Secret;
@@ -27,90 +27,91 @@ const KEYS: &[&str] = &[
     "rescue_after_ms",
 ];
 
-/// The most items that a worker holds at once.
-pub const MOST_CONCURRENT: i64 = 100_000;
+/// The most items that a worker can hold at once.
+pub const MAX_CONCURRENCY: i64 = 100_000;
 const DAY_MS: i64 = 86_400_000;
 
-/// What a worker is to do, and how.
+/// The settings of a worker.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The environment whose queue it serves.
+    /// The environment whose work queue it serves.
     pub environment_id: String,
     /// The key that it polls with.
     pub environment_key: Secret,
-    /// What it calls itself.
+    /// The name that it polls under.
     pub worker_id: String,
-    /// How many items it holds at once.
+    /// The most items that it holds at once.
     pub concurrency: usize,
-    /// How long a poll waits at the server, in milliseconds; 0: not at all.
+    /// How long a poll waits at the server, in milliseconds; 0: it does not wait.
     pub block_ms: u64,
-    /// What the polls ask for.
+    /// The polls' `reclaim_older_than_ms`.
     pub reclaim_older_than_ms: Option<i64>,
-    /// What the heartbeats ask for.
+    /// The heartbeats' `desired_ttl_seconds`.
     pub desired_ttl_seconds: Option<i64>,
-    /// How long items go on once the worker was stopped.
+    /// How long items may continue after the worker was stopped.
     pub grace: Duration,
-    /// For how long an item is left without a first heartbeat before it is put back; zero: for ever.
+    /// How long an acknowledged item may go without a first heartbeat before it is rescued; zero: it never is.
     pub rescue_after: Duration,
-    /// How it polls.
-    pub manner: Manner,
+    /// When it polls.
+    pub polling: PollConfig,
 }
 
 impl Config {
-    /// Reads a configuration; what it lacks comes from the client and from the environment.
-    pub fn read(json: Option<&str>, client: &Client, environment: EnvVars) -> Result<Config> {
+    /// Reads a configuration. Settings that it lacks come from the client and from the environment variables. Errors: `CONFIG`, naming the
+    /// key.
+    pub fn read(json: Option<&str>, client: &Client, env_vars: EnvVars) -> Result<Config> {
         let mut object = Object::parse(json.unwrap_or("{}"), "config_json", Status::Config)?;
         object.check_names(KEYS.iter().copied())?;
         let text = |value: Value| value.non_empty_string();
         let environment_id =
-            object.take("environment_id").map(text).transpose()?.or_else(|| environment("ANTHROPIC_ENVIRONMENT_ID"));
+            object.take("environment_id").map(text).transpose()?.or_else(|| env_vars("ANTHROPIC_ENVIRONMENT_ID"));
         let environment_key = object.take("environment_key").map(text).transpose()?.map(Secret::new);
         let worker_id = object.take("worker_id").map(text).transpose()?;
-        let mut whole = |key, least, most| object.take(key).map(|value: Value| value.integer(least, most)).transpose();
-        let concurrency = whole("concurrency", 1, MOST_CONCURRENT)?.unwrap_or(1);
-        let block_ms = whole("block_ms", 0, 999)?;
-        let reclaim_older_than_ms = whole("reclaim_older_than_ms", 0, DAY_MS)?;
-        let desired_ttl_seconds = whole("desired_ttl_seconds", 1, DAY_MS / 1000)?;
-        let idle_min = whole("idle_min_ms", 0, DAY_MS)?.unwrap_or(1_000);
-        let idle_max = whole("idle_max_ms", 0, DAY_MS)?.unwrap_or(idle_min.max(3_000));
-        let idle_after = whole("idle_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
-        let grace = whole("grace_ms", 0, DAY_MS)?.unwrap_or(30_000);
-        let rescue_after = whole("rescue_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
+        let mut integer = |key, min, max| object.take(key).map(|value: Value| value.integer(min, max)).transpose();
+        let concurrency = integer("concurrency", 1, MAX_CONCURRENCY)?.unwrap_or(1);
+        let block_ms = integer("block_ms", 0, 999)?;
+        let reclaim_older_than_ms = integer("reclaim_older_than_ms", 0, DAY_MS)?;
+        let desired_ttl_seconds = integer("desired_ttl_seconds", 1, DAY_MS / 1000)?;
+        let idle_min = integer("idle_min_ms", 0, DAY_MS)?.unwrap_or(1_000);
+        let idle_max = integer("idle_max_ms", 0, DAY_MS)?.unwrap_or(idle_min.max(3_000));
+        let idle_after = integer("idle_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
+        let grace = integer("grace_ms", 0, DAY_MS)?.unwrap_or(30_000);
+        let rescue_after = integer("rescue_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
         let drain = object.take("drain").map(|value| value.bool()).transpose()?.unwrap_or(false);
         if idle_max < idle_min {
             return Err(Error::config("idle_max_ms", format_args!("must not be less than `idle_min_ms` ({idle_min})")));
         }
         let environment_id = environment_id.ok_or_else(|| {
-            Error::config("environment_id", "is missing: give it, or set the environment variable ANTHROPIC_ENVIRONMENT_ID")
+            Error::config("environment_id", "is missing: set it, or the environment variable ANTHROPIC_ENVIRONMENT_ID")
         })?;
         if environment_id.chars().any(char::is_control) {
-            return Err(Error::config("environment_id", "has characters that cannot stand in a URL's path"));
+            return Err(Error::config("environment_id", "contains characters that a URL path cannot carry"));
         }
         if worker_id.as_ref().is_some_and(|id| HeaderValue::from_bytes(id.as_bytes()).is_err() || id.trim() != id) {
-            return Err(Error::config("worker_id", "has characters that cannot stand in an HTTP header"));
+            return Err(Error::config("worker_id", "contains characters that an HTTP header cannot carry"));
         }
         let environment_key = environment_key
             .or_else(|| client.environment_key())
-            .or_else(|| environment("ANTHROPIC_ENVIRONMENT_KEY").map(Secret::new))
+            .or_else(|| env_vars("ANTHROPIC_ENVIRONMENT_KEY").map(Secret::new))
             .ok_or_else(|| {
                 let problem =
-                    "is missing: give it, here or to the client, or set the environment variable ANTHROPIC_ENVIRONMENT_KEY";
+                    "is missing: set it here or for the client, or set the environment variable ANTHROPIC_ENVIRONMENT_KEY";
                 Error::config("environment_key", problem)
             })?;
-        // A queue that is drained is asked, not waited for, unless the caller wants that.
+        // While draining, polls do not wait, unless the caller wants that.
         let block_ms = block_ms.unwrap_or(if drain { 0 } else { 999 }).unsigned_abs();
         let ms = |number: i64| Duration::from_millis(number.unsigned_abs());
         Ok(Config {
             environment_id,
             environment_key,
-            worker_id: worker_id.unwrap_or_else(worker_id_of_its_own),
+            worker_id: worker_id.unwrap_or_else(generate_worker_id),
             concurrency: concurrency as usize,
             block_ms,
             reclaim_older_than_ms,
             desired_ttl_seconds,
             grace: ms(grace),
             rescue_after: ms(rescue_after),
-            manner: Manner {
+            polling: PollConfig {
                 block: Duration::from_millis(block_ms),
                 drain,
                 idle_after: ms(idle_after),
@@ -119,28 +120,28 @@ impl Config {
         })
     }
 
-    /// The key that an error of the server's is about: the one that is sent with each heartbeat.
+    /// Returns the key that an error from the server blames, if it is one that the heartbeats carry.
     pub fn refused_option(&self, error: &Error) -> Option<&'static str> {
         let is_about_it = || error.to_json().to_ascii_lowercase().contains("ttl");
         let is_invalid = matches!(error.status(), Status::BadRequest | Status::Unprocessable);
         (self.desired_ttl_seconds.is_some() && is_invalid && is_about_it()).then_some("desired_ttl_seconds")
     }
 
-    /// How long an item that was polled is surely this worker's to acknowledge.
+    /// Returns how long after its poll an item is reserved for this worker to acknowledge.
     pub fn claim_window(&self) -> Duration {
         self.reclaim_older_than_ms.map_or(RECLAIM, |ms| Duration::from_millis(ms.unsigned_abs()).min(RECLAIM))
     }
 }
 
-/// `<host>-<12 hex>`: another one for each worker, also in processes that were forked from one another.
-fn worker_id_of_its_own() -> String {
+/// Creates the name `<host>-<12 hex digits>`, which differs for each worker, also between forked processes.
+fn generate_worker_id() -> String {
     let unique = (fastrand::u64(..), std::process::id(), SystemTime::now());
     let number = RandomState::new().hash_one(unique) & 0xffff_ffff_ffff;
-    format!("{}-{number:012x}", host())
+    format!("{}-{number:012x}", host_name())
 }
 
-/// This machine's name, as far as it can stand in a header.
-fn host() -> String {
+/// Returns this machine's name, without the characters that an HTTP header cannot carry.
+fn host_name() -> String {
     #[cfg(unix)]
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     #[cfg(not(unix))]
@@ -163,7 +164,7 @@ mod tests {
     const PLAIN: &str = r#"{"api_key":"k","base_url":"http://127.0.0.1:9"}"#;
 
     #[test]
-    fn what_is_not_given_comes_from_the_client_and_the_environment() {
+    fn missing_settings_come_from_the_client_and_the_environment_variables() {
         let of_environment = [("ANTHROPIC_ENVIRONMENT_ID", "env_e"), ("ANTHROPIC_ENVIRONMENT_KEY", "of the environment")];
         let config = read("{}", PLAIN, &of_environment).unwrap();
         assert_eq!((config.environment_id.as_str(), config.environment_key.expose()), ("env_e", "of the environment"));
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
+    fn a_missing_or_invalid_key_is_named() {
         for (json, client, parameter) in [
             ("{}", PLAIN, "environment_id"),
             (r#"{"environment_id":"e"}"#, PLAIN, "environment_key"),
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_time_to_live_is_told_from_others() {
+    fn a_refusal_of_the_time_to_live_blames_its_key() {
         use crate::error::ApiErrorBody;
         let said =
             |status, message: &str| Error::http(status, ApiErrorBody { message: Some(message.into()), ..Default::default() });
@@ -214,17 +215,17 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_the_environment_does_not_show() {
+    fn the_environment_key_is_redacted() {
         let config = read(r#"{"environment_id":"e","environment_key":"sk-ant-oat01-hidden"}"#, KEYED, &[]).unwrap();
         assert!(!format!("{config:?}").contains("hidden"));
     }
 
     #[test]
-    fn workers_have_names_of_their_own_that_begin_with_the_hosts() {
-        let (one, other) = (worker_id_of_its_own(), worker_id_of_its_own());
+    fn each_worker_has_a_name_of_its_own_that_begins_with_the_hosts() {
+        let (one, other) = (generate_worker_id(), generate_worker_id());
         assert_ne!(one, other);
         let (name, number) = one.rsplit_once('-').unwrap();
-        assert_eq!((name, number.len()), (host().as_str(), 12));
+        assert_eq!((name, number.len()), (host_name().as_str(), 12));
         assert!(number.chars().all(|c| c.is_ascii_hexdigit()));
     }
 

@@ -1,6 +1,6 @@
-//! A bound on how many of a worker's requests are in flight at once. Over HTTP/1.1 each has a connection, which takes a descriptor that
-//! the host may need: after a machine slept, or a process was stopped, the heartbeats of all leases are due in the same moment. Those
-//! that wait go in the order of their deadlines.
+//! A limit on how many of a worker's requests are in flight at once, granted in the order of their deadlines. Over HTTP/1.1 each request
+//! has a connection of its own, and so a file descriptor that the host may need. After the machine was suspended, or the process stopped,
+//! the heartbeats of all leases are due at the same moment.
 
 use crate::runtime::clock::ClockTime;
 use crate::runtime::fork::ForkSafeMutex;
@@ -8,42 +8,42 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// The bound.
+/// A semaphore whose waiters are ordered by deadline.
 pub(super) struct Limiter(Arc<ForkSafeMutex<State>>);
 
 struct State {
     free: usize,
-    /// In the order of their deadlines, and of their coming.
+    /// In the order of their deadlines; those with the same deadline in the order of arrival.
     waiting: BTreeMap<(ClockTime, u64), oneshot::Sender<Permit>>,
-    came: u64,
+    sequence: u64,
 }
 
-/// The right to have a request in flight. Dropping it gives it to whoever waits with the earliest deadline.
+/// The right to have a request in flight. Dropping it passes it to the waiter with the earliest deadline.
 pub(super) struct Permit(Option<Arc<ForkSafeMutex<State>>>);
 
 impl Limiter {
-    /// A bound of so many.
-    pub(super) fn new(most: usize) -> Limiter {
-        Limiter(Arc::new(ForkSafeMutex::new(State { free: most, waiting: BTreeMap::new(), came: 0 })))
+    /// Creates a limiter with `max` permits.
+    pub(super) fn new(max: usize) -> Limiter {
+        Limiter(Arc::new(ForkSafeMutex::new(State { free: max, waiting: BTreeMap::new(), sequence: 0 })))
     }
 
-    /// Waits for a turn.
+    /// Waits for a permit. Cancel-safe: a permit that arrives for a dropped future goes to the next waiter.
     pub(super) async fn acquire(&self, deadline: ClockTime) -> Permit {
-        let turn = {
+        let permit = {
             let mut state = self.0.lock();
             if state.free > 0 {
                 state.free -= 1;
                 return Permit(Some(self.0.clone()));
             }
             let (sender, receiver) = oneshot::channel();
-            state.came += 1;
-            let key = (deadline, state.came);
+            state.sequence += 1;
+            let key = (deadline, state.sequence);
             state.waiting.insert(key, sender);
             receiver
         };
-        match turn.await {
+        match permit.await {
             Ok(permit) => permit,
-            // The sender waits in the list until it sends.
+            // A sender stays in the map until it sends.
             Err(_) => std::future::pending().await,
         }
     }
@@ -61,7 +61,7 @@ impl Drop for Permit {
             drop(locked);
             match next.send(Permit(Some(state.clone()))) {
                 Ok(()) => return,
-                // Who waited has gone. Its permit is this one still, and is not to be given up twice.
+                // The waiter is gone. This permit is still ours to pass on, and must not be released twice.
                 Err(mut unwanted) => drop(unwanted.0.take()),
             }
         }
@@ -76,7 +76,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
-    fn look<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+    fn poll_once<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
         match future.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(output) => Some(output),
             Poll::Pending => None,
@@ -84,27 +84,27 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_deadline_goes_first_and_who_has_gone_is_left_out() {
+    fn the_earliest_deadline_goes_first_and_a_waiter_that_is_gone_is_skipped() {
         let (limiter, s) = (Limiter::new(2), Duration::from_secs);
-        let one = look(pin!(limiter.acquire(s(9)))).unwrap();
-        let other = look(pin!(limiter.acquire(s(9)))).unwrap();
+        let one = poll_once(pin!(limiter.acquire(s(9)))).unwrap();
+        let other = poll_once(pin!(limiter.acquire(s(9)))).unwrap();
         let (mut late, mut early) = (pin!(limiter.acquire(s(5))), pin!(limiter.acquire(s(3))));
-        assert!(look(late.as_mut()).is_none() && look(early.as_mut()).is_none());
+        assert!(poll_once(late.as_mut()).is_none() && poll_once(early.as_mut()).is_none());
         {
             let mut gone = pin!(limiter.acquire(s(1)));
-            assert!(look(gone.as_mut()).is_none());
+            assert!(poll_once(gone.as_mut()).is_none());
         }
         drop(one);
-        assert!(look(late.as_mut()).is_none(), "one is free, and it is not the latest's");
-        let early = look(early.as_mut()).unwrap();
+        assert!(poll_once(late.as_mut()).is_none(), "the free permit is not for the latest deadline");
+        let early = poll_once(early.as_mut()).unwrap();
         drop(other);
-        let late = look(late.as_mut()).unwrap();
-        // One that is given a permit and goes before it has seen that.
+        let late = poll_once(late.as_mut()).unwrap();
+        // A waiter that receives a permit and is dropped before it sees it.
         let mut gone = Box::pin(limiter.acquire(s(1)));
-        assert!(look(gone.as_mut()).is_none());
+        assert!(poll_once(gone.as_mut()).is_none());
         drop(late);
         drop(gone);
         drop(early);
-        assert_eq!(limiter.0.lock().free, 2, "all come back");
+        assert_eq!(limiter.0.lock().free, 2, "all permits are back");
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker did, counted: as JSON, and as text for Prometheus.
+//! What a worker counts and measures: as JSON, and as text for Prometheus.
 
 use crate::error::Status;
 use crate::telemetry::stats::Histogram;
@@ -6,78 +6,65 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What a worker asks the server for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// For work.
-    Poll,
-    /// To have an item.
-    Ack,
-    /// To keep it.
-    Heartbeat,
-    /// To stop it.
-    Stop,
-    /// For what others have left, and to put that back.
-    Rescue,
+/// Defines an enum from a table: each row is a value, its name, and what it means.
+macro_rules! named_values {
+    ($(#[$meta:meta])* $enum:ident { $($value:ident: $name:literal, $meaning:literal;)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $enum {
+            $(#[doc = $meaning] $value,)*
+        }
+
+        impl $enum {
+            /// All values, in the order of their numbers.
+            pub const ALL: &'static [$enum] = &[$($enum::$value),*];
+
+            /// Returns the value's name in metrics and logs.
+            pub const fn name(self) -> &'static str {
+                match self { $($enum::$value => $name),* }
+            }
+
+            /// Returns a sentence that says what the value means.
+            pub const fn meaning(self) -> &'static str {
+                match self { $($enum::$value => $meaning),* }
+            }
+        }
+    };
 }
 
-const STEPS: [(Step, &str); 5] =
-    [(Step::Poll, "poll"), (Step::Ack, "ack"), (Step::Heartbeat, "heartbeat"), (Step::Stop, "stop"), (Step::Rescue, "rescue")];
-
-impl Step {
-    /// Its name in the counts and in the log.
-    pub fn name(self) -> &'static str {
-        STEPS[self as usize].1
+named_values! {
+    /// What a worker sends a request for.
+    RequestKind {
+        Poll: "poll", "Asks for work.";
+        Ack: "ack", "Acknowledges an item.";
+        Heartbeat: "heartbeat", "Keeps the lease on an item.";
+        Stop: "stop", "Stops an item.";
+        Rescue: "rescue", "Finds items that another worker left behind, and releases them.";
     }
 }
 
-/// What is counted one by one: its name, and what it is.
-const EVENTS: [(&str, &str); 11] = [
-    ("claimed", "Items claimed and handed to the host, or about to be."),
-    ("finished", "Items that were stopped when their holder was done, or at the end of the worker."),
-    ("lost", "Leases lost."),
-    ("stop_requested", "Leases whose item was to be stopped before its holder was done."),
-    ("abandoned", "Leases given up without stopping the item."),
-    ("undelivered", "Items that nobody came for; the queue hands them out again."),
-    ("health_checks", "Items without a session, which the worker stops itself."),
-    ("rescued", "Items that another worker had acknowledged and left; the queue hands them out again."),
-    ("refused", "Items left to the queue: their acknowledgement or first heartbeat was refused permanently."),
-    ("gateway", "Requests that something on the way to the API refused with a page of its own; they are made again."),
-    ("faults", "Faults in the library that were caught. Please report them."),
-];
-
-/// Something that is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Count {
-    /// An item was claimed.
-    Claimed,
-    /// An item was stopped.
-    Finished,
-    /// A lease was lost.
-    Lost,
-    /// An item is to be stopped.
-    StopRequested,
-    /// A lease was given up.
-    Abandoned,
-    /// Nobody came for an item.
-    Undelivered,
-    /// An item without a session.
-    HealthCheck,
-    /// An item that another worker had left.
-    Rescued,
-    /// An item that was refused.
-    Refused,
-    /// A gateway answered in the API's place.
-    Gateway,
-    /// A panic.
-    Fault,
+named_values! {
+    /// What a worker counts.
+    Counter {
+        Claimed: "claimed", "Items claimed and handed to the host, or about to be.";
+        Finished: "finished", "Items stopped when their holder finished them, or when the worker shut down.";
+        Lost: "lost", "Leases lost.";
+        StopRequested: "stop_requested", "Leases whose item had to stop before its holder finished it.";
+        Abandoned: "abandoned", "Leases abandoned without stopping the item.";
+        Undelivered: "undelivered", "Items released to the work queue because the host did not pick them up.";
+        HealthChecks: "health_checks", "Items without a session, which the worker stops itself.";
+        Rescued: "rescued", "Items released to the work queue that another worker had acknowledged and left behind.";
+        Refused: "refused", "Items left to the work queue: their acknowledgement or first heartbeat was refused permanently.";
+        Gateway: "gateway", "Requests that a gateway refused in the API's place; they are sent again.";
+        Faults: "faults", "Panics caught in the library. Please report them.";
+    }
 }
 
-/// The counts.
+/// What one worker has counted and measured.
 #[derive(Debug, Default)]
-pub struct Counts {
-    events: [AtomicU64; EVENTS.len()],
-    failures: [[AtomicU64; Status::ALL.len()]; STEPS.len()],
+pub struct WorkerMetrics {
+    counters: [AtomicU64; Counter::ALL.len()],
+    failures: [[AtomicU64; Status::ALL.len()]; RequestKind::ALL.len()],
     /// From the poll's answer to the first good heartbeat.
     pub claim: Histogram,
     /// How long heartbeats took.
@@ -86,67 +73,67 @@ pub struct Counts {
     pub lateness: Histogram,
 }
 
-/// What goes with the counts.
-pub struct Present<'a> {
-    /// The environment.
+/// The worker's present state, reported along with its metrics.
+pub struct WorkerSnapshot<'a> {
+    /// The environment's id.
     pub environment_id: &'a str,
-    /// The worker.
+    /// The worker's id.
     pub worker_id: &'a str,
-    /// What the worker is doing.
+    /// `running`, `stopping`, or why it ended.
     pub state: &'static str,
-    /// How many items it holds.
+    /// The number of items that it holds.
     pub held: usize,
-    /// How many items it may hold.
+    /// The number of items that it may hold at once.
     pub concurrency: usize,
 }
 
-impl Counts {
-    /// Counts something.
-    pub fn add(&self, count: Count) {
-        self.events[count as usize].fetch_add(1, Relaxed);
+impl WorkerMetrics {
+    /// Adds one to a counter.
+    pub fn increment(&self, counter: Counter) {
+        self.counters[counter as usize].fetch_add(1, Relaxed);
     }
 
-    /// Counts a request that failed.
-    pub fn failure(&self, step: Step, status: Status) {
+    /// Counts a failed request.
+    pub fn record_failure(&self, kind: RequestKind, status: Status) {
         if let Some(index) = Status::ALL.iter().position(|known| *known == status) {
-            self.failures[step as usize][index].fetch_add(1, Relaxed);
+            self.failures[kind as usize][index].fetch_add(1, Relaxed);
         }
     }
 
     fn failures(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-        STEPS.iter().zip(&self.failures).flat_map(|((_, step), row)| {
+        RequestKind::ALL.iter().zip(&self.failures).flat_map(|(kind, row)| {
             let counts = row.iter().map(|count| count.load(Relaxed)).zip(Status::ALL);
-            counts.filter(|(count, _)| *count > 0).map(|(count, status)| (*step, status.name(), count))
+            counts.filter(|(count, _)| *count > 0).map(|(count, status)| (kind.name(), status.name(), count))
         })
     }
 
-    /// The counts as JSON.
-    pub fn to_json(&self, present: &Present) -> String {
-        let mut failures: Map<String, Value> = STEPS.iter().map(|(_, step)| ((*step).to_owned(), json!({}))).collect();
+    /// Returns the metrics as a JSON object.
+    pub fn to_json(&self, snapshot: &WorkerSnapshot) -> String {
+        let mut failures: Map<String, Value> = RequestKind::ALL.iter().map(|kind| (kind.name().to_owned(), json!({}))).collect();
         for (step, status, count) in self.failures() {
             failures[step][status] = count.into();
         }
         let mut all = json!({
-            "environment_id": present.environment_id,
-            "worker_id": present.worker_id,
-            "state": present.state,
-            "concurrency": present.concurrency,
-            "leases_held": present.held,
+            "environment_id": snapshot.environment_id,
+            "worker_id": snapshot.worker_id,
+            "state": snapshot.state,
+            "concurrency": snapshot.concurrency,
+            "leases_held": snapshot.held,
             "failures": failures,
             "claim_us": self.claim.to_json(),
             "heartbeat_us": self.heartbeat.to_json(),
             "heartbeat_late_us": self.lateness.to_json(),
         });
-        for ((name, _), count) in EVENTS.iter().zip(&self.events) {
-            all[*name] = count.load(Relaxed).into();
+        for (counter, value) in Counter::ALL.iter().zip(&self.counters) {
+            all[counter.name()] = value.load(Relaxed).into();
         }
         all.to_string()
     }
 
-    /// The counts in Prometheus's text format.
-    pub fn to_prometheus(&self, present: &Present) -> String {
+    /// Returns the metrics in Prometheus's text format.
+    pub fn to_prometheus(&self, snapshot: &WorkerSnapshot) -> String {
         let mut text = String::new();
-        let labels = format!("environment_id={},worker_id={}", quoted(present.environment_id), quoted(present.worker_id));
+        let labels = format!("environment_id={},worker_id={}", quoted(snapshot.environment_id), quoted(snapshot.worker_id));
         let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, String)]| {
             let _ = writeln!(text, "# HELP antenv_worker_{name} {help}\n# TYPE antenv_worker_{name} {kind}");
             for (sample, value) in samples {
@@ -154,10 +141,10 @@ impl Counts {
             }
         };
         let plain = |value: u64| [(format!("{{{labels}}}"), value.to_string())];
-        family("leases_held", "gauge", "Items held at present.", &plain(present.held as u64));
-        family("concurrency", "gauge", "Items held at most.", &plain(present.concurrency as u64));
-        for ((name, help), count) in EVENTS.iter().zip(&self.events) {
-            family(&format!("{name}_total"), "counter", help, &plain(count.load(Relaxed)));
+        family("leases_held", "gauge", "Items held at present.", &plain(snapshot.held as u64));
+        family("concurrency", "gauge", "Items held at most.", &plain(snapshot.concurrency as u64));
+        for (counter, value) in Counter::ALL.iter().zip(&self.counters) {
+            family(&format!("{}_total", counter.name()), "counter", counter.meaning(), &plain(value.load(Relaxed)));
         }
         let failures: Vec<_> = self
             .failures()
@@ -190,37 +177,30 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn present() -> Present<'static> {
-        Present { environment_id: "env_1", worker_id: "host \"a\"", state: "running", held: 2, concurrency: 4 }
+    fn snapshot() -> WorkerSnapshot<'static> {
+        WorkerSnapshot { environment_id: "env_1", worker_id: "host \"a\"", state: "running", held: 2, concurrency: 4 }
     }
 
     #[test]
-    fn counts_stand_in_the_order_of_their_numbers() {
-        for (index, (step, _)) in STEPS.iter().enumerate() {
-            assert_eq!(*step as usize, index);
-        }
-        assert_eq!(EVENTS[Count::HealthCheck as usize].0, "health_checks");
-        assert_eq!(EVENTS[Count::Rescued as usize].0, "rescued");
-        assert_eq!(EVENTS[Count::Undelivered as usize].0, "undelivered");
-        assert_eq!(EVENTS[Count::Refused as usize].0, "refused");
-        assert_eq!(EVENTS[Count::Gateway as usize].0, "gateway");
-        assert_eq!(EVENTS[Count::Fault as usize].0, "faults");
+    fn values_are_numbered_in_the_order_of_their_table() {
+        assert!(Counter::ALL.iter().enumerate().all(|(index, counter)| *counter as usize == index));
+        assert!(RequestKind::ALL.iter().enumerate().all(|(index, kind)| *kind as usize == index));
     }
 
     #[test]
     fn both_forms_say_the_same() {
-        let counts = Counts::default();
-        counts.add(Count::Claimed);
-        counts.add(Count::Claimed);
-        counts.add(Count::Lost);
-        counts.failure(Step::Heartbeat, Status::ServerError);
-        counts.claim.add(Duration::from_millis(3));
-        counts.claim.add(Duration::from_secs(2));
-        let json: Value = serde_json::from_str(&counts.to_json(&present())).unwrap();
+        let metrics = WorkerMetrics::default();
+        metrics.increment(Counter::Claimed);
+        metrics.increment(Counter::Claimed);
+        metrics.increment(Counter::Lost);
+        metrics.record_failure(RequestKind::Heartbeat, Status::ServerError);
+        metrics.claim.add(Duration::from_millis(3));
+        metrics.claim.add(Duration::from_secs(2));
+        let json: Value = serde_json::from_str(&metrics.to_json(&snapshot())).unwrap();
         assert_eq!((&json["claimed"], &json["lost"], &json["leases_held"]), (&json!(2), &json!(1), &json!(2)));
         assert_eq!(json["failures"], json!({"poll": {}, "ack": {}, "heartbeat": {"server_error": 1}, "stop": {}, "rescue": {}}));
         assert_eq!(json["claim_us"]["count"], 2);
-        let text = counts.to_prometheus(&present());
+        let text = metrics.to_prometheus(&snapshot());
         let labels = r#"environment_id="env_1",worker_id="host \"a\"""#;
         for line in [
             format!("antenv_worker_leases_held{{{labels}}} 2"),

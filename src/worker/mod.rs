@@ -1,19 +1,21 @@
-//! A worker: claims items from the queue of a self-hosted environment, and holds their leases while the host serves them.
+//! A worker: claims items from the work queue of a self-hosted environment, and keeps their leases while the host serves them.
 //!
 //! ```text
 //!                 ┌ poller: when ─┐          ┌ claim: acknowledge ┐  ┌ lease: heartbeats ─────────────┐
-//!  supervisor ────┴ polls         ┴─ item ──►┴                    ┴─►┴ first good one ─► ready ─► next ┴─► finish, abandon
+//!  supervisor ────┴ polls         ┴─ item ──►┴                    ┴─►┴ first accepted ─► ready ─► next ┴─► finish, abandon
 //!     │  one task a worker                      one task an item                            the host's threads
-//!     └─ stop: no more polls; leases go on; when the grace period is over, the items are stopped
+//!     └─ stop: no more polls; leases continue; when the grace period expires, the items are stopped
 //! ```
 //!
-//! `poller`, `claim` and `lease::machine` are pure state machines; `supervisor` and `lease::task` do what they say; `shared` is what they
-//! share with the host's threads, `lease::handle` the lease as its holder sees it. The host pulls: nothing is called back, and no more is
-//! claimed than it asks for. An item is handed out after its first good heartbeat, which is what makes it this worker's; from then on the
-//! lease is kept whatever the host's threads do.
+//! `poller`, `claim` and `lease::machine` are pure state machines; `supervisor` and `lease::task` drive them. `shared` holds the state that
+//! these tasks share with the host's threads, and `lease::handle` is the lease as its holder sees it. The host pulls: nothing is called
+//! back, and no more is claimed than it asks for. An item is handed out after its first accepted heartbeat, which makes it this worker's;
+//! from then on the lease is kept, whatever the host's threads do.
 
 pub mod claim;
 pub mod config;
+#[cfg(test)]
+mod fault_injection;
 #[cfg(test)]
 mod fault_tests;
 pub mod lease;
@@ -37,58 +39,61 @@ use crate::error::{Error, Result, Status};
 use crate::runtime::fork::ProcessLocal;
 use crate::runtime::wakeup::WaitOutcome;
 use config::Config;
-use shared::{End, Inner, Wanted, bell};
+use shared::{Waiter, WorkerEnd, WorkerShared, thread_wakeup};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use supervisor::{poll_request, supervise};
 
-/// What the records here are filed under.
+/// The target of the worker's log records.
 const LOG: &str = "antenv::worker";
 
-/// A worker. Dropping it stops it.
-pub struct Worker(ProcessLocal<Arc<Inner>>);
+/// A worker, usable from any thread. Dropping it closes it.
+pub struct Worker(ProcessLocal<Arc<WorkerShared>>);
 
-fn elsewhere() -> Error {
-    Error::new(Status::Closed, "the worker belongs to the process that made it, and this is a child of that")
+/// Creates the error for a worker or a lease that a forked child uses.
+pub(crate) fn used_after_fork(object: &str) -> Error {
+    Error::new(Status::Closed, format!("the {object} was created before fork(); it cannot be used in the child"))
 }
 
 impl Worker {
-    /// Makes a worker from a JSON configuration, and has it claim work as soon as the host asks for it.
+    /// Creates a worker from a JSON configuration, with defaults from the client and the environment variables. It claims work as soon as
+    /// the host asks for it. Does not block. Errors: `CONFIG`, naming the key; `CLOSED` while the library shuts down; `INTERNAL`.
     pub fn new(client: &Client, config_json: Option<&str>) -> Result<Worker> {
         let config = Config::read(config_json, client, &process_env_vars)?;
         let client = client
             .with_bearer(&config.environment_key)
-            .ok_or_else(|| Error::config("environment_key", "has characters that cannot stand in an HTTP header"))?;
-        let line = client.pool_handle()?;
+            .ok_or_else(|| Error::config("environment_key", "contains characters that an HTTP header cannot carry"))?;
+        let pool = client.pool_handle()?;
         let poll = poll_request(&client, &config)?;
-        let inner = Arc::new(Inner::new(config, client, line, poll));
-        let supervised = inner.clone();
-        inner.line.runtime().spawn(supervise(inner.clone()), None, move |outcome| {
-            // It ends by itself, is cut off when the library shuts down in a hurry, or broke off by a fault.
-            let end = outcome.err().map_or(End::Stopped, |error| match error.status() {
-                Status::Cancelled => End::Stopped,
-                _ => End::Failed(error),
+        let shared = Arc::new(WorkerShared::new(config, client, pool, poll));
+        let supervised = shared.clone();
+        shared.pool.runtime().spawn(supervise(shared.clone()), None, move |outcome| {
+            // The task returned, was cancelled because the library shut down, or panicked.
+            let end = outcome.err().map_or(WorkerEnd::Stopped, |error| match error.status() {
+                Status::Cancelled => WorkerEnd::Stopped,
+                _ => WorkerEnd::Failed(error),
             });
-            supervised.state.lock().unready.clear();
+            supervised.state.lock().claiming.clear();
             supervised.end(end);
             supervised.conclude();
         });
-        Ok(Worker(ProcessLocal::new(inner)))
+        Ok(Worker(ProcessLocal::new(shared)))
     }
 
-    fn inner(&self) -> Result<&Arc<Inner>> {
-        self.0.get().ok_or_else(elsewhere)
+    fn shared(&self) -> Result<&Arc<WorkerShared>> {
+        self.0.get().ok_or_else(|| used_after_fork("worker"))
     }
 
-    /// The next item: its lease, and its JSON; blocks until there is one, up to `patience` (`None`: however long that takes).
-    /// `None`: there is nothing more to come. Errors: `TIMEOUT`, `INTERRUPTED`, or the one that ended the worker.
-    pub fn next(&self, patience: Option<Duration>) -> Result<Option<(Arc<Lease>, String)>> {
-        let inner = self.inner()?;
-        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
-        let wanted = Wanted::new(inner);
-        let bell = bell()?;
+    /// Waits for the next item and returns its lease and its JSON. Blocks for at most `timeout`; `None` waits without a limit. Returns
+    /// `None` when no more items will come. Several threads may wait at once. Errors: `TIMEOUT`, `INTERRUPTED` (a signal handler ran in
+    /// this thread), `CLOSED` after a fork, or the error that ended the worker.
+    pub fn next(&self, timeout: Option<Duration>) -> Result<Option<(Arc<Lease>, String)>> {
+        let shared = self.shared()?;
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let waiter = Waiter::new(shared);
+        let wakeup = thread_wakeup()?;
         loop {
-            let mut state = inner.state.lock();
+            let mut state = shared.state.lock();
             if let Some(lease) = state.ready.pop_front() {
                 drop(state);
                 let json = lease.hand_out();
@@ -96,51 +101,51 @@ impl Worker {
             }
             match state.end.clone() {
                 None => {}
-                Some(End::Failed(error)) => return Err(error),
+                Some(WorkerEnd::Failed(error)) => return Err(error),
                 Some(_) => return Ok(None),
             }
             if state.is_closed {
                 return Ok(None);
             }
-            let timeout = || Error::new(Status::Timeout, "no work came in time");
-            if patience.is_some_and(|patience| patience.is_zero()) {
+            let timed_out = || Error::new(Status::Timeout, "no work came in time");
+            if timeout.is_some_and(|timeout| timeout.is_zero()) {
                 drop(state);
-                wanted.linger();
-                return Err(timeout());
+                waiter.keep_demand();
+                return Err(timed_out());
             }
-            state.sleepers.push_back(bell.clone());
+            state.waiters.push_back(wakeup.clone());
             drop(state);
-            let woken = bell.wait(until);
-            let mut state = inner.state.lock();
-            let at = state.sleepers.iter().position(|other| Arc::ptr_eq(other, &bell));
-            at.map(|at| state.sleepers.remove(at));
+            let woken = wakeup.wait(until);
+            let mut state = shared.state.lock();
+            let at = state.waiters.iter().position(|other| Arc::ptr_eq(other, &wakeup));
+            at.map(|at| state.waiters.remove(at));
             drop(state);
             if at.is_none() {
-                // It was rung, be it at the last moment: there is something to look at.
-                bell.clear();
+                // This thread was woken, perhaps at the last moment: there is something to look at.
+                wakeup.clear();
                 continue;
             }
-            wanted.linger();
+            waiter.keep_demand();
             return Err(match woken {
                 WaitOutcome::Interrupted => Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"),
-                WaitOutcome::TimedOut | WaitOutcome::Signaled => timeout(),
+                WaitOutcome::TimedOut | WaitOutcome::Signaled => timed_out(),
             });
         }
     }
 
-    /// Has each item's arrival told by a completion with this tag, and as many items claimed as the worker may hold. [`next`]
-    /// without waiting takes them. A last completion tells that there is nothing more to come: `DONE`, or why the worker failed.
-    /// `None` in place of a queue ends that.
+    /// Posts a completion with this tag for each item that is ready, and claims as many items as the worker may hold. Take the items
+    /// with [`next`] and a timeout of zero. A last completion reports that no more items will come: `DONE`, or the error that ended
+    /// the worker. `None` in place of a queue detaches the worker. Does not block. Errors: `CLOSED`, of the worker or of the queue.
     ///
     /// [`next`]: Worker::next
     pub fn attach(&self, queue: Option<&Arc<Queue>>, tag: u64) -> Result<()> {
-        let inner = self.inner()?;
+        let shared = self.shared()?;
         let Some(queue) = queue else {
-            inner.state.lock().attached = None;
+            shared.state.lock().attached = None;
             return Ok(());
         };
         queue.fd()?;
-        let mut state = inner.state.lock();
+        let mut state = shared.state.lock();
         state.attached = Some((queue.clone(), tag));
         let ready: Vec<_> = state.ready.iter().cloned().collect();
         let end = state.end.clone();
@@ -149,29 +154,30 @@ impl Worker {
             queue.tell(tag, Ok(lease.notice()));
         }
         end.map(|end| queue.tell(tag, Err(end.error())));
-        inner.news.notify_one();
+        shared.changed.notify_one();
         Ok(())
     }
 
-    /// Claims no more. Leases go on until they are finished or the grace period is over; what was claimed is still handed out.
+    /// Stops claiming. Leases continue until they are finished or the grace period expires; items claimed before are still handed out.
+    /// Does not block; calling it again has no effect. Errors: `CLOSED` after a fork.
     pub fn stop(&self) -> Result<()> {
-        self.inner().map(|inner| inner.stop())
+        self.shared().map(|shared| shared.stop())
     }
 
-    /// What the worker did so far: a JSON object.
+    /// Returns the worker's state and metrics as a JSON object. Does not block. Errors: `CLOSED` after a fork.
     pub fn stats(&self) -> Result<String> {
-        self.inner().map(|inner| inner.counts.to_json(&inner.present()))
+        self.shared().map(|shared| shared.metrics.to_json(&shared.snapshot()))
     }
 
-    /// The same for Prometheus.
+    /// Returns the same in Prometheus's text format.
     pub fn metrics(&self) -> Result<String> {
-        self.inner().map(|inner| inner.counts.to_prometheus(&inner.present()))
+        self.shared().map(|shared| shared.metrics.to_prometheus(&shared.snapshot()))
     }
 
-    /// Stops the worker; nobody will ask it for work any more.
+    /// Stops the worker, wakes all threads in [`next`](Worker::next) and releases the items that are ready. Does not block.
     pub fn close(&self) {
-        if let Some(inner) = self.0.get() {
-            inner.close();
+        if let Some(shared) = self.0.get() {
+            shared.close();
         }
     }
 }

@@ -1,9 +1,9 @@
-//! One request of a worker: bounded by the clock that leases go by, one attempt, and what came of it judged, counted and logged in one
-//! place. A panic on the way is a failure that may pass, as a connection that breaks is: whoever sent the request goes on.
+//! One request of a worker: a single attempt, bounded by the clock of the leases, whose failure is classified, counted and logged in one
+//! place. A panic on the way is a transient failure, like a broken connection: the sender continues.
 
 use super::LOG;
-use super::metrics::{Count, Step};
-use super::shared::Inner;
+use super::metrics::{Counter, RequestKind};
+use super::shared::WorkerShared;
 use crate::client::{Answer, Client};
 use crate::error::{Error, Status};
 use crate::http::request::Request;
@@ -17,138 +17,138 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
-/// How much later than its time a request must be over. Less than the margin of any lease.
-const SLACK: Duration = Duration::from_millis(50);
+/// How long after its timeout a request is cut off. Less than the margin of any lease.
+const DEADLINE_SLACK: Duration = Duration::from_millis(50);
 
-/// What came of a request.
+/// The result of a request.
 pub(super) struct Reply {
-    /// The answer, or why there is none.
+    /// The response, or why there is none.
     pub(super) result: Result<String, Failure>,
-    /// Whether the server may have done what was asked, also where the answer says otherwise.
+    /// Whether the server may have carried out the request, even if the response says otherwise.
     pub(super) may_have_arrived: bool,
-    /// How long the server wants to be left alone.
+    /// The wait that the server asked for.
     pub(super) retry_after: Option<Duration>,
 }
 
-/// Why a request brought nothing.
+/// Why a request failed.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
-    pub(super) verdict: Verdict,
+    pub(super) class: FailureClass,
     pub(super) error: Error,
 }
 
-/// What a failure means for making the request again.
+/// What a failure means for sending the request again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It may be otherwise next time.
-    Passing,
-    /// The same, and it was not the API that answered, but something on the way to it with a page of its own.
+pub(super) enum FailureClass {
+    /// It may succeed next time.
+    Transient,
+    /// Transient as well: a gateway on the way to the API responded in its place.
     Gateway,
-    /// 409: the item's present state does not allow it.
+    /// 409: the item's state does not allow it.
     Conflict,
-    /// 412: the server has another heartbeat than was stated.
-    Precondition,
+    /// 412: the server has a different last heartbeat than the request stated.
+    PreconditionFailed,
     /// Refused permanently.
-    Refused,
+    Permanent,
 }
 
-impl Verdict {
-    /// What an error means; `has_worked`: to a worker to which the API has answered before.
-    pub(super) fn of(error: &Error, has_worked: bool) -> Verdict {
+impl FailureClass {
+    /// Classifies an error. `has_worked`: whether the API has responded successfully to this worker before.
+    pub(super) fn of(error: &Error, has_worked: bool) -> FailureClass {
         let Some(http_status) = error.http_status() else {
             let is_ours = matches!(error.status(), Status::InvalidArgument | Status::Config);
-            return if is_ours { Verdict::Refused } else { Verdict::Passing };
+            return if is_ours { FailureClass::Permanent } else { FailureClass::Transient };
         };
         match http_status {
-            // Before the first good answer it may well be the wrong address.
-            400..500 if has_worked && !error.is_of_api() => Verdict::Gateway,
-            408 | 429 => Verdict::Passing,
-            409 => Verdict::Conflict,
-            412 => Verdict::Precondition,
-            400..500 => Verdict::Refused,
-            _ => Verdict::Passing,
+            // Before the first success the base URL may well be wrong.
+            400..500 if has_worked && !error.is_of_api() => FailureClass::Gateway,
+            408 | 429 => FailureClass::Transient,
+            409 => FailureClass::Conflict,
+            412 => FailureClass::PreconditionFailed,
+            400..500 => FailureClass::Permanent,
+            _ => FailureClass::Transient,
         }
     }
 
-    /// The cause as the log has it, where the status alone does not tell.
+    /// Returns the reason to log where the status alone does not say it.
     fn reason(self) -> Option<&'static str> {
-        (self == Verdict::Gateway).then_some("gateway")
+        (self == FailureClass::Gateway).then_some("gateway")
     }
 }
 
-/// Makes a request once, within `timeout`. `work_id`: the item that it is about, `""` if it is about none.
+/// Sends a request once, within `timeout`. `work_id`: the item that it concerns, `""` for none.
 pub(super) async fn send(
-    inner: &Inner,
+    worker: &WorkerShared,
     client: &Client,
     mut request: Request,
     timeout: Duration,
-    step: Step,
+    kind: RequestKind,
     work_id: &str,
 ) -> Reply {
     request.timeout = timeout;
     request.max_retries = 0;
     let call = async {
         #[cfg(test)]
-        inner.break_off(step.name());
-        client.send_on(&inner.line, request).await
+        worker.faults.pass(super::fault_injection::FaultPoint::Request(kind));
+        client.send_on(&worker.pool, request).await
     };
     if timeout.is_zero() {
-        // It has waited for its turn for too long.
+        // It has waited too long for its permit.
         let error = Error::new(Status::Timeout, "no time was left to send the request");
-        inner.counts.failure(step, error.status());
-        let failure = Failure { verdict: Verdict::Passing, error };
+        worker.metrics.record_failure(kind, error.status());
+        let failure = Failure { class: FailureClass::Transient, error };
         return Reply { result: Err(failure), may_have_arrived: false, retry_after: None };
     }
-    let answer = before(clock::now() + timeout + SLACK, guarded(call)).await;
+    let answer = until_deadline(clock::now() + timeout + DEADLINE_SLACK, catch_panic(call)).await;
     let Answer { result, mut may_have_arrived, retry_after } = match answer {
         Some(Some(answer)) => answer,
         Some(None) => {
-            inner.fault("a request");
+            worker.record_panic("a request");
             Answer { result: Err(runtime::fault()), may_have_arrived: true, retry_after: None }
         }
         None => {
-            let late = Error::new(Status::Timeout, format!("no answer within {} ms", timeout.as_millis()));
+            let late = Error::new(Status::Timeout, format!("no response within {} ms", timeout.as_millis()));
             Answer { result: Err(late), may_have_arrived: true, retry_after: None }
         }
     };
     let result = match result {
         Ok(json) => {
-            inner.has_worked.store(true, Relaxed);
+            worker.has_worked.store(true, Relaxed);
             Ok(json)
         }
         Err(error) => {
-            let verdict = Verdict::of(&error, inner.has_worked.load(Relaxed));
-            // Whether a gateway has passed on what it then answered itself, nobody knows.
-            may_have_arrived |= verdict == Verdict::Gateway;
-            Err(Failure { verdict, error })
+            let class = FailureClass::of(&error, worker.has_worked.load(Relaxed));
+            // The gateway may have forwarded the request before it responded itself.
+            may_have_arrived |= class == FailureClass::Gateway;
+            Err(Failure { class, error })
         }
     };
     if let Err(failure) = &result {
-        record(inner, failure, step, work_id);
+        record_failure(worker, failure, kind, work_id);
     }
     Reply { result, may_have_arrived, retry_after }
 }
 
-fn record(inner: &Inner, Failure { verdict, error }: &Failure, step: Step, work_id: &str) {
-    // A rescue that is refused so has found that somebody is at the item.
-    if step == Step::Rescue && *verdict == Verdict::Precondition {
+fn record_failure(worker: &WorkerShared, Failure { class, error }: &Failure, kind: RequestKind, work_id: &str) {
+    // Not a failure: the rescue found that a worker holds the item.
+    if kind == RequestKind::Rescue && *class == FailureClass::PreconditionFailed {
         return;
     }
-    inner.counts.failure(step, error.status());
-    if *verdict == Verdict::Gateway {
-        inner.counts.add(Count::Gateway);
+    worker.metrics.record_failure(kind, error.status());
+    if *class == FailureClass::Gateway {
+        worker.metrics.increment(Counter::Gateway);
     }
-    let ends_worker = step == Step::Poll && *verdict == Verdict::Refused;
-    let what = if step == Step::Poll { "a poll failed" } else { "a request failed" };
+    let ends_worker = kind == RequestKind::Poll && *class == FailureClass::Permanent;
+    let what = if kind == RequestKind::Poll { "a poll failed" } else { "a request failed" };
     log::record(if ends_worker { Level::Error } else { Level::Warn }, LOG, what, || {
-        json!({"step": step.name(), "work_id": Some(work_id).filter(|id| !id.is_empty()), "status": error.status().name(),
-               "reason": verdict.reason(), "why": error.to_string()})
+        json!({"step": kind.name(), "work_id": Some(work_id).filter(|id| !id.is_empty()), "status": error.status().name(),
+               "reason": class.reason(), "why": error.to_string()})
     });
 }
 
-/// Runs a future with a time of its own, but lets it do nothing after a moment of the leases' clock: a process that stood still, or a
-/// machine that slept, does not go on with what is too late by now. `None`: that was so.
-async fn before<F: Future>(until: ClockTime, future: F) -> Option<F::Output> {
+/// Runs a future up to a deadline on the leases' clock, and returns `None` past it. Unlike a timer, this also holds for a process that
+/// was stopped and a machine that was suspended: they do not resume a request that is too late by now.
+async fn until_deadline<F: Future>(until: ClockTime, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(
         |context| {
@@ -158,8 +158,8 @@ async fn before<F: Future>(until: ClockTime, future: F) -> Option<F::Output> {
     .await
 }
 
-/// Runs a future; `None`: it panicked.
-pub(super) async fn guarded<F: Future>(future: F) -> Option<F::Output> {
+/// Runs a future, and returns `None` if it panicked.
+pub(super) async fn catch_panic<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
         Ok(poll) => poll.map(Some),
@@ -182,32 +182,36 @@ mod tests {
     }
 
     #[test]
-    fn the_apis_own_refusals_are_final_and_a_gateways_are_not() {
+    fn refusals_of_the_api_are_permanent_and_those_of_a_gateway_are_not() {
         let api = r#"{"type":"error","error":{"type":"not_found_error","message":"m"}}"#;
-        for (status, verdict) in [
-            (400, Verdict::Refused),
-            (401, Verdict::Refused),
-            (403, Verdict::Refused),
-            (404, Verdict::Refused),
-            (407, Verdict::Refused),
-            (408, Verdict::Passing),
-            (409, Verdict::Conflict),
-            (412, Verdict::Precondition),
-            (429, Verdict::Passing),
-            (500, Verdict::Passing),
-            (302, Verdict::Passing),
+        for (status, class) in [
+            (400, FailureClass::Permanent),
+            (401, FailureClass::Permanent),
+            (403, FailureClass::Permanent),
+            (404, FailureClass::Permanent),
+            (407, FailureClass::Permanent),
+            (408, FailureClass::Transient),
+            (409, FailureClass::Conflict),
+            (412, FailureClass::PreconditionFailed),
+            (429, FailureClass::Transient),
+            (500, FailureClass::Transient),
+            (302, FailureClass::Transient),
         ] {
-            assert_eq!(Verdict::of(&answered(status, api), true), verdict, "{status}");
-            assert_eq!(Verdict::of(&answered(status, api), false), verdict, "{status}");
+            assert_eq!(FailureClass::of(&answered(status, api), true), class, "{status}");
+            assert_eq!(FailureClass::of(&answered(status, api), false), class, "{status}");
         }
         for page in ["\"404 page not found\"", "{}", r#"{"error":{"message":"m"}}"#, r#"{"error":{"type":"t"}}"#, "[1]", ""] {
             for status in [400, 401, 403, 404, 407, 409, 412, 429] {
-                assert_eq!(Verdict::of(&answered(status, page), true), Verdict::Gateway, "{status} {page}");
+                assert_eq!(FailureClass::of(&answered(status, page), true), FailureClass::Gateway, "{status} {page}");
             }
-            assert_eq!(Verdict::of(&answered(404, page), false), Verdict::Refused, "the wrong address is no gateway: {page}");
-            assert_eq!(Verdict::of(&answered(502, page), true), Verdict::Passing);
+            assert_eq!(
+                FailureClass::of(&answered(404, page), false),
+                FailureClass::Permanent,
+                "a wrong base URL is no gateway: {page}"
+            );
+            assert_eq!(FailureClass::of(&answered(502, page), true), FailureClass::Transient);
         }
-        assert_eq!(Verdict::of(&Error::argument("p", "is odd"), true), Verdict::Refused);
-        assert_eq!(Verdict::of(&Error::new(Status::Connection, "c"), false), Verdict::Passing);
+        assert_eq!(FailureClass::of(&Error::argument("p", "is odd"), true), FailureClass::Permanent);
+        assert_eq!(FailureClass::of(&Error::new(Status::Connection, "c"), false), FailureClass::Transient);
     }
 }

@@ -1,15 +1,15 @@
-//! Finding items that were acknowledged and then left: a pure part, that is told what the queue holds, and the requests.
+//! Rescuing orphans, items that were acknowledged and then left behind: a pure scanner, and the requests that it needs.
 //!
-//! A worker that dies between its acknowledgement and its first heartbeat leaves an item that neither a poll nor the end of a lease
-//! brings back. So each worker looks through the queue now and then. An item that was acknowledged and has had no heartbeat for so
-//! long that nobody can be at it any more gets one, and no other: that begins a lease, which runs out, and then the queue hands the
-//! item out again, with a token of its own. Nobody is served by this, and so nobody is served twice: whoever is at it after all
-//! finds that its first heartbeat is refused.
+//! A worker that dies between its acknowledgement and its first heartbeat leaves an item behind that neither a poll nor an expiring lease
+//! returns to the work queue. Each worker therefore scans the work queue from time to time. An item that was acknowledged, and has had no
+//! heartbeat for longer than any worker takes, gets exactly one heartbeat. That starts a lease, which expires, and the work queue hands
+//! the item out again, with a new token. A rescue serves no item, so none is served twice: a worker that holds the item after all finds
+//! that its first heartbeat is refused.
 
 use super::LOG;
-use super::metrics::{Count, Step};
+use super::metrics::{Counter, RequestKind};
 use super::request::send;
-use super::shared::Inner;
+use super::shared::WorkerShared;
 use crate::api::operations::{WORK_HEARTBEAT, WORK_LIST};
 use crate::error::Status;
 use crate::http::request::Request;
@@ -23,80 +23,81 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many pages of the queue are looked through at a time, newest items first; the next look goes on from there. So a look costs
-/// the same however many items there are, and those of a large queue take several looks.
-const MOST_PAGES: usize = 10;
-const PAGE: usize = 100;
-/// How long an item is remembered that was not seen again: it has gone on.
-const MEMORY: Duration = Duration::from_secs(86_400);
-/// How long the lease lasts that is to run out. Not shorter than others': lease.rs counts on that.
+/// The most pages that one scan reads, newest items first; the next scan continues from there. A scan costs the same however long the
+/// work queue is, and a long one takes several scans.
+const MAX_PAGES: usize = 10;
+const PAGE_SIZE: usize = 100;
+/// How long the scanner remembers an item: one that was not seen again has moved on.
+const FORGET_AFTER: Duration = Duration::from_secs(86_400);
+/// How long the lease lasts that a rescue starts. `lease::machine` relies on its being no shorter than other leases.
 const LEASE_SECONDS: u64 = 30;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An item that was acknowledged and has had no heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Left {
-    /// The item.
+pub struct Orphan {
+    /// The item's id.
     pub id: String,
-    /// When it was acknowledged, as the server says it.
+    /// When it was acknowledged, as the server reports it.
     pub acknowledged: String,
 }
 
-/// What was seen before, and how far the last look went.
+/// Remembers which orphans were seen and when, and where the last scan ended.
 #[derive(Debug, Default)]
-pub struct Lookout {
-    seen: HashMap<Left, ClockTime>,
+pub struct RescueScanner {
+    seen: HashMap<Orphan, ClockTime>,
     cursor: Option<String>,
 }
 
-impl Lookout {
-    /// Takes in what is in the part of the queue that is looked at, and says what has been there for `patience`.
-    pub fn look(&mut self, now: ClockTime, left: Vec<Left>, patience: Duration) -> Vec<Left> {
-        self.seen.retain(|_, since| now.saturating_sub(*since) < MEMORY);
-        left.into_iter().filter(|item| now.saturating_sub(*self.seen.entry(item.clone()).or_insert(now)) >= patience).collect()
+impl RescueScanner {
+    /// Records the orphans that a scan found, and returns those that have been there for `timeout`.
+    pub fn observe(&mut self, now: ClockTime, orphans: Vec<Orphan>, timeout: Duration) -> Vec<Orphan> {
+        self.seen.retain(|_, since| now.saturating_sub(*since) < FORGET_AFTER);
+        orphans.into_iter().filter(|item| now.saturating_sub(*self.seen.entry(item.clone()).or_insert(now)) >= timeout).collect()
     }
 }
 
-/// Looks through the queue, and begins a lease for what was left.
-pub(super) async fn sweep(inner: Arc<Inner>, mut lookout: Lookout) -> Lookout {
-    let Some(left) = list(&inner, &mut lookout.cursor).await else { return lookout };
-    for item in lookout.look(clock::now(), left, inner.config.rescue_after) {
-        put_back(&inner, &item.id).await;
+/// Scans a part of the work queue, and releases the orphans that have been there for too long.
+pub(super) async fn scan(worker: Arc<WorkerShared>, mut scanner: RescueScanner) -> RescueScanner {
+    let Some(orphans) = list(&worker, &mut scanner.cursor).await else { return scanner };
+    for item in scanner.observe(clock::now(), orphans, worker.config.rescue_after) {
+        release(&worker, &item.id).await;
     }
-    lookout
+    scanner
 }
 
-/// Begins a lease that nobody keeps, if the item has none: when it runs out, the queue hands the item out again.
-pub(super) async fn put_back(inner: &Inner, work_id: &str) {
-    let ids = [("environment_id", inner.config.environment_id.as_str()), ("work_id", work_id)];
+/// Starts a lease that no worker keeps, if the item has none: when it expires, the work queue hands the item out again.
+pub(super) async fn release(worker: &WorkerShared, work_id: &str) {
+    let ids = [("environment_id", worker.config.environment_id.as_str()), ("work_id", work_id)];
     let params = json!({"expected_last_heartbeat": "NO_HEARTBEAT", "desired_ttl_seconds": LEASE_SECONDS}).to_string();
-    let Ok(request) = inner.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params)) else { return };
-    if ask(inner, request, work_id).await.is_some() {
-        inner.counts.add(Count::Rescued);
-        log::record(Level::Warn, LOG, "an item that its worker had left goes back to the queue", || json!({"work_id": work_id}));
+    let Ok(request) = worker.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params)) else { return };
+    if send_rescue(worker, request, work_id).await.is_some() {
+        worker.metrics.increment(Counter::Rescued);
+        log::record(Level::Warn, LOG, "released an item that another worker left behind", || json!({"work_id": work_id}));
     }
 }
 
-/// Looks at some pages of the queue, from the cursor on, and moves that; at the end it begins anew, as after a failure.
-async fn list(inner: &Inner, cursor: &mut Option<String>) -> Option<Vec<Left>> {
-    let params = json!({"environment_id": inner.config.environment_id, "limit": PAGE}).to_string();
-    let mut request = inner.client.prepare(&WORK_LIST, Some(&params)).ok()?;
-    let mut left = Vec::new();
-    for _ in 0..MOST_PAGES {
+/// Lists the orphans on some pages of the work queue, and moves the cursor. After the last page, as after a failure, the next scan
+/// starts over.
+async fn list(worker: &WorkerShared, cursor: &mut Option<String>) -> Option<Vec<Orphan>> {
+    let params = json!({"environment_id": worker.config.environment_id, "limit": PAGE_SIZE}).to_string();
+    let mut request = worker.client.prepare(&WORK_LIST, Some(&params)).ok()?;
+    let mut orphans = Vec::new();
+    for _ in 0..MAX_PAGES {
         if let Some(cursor) = cursor.take() {
             request.set_query("page", cursor);
         }
-        let page = ask(inner, request.clone(), "").await?;
-        *cursor = read(&page, &mut left)?.filter(|cursor| !cursor.is_empty());
+        let page = send_rescue(worker, request.clone(), "").await?;
+        *cursor = read(&page, &mut orphans)?.filter(|cursor| !cursor.is_empty());
         if cursor.is_none() {
             break;
         }
     }
-    Some(left)
+    Some(orphans)
 }
 
-async fn ask(inner: &Inner, request: Request, work_id: &str) -> Option<String> {
-    send(inner, &inner.client, request, TIMEOUT, Step::Rescue, work_id).await.result.ok()
+async fn send_rescue(worker: &WorkerShared, request: Request, work_id: &str) -> Option<String> {
+    send(worker, &worker.client, request, TIMEOUT, RequestKind::Rescue, work_id).await.result.ok()
 }
 
 #[derive(Deserialize)]
@@ -107,14 +108,14 @@ struct Page<'a> {
     next_page: Option<String>,
 }
 
-/// Reads a page of the queue: what was left there, and the cursor of the next.
-fn read(page: &str, left: &mut Vec<Left>) -> Option<Option<String>> {
+/// Reads a page of the work queue: appends its orphans, and returns the cursor of the next page. `None`: it is not a page.
+fn read(page: &str, orphans: &mut Vec<Orphan>) -> Option<Option<String>> {
     let page: Page = serde_json::from_str(page).ok()?;
-    left.extend(page.data.iter().filter_map(|item| {
+    orphans.extend(page.data.iter().filter_map(|item| {
         let mut item = Object::parse(item.get(), "item", Status::Response).ok()?;
         let mut text = |name| item.take(name).and_then(|value| value.string().ok()).filter(|text| !text.is_empty());
-        let is_left = text("state")? == "starting" && text("latest_heartbeat_at").is_none();
-        Some(Left { id: text("id")?, acknowledged: text("acknowledged_at")? }).filter(|_| is_left)
+        let is_orphan = text("state")? == "starting" && text("latest_heartbeat_at").is_none();
+        Some(Orphan { id: text("id")?, acknowledged: text("acknowledged_at")? }).filter(|_| is_orphan)
     }));
     Some(page.next_page)
 }
@@ -123,28 +124,28 @@ fn read(page: &str, left: &mut Vec<Left>) -> Option<Option<String>> {
 mod tests {
     use super::*;
 
-    fn left(id: &str, acknowledged: &str) -> Left {
-        Left { id: id.into(), acknowledged: acknowledged.into() }
+    fn orphan(id: &str, acknowledged: &str) -> Orphan {
+        Orphan { id: id.into(), acknowledged: acknowledged.into() }
     }
 
     #[test]
-    fn an_item_is_left_when_it_is_still_there_after_a_while() {
-        let (mut lookout, s) = (Lookout::default(), Duration::from_secs);
-        assert_eq!(lookout.look(s(0), vec![left("a", "1"), left("b", "1")], s(60)), []);
-        assert_eq!(lookout.look(s(59), vec![left("a", "1"), left("b", "1"), left("c", "9")], s(60)), []);
-        // b was acknowledged anew meanwhile.
-        let now = vec![left("c", "9"), left("a", "1"), left("b", "2")];
-        assert_eq!(lookout.look(s(60), now.clone(), s(60)), [left("a", "1")]);
-        assert_eq!(lookout.look(s(120), now, s(60)).len(), 3);
-        // Another part of the queue was looked at, and then the first again.
-        assert_eq!(lookout.look(s(121), vec![], s(60)), []);
-        assert_eq!(lookout.look(s(180), vec![left("a", "1")], s(60)), [left("a", "1")]);
-        assert_eq!(lookout.look(s(200_000), vec![left("a", "1")], s(60)), [], "a day later it is another story");
-        assert_eq!(lookout.seen.len(), 1);
+    fn an_item_is_an_orphan_when_it_is_still_there_after_a_while() {
+        let (mut scanner, s) = (RescueScanner::default(), Duration::from_secs);
+        assert_eq!(scanner.observe(s(0), vec![orphan("a", "1"), orphan("b", "1")], s(60)), []);
+        assert_eq!(scanner.observe(s(59), vec![orphan("a", "1"), orphan("b", "1"), orphan("c", "9")], s(60)), []);
+        // b was acknowledged again in the meantime.
+        let now = vec![orphan("c", "9"), orphan("a", "1"), orphan("b", "2")];
+        assert_eq!(scanner.observe(s(60), now.clone(), s(60)), [orphan("a", "1")]);
+        assert_eq!(scanner.observe(s(120), now, s(60)).len(), 3);
+        // A scan of another part of the work queue, and then of the first one again.
+        assert_eq!(scanner.observe(s(121), vec![], s(60)), []);
+        assert_eq!(scanner.observe(s(180), vec![orphan("a", "1")], s(60)), [orphan("a", "1")]);
+        assert_eq!(scanner.observe(s(200_000), vec![orphan("a", "1")], s(60)), [], "after a day it counts as new");
+        assert_eq!(scanner.seen.len(), 1);
     }
 
     #[test]
-    fn only_items_that_are_starting_without_a_heartbeat_are_left() {
+    fn only_items_that_are_starting_without_a_heartbeat_are_orphans() {
         let mut found = Vec::new();
         let page = r#"{"data":[
             {"id":"a","state":"starting","acknowledged_at":"t","latest_heartbeat_at":null},
@@ -154,7 +155,7 @@ mod tests {
             {"id":"e","state":"starting"},
             7],"next_page":"more"}"#;
         assert_eq!(read(page, &mut found), Some(Some("more".to_owned())));
-        assert_eq!(found, [left("a", "t"), left("b", "t")]);
+        assert_eq!(found, [orphan("a", "t"), orphan("b", "t")]);
         assert_eq!(read("7", &mut found), None);
     }
 }

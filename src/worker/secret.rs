@@ -1,4 +1,4 @@
-//! The secret of a work item: base64 around a JSON object that holds a token for the item and its session.
+//! The secret of a work item: a base64-encoded JSON object that holds a token for the item and its session.
 
 use crate::credentials::Secret;
 use crate::error::Status;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 const ANY_PADDING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true);
 
-/// The token in a secret, if it is one. Both alphabets are taken, with padding or without.
+/// Returns the token in a secret, or `None` if it holds none. Accepts both base64 alphabets, with and without padding.
 pub fn token(secret: &str) -> Option<Secret> {
     let text: String = secret
         .trim()

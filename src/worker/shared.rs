@@ -1,10 +1,10 @@
-//! What a worker's tasks and the host's threads share: what is claimed, who waits for it, and why it ends.
+//! The state that a worker's tasks and the host's threads share: the items, the threads that wait for them, and why the worker ends.
 
 use super::LOG;
 use super::config::Config;
 use super::lease::handle::Lease;
 use super::limiter::Limiter;
-use super::metrics::{Count, Counts, Present};
+use super::metrics::{Counter, WorkerMetrics, WorkerSnapshot};
 use crate::client::{Client, PoolHandle};
 use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
@@ -22,391 +22,385 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// How long a host that asks for work without waiting is taken to want it.
-const LINGER: Duration = Duration::from_secs(1);
-/// After how many items in a row that were refused permanently, none having been claimed in between, the worker gives up.
-pub(super) const MAX_REFUSED: usize = 3;
-/// How many heartbeats, and how many stops, are in flight at once; more where more is held than they could keep in time.
+/// How long a host counts as wanting work after a call that asked for it and returned without any.
+const DEMAND_TIMEOUT: Duration = Duration::from_secs(1);
+/// The number of permanent refusals, without a claim in between, that ends the worker.
+pub(super) const MAX_REJECTIONS: usize = 3;
+/// The most heartbeats, and the most stops, in flight at once, for up to 8192 leases.
 const MAX_IN_FLIGHT: usize = 128;
-const LEASES_EACH: usize = 64;
-/// After how long an item that is being claimed says nothing any more about whether items are refused.
-const UNDECIDED: Duration = Duration::from_secs(15);
+/// Above that, one more in flight for each of these many leases, so that they are kept in time.
+const LEASES_PER_REQUEST: usize = 64;
+/// How long a claim counts as undecided; one that takes longer no longer holds back other claims.
+const CLAIM_OUTCOME_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What a worker's tasks and the host's threads share.
-pub(super) struct Inner {
+/// A worker, as its tasks and the host's threads share it.
+pub(super) struct WorkerShared {
     pub(super) config: Config,
     /// With the environment's key.
     pub(super) client: Client,
-    pub(super) line: PoolHandle,
+    pub(super) pool: PoolHandle,
     pub(super) poll: Request,
     pub(super) state: ForkSafeMutex<State>,
     /// Wakes the supervisor.
-    pub(super) news: Notify,
-    pub(super) counts: Counts,
-    /// Whether the API has given this worker a good answer before.
+    pub(super) changed: Notify,
+    pub(super) metrics: WorkerMetrics,
+    /// Whether the API has responded successfully to this worker before.
     pub(super) has_worked: AtomicBool,
     pub(super) heartbeats: Limiter,
     pub(super) stops: Limiter,
-    /// What is to panic next.
     #[cfg(test)]
-    pub(super) to_break: ForkSafeMutex<Vec<&'static str>>,
-    /// How often the supervisor looked for something to do.
-    #[cfg(test)]
-    pub(super) rounds: std::sync::atomic::AtomicU64,
+    pub(super) faults: super::fault_injection::FaultInjector,
 }
 
 #[derive(Default)]
 pub(super) struct State {
-    /// Since when no more is to be claimed.
+    /// When the worker was stopped.
     pub(super) stopped: Option<ClockTime>,
-    /// Why nothing more is claimed.
-    pub(super) ending: Option<End>,
-    /// The same, once all that was claimed is ready or gone: what `next` says when nothing is ready.
-    pub(super) end: Option<End>,
-    /// Leases to be handed out.
+    /// Why the worker claims no more.
+    pub(super) ending: Option<WorkerEnd>,
+    /// The same, once no claim is pending: what `next` reports when no item is ready.
+    pub(super) end: Option<WorkerEnd>,
+    /// Leases to hand out.
     pub(super) ready: VecDeque<Arc<Lease>>,
-    /// Items that are being claimed: since when.
-    pub(super) unready: Slab<ClockTime>,
-    /// Items altogether, those that were handed out among them.
-    pub(super) busy: usize,
+    /// The items being claimed, with the time at which each claim began.
+    pub(super) claiming: Slab<ClockTime>,
+    /// The number of items: being claimed, ready, and handed out.
+    pub(super) in_use: usize,
     pub(super) leases: Slab<Weak<Lease>>,
-    /// Whether the grace period is over.
-    pub(super) gave_up: bool,
-    /// Whether nobody will ask for work any more.
+    /// Whether the grace period has expired.
+    pub(super) grace_expired: bool,
+    /// Whether the worker was closed: no thread will ask for work.
     pub(super) is_closed: bool,
-    /// Items refused permanently since the last one that was claimed.
-    pub(super) refused: usize,
+    /// The number of permanent refusals since the last claim.
+    pub(super) rejections: usize,
     /// Whether an item was claimed before.
     pub(super) has_claimed: bool,
-    /// Threads in `next`.
+    /// The number of threads in `next`.
     pub(super) waiting: usize,
-    /// Those among them that sleep, longest first. Each is woken for itself: one item wakes one thread. [`Ring`] takes them out.
-    pub(super) sleepers: VecDeque<Arc<WakeupFd>>,
-    /// Until when the host is taken to want work, although no thread waits.
-    pub(super) lingering: ClockTime,
+    /// The sleeping ones among them, in the order of arrival. One item wakes one thread. [`WakeOnDrop`] removes them.
+    pub(super) waiters: VecDeque<Arc<WakeupFd>>,
+    /// Until when the host counts as wanting work although no thread waits.
+    pub(super) demand_until: ClockTime,
     pub(super) attached: Option<(Arc<Queue>, u64)>,
 }
 
-/// Why there is nothing more to come.
+/// Why a worker claims no more.
 #[derive(Clone)]
-pub(super) enum End {
+pub(super) enum WorkerEnd {
     Stopped,
     Drained,
     Failed(Error),
 }
 
-impl End {
+impl WorkerEnd {
     pub(super) fn name(&self) -> &'static str {
         match self {
-            End::Stopped => "stopped",
-            End::Drained => "drained",
-            End::Failed(_) => "failed",
+            WorkerEnd::Stopped => "stopped",
+            WorkerEnd::Drained => "drained",
+            WorkerEnd::Failed(_) => "failed",
         }
     }
 
     pub(super) fn error(&self) -> Error {
         match self {
-            End::Failed(error) => error.clone(),
-            _ => Error::new(Status::Done, format!("the worker is {}: there is nothing more to come", self.name())),
+            WorkerEnd::Failed(error) => error.clone(),
+            _ => Error::new(Status::Done, format!("the worker is {}: no more items will come", self.name())),
         }
     }
 }
 
-/// A sleeper that was taken out of the list. It sleeps until it is rung, so that is what becomes of this in any case.
-struct Ring(Arc<WakeupFd>);
+/// A waiter that was removed from the list. Only this wakes it, so dropping this wakes it in any case.
+struct WakeOnDrop(Arc<WakeupFd>);
 
-impl Ring {
-    fn one(state: &mut State) -> Option<Ring> {
-        state.sleepers.pop_front().map(Ring)
+impl WakeOnDrop {
+    fn one(state: &mut State) -> Option<WakeOnDrop> {
+        state.waiters.pop_front().map(WakeOnDrop)
     }
 
-    fn all(state: &mut State) -> Vec<Ring> {
-        state.sleepers.drain(..).map(Ring).collect()
+    fn all(state: &mut State) -> Vec<WakeOnDrop> {
+        state.waiters.drain(..).map(WakeOnDrop).collect()
     }
 }
 
-impl Drop for Ring {
+impl Drop for WakeOnDrop {
     fn drop(&mut self) {
         self.0.set();
     }
 }
 
-impl Inner {
-    pub(super) fn new(config: Config, client: Client, line: PoolHandle, poll: Request) -> Inner {
-        let most = MAX_IN_FLIGHT.max(config.concurrency / LEASES_EACH);
-        Inner {
+impl WorkerShared {
+    pub(super) fn new(config: Config, client: Client, pool: PoolHandle, poll: Request) -> WorkerShared {
+        let max = MAX_IN_FLIGHT.max(config.concurrency / LEASES_PER_REQUEST);
+        WorkerShared {
             config,
             client,
-            line,
+            pool,
             poll,
             state: ForkSafeMutex::default(),
-            news: Notify::new(),
-            counts: Counts::default(),
+            changed: Notify::new(),
+            metrics: WorkerMetrics::default(),
             has_worked: AtomicBool::new(false),
-            heartbeats: Limiter::new(most),
-            stops: Limiter::new(most),
+            heartbeats: Limiter::new(max),
+            stops: Limiter::new(max),
             #[cfg(test)]
-            to_break: ForkSafeMutex::default(),
-            #[cfg(test)]
-            rounds: Default::default(),
+            faults: Default::default(),
         }
     }
 
-    /// A panic was caught.
-    pub(super) fn fault(&self, what: &'static str) {
-        self.counts.add(Count::Fault);
-        log::record(Level::Error, LOG, "a fault in the library was caught; please report it", || json!({"in": what}));
+    /// Counts and logs a panic that was caught.
+    pub(super) fn record_panic(&self, what: &'static str) {
+        self.metrics.increment(Counter::Faults);
+        log::record(Level::Error, LOG, "caught a panic in the library; please report it", || json!({"in": what}));
     }
 
-    /// Panics, if a test wants that of whatever comes here under this name.
-    #[cfg(test)]
-    pub(super) fn break_off(&self, name: &str) {
-        let mut to_break = self.to_break.lock();
-        let at = to_break.iter().position(|other| *other == name);
-        at.map(|at| to_break.remove(at));
-        drop(to_break);
-        assert!(at.is_none(), "a fault that a test asked for");
-    }
-
-    /// An item was refused permanently before anybody had it: it is left to the queue. When all are, the cause is the worker's.
-    pub(super) fn refused(&self, work_id: &str, error: Error) {
-        self.counts.add(Count::Refused);
+    /// Records that an item was refused permanently before it was handed out; it is left to the work queue. When all items are refused,
+    /// the cause lies with the worker, which ends.
+    pub(super) fn on_rejected(&self, work_id: &str, error: Error) {
+        self.metrics.increment(Counter::Refused);
         log::record(
             Level::Warn,
             LOG,
-            "an item was refused, and is left to the queue",
+            "item was refused; leaving it to the work queue",
             || json!({"work_id": work_id, "status": error.status().name(), "why": error.to_string()}),
         );
         let option = self.config.refused_option(&error);
         let mut state = self.state.lock();
-        state.refused += 1;
-        let is_enough = option.is_some() || state.refused >= MAX_REFUSED;
+        state.rejections += 1;
+        let is_enough = option.is_some() || state.rejections >= MAX_REJECTIONS;
         drop(state);
         if is_enough {
-            self.end(End::Failed(option.map_or_else(|| error.clone(), |option| error.clone().blaming(option))));
-            self.news.notify_one();
+            self.end(WorkerEnd::Failed(option.map_or_else(|| error.clone(), |option| error.clone().blaming(option))));
+            self.changed.notify_one();
         }
     }
 
-    pub(super) fn claimed(&self) {
-        self.counts.add(Count::Claimed);
+    /// Records that an item was claimed.
+    pub(super) fn on_claimed(&self) {
+        self.metrics.increment(Counter::Claimed);
         let mut state = self.state.lock();
-        (state.refused, state.has_claimed) = (0, true);
+        (state.rejections, state.has_claimed) = (0, true);
     }
 
     pub(super) fn take_ready(&self) -> Option<Arc<Lease>> {
         self.state.lock().ready.pop_front()
     }
 
-    /// A lease is to be handed out.
+    /// Hands out a lease: to a thread in `next`, or through the attached queue.
     pub(super) fn offer(&self, lease: &Arc<Lease>) {
         let mut state = self.state.lock();
         state.ready.push_back(lease.clone());
-        let (attached, is_closed, sleeper) = (state.attached.clone(), state.is_closed, Ring::one(&mut state));
+        let (attached, is_closed, waiter) = (state.attached.clone(), state.is_closed, WakeOnDrop::one(&mut state));
         drop(state);
-        drop(sleeper);
+        drop(waiter);
         if is_closed {
-            return self.put_back_ready();
+            return self.release_ready();
         }
-        self.tell(attached, || Ok(lease.notice()));
+        self.post(attached, || Ok(lease.notice()));
     }
 
-    /// A lease is not to be handed out any more. False: it has been.
-    pub(super) fn withdraw(&self, lease: &Arc<Lease>) -> bool {
+    /// Takes a lease back before it is handed out. Returns false if it has been.
+    pub(super) fn retract(&self, lease: &Arc<Lease>) -> bool {
         let mut state = self.state.lock();
         let at = state.ready.iter().position(|ready| Arc::ptr_eq(ready, lease));
         at.map(|at| state.ready.remove(at)).is_some()
     }
 
-    pub(super) fn tell(&self, attached: Option<(Arc<Queue>, u64)>, news: impl FnOnce() -> Result<String>) {
+    /// Posts a completion to the attached queue, if there is one.
+    pub(super) fn post(&self, attached: Option<(Arc<Queue>, u64)>, result: impl FnOnce() -> Result<String>) {
         if let Some((queue, tag)) = attached
-            && !queue.tell(tag, news())
+            && !queue.tell(tag, result())
         {
-            // The queue was freed: from now on the host is served when it asks. (Unless it has attached another queue just now.)
+            // The queue was freed: from now on items are claimed for threads in `next`, unless another queue was attached just now.
             self.state.lock().attached.take_if(|(attached, _)| Arc::ptr_eq(attached, &queue));
         }
     }
 
+    /// Stops claiming.
     pub(super) fn stop(&self) {
         self.state.lock().stopped.get_or_insert_with(clock::now);
-        self.news.notify_one();
+        self.changed.notify_one();
     }
 
-    /// Nobody will ask for work any more; who does just now gets none.
+    /// Stops the worker for a host that will not ask for work any more. Threads in `next` return without an item.
     pub(super) fn close(&self) {
         self.stop();
         let mut state = self.state.lock();
         state.is_closed = true;
-        let sleepers = Ring::all(&mut state);
+        let waiters = WakeOnDrop::all(&mut state);
         drop(state);
-        drop(sleepers);
-        self.put_back_ready();
+        drop(waiters);
+        self.release_ready();
     }
 
-    /// Nothing more is claimed.
-    pub(super) fn end(&self, end: End) {
+    /// Ends the claiming, for this reason unless there is one already.
+    pub(super) fn end(&self, end: WorkerEnd) {
         let mut state = self.state.lock();
         if state.ending.is_some() {
             return;
         }
-        log::record(Level::Info, LOG, "claims no more", || {
+        log::record(Level::Info, LOG, "worker claims no more items", || {
             json!({"why": end.name(), "error": match &end {
-                End::Failed(error) => Some(error.to_string()),
+                WorkerEnd::Failed(error) => Some(error.to_string()),
                 _ => None,
             }})
         });
         state.ending = Some(end);
     }
 
-    /// If all that was claimed is ready or gone (or nobody gets it any more), that is what `next` may say.
+    /// Lets `next` report the end, once no claim is pending or the worker was closed.
     pub(super) fn conclude(&self) {
         let mut state = self.state.lock();
-        if state.end.is_some() || (!state.unready.is_empty() && !state.is_closed) || state.ending.is_none() {
+        if state.end.is_some() || (!state.claiming.is_empty() && !state.is_closed) || state.ending.is_none() {
             return;
         }
         state.end = state.ending.clone();
-        let (attached, end, sleepers) = (state.attached.clone(), state.end.clone(), Ring::all(&mut state));
+        let (attached, end, waiters) = (state.attached.clone(), state.end.clone(), WakeOnDrop::all(&mut state));
         drop(state);
-        drop(sleepers);
+        drop(waiters);
         if let Some(end) = end {
-            self.tell(attached, || Err(end.error()));
+            self.post(attached, || Err(end.error()));
         }
     }
 
-    /// How many more items to ask for, beside those that polls in flight may bring.
-    pub(super) fn wanted(&self, now: ClockTime, polls: usize) -> usize {
+    /// Returns how many more items to poll for, besides those that `polls` polls in flight may return.
+    pub(super) fn demand(&self, now: ClockTime, polls: usize) -> usize {
         let state = self.state.lock();
-        let mut room = self.config.concurrency.saturating_sub(state.busy + polls);
-        if state.refused > 0 || !state.has_claimed {
-            // If all are going to be refused, that is found out with few.
-            let undecided = state.unready.iter().filter(|(_, since)| now.saturating_sub(**since) < UNDECIDED).count();
-            room = room.min(MAX_REFUSED.saturating_sub(state.refused + undecided + polls));
+        let mut room = self.config.concurrency.saturating_sub(state.in_use + polls);
+        if state.rejections > 0 || !state.has_claimed {
+            // If all items are going to be refused, a few are enough to find out.
+            let undecided =
+                state.claiming.iter().filter(|(_, since)| now.saturating_sub(**since) < CLAIM_OUTCOME_TIMEOUT).count();
+            room = room.min(MAX_REJECTIONS.saturating_sub(state.rejections + undecided + polls));
         }
         if state.attached.is_some() {
             return room;
         }
-        let demand = state.waiting.max(usize::from(now < state.lingering));
-        room.min(demand.saturating_sub(state.unready.len() + state.ready.len() + polls))
+        let demand = state.waiting.max(usize::from(now < state.demand_until));
+        room.min(demand.saturating_sub(state.claiming.len() + state.ready.len() + polls))
     }
 
+    /// Returns the leases that are still kept.
     pub(super) fn leases(&self) -> Vec<Arc<Lease>> {
         self.state.lock().leases.iter().filter_map(|(_, lease)| lease.upgrade()).collect()
     }
 
-    /// The grace period is over: whoever holds an item is told, and the item stopped. What nobody holds goes back.
-    pub(super) fn give_up(&self) {
-        self.state.lock().gave_up = true;
-        self.put_back_ready();
-        self.leases().iter().for_each(|lease| lease.give_up());
+    /// Ends the grace period: notifies the holders and stops their items. Items not handed out yet are released.
+    pub(super) fn expire_grace(&self) {
+        self.state.lock().grace_expired = true;
+        self.release_ready();
+        self.leases().iter().for_each(|lease| lease.expire_grace());
     }
 
-    pub(super) fn put_back_ready(&self) {
+    /// Releases the items that are ready to be handed out.
+    pub(super) fn release_ready(&self) {
         while let Some(lease) = self.take_ready() {
-            lease.put_back();
+            lease.release();
         }
     }
 
-    pub(super) fn present(&self) -> Present<'_> {
+    /// Returns the worker's present state.
+    pub(super) fn snapshot(&self) -> WorkerSnapshot<'_> {
         let state = self.state.lock();
         let doing = match (&state.ending, state.stopped) {
             (Some(end), _) => end.name(),
             (None, Some(_)) => "stopping",
             (None, None) => "running",
         };
-        Present {
+        WorkerSnapshot {
             environment_id: &self.config.environment_id,
             worker_id: &self.config.worker_id,
             state: doing,
-            held: state.busy - state.unready.len().min(state.busy),
+            held: state.in_use - state.claiming.len().min(state.in_use),
             concurrency: self.config.concurrency,
         }
     }
 }
 
-/// A thread that wants an item.
-pub(super) struct Wanted<'a>(&'a Inner);
+/// A thread in `next`. As long as it exists, it counts as demand for an item.
+pub(super) struct Waiter<'a>(&'a WorkerShared);
 
-impl<'a> Wanted<'a> {
-    pub(super) fn new(inner: &'a Inner) -> Wanted<'a> {
-        inner.state.lock().waiting += 1;
-        inner.news.notify_one();
-        Wanted(inner)
+impl<'a> Waiter<'a> {
+    pub(super) fn new(worker: &'a WorkerShared) -> Waiter<'a> {
+        worker.state.lock().waiting += 1;
+        worker.changed.notify_one();
+        Waiter(worker)
     }
 
-    /// It will soon be back.
-    pub(super) fn linger(&self) {
-        self.0.state.lock().lingering = clock::now() + LINGER;
+    /// Keeps the demand for a while: the thread returns without an item, and will soon be back.
+    pub(super) fn keep_demand(&self) {
+        self.0.state.lock().demand_until = clock::now() + DEMAND_TIMEOUT;
     }
 }
 
-impl Drop for Wanted<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.state.lock().waiting -= 1;
     }
 }
 
 thread_local! {
-    /// What wakes this thread when it waits for an item.
-    static BELL: RefCell<Option<ProcessLocal<Arc<WakeupFd>>>> = const { RefCell::new(None) };
+    /// Wakes this thread while it waits for an item.
+    static THREAD_WAKEUP: RefCell<Option<ProcessLocal<Arc<WakeupFd>>>> = const { RefCell::new(None) };
 }
 
-/// The bell of this thread, in this process.
-pub(super) fn bell() -> Result<Arc<WakeupFd>> {
-    BELL.with_borrow_mut(|bell| match bell.as_ref().and_then(ProcessLocal::get) {
+/// Returns the wake-up descriptor of this thread. A forked child creates its own.
+pub(super) fn thread_wakeup() -> Result<Arc<WakeupFd>> {
+    THREAD_WAKEUP.with_borrow_mut(|wakeup| match wakeup.as_ref().and_then(ProcessLocal::get) {
         Some(known) => Ok(known.clone()),
         None => {
             let fresh = Arc::new(WakeupFd::new()?);
-            *bell = Some(ProcessLocal::new(fresh.clone()));
+            *wakeup = Some(ProcessLocal::new(fresh.clone()));
             Ok(fresh)
         }
     })
 }
 
-/// A place among the items that a worker may hold.
+/// One of the `concurrency` items that a worker may hold.
 pub(super) struct Slot {
-    pub(super) inner: Arc<Inner>,
-    /// Where it stands among those that are being claimed, while it is.
-    pub(super) unready: Option<usize>,
-    /// Where the lease stands in the list of all.
+    pub(super) worker: Arc<WorkerShared>,
+    /// Its key in [`State::claiming`], while it is being claimed.
+    pub(super) claiming: Option<usize>,
+    /// The key of its lease in [`State::leases`].
     pub(super) key: Option<usize>,
 }
 
 impl Slot {
-    pub(super) fn take(inner: &Arc<Inner>) -> Slot {
-        let mut state = inner.state.lock();
-        state.busy += 1;
-        let unready = Some(state.unready.insert(clock::now()));
+    /// Takes a slot for an item that is being claimed.
+    pub(super) fn take(worker: &Arc<WorkerShared>) -> Slot {
+        let mut state = worker.state.lock();
+        state.in_use += 1;
+        let claiming = Some(state.claiming.insert(clock::now()));
         drop(state);
-        Slot { inner: inner.clone(), unready, key: None }
+        Slot { worker: worker.clone(), claiming, key: None }
     }
 
-    /// The item has a lease, to be known to the worker.
-    pub(super) fn holds(&mut self, lease: &Arc<Lease>) {
-        let mut state = self.inner.state.lock();
+    /// Adds the item's lease to the worker's.
+    pub(super) fn set_lease(&mut self, lease: &Arc<Lease>) {
+        let mut state = self.worker.state.lock();
         self.key = Some(state.leases.insert(Arc::downgrade(lease)));
-        let gave_up = state.gave_up;
+        let grace_expired = state.grace_expired;
         drop(state);
-        if gave_up {
-            lease.give_up();
+        if grace_expired {
+            lease.expire_grace();
         }
     }
 
-    /// The item is claimed.
-    pub(super) fn ready(&mut self) {
-        if let Some(unready) = self.unready.take() {
-            self.inner.state.lock().unready.try_remove(unready);
-            self.inner.news.notify_one();
+    /// Marks the item as claimed, or as gone.
+    pub(super) fn mark_claimed(&mut self) {
+        if let Some(claiming) = self.claiming.take() {
+            self.worker.state.lock().claiming.try_remove(claiming);
+            self.worker.changed.notify_one();
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.ready();
-        let mut state = self.inner.state.lock();
-        state.busy -= 1;
+        self.mark_claimed();
+        let mut state = self.worker.state.lock();
+        state.in_use -= 1;
         self.key.map(|key| state.leases.remove(key));
         drop(state);
-        self.inner.news.notify_one();
+        self.worker.changed.notify_one();
     }
 }

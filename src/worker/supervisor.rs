@@ -1,13 +1,13 @@
-//! The worker's own task: polls, begins what the polls bring, looks for what others have left, and ends when nothing is held any more.
-//! A fault in one of its rounds, or in what it has begun, is counted and costs no more than that: it goes on.
+//! The worker's own task: polls, starts a task for each item, scans for orphaned items, and ends when no item is held any more. A panic in
+//! one of its rounds, or in a task that it started, is counted; the supervisor continues.
 
 use super::config::Config;
-use super::lease::machine::LAST_STOP_PATIENCE;
+use super::lease::machine::SHUTDOWN_STOP_TIMEOUT;
 use super::lease::task;
-use super::metrics::Step;
-use super::poller::{Next, Polled, Poller};
-use super::request::{Failure, Reply, Verdict, guarded, send};
-use super::shared::{End, Inner, Slot};
+use super::metrics::RequestKind;
+use super::poller::{PollAction, PollResult, Poller};
+use super::request::{Failure, FailureClass, Reply, catch_panic, send};
+use super::shared::{Slot, WorkerEnd, WorkerShared};
 use super::{LOG, rescue};
 use crate::api::operations::WORK_POLL;
 use crate::client::Client;
@@ -24,14 +24,14 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
-/// How much longer than it waits at the server a poll may take.
+/// How much longer a poll may take than it waits at the server.
 const POLL_MARGIN: Duration = Duration::from_secs(10);
-/// How often the supervisor looks whether the machine slept.
-const SLEEP_CHECK: Duration = Duration::from_secs(1);
-/// How long after the grace period the last request is given up, whatever it waits for. By then stops have ended by themselves.
-const LAST_WORD: Duration = LAST_STOP_PATIENCE.saturating_add(Duration::from_millis(500));
-/// A rest after a round that broke off by a fault, which the next one may meet again.
-const AFTER_FAULT: Duration = Duration::from_secs(1);
+/// How often the supervisor checks whether the machine was suspended.
+const SUSPEND_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long after the grace period the remaining tasks are aborted. Stops have ended by then.
+const FINAL_STOP_GRACE: Duration = SHUTDOWN_STOP_TIMEOUT.saturating_add(Duration::from_millis(500));
+/// The pause after a round that panicked: the next one may panic too.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
 /// An item that a poll handed out.
 pub(super) struct Item {
@@ -42,7 +42,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// Reads a poll's answer; `None`: nothing.
+    /// Reads the response of a poll; `None`: it has no item.
     fn read(json: String) -> Result<Option<Item>, String> {
         if json.trim() == "null" {
             return Ok(None);
@@ -60,7 +60,7 @@ impl Item {
     }
 }
 
-/// The request that every poll is a copy of. An error: the configuration does not make one.
+/// Builds the request that every poll sends. Errors: `CONFIG` if the configuration does not make a valid request.
 pub(super) fn poll_request(client: &Client, config: &Config) -> Result<Request> {
     let mut params = json!({"environment_id": config.environment_id, "anthropic_worker_id": config.worker_id});
     if config.block_ms > 0 {
@@ -74,223 +74,220 @@ pub(super) fn poll_request(client: &Client, config: &Config) -> Result<Request> 
     Ok(request)
 }
 
-/// What came of a poll.
-struct Poll {
+/// A poll that has ended.
+struct FinishedPoll {
     sent: ClockTime,
     reply: Reply,
 }
 
-async fn poll(inner: Arc<Inner>) -> Poll {
+async fn poll(worker: Arc<WorkerShared>) -> FinishedPoll {
     #[cfg(test)]
-    inner.break_off("the task of a poll");
-    let (sent, timeout) = (clock::now(), inner.config.manner.block + POLL_MARGIN);
-    Poll { sent, reply: send(&inner, &inner.client, inner.poll.clone(), timeout, Step::Poll, "").await }
+    worker.faults.pass(super::fault_injection::FaultPoint::PollTask);
+    let (sent, timeout) = (clock::now(), worker.config.polling.block + POLL_MARGIN);
+    FinishedPoll { sent, reply: send(&worker, &worker.client, worker.poll.clone(), timeout, RequestKind::Poll, "").await }
 }
 
-/// Polls, and begins what the polls bring; ends when nothing more is to come and nothing is held.
-pub(super) async fn supervise(inner: Arc<Inner>) {
-    let mut supervisor = Supervisor::new(inner);
+/// Runs a worker; returns when it claims no more and holds no item.
+pub(super) async fn supervise(worker: Arc<WorkerShared>) {
+    let mut supervisor = Supervisor::new(worker);
     loop {
-        match guarded(supervisor.round()).await {
+        match catch_panic(supervisor.round()).await {
             Some(ControlFlow::Continue(())) => {}
             Some(ControlFlow::Break(())) => return,
             None => {
-                supervisor.inner.fault("the supervisor");
-                sleep(AFTER_FAULT).await;
+                supervisor.worker.record_panic("the supervisor");
+                sleep(PANIC_PAUSE).await;
             }
         }
     }
 }
 
 struct Supervisor {
-    inner: Arc<Inner>,
+    worker: Arc<WorkerShared>,
     runtime: Arc<Runtime>,
     poller: Poller,
-    polls: JoinSet<Poll>,
+    polls: JoinSet<FinishedPoll>,
     items: JoinSet<()>,
-    /// The look for what others have left, while one is under way.
-    sweep: JoinSet<rescue::Lookout>,
-    /// What that look knows, between two.
-    lookout: rescue::Lookout,
-    sweep_at: ClockTime,
-    slept: SleepCheck,
+    /// The scan for orphaned items, while it runs.
+    scan: JoinSet<rescue::RescueScanner>,
+    /// What the scanner remembers between two scans.
+    scanner: rescue::RescueScanner,
+    scan_at: ClockTime,
+    suspend: SuspendDetector,
     /// Whether the runtime is being closed.
-    closes: bool,
-    gave_up: bool,
+    is_closing: bool,
+    grace_expired: bool,
 }
 
 impl Supervisor {
-    fn new(inner: Arc<Inner>) -> Supervisor {
+    fn new(worker: Arc<WorkerShared>) -> Supervisor {
         Supervisor {
-            runtime: inner.line.runtime().clone(),
-            poller: Poller::new(clock::now(), inner.config.manner.clone()),
+            runtime: worker.pool.runtime().clone(),
+            poller: Poller::new(clock::now(), worker.config.polling.clone()),
             polls: JoinSet::new(),
             items: JoinSet::new(),
-            sweep: JoinSet::new(),
-            lookout: rescue::Lookout::default(),
-            sweep_at: clock::now() + inner.config.rescue_after / 4,
-            slept: SleepCheck::new(),
-            closes: false,
-            gave_up: false,
-            inner,
+            scan: JoinSet::new(),
+            scanner: rescue::RescueScanner::default(),
+            scan_at: clock::now() + worker.config.rescue_after / 4,
+            suspend: SuspendDetector::new(),
+            is_closing: false,
+            grace_expired: false,
+            worker,
         }
     }
 
-    /// Does what is to be done now, and then waits until something happens.
+    /// Does what is due, and then waits until something happens.
     async fn round(&mut self) -> ControlFlow<()> {
         #[cfg(test)]
-        {
-            self.inner.rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            self.inner.break_off("the supervisor");
-        }
+        self.worker.faults.pass(super::fault_injection::FaultPoint::Supervisor);
         let now = clock::now();
-        self.slept.look(&self.inner);
+        self.suspend.check(&self.worker);
         let (stopped, is_over, has_failed) = {
-            let state = self.inner.state.lock();
-            (state.stopped, state.ending.is_some(), matches!(state.ending, Some(End::Failed(_))))
+            let state = self.worker.state.lock();
+            (state.stopped, state.ending.is_some(), matches!(state.ending, Some(WorkerEnd::Failed(_))))
         };
         if stopped.is_some() || has_failed {
-            // An item that one of these was bringing is handed out again by the queue: it was not acknowledged.
+            // An item in one of their responses was not acknowledged: the work queue hands it out again.
             self.polls.shutdown().await;
-            self.sweep.shutdown().await;
-            self.inner.end(End::Stopped);
+            self.scan.shutdown().await;
+            self.worker.end(WorkerEnd::Stopped);
         }
         let wake = match stopped {
-            Some(since) => self.wind_up(now, since + self.inner.config.grace).await,
+            Some(since) => self.shut_down(now, since + self.worker.config.grace).await,
             None if is_over => None,
             None => self.poll(now),
         };
         if self.polls.is_empty() {
-            self.inner.conclude();
-            if self.items.is_empty() && self.inner.state.lock().ending.is_some() {
+            self.worker.conclude();
+            if self.items.is_empty() && self.worker.state.lock().ending.is_some() {
                 return ControlFlow::Break(());
             }
         }
         tokio::select! {
-            Some(poll) = self.polls.join_next(), if !self.polls.is_empty() => self.polled(poll),
-            Some(ended) = self.items.join_next(), if !self.items.is_empty() => self.ended(ended, "an item"),
-            Some(swept) = self.sweep.join_next(), if !self.sweep.is_empty() => {
-                self.lookout = self.ended(swept, "the rescue of items").unwrap_or_default();
+            Some(poll) = self.polls.join_next(), if !self.polls.is_empty() => self.on_poll_done(poll),
+            Some(ended) = self.items.join_next(), if !self.items.is_empty() => self.joined(ended, "the task of an item"),
+            Some(scanned) = self.scan.join_next(), if !self.scan.is_empty() => {
+                self.scanner = self.joined(scanned, "the scan for orphaned items").unwrap_or_default();
                 None
             }
-            () = self.inner.news.notified() => None,
+            () = self.worker.changed.notified() => None,
             () = sleep(wake.unwrap_or_default().saturating_sub(now)), if wake.is_some() => None,
-            () = sleep(SLEEP_CHECK), if !self.items.is_empty() => None,
-            () = self.runtime.closes(), if !self.closes => {
-                self.closes = true;
-                self.inner.stop();
+            () = sleep(SUSPEND_CHECK_INTERVAL), if !self.items.is_empty() => None,
+            () = self.runtime.closes(), if !self.is_closing => {
+                self.is_closing = true;
+                self.worker.stop();
                 None
             }
         };
         ControlFlow::Continue(())
     }
 
-    /// The worker is stopped: when the grace period is over, its items are, and soon after that everything is. Gives when that is.
-    async fn wind_up(&mut self, now: ClockTime, grace_ends: ClockTime) -> Option<ClockTime> {
+    /// Stops the items once the grace period has expired, and soon afterwards aborts their tasks. Returns when the next step is due.
+    async fn shut_down(&mut self, now: ClockTime, grace_ends: ClockTime) -> Option<ClockTime> {
         if now < grace_ends {
             return Some(grace_ends);
         }
-        if !std::mem::replace(&mut self.gave_up, true) {
-            self.inner.give_up();
+        if !std::mem::replace(&mut self.grace_expired, true) {
+            self.worker.expire_grace();
         }
-        if now >= grace_ends + LAST_WORD {
+        if now >= grace_ends + FINAL_STOP_GRACE {
             self.items.shutdown().await;
         }
-        Some(grace_ends + LAST_WORD)
+        Some(grace_ends + FINAL_STOP_GRACE)
     }
 
-    /// Polls as often as the poller says, and looks for what others have left. Gives when there will be something to do.
+    /// Starts the polls and the scan that are due. Returns when the next one is.
     fn poll(&mut self, now: ClockTime) -> Option<ClockTime> {
         let mut wake = loop {
             let in_flight = self.polls.len();
-            match self.poller.next(now, self.inner.wanted(now, in_flight), in_flight) {
-                Next::Poll => drop(self.polls.spawn(poll(self.inner.clone()))),
-                Next::Wait(until) => break until,
-                Next::Drained => {
+            match self.poller.next(now, self.worker.demand(now, in_flight), in_flight) {
+                PollAction::Poll => drop(self.polls.spawn(poll(self.worker.clone()))),
+                PollAction::Wait(until) => break until,
+                PollAction::Drained => {
                     if in_flight == 0 {
-                        self.inner.end(End::Drained);
+                        self.worker.end(WorkerEnd::Drained);
                     }
                     break None;
                 }
             }
         };
-        let rescue_after = self.inner.config.rescue_after;
-        let sweeps = !rescue_after.is_zero() && !self.inner.config.manner.drain;
-        if sweeps && self.sweep.is_empty() {
-            if now >= self.sweep_at {
-                // Workers that were started together do not look all at once.
-                self.sweep_at = now + rescue_after.mul_f64(0.75 + fastrand::f64() / 2.0);
-                self.sweep.spawn(rescue::sweep(self.inner.clone(), std::mem::take(&mut self.lookout)));
+        let rescue_after = self.worker.config.rescue_after;
+        let scans = !rescue_after.is_zero() && !self.worker.config.polling.drain;
+        if scans && self.scan.is_empty() {
+            if now >= self.scan_at {
+                // Jitter: workers that were started together do not scan at the same time.
+                self.scan_at = now + rescue_after.mul_f64(0.75 + fastrand::f64() / 2.0);
+                self.scan.spawn(rescue::scan(self.worker.clone(), std::mem::take(&mut self.scanner)));
             } else {
-                wake = Some(wake.map_or(self.sweep_at, |wake| wake.min(self.sweep_at)));
+                wake = Some(wake.map_or(self.scan_at, |wake| wake.min(self.scan_at)));
             }
         }
         wake
     }
 
-    /// What a task of the supervisor's gave; `None`: it broke off by a fault, or was ended.
-    fn ended<T>(&self, ended: Result<T, JoinError>, what: &'static str) -> Option<T> {
+    /// Returns the output of a task; `None`: it panicked, which is recorded, or was aborted.
+    fn joined<T>(&self, ended: Result<T, JoinError>, what: &'static str) -> Option<T> {
         ended
             .inspect_err(|error| {
                 if error.is_panic() {
-                    self.inner.fault(what)
+                    self.worker.record_panic(what)
                 }
             })
             .ok()
     }
 
-    /// Takes a poll's outcome in; an item begins its life here.
-    fn polled(&mut self, poll: Result<Poll, JoinError>) -> Option<()> {
+    /// Applies the result of a poll, and starts the task of the item that it returned.
+    fn on_poll_done(&mut self, poll: Result<FinishedPoll, JoinError>) -> Option<()> {
         let now = clock::now();
-        let Some(Poll { sent, reply }) = self.ended(poll, "a poll") else {
-            self.poller.polled(now, now, Polled::Failed { retry_after: None }, fastrand::f64());
+        let Some(FinishedPoll { sent, reply }) = self.joined(poll, "the task of a poll") else {
+            self.poller.on_poll_result(now, now, PollResult::Failed { retry_after: None }, fastrand::f64());
             return None;
         };
         let outcome = match reply.result {
             Ok(json) => match Item::read(json) {
-                Ok(None) => Polled::Nothing,
+                Ok(None) => PollResult::Empty,
                 Ok(Some(item)) => {
-                    self.items.spawn(task::serve(item, sent, now, Slot::take(&self.inner)));
-                    Polled::Item
+                    self.items.spawn(task::run_item(item, sent, now, Slot::take(&self.worker)));
+                    PollResult::Item
                 }
                 Err(problem) => {
                     let why = || json!({"why": problem});
-                    log::record(Level::Warn, LOG, "a poll was answered with something else than an item", why);
-                    self.inner.counts.failure(Step::Poll, Status::Response);
-                    Polled::Failed { retry_after: reply.retry_after }
+                    log::record(Level::Warn, LOG, "the response to a poll is not an item", why);
+                    self.worker.metrics.record_failure(RequestKind::Poll, Status::Response);
+                    PollResult::Failed { retry_after: reply.retry_after }
                 }
             },
-            Err(Failure { verdict, error }) => {
-                if matches!(verdict, Verdict::Refused | Verdict::Precondition) {
-                    self.inner.end(End::Failed(error));
+            Err(Failure { class, error }) => {
+                if matches!(class, FailureClass::Permanent | FailureClass::PreconditionFailed) {
+                    self.worker.end(WorkerEnd::Failed(error));
                 }
-                Polled::Failed { retry_after: reply.retry_after }
+                PollResult::Failed { retry_after: reply.retry_after }
             }
         };
-        self.poller.polled(now, sent, outcome, fastrand::f64());
+        self.poller.on_poll_result(now, sent, outcome, fastrand::f64());
         Some(())
     }
 }
 
-/// Notices that the machine slept: timers stood still meanwhile, leases did not.
-struct SleepCheck {
+/// Detects that the machine was suspended: its timers stood still, but the leases ran on.
+struct SuspendDetector {
     clock: ClockTime,
     timers: Instant,
 }
 
-impl SleepCheck {
-    fn new() -> SleepCheck {
-        SleepCheck { clock: clock::now(), timers: Instant::now() }
+impl SuspendDetector {
+    fn new() -> SuspendDetector {
+        SuspendDetector { clock: clock::now(), timers: Instant::now() }
     }
 
-    /// If the machine slept since the last look, has every lease look at the clock.
-    fn look(&mut self, inner: &Inner) {
-        let now = SleepCheck::new();
-        let slept = (now.clock.saturating_sub(self.clock)).saturating_sub(now.timers - self.timers);
+    /// If the machine was suspended since the last check, has every lease check the clock.
+    fn check(&mut self, worker: &WorkerShared) {
+        let now = SuspendDetector::new();
+        let suspended = (now.clock.saturating_sub(self.clock)).saturating_sub(now.timers - self.timers);
         *self = now;
-        if slept > SLEEP_CHECK / 4 {
-            log::record(Level::Warn, LOG, "the machine slept", || json!({"for_ms": slept.as_secs_f64() * 1e3}));
-            inner.leases().iter().for_each(|lease| lease.look());
+        if suspended > SUSPEND_CHECK_INTERVAL / 4 {
+            log::record(Level::Warn, LOG, "the machine was suspended", || json!({"for_ms": suspended.as_secs_f64() * 1e3}));
+            worker.leases().iter().for_each(|lease| lease.recheck());
         }
     }
 }

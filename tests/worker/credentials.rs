@@ -115,7 +115,7 @@ fn neither_secret_nor_token_nor_key_is_ever_logged() {
         }
     }
     queue.close();
-    for words in ["a request failed", "a poll failed", "claimed an item", "let go of an item"] {
+    for words in ["a request failed", "a poll failed", "claimed an item", "lease ended"] {
         assert!(said.contains(words), "{words}: {said}");
     }
     assert!(!said.contains(&token) && !said.contains(&house.key) && !said.contains(&secret), "{said}");

@@ -1,6 +1,6 @@
-//! A lease as its holder sees it: how it stands, waiting for a change, finishing, giving up.
+//! A lease as its holder sees it: its state, waiting for a change, finishing, abandoning.
 
-use super::machine::{self, Event, Over, Reason, Standing};
+use super::machine::{self, LeaseEnd, LeaseEvent, LeaseState, Reason};
 use crate::api::operations::WORK_STOP;
 use crate::client::Client;
 use crate::completion::Queue;
@@ -8,66 +8,66 @@ use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
 use crate::runtime::fork::{self, ForkSafeMutex};
 use crate::telemetry::log::{self, Level};
-use crate::worker::metrics::Count;
-use crate::worker::shared::Inner;
-use crate::worker::{LOG, elsewhere};
+use crate::worker::metrics::Counter;
+use crate::worker::shared::WorkerShared;
+use crate::worker::{LOG, used_after_fork};
 use serde_json::{json, value::RawValue};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
-/// A lease on a work item.
+/// A lease on a work item, usable from any thread. All its functions fail with `CLOSED` in a forked child.
 pub struct Lease {
-    pub(in crate::worker) inner: Arc<Inner>,
+    pub(in crate::worker) worker: Arc<WorkerShared>,
     pub(in crate::worker) epoch: u32,
     pub(in crate::worker) work_id: String,
-    /// With the item's own token.
+    /// A client with the item's own token.
     pub(in crate::worker) client: Client,
-    pub(in crate::worker) shared: ForkSafeMutex<Shared>,
+    pub(in crate::worker) shared: ForkSafeMutex<LeaseShared>,
     /// Wakes the lease's task.
-    pub(in crate::worker) news: Notify,
-    /// How far it has come.
+    pub(in crate::worker) changed: Notify,
+    /// How far the lease has come, for threads that wait.
     pub(in crate::worker) stage: Latch,
 }
 
-/// How far a lease has come, as far as its holder wants to be told.
+/// How far a lease has come, as its holder can wait for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// It is simply held.
+    /// It is held.
     #[default]
     Held,
-    /// Its item is to be stopped.
+    /// Its item has to be stopped.
     StopRequested,
     /// It is lost, or has ended.
-    Over,
+    Ended,
 }
 
 /// What the lease's task and the host's threads share.
-pub(in crate::worker) struct Shared {
-    pub(in crate::worker) machine: machine::Lease,
-    /// What happened and the task has yet to take in.
-    pub(in crate::worker) inbox: Vec<Event>,
+pub(in crate::worker) struct LeaseShared {
+    pub(in crate::worker) machine: machine::LeaseMachine,
+    /// The events that the task has yet to apply.
+    pub(in crate::worker) inbox: Vec<LeaseEvent>,
     /// The item as the server sent it, until it is handed out.
     pub(in crate::worker) json: String,
-    pub(in crate::worker) beats: u64,
-    /// Who wants to be told, once, that the lease has come so far.
+    pub(in crate::worker) heartbeats: u64,
+    /// The queues that get a completion, once, when the lease has reached a stage.
     pub(in crate::worker) watchers: Vec<(Stage, Arc<Queue>, u64)>,
-    /// Who wants to know what came of finishing.
-    pub(in crate::worker) finisher: Option<Finisher>,
+    /// Receives the result of finishing.
+    pub(in crate::worker) finish_callback: Option<FinishCallback>,
     pub(in crate::worker) stop: Option<Request>,
-    /// What came of stopping the item, so far.
+    /// The result of the last request to stop the item.
     pub(in crate::worker) stopped: Option<Result<String>>,
-    /// Why a heartbeat was refused permanently.
+    /// The error of a heartbeat that was refused permanently.
     pub(in crate::worker) refusal: Option<Error>,
-    pub(in crate::worker) over: Option<Over>,
+    pub(in crate::worker) end: Option<LeaseEnd>,
 }
 
-/// The stage that a lease has reached, for threads that wait for one.
+/// The stage that a lease has reached, for threads to wait on. It never goes back.
 #[derive(Default)]
 pub(in crate::worker) struct Latch {
     stage: Mutex<Stage>,
-    moved: Condvar,
+    changed: Condvar,
 }
 
 impl Latch {
@@ -75,121 +75,127 @@ impl Latch {
         let mut reached = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         *reached = stage.max(*reached);
         drop(reached);
-        self.moved.notify_all();
+        self.changed.notify_all();
     }
 
-    /// Whether the stage was reached in time.
-    fn wait(&self, stage: Stage, patience: Option<Duration>) -> bool {
+    /// Waits until the stage is reached; returns false on a timeout.
+    fn wait(&self, stage: Stage, timeout: Option<Duration>) -> bool {
         let reached = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let is_early = |reached: &mut Stage| *reached < stage;
         let reached = match until {
-            None => self.moved.wait_while(reached, is_early).unwrap_or_else(PoisonError::into_inner),
+            None => self.changed.wait_while(reached, is_early).unwrap_or_else(PoisonError::into_inner),
             Some(until) => {
                 let left = until.saturating_duration_since(Instant::now());
-                self.moved.wait_timeout_while(reached, left, is_early).unwrap_or_else(PoisonError::into_inner).0
+                self.changed.wait_timeout_while(reached, left, is_early).unwrap_or_else(PoisonError::into_inner).0
             }
         };
         *reached >= stage
     }
 }
 
-/// Told of the end exactly once, also when nobody gets to the end.
-pub(in crate::worker) struct Finisher(Option<Box<dyn FnOnce(Result<String>) + Send>>);
+/// A callback that is called exactly once: with the result of finishing, or with an error when it is dropped before.
+pub(in crate::worker) struct FinishCallback(Option<Box<dyn FnOnce(Result<String>) + Send>>);
 
-impl Finisher {
-    pub(in crate::worker) fn tell(mut self, outcome: Result<String>) {
-        if let Some(tell) = self.0.take() {
-            tell(outcome);
+impl FinishCallback {
+    pub(in crate::worker) fn call(mut self, outcome: Result<String>) {
+        if let Some(callback) = self.0.take() {
+            callback(outcome);
         }
     }
 }
 
-impl Drop for Finisher {
+impl Drop for FinishCallback {
     fn drop(&mut self) {
-        if let Some(tell) = self.0.take() {
-            tell(Err(Error::new(Status::Cancelled, "the library was shut down before the item was stopped; its lease runs out")));
+        if let Some(callback) = self.0.take() {
+            callback(Err(Error::new(
+                Status::Cancelled,
+                "the library was shut down before the item was stopped; its lease expires",
+            )));
         }
     }
 }
 
 impl Lease {
-    /// Fails in a process that did not get the lease.
+    /// Fails in a forked child.
     fn check(&self) -> Result<()> {
-        if self.epoch == fork::epoch() { Ok(()) } else { Err(elsewhere()) }
+        if self.epoch == fork::epoch() { Ok(()) } else { Err(used_after_fork("lease")) }
     }
 
-    /// How it stands with the lease: a JSON object.
+    /// Returns the lease's state as a JSON object. Does not block.
     pub fn state(&self) -> Result<String> {
         self.check()?;
         Ok(self.describe(&self.shared.lock()))
     }
 
-    fn describe(&self, shared: &Shared) -> String {
-        let (state, reason) = match (shared.machine.standing(), shared.over) {
-            // The task is gone, and with it the heartbeats.
-            (Standing::Held | Standing::Proving | Standing::StopRequested(_), Some(Over::Lost | Over::Unproven)) => {
-                ("lost", Some(Reason::Shutdown))
-            }
-            (Standing::Held | Standing::Proving, Some(_)) => ("ended", None),
-            (Standing::Held | Standing::Proving, None) => ("held", None),
-            (Standing::StopRequested(reason), _) => ("stop_requested", Some(reason)),
-            (Standing::Lost(reason), _) => ("lost", Some(reason)),
+    fn describe(&self, shared: &LeaseShared) -> String {
+        let (state, reason) = match (shared.machine.state(), shared.end) {
+            // The task is gone, and no more heartbeats are sent.
+            (
+                LeaseState::Held | LeaseState::Unconfirmed | LeaseState::StopRequested(_),
+                Some(LeaseEnd::Lost | LeaseEnd::Unconfirmed),
+            ) => ("lost", Some(Reason::Shutdown)),
+            (LeaseState::Held | LeaseState::Unconfirmed, Some(_)) => ("ended", None),
+            (LeaseState::Held | LeaseState::Unconfirmed, None) => ("held", None),
+            (LeaseState::StopRequested(reason), _) => ("stop_requested", Some(reason)),
+            (LeaseState::Lost(reason), _) => ("lost", Some(reason)),
         };
         let ttl = shared.machine.ttl().map(|ttl| ttl.as_secs());
         json!({"state": state, "reason": reason.map(Reason::name), "work_id": self.work_id, "ttl_seconds": ttl,
-               "last_heartbeat": shared.machine.last_heartbeat(), "beats": shared.beats})
+               "last_heartbeat": shared.machine.last_heartbeat(), "beats": shared.heartbeats})
         .to_string()
     }
 
-    /// Waits until the lease is no longer simply held. Errors: `TIMEOUT` while it is, `DONE` when it ended as its holder wanted.
-    pub fn wait(&self, patience: Option<Duration>) -> Result<String> {
-        self.wait_for(Stage::StopRequested, patience)
+    /// Waits until the lease is no longer held, and returns its state. Blocks for at most `timeout`; `None` waits without a limit. Errors:
+    /// `TIMEOUT` while it is held, `DONE` when it has ended as its holder wanted.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<String> {
+        self.wait_for(Stage::StopRequested, timeout)
     }
 
-    /// The same, but also a lease whose item is to be stopped is waited for: until it is lost, or has ended.
-    pub fn wait_lost(&self, patience: Option<Duration>) -> Result<String> {
-        self.wait_for(Stage::Over, patience)
+    /// Does the same, but also waits while the item only has to be stopped: until the lease is lost, or has ended.
+    pub fn wait_lost(&self, timeout: Option<Duration>) -> Result<String> {
+        self.wait_for(Stage::Ended, timeout)
     }
 
-    fn wait_for(&self, stage: Stage, patience: Option<Duration>) -> Result<String> {
+    fn wait_for(&self, stage: Stage, timeout: Option<Duration>) -> Result<String> {
         self.check()?;
-        let is_there = self.stage.wait(stage, patience);
+        let is_there = self.stage.wait(stage, timeout);
         let shared = self.shared.lock();
-        match self.news(&shared, stage).filter(|_| is_there) {
-            Some((_, news)) => news,
+        match self.notification(&shared, stage).filter(|_| is_there) {
+            Some((_, notification)) => notification,
             None => Err(Error::new(Status::Timeout, "the lease is still held")),
         }
     }
 
-    /// What there is to tell who waits for a stage, and the stage that the lease has reached. `None`: it has not come so far.
-    fn news(&self, shared: &Shared, waited_for: Stage) -> Option<(Stage, Result<String>)> {
+    /// Returns the stage that the lease has reached, and the result to report to whoever waits for `waited_for`. `None`: the lease has not
+    /// come so far.
+    fn notification(&self, shared: &LeaseShared, waited_for: Stage) -> Option<(Stage, Result<String>)> {
         let state = || Ok(self.describe(shared));
-        let (reached, news) = match (shared.machine.standing(), shared.over) {
-            (_, None | Some(Over::Unproven)) => match shared.machine.standing() {
-                Standing::Proving | Standing::Held => return None,
-                Standing::StopRequested(_) => (Stage::StopRequested, state()),
-                Standing::Lost(_) => (Stage::Over, state()),
+        let (reached, outcome) = match (shared.machine.state(), shared.end) {
+            (_, None | Some(LeaseEnd::Unconfirmed)) => match shared.machine.state() {
+                LeaseState::Unconfirmed | LeaseState::Held => return None,
+                LeaseState::StopRequested(_) => (Stage::StopRequested, state()),
+                LeaseState::Lost(_) => (Stage::Ended, state()),
             },
-            (Standing::Lost(_), _) | (_, Some(Over::Lost | Over::Refused)) => (Stage::Over, state()),
-            // Whoever wanted to know that, is told why it ended, not that it has.
-            (Standing::StopRequested(_), _) if waited_for < Stage::Over => (Stage::Over, state()),
-            (_, Some(Over::Stopped | Over::NotStopped | Over::Abandoned)) => {
-                (Stage::Over, Err(Error::new(Status::Done, "the lease has ended")))
+            (LeaseState::Lost(_), _) | (_, Some(LeaseEnd::Lost | LeaseEnd::Rejected)) => (Stage::Ended, state()),
+            // A stop was waited for: report its reason, not that the lease has ended since.
+            (LeaseState::StopRequested(_), _) if waited_for < Stage::Ended => (Stage::Ended, state()),
+            (_, Some(LeaseEnd::Stopped | LeaseEnd::NotStopped | LeaseEnd::Abandoned)) => {
+                (Stage::Ended, Err(Error::new(Status::Done, "the lease has ended")))
             }
         };
-        (reached >= waited_for).then_some((reached, news))
+        (reached >= waited_for).then_some((reached, outcome))
     }
 
-    /// Has a completion with this tag tell, once, that the lease is no longer simply held: with its state, or with `DONE` when it
-    /// ended as the holder wanted.
+    /// Posts a completion with this tag to the queue, once, when the lease is no longer held: with its state, or with `DONE` when it ended
+    /// as the holder wanted. Does not block. Errors: `CLOSED`.
     pub fn attach(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
         self.attach_for(Stage::StopRequested, queue, tag)
     }
 
-    /// The same for a lease that is lost, or has ended.
+    /// Does the same when the lease is lost, or has ended.
     pub fn attach_lost(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
-        self.attach_for(Stage::Over, queue, tag)
+        self.attach_for(Stage::Ended, queue, tag)
     }
 
     fn attach_for(&self, stage: Stage, queue: &Arc<Queue>, tag: u64) -> Result<()> {
@@ -197,142 +203,146 @@ impl Lease {
         queue.fd()?;
         let mut shared = self.shared.lock();
         shared.watchers.push((stage, queue.clone(), tag));
-        self.tell_watchers(shared);
+        self.notify_watchers(shared);
         Ok(())
     }
 
-    /// Tells the watchers, if there is something to tell.
-    pub(in crate::worker) fn tell_watchers(&self, mut shared: fork::ForkSafeGuard<'_, Shared>) {
-        let (reached, mut told) = (self.news(&shared, Stage::Held).map(|(reached, _)| reached), Vec::new());
+    /// Notifies the threads and queues that wait for the stage that the lease has reached.
+    pub(in crate::worker) fn notify_watchers(&self, mut shared: fork::ForkSafeGuard<'_, LeaseShared>) {
+        let (reached, mut notifications) = (self.notification(&shared, Stage::Held).map(|(reached, _)| reached), Vec::new());
         let Some(reached) = reached else { return };
         for (stage, queue, tag) in std::mem::take(&mut shared.watchers) {
-            match self.news(&shared, stage) {
-                Some((_, news)) => told.push((queue, tag, news)),
+            match self.notification(&shared, stage) {
+                Some((_, notification)) => notifications.push((queue, tag, notification)),
                 None => shared.watchers.push((stage, queue, tag)),
             }
         }
         drop(shared);
         self.stage.reach(reached);
-        for (queue, tag, news) in told {
-            queue.tell(tag, news);
+        for (queue, tag, notification) in notifications {
+            queue.tell(tag, notification);
         }
     }
 
-    /// A client with the item's own token, on the worker's connections.
+    /// Returns a client with the item's own token, on the worker's connections.
     pub fn client(&self) -> Result<Client> {
         self.check()?;
         Ok(self.client.clone())
     }
 
-    /// What finishing the lease with these parameters takes. An error: they are not acceptable.
+    /// Builds the request that finishes the lease. Errors: `INVALID_ARGUMENT` for invalid parameters.
     pub fn prepare_finish(&self, params_json: Option<&str>) -> Result<Request> {
         self.check()?;
         self.stop_request(params_json)
     }
 
-    /// Stops the item, unless the lease is lost, and ends the lease; `prepared` is what [`prepare_finish`] gave. `done` gets what came
-    /// of it, exactly once.
+    /// Stops the item, unless the lease is lost, and ends the lease. `prepared` comes from [`prepare_finish`]. Calls `done` exactly once,
+    /// with the result: here, or on the library's thread. Does not block.
     ///
     /// [`prepare_finish`]: Lease::prepare_finish
     pub fn finish(&self, prepared: Request, done: impl FnOnce(Result<String>) + Send + 'static) {
-        let patience = prepared.timeout;
-        let finisher = Finisher(Some(Box::new(done)));
+        let timeout = prepared.timeout;
+        let finish_callback = FinishCallback(Some(Box::new(done)));
         let mut shared = self.shared.lock();
-        let outcome = match shared.over {
-            Some(over) => self.outcome(over, &mut shared),
-            None if shared.finisher.is_some() => Err(Error::new(Status::Closed, "the item is being finished already")),
+        let outcome = match shared.end {
+            Some(end) => self.outcome(end, &mut shared),
+            None if shared.finish_callback.is_some() => Err(Error::new(Status::Closed, "the item is being finished already")),
             None => {
                 shared.stop = Some(prepared);
-                shared.finisher = Some(finisher);
-                shared.inbox.push(Event::Finish { patience });
+                shared.finish_callback = Some(finish_callback);
+                shared.inbox.push(LeaseEvent::Finish { timeout });
                 drop(shared);
-                return self.news.notify_one();
+                return self.changed.notify_one();
             }
         };
         drop(shared);
-        finisher.tell(outcome);
+        finish_callback.call(outcome);
     }
 
-    /// The same, waiting for what comes of it.
+    /// Does the same, and waits for the result.
     pub fn finish_and_wait(&self, prepared: Request) -> Result<String> {
         let (sender, receiver) = oneshot::channel();
         self.finish(prepared, move |outcome| drop(sender.send(outcome)));
         crate::runtime::wait(receiver)
     }
 
-    /// Ends the heartbeats without stopping the item: its lease runs out, and the queue hands it out again.
+    /// Ends the heartbeats without stopping the item: its lease expires, and the work queue hands it out again. Does not block.
     pub fn abandon(&self) {
         if self.check().is_ok() {
-            self.push(Event::Abandon);
+            self.push(LeaseEvent::Abandon);
         }
     }
 
-    /// The item is to be stopped, whoever holds it.
-    pub(in crate::worker) fn give_up(&self) {
-        self.push(Event::GiveUp);
+    /// Stops the item because the worker's grace period has expired.
+    pub(in crate::worker) fn expire_grace(&self) {
+        self.push(LeaseEvent::GraceExpired);
     }
 
-    /// Has the task look at the clock.
-    pub(in crate::worker) fn look(&self) {
-        self.news.notify_one();
+    /// Has the task check the clock.
+    pub(in crate::worker) fn recheck(&self) {
+        self.changed.notify_one();
     }
 
-    /// Nobody came for the item.
-    pub(in crate::worker) fn put_back(&self) {
-        self.inner.counts.add(Count::Undelivered);
-        log::record(Level::Warn, LOG, "nobody came for an item: it goes back to the queue", || json!({"work_id": self.work_id}));
-        self.push(Event::Abandon);
+    /// Releases an item that was not picked up: its lease expires, and the work queue hands it out again.
+    pub(in crate::worker) fn release(&self) {
+        self.worker.metrics.increment(Counter::Undelivered);
+        log::record(Level::Warn, LOG, "item was not picked up; releasing it", || json!({"work_id": self.work_id}));
+        self.push(LeaseEvent::Abandon);
     }
 
-    pub(in crate::worker) fn push(&self, event: Event) {
+    /// Adds an event to the inbox of the lease's task.
+    pub(in crate::worker) fn push(&self, event: LeaseEvent) {
         self.shared.lock().inbox.push(event);
-        self.news.notify_one();
+        self.changed.notify_one();
     }
 
-    /// What a completion says of the item.
+    /// Returns the JSON of the completion that announces the item.
     pub(in crate::worker) fn notice(&self) -> String {
         json!({"work_id": self.work_id}).to_string()
     }
 
-    /// The item's JSON, for whoever serves it.
+    /// Takes the item's JSON, which marks the item as handed out.
     pub(in crate::worker) fn hand_out(&self) -> String {
         std::mem::take(&mut self.shared.lock().json)
     }
 
+    /// Builds a request to stop the item; it is sent once.
     pub(in crate::worker) fn stop_request(&self, params_json: Option<&str>) -> Result<Request> {
         let params = with_defaults(params_json.unwrap_or("{}"));
-        let ids = [("environment_id", self.inner.config.environment_id.as_str()), ("work_id", self.work_id.as_str())];
+        let ids = [("environment_id", self.worker.config.environment_id.as_str()), ("work_id", self.work_id.as_str())];
         let mut request = self.client.prepare_with(&WORK_STOP, &ids, Some(&params))?;
         request.max_retries = 0;
         Ok(request)
     }
 
-    pub(in crate::worker) fn outcome(&self, over: Over, shared: &mut Shared) -> Result<String> {
-        match over {
-            Over::Stopped => shared.stopped.take().unwrap_or_else(|| Ok("null".to_owned())),
-            Over::NotStopped => match shared.stopped.take() {
+    /// Returns the result of finishing a lease that ended in this way.
+    pub(in crate::worker) fn outcome(&self, end: LeaseEnd, shared: &mut LeaseShared) -> Result<String> {
+        match end {
+            LeaseEnd::Stopped => shared.stopped.take().unwrap_or_else(|| Ok("null".to_owned())),
+            LeaseEnd::NotStopped => match shared.stopped.take() {
                 Some(Err(error)) => Err(error),
-                _ => Err(Error::new(Status::Timeout, "the item could not be stopped in time; its lease runs out")),
+                _ => Err(Error::new(Status::Timeout, "the item could not be stopped in time; its lease expires")),
             },
-            Over::Lost | Over::Refused | Over::Unproven => {
-                Err(Error::new(Status::LeaseLost, "the lease was lost: nothing was sent, the item may be somebody else's"))
-            }
-            Over::Abandoned => Err(Error::new(Status::Closed, "the lease has ended")),
+            LeaseEnd::Lost | LeaseEnd::Rejected | LeaseEnd::Unconfirmed => Err(Error::new(
+                Status::LeaseLost,
+                "the lease was lost; nothing was sent, because another worker may have the item",
+            )),
+            LeaseEnd::Abandoned => Err(Error::new(Status::Closed, "the lease has ended")),
         }
     }
 }
 
-/// The result of a stop that was not needed any more.
-pub(in crate::worker) fn nothing(with_response: bool) -> String {
+/// Returns the result of finishing an item that had stopped before.
+pub(in crate::worker) fn already_stopped(with_response: bool) -> String {
     let wrapped = r#"{"data":null,"http_status":409,"request_id":null,"headers":{},"attempts":1}"#;
     if with_response { wrapped } else { "null" }.to_owned()
 }
 
-/// A finish's parameters with those of its own that were not given: `force`, and a bound for the whole of it. What is not an object
-/// is left for the request to refuse.
+/// Adds the defaults of a finish to its parameters: `force`, and a timeout for all of it. Leaves it to the request to reject parameters
+/// that are not an object.
 fn with_defaults(params_json: &str) -> String {
     let Ok(given) = serde_json::from_str::<BTreeMap<String, &RawValue>>(params_json) else { return params_json.to_owned() };
-    let own = json!({"force": true, "timeout_ms": machine::STOP_PATIENCE.as_millis() as u64});
+    let own = json!({"force": true, "timeout_ms": machine::STOP_TIMEOUT.as_millis() as u64});
     let missing = own.as_object().into_iter().flatten().filter(|(name, _)| !given.contains_key(*name));
     let missing: Vec<_> = missing.map(|(name, value)| format!("\"{name}\":{value}")).collect();
     let rest = params_json.trim_start().strip_prefix('{').unwrap_or_default();
@@ -345,7 +355,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finishing_forces_unless_it_is_told_otherwise() {
+    fn finishing_forces_unless_the_parameters_say_otherwise() {
         assert_eq!(with_defaults("{}"), r#"{"force":true,"timeout_ms":60000}"#);
         assert_eq!(with_defaults(r#" {"force": false}"#), r#"{"timeout_ms":60000,"force": false}"#);
         assert_eq!(with_defaults(r#"{"force":null,"timeout_ms":5}"#), r#"{"force":null,"timeout_ms":5}"#);

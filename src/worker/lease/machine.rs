@@ -1,76 +1,81 @@
-//! The lease on a work item: a pure state machine, without a clock or a socket. `hold.rs` drives it.
+//! The lease on a work item: a pure state machine, without a clock or a socket. `task.rs` drives it.
 //!
 //! ```text
-//!            first good heartbeat                  finish
-//!  Proving ───────────────────────► Held ───────────────────────► (stops the item, still beating) ──► over
-//!     │                             │  │ stopping, stopped, not extended; refused permanently;
-//!     │                             │  │ given up                                          finish
-//!     │                             │  └──────────────────► StopRequested ───────────────────────► (stops) ──► over
-//!     │                             │                            │ the lease may have run out
-//!     │                             │                            ▼                        finish, abandon
-//!     │                             └─────────────────────────► Lost ───────────────────────────────────────► over
-//!     │                               somebody else's heartbeat (412);
-//!     │                               no good heartbeat until the lease may have run out
-//!     ├── stopping, stopped; given up: stopped at once, there is no holder yet
-//!     ├── refused permanently, not extended: Refused, and left to the queue
-//!     ├── somebody else's heartbeat: over
-//!     └── Unproven: nobody can tell whose the item is; it is acknowledged again
+//!              first accepted heartbeat             finish
+//!  Unconfirmed ──────────────────────► Held ───────────────────────► (stops the item, heartbeats go on) ──► end
+//!     │                                │  │ stopping, stopped, not extended; refused permanently;
+//!     │                                │  │ grace period expired                              finish
+//!     │                                │  └──────────────────► StopRequested ───────────────────────► (stops) ──► end
+//!     │                                │                            │ the lease may have expired
+//!     │                                │                            ▼                    finish, abandon
+//!     │                                └─────────────────────────► Lost ─────────────────────────────────────► end
+//!     │                                  another worker's heartbeat (412);
+//!     │                                  no accepted heartbeat until the lease may have expired
+//!     ├── stopping, stopped; grace period expired: stopped at once, there is no holder yet
+//!     ├── refused permanently, not extended: end (Rejected), left to the work queue
+//!     ├── another worker's heartbeat: end (Lost)
+//!     └── not confirmed in time: end (Unconfirmed), the item is acknowledged again
 //! ```
 //!
 //! Two rules keep an item from being served twice.
 //!
-//! **A lease is held until the moment before which nobody else can have it**: the time at which the last good heartbeat was *sent*,
-//! plus the time to live, less a margin. The server counts from when the heartbeat arrived, which is later. Past that moment the
-//! holder is told that the lease is lost, whatever is on its way. That holds for one who was asked to stop, too: from that moment on
-//! nothing is sent, and a request to stop the item that is under way is cut off.
+//! **A lease is held only as long as no other worker can have the item**: from the time at which the last accepted heartbeat was *sent*,
+//! for the time to live, less a margin. The server counts from when the heartbeat arrived, which is later. After that the holder is
+//! notified that the lease is lost, whatever is in flight. The rule also holds for a holder that was asked to stop: after that time
+//! nothing is sent, and a request to stop the item that is in flight is cut off.
 //!
-//! **A 412 is our own doing only if it must be.** A heartbeat whose answer did not come may have been recorded all the same; the
-//! next one, which states an older heartbeat, is then refused. While the lease is held, nobody else can have made the one that the
-//! server reports, so it was ours, and the next heartbeat states that.
+//! **Attribute a 412 to ourselves only when nothing else can explain it.** A heartbeat whose response was lost may have been recorded all
+//! the same; the next one, which states an older heartbeat, is then refused. While the lease is held, no other worker can have sent the
+//! heartbeat that the server reports, so it was ours, and the next one states it.
 //!
-//! Before the first good heartbeat it takes more care, because an item may have been handed to two workers: to one that did not
+//! Before the first accepted heartbeat more care is needed, because an item may have been handed to two workers: to one that did not
 //! acknowledge it in time, and then to another.
 //!
-//! - Who acknowledged in time beats at once. A 412 within [`PROOF`] of the poll is its own doing, if a heartbeat may have been recorded.
-//! - Who acknowledged late waits for [`PROOF`] from then, and takes a 412 for a no. So it cannot be the one whom the other takes for
-//!   itself: the other's poll came before the late acknowledgement.
-//! - Either believes a good answer only for as long as no lease can have begun and run out, which would have brought in a third. After
-//!   that nothing is proven, and the item is acknowledged once more, late.
+//! - A worker that acknowledged in time sends its heartbeat immediately. It attributes a 412 within [`CONFIRM_WINDOW`] of the poll to itself
+//!   if an earlier heartbeat may have been recorded.
+//! - A worker that acknowledged late waits for [`CONFIRM_WINDOW`] first, and never attributes a 412 to itself. So the other worker cannot
+//!   mistake this heartbeat for its own: its poll came before the late acknowledgement.
+//! - Either worker trusts an accepted heartbeat only while no lease can have started and expired in between, which would have brought in a
+//!   third worker. After that nothing is confirmed, and the item is acknowledged once more, late.
 //!
-//! This holds for leases that last for twice [`PROOF`] or longer; the service's last five minutes. `simulation.rs` looks for holes.
+//! This holds for leases of at least twice [`CONFIRM_WINDOW`]; the service's last five minutes. The simulation searches for holes.
 
+use crate::backoff::{Backoff, shorten};
 use crate::runtime::clock::ClockTime;
 use std::time::Duration;
 
-/// How long after a poll the first heartbeat of a worker that acknowledged in time is sure to be the first.
-pub const PROOF: Duration = Duration::from_secs(10);
-/// How long the item is kept being stopped when that fails.
-pub const STOP_PATIENCE: Duration = Duration::from_secs(60);
-/// The same when the worker is at its end.
-pub const LAST_STOP_PATIENCE: Duration = Duration::from_secs(4);
+/// How long after its poll the first heartbeat of a worker that acknowledged in time is sure to be the item's first.
+pub const CONFIRM_WINDOW: Duration = Duration::from_secs(10);
+/// Bounds all attempts to stop an item together.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same when the worker's grace period has expired.
+pub const SHUTDOWN_STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
-const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
-/// Bounds the first heartbeat: short enough for a second one within [`PROOF`].
-const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
-/// As long as this a lease lasts at least, when the server has not said how long it does.
-const SHORTEST_LEASE: Duration = Duration::from_secs(30);
-const SHORTEST_TIMEOUT: Duration = Duration::from_millis(500);
-/// Bounds a heartbeat, so that one over a dead connection leaves time for others over new ones.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// The longest interval between heartbeats.
+const MAX_INTERVAL: Duration = Duration::from_secs(30);
+/// Bounds the first heartbeat: short enough for a second one within [`CONFIRM_WINDOW`].
+const FIRST_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The assumed time to live, when the server does not report one.
+const DEFAULT_TTL: Duration = Duration::from_secs(30);
+/// The least time that a request gets.
+const MIN_TIMEOUT: Duration = Duration::from_millis(500);
+/// Bounds a heartbeat, so that one over a dead connection leaves time for another over a new one.
+const MAX_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bounds one attempt to stop the item.
+const STOP_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pauses between attempts to send a heartbeat or to stop an item.
+pub(in crate::worker) const BACKOFF: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_secs(8) };
 
-/// How it stands with the lease.
+/// The state of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Whether the item is ours is not known yet: no heartbeat was good so far.
-    Proving,
+pub enum LeaseState {
+    /// No heartbeat was accepted yet, so it is unknown whether the item is ours.
+    Unconfirmed,
     /// The item is ours.
     Held,
-    /// The item is ours, and is to be stopped.
+    /// The item is ours, and has to be stopped.
     StopRequested(Reason),
-    /// The item is somebody else's, or may be.
+    /// Another worker has the item, or may have it.
     Lost(Reason),
 }
 
@@ -78,24 +83,24 @@ pub enum Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The item is stopping or stopped at the server.
-    Asked,
+    StopRequested,
     /// The server did not extend the lease.
     NotExtended,
-    /// The server refused a heartbeat for good: the item or the credential is gone.
+    /// The server refused a heartbeat permanently: the item or the credential is gone.
     Rejected,
-    /// The worker was stopped, and its grace period is over.
+    /// The worker was stopped, and its grace period has expired.
     Shutdown,
-    /// The server has another's heartbeat.
+    /// The server reports another worker's heartbeat.
     Taken,
-    /// No heartbeat was good for as long as the lease lasts.
+    /// No heartbeat was accepted for as long as the lease lasts.
     Expired,
 }
 
 impl Reason {
-    /// Its name in a lease's state.
+    /// Returns its name in a lease's state.
     pub fn name(self) -> &'static str {
         match self {
-            Reason::Asked => "asked",
+            Reason::StopRequested => "asked",
             Reason::NotExtended => "not_extended",
             Reason::Rejected => "rejected",
             Reason::Shutdown => "shutdown",
@@ -105,423 +110,440 @@ impl Reason {
     }
 }
 
-/// What happens to a lease.
+/// An event in the life of a lease.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub enum LeaseEvent {
     /// Time has passed.
-    Woken,
-    /// A heartbeat that was sent at `sent` has an outcome. `jitter`: 0 to 1.
-    Beaten {
+    Tick,
+    /// A heartbeat has ended.
+    HeartbeatDone {
         /// When it was sent.
         sent: ClockTime,
-        /// What came of it.
-        outcome: Beaten,
-        /// Takes up to a quarter off the pause before the next one, so that leases that began together do not beat together.
+        /// Its result.
+        result: HeartbeatResult,
+        /// From 0 to 1: shortens the pause before the next one, so that leases that began together do not send theirs together.
         jitter: f64,
     },
-    /// The holder is done with the item, which is to be stopped.
+    /// The holder has finished the item, which has to be stopped.
     Finish {
-        /// How long that is tried.
-        patience: Duration,
+        /// How long to try.
+        timeout: Duration,
     },
-    /// A request to stop the item has an outcome.
-    Stopped {
-        /// What came of it.
-        outcome: Stopped,
-        /// Takes up to a quarter off the pause before the next attempt.
+    /// A request to stop the item has ended.
+    StopDone {
+        /// Its result.
+        result: StopResult,
+        /// From 0 to 1: shortens the pause before the next attempt.
         jitter: f64,
     },
-    /// The holder wants nothing more to be done.
+    /// The holder abandons the item: nothing more is sent.
     Abandon,
-    /// The worker is at its end: the item is to be stopped, whoever holds it.
-    GiveUp,
+    /// The worker's grace period has expired: the item has to be stopped, with or without a holder.
+    GraceExpired,
 }
 
-/// What came of a heartbeat.
+/// The result of a heartbeat.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Beaten {
-    /// The server recorded it, or knows that the item is to be stopped.
-    Good {
-        /// What the next heartbeat must state.
+pub enum HeartbeatResult {
+    /// The server recorded it, or reports that the item is stopping or stopped.
+    Accepted {
+        /// What the next heartbeat has to state.
         last_heartbeat: String,
         /// Whether the lease was extended.
         extended: bool,
         /// The item's state.
         state: String,
-        /// How long the lease lasts; zero: the server did not say.
+        /// How long the lease lasts; zero: the server does not report it.
         ttl: Duration,
     },
-    /// 412: the server has another heartbeat than was stated.
-    Refused {
-        /// The item's state and last heartbeat, if the server says them.
+    /// 412: the server has a different last heartbeat than the request stated.
+    PreconditionFailed {
+        /// The item's state and last heartbeat, if the server reports them.
         current: Option<(String, Option<String>)>,
-        /// Whether the request was sent twice, because the first time the connection broke.
-        in_doubt: bool,
+        /// Whether it may have been recorded: the request was sent twice, because the connection broke the first time.
+        may_have_arrived: bool,
     },
     /// Refused permanently.
     Rejected,
-    /// No answer, or one that may be another next time.
+    /// A failure that may pass: no response, or a temporary error.
     Failed {
-        /// Whether the server may have recorded it.
+        /// Whether the server may have recorded it all the same.
         may_have_arrived: bool,
-        /// How long the server wants to be left alone.
+        /// The wait that the server asked for.
         retry_after: Option<Duration>,
     },
 }
 
-/// What came of a request to stop the item.
+/// The result of a request to stop the item.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Stopped {
-    /// The item is stopped, or was already.
+pub enum StopResult {
+    /// The item is stopped, or was before.
     Done,
     /// Refused permanently.
     Rejected,
-    /// No answer, or one that may be another next time.
+    /// A failure that may pass: no response, or a temporary error.
     Failed,
 }
 
-/// What is to be done.
+/// What the driver has to do.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Todo {
+pub struct Actions {
     /// Send a heartbeat.
-    pub beat: Option<Beat>,
-    /// Stop the item, within this time.
+    pub heartbeat: Option<Heartbeat>,
+    /// Send a request to stop the item, within this time.
     pub stop: Option<Duration>,
-    /// Come back at this moment, if nothing happens before.
-    pub wake: Option<ClockTime>,
-    /// How it ended.
-    pub over: Option<Over>,
+    /// Send a [`LeaseEvent::Tick`] at this time, unless something happens before.
+    pub wake_at: Option<ClockTime>,
+    /// The lease has ended, in this way.
+    pub end: Option<LeaseEnd>,
 }
 
-/// A heartbeat to be sent.
+/// A heartbeat to send.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Beat {
-    /// The last heartbeat to state; `None`: that there was none.
+pub struct Heartbeat {
+    /// The last heartbeat to state; `None`: there was none.
     pub expected: Option<String>,
-    /// How long it may take.
+    /// Bounds the request.
     pub timeout: Duration,
-    /// When it should have been sent.
+    /// When it was due.
     pub due: ClockTime,
-    /// When it is of no use any more. Of heartbeats that wait their turn, the one with the least goes first.
+    /// When it becomes useless. Of the heartbeats that wait for a permit, the one with the earliest time goes first.
     pub until: ClockTime,
 }
 
 /// How a lease ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
+pub enum LeaseEnd {
     /// The item is stopped.
     Stopped,
-    /// The item could not be stopped; its lease runs out by itself.
+    /// The item could not be stopped; its lease expires.
     NotStopped,
     /// The lease was lost: nothing was sent.
     Lost,
-    /// The lease runs out by itself.
+    /// The holder abandoned it; the lease expires.
     Abandoned,
-    /// The first heartbeat was refused permanently: the item is left to the queue.
-    Refused,
-    /// It could not be found out whose the item is: it has to be acknowledged again, late.
-    Unproven,
+    /// The first heartbeat was refused permanently; the item is left to the work queue.
+    Rejected,
+    /// No heartbeat confirmed in time whose the item is. It has to be acknowledged again, late.
+    Unconfirmed,
 }
 
-/// A request that is made again and again.
+impl LeaseEnd {
+    /// Returns its name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            LeaseEnd::Stopped => "stopped",
+            LeaseEnd::NotStopped => "not_stopped",
+            LeaseEnd::Lost => "lost",
+            LeaseEnd::Abandoned => "abandoned",
+            LeaseEnd::Rejected => "rejected",
+            LeaseEnd::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
+/// When a repeated request is sent next.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Turn {
+enum Schedule {
     Due(ClockTime),
-    UnderWay,
+    InFlight,
 }
 
-/// The machine.
+impl Schedule {
+    fn due(self) -> Option<ClockTime> {
+        match self {
+            Schedule::Due(due) => Some(due),
+            Schedule::InFlight => None,
+        }
+    }
+}
+
+/// The state machine of one lease.
 #[derive(Debug, Clone)]
-pub struct Lease {
-    standing: Standing,
+pub struct LeaseMachine {
+    state: LeaseState,
     expected: Option<String>,
     ttl: Option<Duration>,
-    /// Held, or to be stopped: nobody else can have the item before then. Proving: whoever shows up before then is us.
-    sure_until: ClockTime,
-    /// Proving, late: until when a good heartbeat is one.
-    late_until: Option<ClockTime>,
-    /// When the first heartbeat since the last good one was sent that may have arrived unnoticed.
-    first_doubt: Option<ClockTime>,
+    /// Held or stop requested: no other worker can have the item before then. Unconfirmed: a heartbeat recorded before then is ours.
+    exclusive_until: ClockTime,
+    /// Unconfirmed, acknowledged late: until when an accepted heartbeat is trusted.
+    late_deadline: Option<ClockTime>,
+    /// When the first heartbeat since the last accepted one was sent that may have been recorded unnoticed.
+    unconfirmed_since: Option<ClockTime>,
     failures: u32,
-    beat: Turn,
+    heartbeat: Schedule,
     stopping: Option<Stopping>,
-    over: Option<Over>,
+    end: Option<LeaseEnd>,
 }
 
 #[derive(Debug, Clone)]
 struct Stopping {
-    turn: Turn,
+    schedule: Schedule,
     until: ClockTime,
     failures: u32,
 }
 
-/// How long before a lease runs out its holder is told.
+/// Returns how long before its expiry a lease counts as lost.
 fn margin(ttl: Duration) -> Duration {
     (ttl / 10).clamp(Duration::from_millis(100), Duration::from_secs(5))
 }
 
-/// How long to wait between two heartbeats.
+/// Returns the interval between heartbeats.
 fn interval(ttl: Duration) -> Duration {
-    (ttl / 2).min(LONGEST_INTERVAL)
-}
-
-/// A pause that doubles.
-pub(in crate::worker) fn pause(failures: u32, jitter: f64) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
-    less(doubled.min(LONGEST_PAUSE), jitter)
-}
-
-/// A pause less a part that chance decides, up to a quarter.
-fn less(pause: Duration, jitter: f64) -> Duration {
-    pause.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0))
+    (ttl / 2).min(MAX_INTERVAL)
 }
 
 impl Stopping {
     fn was_tried(&self) -> bool {
-        self.failures > 0 || self.turn == Turn::UnderWay
+        self.failures > 0 || self.schedule == Schedule::InFlight
     }
 }
 
-impl Lease {
-    /// A lease on an item that was acknowledged, and was asked for (by a poll) at `polled`. `is_late`: another poller may have been
-    /// handed the item before it was acknowledged.
-    pub fn new(now: ClockTime, polled: ClockTime, is_late: bool) -> Lease {
-        Lease {
-            standing: Standing::Proving,
+impl LeaseMachine {
+    /// Creates the lease on an acknowledged item whose poll was sent at `polled`. `is_late`: another worker may have been handed the item
+    /// before it was acknowledged.
+    pub fn new(now: ClockTime, polled: ClockTime, is_late: bool) -> LeaseMachine {
+        LeaseMachine {
+            state: LeaseState::Unconfirmed,
             expected: None,
             ttl: None,
-            sure_until: if is_late { ClockTime::ZERO } else { polled + PROOF },
-            late_until: is_late.then(|| now + PROOF * 2),
-            first_doubt: None,
+            exclusive_until: if is_late { ClockTime::ZERO } else { polled + CONFIRM_WINDOW },
+            late_deadline: is_late.then(|| now + CONFIRM_WINDOW * 2),
+            unconfirmed_since: None,
             failures: 0,
-            beat: Turn::Due(if is_late { now + PROOF } else { now }),
+            heartbeat: Schedule::Due(if is_late { now + CONFIRM_WINDOW } else { now }),
             stopping: None,
-            over: None,
+            end: None,
         }
     }
 
-    /// How it stands.
-    pub fn standing(&self) -> Standing {
-        self.standing
+    /// Returns the lease's state.
+    pub fn state(&self) -> LeaseState {
+        self.state
     }
 
-    /// Whether somebody else may have been handed the item before it was acknowledged.
+    /// Returns whether another worker may have been handed the item before it was acknowledged.
     pub fn is_late(&self) -> bool {
-        self.late_until.is_some()
+        self.late_deadline.is_some()
     }
 
-    /// How long the lease lasts, as far as the server has said.
+    /// Returns how long the lease lasts, if the server has reported it.
     pub fn ttl(&self) -> Option<Duration> {
         self.ttl
     }
 
-    /// The last heartbeat that the server is known to have.
+    /// Returns the last heartbeat that the server is known to have.
     pub fn last_heartbeat(&self) -> Option<&str> {
         self.expected.as_deref()
     }
 
-    /// Takes in what happened, and says what is to be done.
-    pub fn next(&mut self, now: ClockTime, event: Event) -> Todo {
+    /// Applies an event, and returns what to do.
+    pub fn next(&mut self, now: ClockTime, event: LeaseEvent) -> Actions {
         match event {
-            Event::Woken => {}
-            Event::Beaten { sent, outcome, jitter } => self.beaten(now, sent, outcome, jitter),
-            Event::Finish { patience } => self.stop(now, patience),
-            Event::Stopped { outcome, jitter } => self.stopped(now, outcome, jitter),
-            Event::Abandon => self.end(Over::Abandoned),
-            Event::GiveUp => self.give_up(now),
+            LeaseEvent::Tick => {}
+            LeaseEvent::HeartbeatDone { sent, result, jitter } => self.on_heartbeat(now, sent, result, jitter),
+            LeaseEvent::Finish { timeout } => self.stop(now, timeout),
+            LeaseEvent::StopDone { result, jitter } => self.on_stop(now, result, jitter),
+            LeaseEvent::Abandon => self.end_with(LeaseEnd::Abandoned),
+            LeaseEvent::GraceExpired => self.on_grace_expired(now),
         }
-        if matches!(self.standing, Standing::Held | Standing::StopRequested(_)) && now >= self.sure_until {
+        if matches!(self.state, LeaseState::Held | LeaseState::StopRequested(_)) && now >= self.exclusive_until {
             self.lose(Reason::Expired);
         }
-        if self.standing == Standing::Proving && self.proof_ends(None).is_some_and(|end| now >= end) {
-            self.end(Over::Unproven);
+        if self.state == LeaseState::Unconfirmed && self.confirmation_deadline(None).is_some_and(|end| now >= end) {
+            self.end_with(LeaseEnd::Unconfirmed);
         }
-        // Each stop is tried once at least, also by a process that stood still; and cut off when it hangs.
+        // A stop is tried at least once, even by a process that was stopped meanwhile; one that hangs is cut off.
         if self.stopping.as_ref().is_some_and(|stopping| stopping.was_tried() && now >= stopping.until) {
-            self.end(Over::NotStopped);
+            self.end_with(LeaseEnd::NotStopped);
         }
-        self.todo(now)
+        self.actions(now)
     }
 
-    fn beaten(&mut self, now: ClockTime, sent: ClockTime, outcome: Beaten, jitter: f64) {
-        if !matches!(self.standing, Standing::Proving | Standing::Held) {
+    fn on_heartbeat(&mut self, now: ClockTime, sent: ClockTime, result: HeartbeatResult, jitter: f64) {
+        if !matches!(self.state, LeaseState::Unconfirmed | LeaseState::Held) {
             return;
         }
-        match outcome {
-            _ if self.standing == Standing::Proving && self.proof_ends(Some(sent)).is_some_and(|end| now >= end) => {
-                self.end(Over::Unproven);
+        match result {
+            _ if self.state == LeaseState::Unconfirmed
+                && self.confirmation_deadline(Some(sent)).is_some_and(|end| now >= end) =>
+            {
+                self.end_with(LeaseEnd::Unconfirmed);
             }
-            Beaten::Good { state, .. } if matches!(state.as_str(), "stopping" | "stopped") => {
-                self.request_stop(now, Reason::Asked)
+            HeartbeatResult::Accepted { state, .. } if matches!(state.as_str(), "stopping" | "stopped") => {
+                self.request_stop(now, Reason::StopRequested)
             }
-            // Nobody has served the item, so nobody ends it: it is left to whoever can have it.
-            Beaten::Good { extended: false, .. } | Beaten::Rejected if self.standing == Standing::Proving => {
-                self.end(Over::Refused);
+            // No worker has served the item, so this one does not stop it either.
+            HeartbeatResult::Accepted { extended: false, .. } | HeartbeatResult::Rejected
+                if self.state == LeaseState::Unconfirmed =>
+            {
+                self.end_with(LeaseEnd::Rejected);
             }
-            Beaten::Good { extended: false, .. } => self.request_stop(now, Reason::NotExtended),
-            Beaten::Good { last_heartbeat, ttl, .. } => {
-                let ttl = Some(ttl).filter(|ttl| !ttl.is_zero()).or(self.ttl).unwrap_or(SHORTEST_LEASE);
-                self.standing = Standing::Held;
+            HeartbeatResult::Accepted { extended: false, .. } => self.request_stop(now, Reason::NotExtended),
+            HeartbeatResult::Accepted { last_heartbeat, ttl, .. } => {
+                let ttl = Some(ttl).filter(|ttl| !ttl.is_zero()).or(self.ttl).unwrap_or(DEFAULT_TTL);
+                self.state = LeaseState::Held;
                 self.expected = Some(last_heartbeat);
                 self.ttl = Some(ttl);
-                self.sure_until = sent + ttl - margin(ttl);
-                self.first_doubt = None;
+                self.exclusive_until = sent + ttl - margin(ttl);
+                self.unconfirmed_since = None;
                 self.failures = 0;
-                self.beat = Turn::Due(sent + less(interval(ttl), jitter));
+                self.heartbeat = Schedule::Due(sent + shorten(interval(ttl), jitter));
             }
-            Beaten::Refused { current, in_doubt } => {
-                if in_doubt {
-                    self.first_doubt.get_or_insert(sent);
+            HeartbeatResult::PreconditionFailed { current, may_have_arrived } => {
+                if may_have_arrived {
+                    self.unconfirmed_since.get_or_insert(sent);
                 }
-                match self.own_doing(now, current) {
+                match self.own_heartbeat(now, current) {
                     Some(last_heartbeat) => {
                         self.expected = Some(last_heartbeat);
-                        self.beat = Turn::Due(now);
+                        self.heartbeat = Schedule::Due(now);
                     }
                     None => self.lose(Reason::Taken),
                 }
             }
-            Beaten::Rejected => self.request_stop(now, Reason::Rejected),
-            Beaten::Failed { may_have_arrived, retry_after } => {
+            HeartbeatResult::Rejected => self.request_stop(now, Reason::Rejected),
+            HeartbeatResult::Failed { may_have_arrived, retry_after } => {
                 if may_have_arrived {
-                    self.first_doubt.get_or_insert(sent);
+                    self.unconfirmed_since.get_or_insert(sent);
                 }
+                let max = interval(self.ttl.unwrap_or(DEFAULT_TTL));
+                let mut wait = retry_after.unwrap_or_else(|| BACKOFF.pause(self.failures, jitter)).min(max);
                 self.failures += 1;
-                let longest = interval(self.ttl.unwrap_or(SHORTEST_LEASE));
-                let mut wait = retry_after.unwrap_or_else(|| pause(self.failures, jitter)).min(longest);
-                if self.standing == Standing::Held {
-                    // There is always time for one more.
-                    wait = wait.min(self.sure_until.saturating_sub(now) / 2);
+                if self.state == LeaseState::Held {
+                    // Leave time for another attempt.
+                    wait = wait.min(self.exclusive_until.saturating_sub(now) / 2);
                 }
-                self.beat = Turn::Due(now + wait);
+                self.heartbeat = Schedule::Due(now + wait);
             }
         }
     }
 
-    /// Until when a first heartbeat can prove anything; `sent`: when the one was sent that is about to. `None`: nothing was recorded yet.
-    fn proof_ends(&self, sent: Option<ClockTime>) -> Option<ClockTime> {
-        self.late_until.or_else(|| Some(self.first_doubt.or(sent)? + PROOF))
+    /// Returns until when a first heartbeat can confirm the lease. `sent`: when the one in question was sent. `None`: none can have been
+    /// recorded yet, so there is no limit.
+    fn confirmation_deadline(&self, sent: Option<ClockTime>) -> Option<ClockTime> {
+        self.late_deadline.or_else(|| Some(self.unconfirmed_since.or(sent)? + CONFIRM_WINDOW))
     }
 
-    /// The heartbeat that the server reports in a 412, if it must be one of ours whose answer was lost.
-    fn own_doing(&self, now: ClockTime, current: Option<(String, Option<String>)>) -> Option<String> {
-        self.first_doubt?;
+    /// Returns the heartbeat that the server reports in a 412, if only one of ours whose response was lost can explain it.
+    fn own_heartbeat(&self, now: ClockTime, current: Option<(String, Option<String>)>) -> Option<String> {
+        self.unconfirmed_since?;
         let (state, last_heartbeat) = current?;
         let is_running = !matches!(state.as_str(), "queued" | "stopping" | "stopped");
-        last_heartbeat.filter(|last| is_running && now < self.sure_until && Some(last) != self.expected.as_ref())
+        last_heartbeat.filter(|last| is_running && now < self.exclusive_until && Some(last) != self.expected.as_ref())
     }
 
     fn request_stop(&mut self, now: ClockTime, reason: Reason) {
-        let is_proving = self.standing == Standing::Proving;
-        if is_proving && self.is_late() {
-            // It may be another's, who is not to lose it to us.
+        let is_unconfirmed = self.state == LeaseState::Unconfirmed;
+        if is_unconfirmed && self.is_late() {
+            // The item may be another worker's, which must not lose it to this one.
             return self.lose(reason);
         }
-        self.standing = Standing::StopRequested(reason);
-        if is_proving {
-            // There is no holder who would finish; and from stopping no item goes back into the queue.
-            self.sure_until = now + STOP_PATIENCE;
-            self.stop(now, STOP_PATIENCE);
+        self.state = LeaseState::StopRequested(reason);
+        if is_unconfirmed {
+            // There is no holder that would finish it, and a stopping item does not return to the work queue.
+            self.exclusive_until = now + STOP_TIMEOUT;
+            self.stop(now, STOP_TIMEOUT);
         }
     }
 
     fn lose(&mut self, reason: Reason) {
-        let has_holder = matches!(self.standing, Standing::Held | Standing::StopRequested(_));
+        let has_holder = matches!(self.state, LeaseState::Held | LeaseState::StopRequested(_));
         let is_unfinished = has_holder && self.stopping.is_none();
-        self.standing = Standing::Lost(reason);
+        self.state = LeaseState::Lost(reason);
         self.stopping = None;
         if !is_unfinished {
-            self.end(Over::Lost);
+            self.end_with(LeaseEnd::Lost);
         }
     }
 
-    fn stop(&mut self, now: ClockTime, patience: Duration) {
-        if matches!(self.standing, Standing::Lost(_)) {
-            self.end(Over::Lost);
+    fn stop(&mut self, now: ClockTime, timeout: Duration) {
+        if matches!(self.state, LeaseState::Lost(_)) {
+            self.end_with(LeaseEnd::Lost);
         } else if self.stopping.is_none() {
-            self.stopping = Some(Stopping { turn: Turn::Due(now), until: now + patience, failures: 0 });
+            self.stopping = Some(Stopping { schedule: Schedule::Due(now), until: now + timeout, failures: 0 });
         }
     }
 
-    fn stopped(&mut self, now: ClockTime, outcome: Stopped, jitter: f64) {
+    fn on_stop(&mut self, now: ClockTime, result: StopResult, jitter: f64) {
         let Some(stopping) = &mut self.stopping else { return };
+        let again = now + BACKOFF.pause(stopping.failures, jitter);
         stopping.failures += 1;
-        let again = now + pause(stopping.failures, jitter);
-        match outcome {
-            Stopped::Done => self.end(Over::Stopped),
-            Stopped::Rejected => self.end(Over::NotStopped),
-            Stopped::Failed if again >= stopping.until => self.end(Over::NotStopped),
-            Stopped::Failed => stopping.turn = Turn::Due(again),
+        match result {
+            StopResult::Done => self.end_with(LeaseEnd::Stopped),
+            StopResult::Rejected => self.end_with(LeaseEnd::NotStopped),
+            StopResult::Failed if again >= stopping.until => self.end_with(LeaseEnd::NotStopped),
+            StopResult::Failed => stopping.schedule = Schedule::Due(again),
         }
     }
 
-    fn give_up(&mut self, now: ClockTime) {
-        match self.standing {
-            Standing::Proving if self.late_until.is_some() => self.end(Over::Lost),
-            Standing::Lost(_) => self.end(Over::Lost),
-            Standing::Proving | Standing::Held => self.standing = Standing::StopRequested(Reason::Shutdown),
-            Standing::StopRequested(_) => {}
+    fn on_grace_expired(&mut self, now: ClockTime) {
+        match self.state {
+            LeaseState::Unconfirmed if self.late_deadline.is_some() => self.end_with(LeaseEnd::Lost),
+            LeaseState::Lost(_) => self.end_with(LeaseEnd::Lost),
+            LeaseState::Unconfirmed | LeaseState::Held => self.state = LeaseState::StopRequested(Reason::Shutdown),
+            LeaseState::StopRequested(_) => {}
         }
-        let until = now + LAST_STOP_PATIENCE;
+        let until = now + SHUTDOWN_STOP_TIMEOUT;
         match &mut self.stopping {
             Some(stopping) => stopping.until = stopping.until.min(until),
-            None => self.stop(now, LAST_STOP_PATIENCE),
+            None => self.stop(now, SHUTDOWN_STOP_TIMEOUT),
         }
     }
 
-    fn end(&mut self, over: Over) {
-        self.over.get_or_insert(over);
+    fn end_with(&mut self, end: LeaseEnd) {
+        self.end.get_or_insert(end);
     }
 
-    fn todo(&mut self, now: ClockTime) -> Todo {
-        let mut todo = Todo { over: self.over, ..Todo::default() };
-        if self.over.is_some() {
-            return todo;
+    fn actions(&mut self, now: ClockTime) -> Actions {
+        if self.end.is_some() {
+            return Actions { end: self.end, ..Actions::default() };
         }
-        if let (Standing::Proving | Standing::Held, Turn::Due(due)) = (self.standing, self.beat) {
-            if due <= now {
-                let timeout = match self.standing {
-                    Standing::Held => {
-                        // One that hangs leaves time for another.
-                        let left = self.sure_until - now;
-                        LONGEST_TIMEOUT.min((left / 2).max(SHORTEST_TIMEOUT)).min(left)
-                    }
-                    _ => {
-                        let left = self.proof_ends(Some(now)).map_or(PROOF, |end| end.saturating_sub(now));
-                        (PROOF_TIMEOUT * (self.failures + 1)).min(left)
-                    }
-                };
-                let until = match self.standing {
-                    Standing::Held => self.sure_until,
-                    _ => self.proof_ends(None).unwrap_or(now + PROOF),
-                };
-                self.beat = Turn::UnderWay;
-                todo.beat = Some(Beat { expected: self.expected.clone(), timeout, due, until });
-            } else {
-                todo.wake = Some(due);
+        let (heartbeat, stop) = (self.due_heartbeat(now), self.due_stop(now));
+        Actions { heartbeat, stop, wake_at: self.next_wake(), end: None }
+    }
+
+    /// Returns the heartbeat that is due, if there is one, which is then in flight.
+    fn due_heartbeat(&mut self, now: ClockTime) -> Option<Heartbeat> {
+        let due = self.heartbeat.due().filter(|due| *due <= now)?;
+        let (timeout, until) = match self.state {
+            LeaseState::Held => {
+                // A heartbeat that hangs leaves time for another.
+                let left = self.exclusive_until - now;
+                (MAX_HEARTBEAT_TIMEOUT.min((left / 2).max(MIN_TIMEOUT)).min(left), self.exclusive_until)
             }
-        }
-        if let Some(stopping) = &mut self.stopping
-            && let Turn::Due(due) = stopping.turn
-        {
-            if due <= now {
-                stopping.turn = Turn::UnderWay;
-                // A request that is still on its way when the lease is not ours any more might stop another's work.
-                let ours = self.sure_until.saturating_sub(now);
-                let left = stopping.until.saturating_sub(now).max(SHORTEST_TIMEOUT);
-                todo.stop = Some(STOP_TIMEOUT.min(left).min(ours));
-            } else {
-                todo.wake = Some(todo.wake.map_or(due, |wake| wake.min(due)));
+            LeaseState::Unconfirmed => {
+                let left = self.confirmation_deadline(Some(now)).map_or(CONFIRM_WINDOW, |end| end.saturating_sub(now));
+                let until = self.confirmation_deadline(None).unwrap_or(now + CONFIRM_WINDOW);
+                ((FIRST_HEARTBEAT_TIMEOUT * (self.failures + 1)).min(left), until)
             }
-        }
-        let end = match self.standing {
-            Standing::Held | Standing::StopRequested(_) => Some(self.sure_until),
-            Standing::Proving => self.proof_ends(None),
-            Standing::Lost(_) => None,
+            LeaseState::StopRequested(_) | LeaseState::Lost(_) => return None,
         };
-        let given_up = self.stopping.as_ref().filter(|stopping| stopping.was_tried()).map(|stopping| stopping.until);
-        todo.wake = [todo.wake, end, given_up].into_iter().flatten().min();
-        todo
+        self.heartbeat = Schedule::InFlight;
+        Some(Heartbeat { expected: self.expected.clone(), timeout, due, until })
+    }
+
+    /// Returns the timeout of the request to stop the item that is due, if there is one, which is then in flight.
+    fn due_stop(&mut self, now: ClockTime) -> Option<Duration> {
+        let stopping = self.stopping.as_mut().filter(|stopping| stopping.schedule.due().is_some_and(|due| due <= now))?;
+        stopping.schedule = Schedule::InFlight;
+        // A request still in flight when the lease is no longer ours might stop another worker's item.
+        let ours = self.exclusive_until.saturating_sub(now);
+        let left = stopping.until.saturating_sub(now).max(MIN_TIMEOUT);
+        Some(STOP_ATTEMPT_TIMEOUT.min(left).min(ours))
+    }
+
+    /// Returns when something is due, or a time limit is reached.
+    fn next_wake(&self) -> Option<ClockTime> {
+        let (heartbeat, limit) = match self.state {
+            LeaseState::Held => (self.heartbeat.due(), Some(self.exclusive_until)),
+            LeaseState::Unconfirmed => (self.heartbeat.due(), self.confirmation_deadline(None)),
+            LeaseState::StopRequested(_) => (None, Some(self.exclusive_until)),
+            LeaseState::Lost(_) => (None, None),
+        };
+        let stop = self.stopping.as_ref().and_then(|stopping| stopping.schedule.due());
+        let stop_limit = self.stopping.as_ref().filter(|stopping| stopping.was_tried()).map(|stopping| stopping.until);
+        [heartbeat, limit, stop, stop_limit].into_iter().flatten().min()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The lease on one work item: the state machine that decides, the task that does what it says, and the handle of whoever holds it.
+//! The lease on one work item: the state machine that decides, the task that drives it, and the handle that its holder has.
 
 pub mod handle;
 pub mod machine;

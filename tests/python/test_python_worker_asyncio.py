@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -69,9 +70,16 @@ async def taken(worker: antenv.AsyncWorker) -> antenv.AsyncLease:
 
 
 def lose(env: WorkerEnv, item: str) -> antenv.Lease:
-    """Has another worker take an item from the one that holds it; gives that one's lease."""
-    env.advance(3)
-    other = env.worker().next(TIMEOUT)  # that works on the library's thread, whatever the loop does
+    """Lets another worker take an item from the one that holds it; returns that one's lease.
+
+    Its poll waits already when the lease expires: the worker that loses the item would claim it again.
+    """
+    worker = env.worker()
+    with ThreadPoolExecutor() as pool:
+        claimed = pool.submit(worker.next, TIMEOUT)
+        wait_until(lambda: env.polls() == 1)
+        env.advance(3)
+        other = claimed.result()
     assert other is not None and other.id == item
     return other
 

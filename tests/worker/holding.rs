@@ -20,7 +20,7 @@ fn beats(env: &WorkerEnv) -> usize {
 
 #[test]
 fn each_heartbeat_states_the_one_before_to_the_letter() {
-    let env = WorkerEnv::new(1);
+    let env = WorkerEnv::new(4);
     let worker = env.worker(json!({}));
     let id = env.enqueue();
     let (lease, _) = next(&worker);
@@ -37,11 +37,11 @@ fn each_heartbeat_states_the_one_before_to_the_letter() {
 
 #[test]
 fn a_lease_outlives_many_of_its_lifetimes() {
-    let env = WorkerEnv::new(1);
+    let env = WorkerEnv::new(4);
     let worker = env.worker(json!({}));
     let id = env.enqueue();
     let (lease, _) = next(&worker);
-    until("seven heartbeats of a lease of a second", || beats(&env) >= 7);
+    until("seven heartbeats of a lease of four seconds", || beats(&env) >= 7);
     assert_eq!((env.state(&id), text(&lease.state().unwrap())["state"].clone()), ("active".to_owned(), json!("held")));
     finish(&lease).unwrap();
     assert_eq!(env.state(&id), "stopped");
@@ -60,7 +60,7 @@ fn the_time_to_live_that_is_wanted_is_asked_for() {
 #[test]
 fn the_holder_learns_when_the_item_is_to_be_stopped() {
     for force in [false, true] {
-        let env = WorkerEnv::new(1);
+        let env = WorkerEnv::new(4);
         let worker = env.worker(json!({}));
         let id = env.enqueue();
         let (lease, _) = next(&worker);
@@ -110,7 +110,7 @@ fn a_lease_that_another_worker_holds_is_lost_and_nothing_is_stopped() {
 #[test]
 fn a_permanently_refused_heartbeat_is_reported_to_the_holder_and_the_item_is_stopped() {
     each([401, 403, 404], |status| {
-        let env = WorkerEnv::new(1);
+        let env = WorkerEnv::new(4);
         let worker = env.worker(json!({}));
         let id = env.enqueue();
         let (lease, _) = next(&worker);
@@ -328,7 +328,7 @@ fn heartbeats_that_are_due_at_once_leave_the_host_its_descriptors() {
 
 #[test]
 fn an_abandoned_item_comes_again() {
-    let env = WorkerEnv::new(1);
+    let env = WorkerEnv::new(4);
     let worker = env.worker(json!({}));
     let id = env.enqueue();
     let (lease, _) = next(&worker);

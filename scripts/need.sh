@@ -13,6 +13,7 @@ package_of() {
         abidw) echo abigail-tools ;;
         man) echo man-db ;;
         nlohmann) echo nlohmann-json3-dev ;;
+        std-source) echo rustc-web cargo-web rust-web-src libstd-rust-web-dev ;;
         cargo | go) echo "" ;; # Debian's are too old
         *) echo "$1" ;;
     esac
@@ -22,6 +23,7 @@ present() {
     case $1 in
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;; # a module, which Debian packages apart
         nlohmann) c++ -E -include nlohmann/json.hpp -x c++ /dev/null >/dev/null 2>&1 ;; # a header
+        std-source) [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust/library ] ;; # alongside rustup's compiler, which has none
         *) command -v "$1" >/dev/null ;;
     esac
 }

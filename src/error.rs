@@ -1,7 +1,7 @@
-//! What can go wrong, as a number for programs and an object for people.
+//! Errors: a status number for programs, an error object for people.
 //!
-//! Every failure is one [`Error`]; its [`Status`] is what a C function returns, its JSON form is what it hands out. Errors never
-//! hold a secret: what a server or a transport said is passed through [`Error::redact`] before it leaves the client.
+//! Every failure is one [`Error`]. A C function returns its [`Status`] and hands out its JSON form. Errors never contain a secret:
+//! text from a server or a transport goes through [`Error::redact`] before it leaves the client.
 
 use crate::credentials::Redactor;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::time::Duration;
 
-/// The longest wait in milliseconds, 24 days: a larger number is surely a mistake.
+/// The maximum of every wait in milliseconds, 24 days. A larger number is probably a mistake.
 pub const MAX_MS: u32 = i32::MAX as u32;
 
 /// What a function returns: `ANTENV_OK`, or why it failed.
@@ -77,44 +77,61 @@ pub enum Status {
     HttpStatus = 113,
 }
 
-impl Status {
-    /// All of them.
-    pub const ALL: [Status; 27] = [
-        Status::Ok,
-        Status::InvalidArgument,
-        Status::InvalidHandle,
-        Status::Config,
-        Status::Connection,
-        Status::Timeout,
-        Status::Cancelled,
-        Status::Response,
-        Status::Done,
-        Status::Closed,
-        Status::LeaseLost,
-        Status::Internal,
-        Status::Interrupted,
-        Status::BadRequest,
-        Status::Authentication,
-        Status::PaymentRequired,
-        Status::PermissionDenied,
-        Status::NotFound,
-        Status::RequestTimeout,
-        Status::Conflict,
-        Status::PreconditionFailed,
-        Status::ContentTooLarge,
-        Status::Unprocessable,
-        Status::RateLimited,
-        Status::ServerError,
-        Status::Overloaded,
-        Status::HttpStatus,
-    ];
+/// Defines [`Status::ALL`] and [`Status::c_name`] from one table. If it lacks a status, it does not compile. The enumeration itself is
+/// written out above for cbindgen.
+macro_rules! status_names {
+    ($($status:ident => $name:literal,)*) => {
+        impl Status {
+            /// All statuses, in the order of their numbers.
+            pub const ALL: [Status; [$($name),*].len()] = [$(Status::$status),*];
 
-    /// The status with that number.
+            /// Returns the status's name, such as `not_found`, as a C string.
+            pub fn c_name(self) -> &'static CStr {
+                match self {
+                    $(Status::$status => $name,)*
+                }
+            }
+        }
+    };
+}
+
+status_names! {
+    Ok => c"ok",
+    InvalidArgument => c"invalid_argument",
+    InvalidHandle => c"invalid_handle",
+    Config => c"config",
+    Connection => c"connection",
+    Timeout => c"timeout",
+    Cancelled => c"cancelled",
+    Response => c"response",
+    Done => c"done",
+    Closed => c"closed",
+    LeaseLost => c"lease_lost",
+    Internal => c"internal",
+    Interrupted => c"interrupted",
+    BadRequest => c"bad_request",
+    Authentication => c"authentication",
+    PaymentRequired => c"payment_required",
+    PermissionDenied => c"permission_denied",
+    NotFound => c"not_found",
+    RequestTimeout => c"request_timeout",
+    Conflict => c"conflict",
+    PreconditionFailed => c"precondition_failed",
+    ContentTooLarge => c"content_too_large",
+    Unprocessable => c"unprocessable",
+    RateLimited => c"rate_limited",
+    ServerError => c"server_error",
+    Overloaded => c"overloaded",
+    HttpStatus => c"http_status",
+}
+
+impl Status {
+    /// Returns the status with this number.
     pub fn from_code(code: i32) -> Option<Status> {
         Status::ALL.into_iter().find(|status| *status as i32 == code)
     }
 
-    /// The status that stands for an HTTP status other than success.
+    /// Returns the status for an unsuccessful HTTP status.
     pub fn from_http(http_status: u16) -> Status {
         match http_status {
             400 => Status::BadRequest,
@@ -134,40 +151,7 @@ impl Status {
         }
     }
 
-    /// Its name, such as `not_found`, ready for C.
-    pub fn c_name(self) -> &'static CStr {
-        match self {
-            Status::Ok => c"ok",
-            Status::InvalidArgument => c"invalid_argument",
-            Status::InvalidHandle => c"invalid_handle",
-            Status::Config => c"config",
-            Status::Connection => c"connection",
-            Status::Timeout => c"timeout",
-            Status::Cancelled => c"cancelled",
-            Status::Response => c"response",
-            Status::Done => c"done",
-            Status::Closed => c"closed",
-            Status::LeaseLost => c"lease_lost",
-            Status::Internal => c"internal",
-            Status::Interrupted => c"interrupted",
-            Status::BadRequest => c"bad_request",
-            Status::Authentication => c"authentication",
-            Status::PaymentRequired => c"payment_required",
-            Status::PermissionDenied => c"permission_denied",
-            Status::NotFound => c"not_found",
-            Status::RequestTimeout => c"request_timeout",
-            Status::Conflict => c"conflict",
-            Status::PreconditionFailed => c"precondition_failed",
-            Status::ContentTooLarge => c"content_too_large",
-            Status::Unprocessable => c"unprocessable",
-            Status::RateLimited => c"rate_limited",
-            Status::ServerError => c"server_error",
-            Status::Overloaded => c"overloaded",
-            Status::HttpStatus => c"http_status",
-        }
-    }
-
-    /// Its name, such as `not_found`.
+    /// Returns the status's name, such as `not_found`.
     pub fn name(self) -> &'static str {
         self.c_name().to_str().unwrap_or_default()
     }
@@ -179,11 +163,11 @@ impl Serialize for Status {
     }
 }
 
-/// A failed call. Displayed with its operation, HTTP status and request id; [`Error::to_json`] returns all that is known.
+/// A failed call. It is displayed with its operation, HTTP status and request id; [`Error::to_json`] returns everything.
 #[derive(Clone)]
 pub struct Error(Box<Fields>);
 
-/// The error object, field by field in the order it is written.
+/// The error object. The order of its fields is the order of the JSON members.
 #[derive(Clone, Serialize)]
 struct Fields {
     status: Status,
@@ -203,7 +187,7 @@ struct Fields {
     retry_after_ms: Option<u32>,
 }
 
-/// What the server's error body said, as far as it could be read.
+/// The parts of the server's error body that could be read.
 #[derive(Debug, Default)]
 pub struct ApiErrorBody {
     /// `error.message`.
@@ -214,15 +198,15 @@ pub struct ApiErrorBody {
     pub error_code: Option<String>,
     /// `error.details`.
     pub details: Option<Box<RawValue>>,
-    /// The whole body: JSON as it was, or a string; `None` when it was empty.
+    /// The whole body: JSON verbatim, or a string; `None` if it was empty.
     pub body: Option<Box<RawValue>>,
 }
 
-/// The result of nearly everything here.
+/// The result of a fallible function of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of the library's own.
+    /// Makes an error that the library itself reports.
     pub fn new(status: Status, message: impl Into<String>) -> Error {
         Error(Box::new(Fields {
             status,
@@ -242,17 +226,17 @@ impl Error {
         }))
     }
 
-    /// An argument that is not acceptable. The message begins with the parameter's name.
+    /// Makes an error for an invalid argument. The message begins with the parameter's name.
     pub fn argument(parameter: &str, problem: impl fmt::Display) -> Error {
         Error::about(Status::InvalidArgument, parameter, problem)
     }
 
-    /// A configuration key that is not acceptable. The message begins with the key.
+    /// Makes an error for an invalid configuration key. The message begins with the key.
     pub fn config(parameter: &str, problem: impl fmt::Display) -> Error {
         Error::about(Status::Config, parameter, problem)
     }
 
-    /// An error about one named parameter. A name given by the caller may be of any length, so it is shortened.
+    /// Makes an error about one named parameter. The name may come from the caller, so it is limited to 64 characters.
     pub fn about(status: Status, parameter: &str, problem: impl fmt::Display) -> Error {
         let parameter: String = parameter.chars().take(64).collect();
         let mut error = Error::new(status, format!("`{parameter}` {problem}"));
@@ -260,19 +244,19 @@ impl Error {
         error
     }
 
-    /// An answer that is not a success.
-    pub fn http(http_status: u16, said: ApiErrorBody) -> Error {
-        let message = said.message.unwrap_or_else(|| format!("the server answered HTTP {http_status}"));
+    /// Makes an error from an unsuccessful response.
+    pub fn http(http_status: u16, body: ApiErrorBody) -> Error {
+        let message = body.message.unwrap_or_else(|| format!("the server responded with HTTP {http_status}"));
         let mut error = Error::new(Status::from_http(http_status), message);
         error.0.http_status = Some(http_status);
-        error.0.kind = said.kind;
-        error.0.error_code = said.error_code;
-        error.0.details = said.details;
-        error.0.body = said.body;
+        error.0.kind = body.kind;
+        error.0.error_code = body.error_code;
+        error.0.details = body.details;
+        error.0.body = body.body;
         error
     }
 
-    /// The same error with what is known of the response.
+    /// Adds the response's status, request id and headers.
     pub fn with_response(mut self, http_status: u16, request_id: Option<&str>, headers: BTreeMap<String, String>) -> Error {
         self.0.http_status = Some(http_status);
         self.0.request_id = request_id.map(str::to_owned);
@@ -280,50 +264,50 @@ impl Error {
         self
     }
 
-    /// The same error with the wait that the server asks for: rounded up, and no longer than what is a wait anywhere in the library.
+    /// Adds the wait that the server requests, rounded up to milliseconds and at most [`MAX_MS`].
     pub fn with_retry_after(mut self, wait: Option<Duration>) -> Error {
         self.0.retry_after_ms = wait.map(|wait| wait.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(u32::MAX).min(MAX_MS));
         self
     }
 
-    /// The same error with the operation that failed.
+    /// Adds the operation that failed.
     pub fn in_operation(mut self, name: &'static str) -> Error {
         self.0.operation = Some(name);
         self
     }
 
-    /// The same error with the body that the server sent.
+    /// Adds the body that the server sent.
     pub fn with_body(mut self, body: Option<Box<RawValue>>) -> Error {
         self.0.body = body;
         self
     }
 
-    /// The same error with the number of requests that were made.
+    /// Adds the number of requests that were made.
     pub fn with_attempts(mut self, attempts: u32) -> Error {
         self.0.attempts = attempts;
         self
     }
 
-    /// The same error without any of these secrets, should a server or a transport have repeated one.
+    /// Removes secrets that a server or a transport may have repeated.
     pub fn redact(mut self, redactor: &Redactor) -> Error {
         let fields = &mut self.0;
         redactor.text(&mut fields.message);
-        let said = [&mut fields.kind, &mut fields.error_code, &mut fields.request_id].into_iter().flatten();
-        said.chain(fields.headers.values_mut()).for_each(|text| redactor.text(text));
+        let texts = [&mut fields.kind, &mut fields.error_code, &mut fields.request_id].into_iter().flatten();
+        texts.chain(fields.headers.values_mut()).for_each(|text| redactor.text(text));
         for json in [&mut fields.details, &mut fields.body].into_iter().flatten() {
             redactor.json(json);
         }
         self
     }
 
-    /// The same error, about one named parameter: what the server refused was this.
+    /// Attributes the server's rejection to one named parameter.
     pub fn blaming(mut self, parameter: &str) -> Error {
         self.0.message = format!("the server does not accept `{parameter}`: {}", self.0.message);
         self.0.parameter = Some(parameter.to_owned());
         self
     }
 
-    /// Whether the API itself answered: the body is its error object, and not the page of a gateway on the way.
+    /// Returns whether the API itself responded: the body is its error object, not the page of a gateway.
     pub fn is_of_api(&self) -> bool {
         #[derive(serde::Deserialize)]
         struct Body {
@@ -333,39 +317,39 @@ impl Error {
         self.0.kind.is_some() && body.is_some_and(|body| body.r#type == "error")
     }
 
-    /// Its number.
+    /// Returns the status.
     pub fn status(&self) -> Status {
         self.0.status
     }
 
-    /// The HTTP status, when the server answered.
+    /// Returns the HTTP status, if the server responded.
     pub fn http_status(&self) -> Option<u16> {
         self.0.http_status
     }
 
-    /// The offending parameter, when the error is about one.
+    /// Returns the name of the parameter that the error is about, if any.
     pub fn parameter(&self) -> Option<&str> {
         self.0.parameter.as_deref()
     }
 
-    /// What else the server's error body says about the cause: JSON.
+    /// Returns the details in the server's error body: JSON.
     pub fn details(&self) -> Option<&str> {
         self.0.details.as_deref().map(RawValue::get)
     }
 
-    /// How many requests were made.
+    /// Returns the number of requests that were made.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 
-    /// What went wrong, without the operation and the status.
+    /// Returns the message, without the operation and the status.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// The error object.
+    /// Returns the error object as JSON.
     pub fn to_json(&self) -> String {
-        // Strings, numbers and JSON that was checked when it was taken in: this cannot fail. Were it to, the number still stands.
+        // The fields are strings, numbers and JSON that was checked earlier, so this cannot fail. If it did, the code would remain.
         serde_json::to_string(&self.0).unwrap_or_else(|_| format!("{{\"code\":{}}}", self.0.code))
     }
 }
@@ -401,7 +385,7 @@ mod tests {
         let mut names = std::collections::HashSet::new();
         for status in Status::ALL {
             assert_eq!(Status::from_code(status as i32), Some(status));
-            assert!(names.insert(status.name()), "{} stands twice", status.name());
+            assert!(names.insert(status.name()), "{} is used twice", status.name());
         }
         assert_eq!(Status::from_code(99), None);
     }

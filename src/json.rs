@@ -12,24 +12,24 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
-/// A copy of text whose size comes from outside. An error: there is not enough memory for it.
+/// Copies text whose size comes from outside. Returns an error if there is not enough memory.
 pub fn copy(text: &str) -> Result<String> {
     concatenate(&[text])
 }
 
-/// The same for texts put together.
+/// Concatenates texts whose size comes from outside. Returns an error if there is not enough memory.
 pub fn concatenate(texts: &[&str]) -> Result<String> {
     let length = texts.iter().map(|text| text.len()).sum::<usize>();
     let mut whole = String::new();
-    // One byte more for the terminator that C wants.
+    // One more byte for the terminator that C needs.
     whole
         .try_reserve_exact(length + 1)
-        .map_err(|_| Error::new(Status::Response, format!("there is not enough memory for {length} bytes of an answer")))?;
+        .map_err(|_| Error::new(Status::Response, format!("there is not enough memory for a response of {length} bytes")))?;
     texts.iter().for_each(|text| whole.push_str(text));
     Ok(whole)
 }
 
-/// A JSON object whose members are taken out one by one.
+/// A JSON object whose members are removed one by one.
 pub struct Object<'a> {
     status: Status,
     members: Vec<(Cow<'a, str>, &'a str)>,
@@ -43,12 +43,11 @@ pub struct Value<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// Reads `text`; an error is about the parameter `name`, under `status`, as are all later ones about its members.
+    /// Parses `text`. Errors have the given `status`, here and for the members, and name the parameter `name`.
     pub fn parse(text: &'a str, name: &str, status: Status) -> Result<Object<'a>> {
         let error = |problem: fmt::Arguments| Error::about(status, name, problem);
         let Members(members) = serde_json::from_str(text).map_err(|e| match e.classify() {
-            // A document of another type is named by serde ("invalid type: string ..., expected a JSON object") with its text,
-            // which may be a secret: say it in our own words.
+            // serde's message for a document of another type repeats its text, which may be a secret.
             serde_json::error::Category::Data => error(format_args!("must be a JSON object")),
             _ => error(format_args!("is not valid JSON: {e}")),
         })?;
@@ -60,24 +59,24 @@ impl<'a> Object<'a> {
         Ok(Object { status, members })
     }
 
-    /// An object without members.
+    /// Makes an object without members.
     pub fn empty(status: Status) -> Object<'a> {
         Object { status, members: Vec::new() }
     }
 
-    /// Takes a member out; one that is `null` counts as absent.
+    /// Removes and returns a member. `null` counts as absent.
     pub fn take(&mut self, name: &str) -> Option<Value<'a>> {
         self.take_or_null(name).filter(|value| !value.is_null())
     }
 
-    /// Takes a member out, be it `null`.
+    /// Removes and returns a member, even if it is `null`.
     pub fn take_or_null(&mut self, name: &str) -> Option<Value<'a>> {
         let at = self.members.iter().position(|(member, _)| member == name)?;
         let (name, raw) = self.members.swap_remove(at);
         Some(Value { status: self.status, name, raw })
     }
 
-    /// Fails if a member has another name than these: a misspelt one must not be silently ignored.
+    /// Rejects a member whose name is not in `known`: a misspelt name must not be silently ignored.
     pub fn check_names(&self, known: impl Iterator<Item = &'static str> + Clone) -> Result<()> {
         let unknown = self.members.iter().map(|(name, _)| name).filter(|name| !known.clone().any(|known| known == **name)).min();
         let Some(unknown) = unknown else { return Ok(()) };
@@ -85,7 +84,7 @@ impl<'a> Object<'a> {
         Err(Error::about(self.status, unknown, format_args!("is not known here; known are: {}", known.join(", "))))
     }
 
-    /// The members that are left, in the order of their names.
+    /// Returns the remaining members, ordered by name.
     pub fn into_values(mut self) -> impl Iterator<Item = Value<'a>> {
         let status = self.status;
         self.members.sort();
@@ -94,22 +93,22 @@ impl<'a> Object<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The member's name.
+    /// Returns the member's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The text as it was written.
+    /// Returns the raw JSON text.
     pub fn raw(&self) -> &'a str {
         self.raw
     }
 
-    /// Whether it is `null`.
+    /// Returns whether the value is `null`.
     pub fn is_null(&self) -> bool {
         self.raw == "null"
     }
 
-    /// An error about this member.
+    /// Makes an error about this member.
     pub fn error(&self, problem: impl fmt::Display) -> Error {
         Error::about(self.status, &self.name, problem)
     }
@@ -118,34 +117,34 @@ impl<'a> Value<'a> {
         serde_json::from_str(self.raw).map_err(|_| self.error(format_args!("must be {expected}")))
     }
 
-    /// A string.
+    /// Reads a string.
     pub fn string(&self) -> Result<String> {
         self.read("a string")
     }
 
-    /// A string with at least one character.
+    /// Reads a string with at least one character.
     pub fn non_empty_string(&self) -> Result<String> {
         let text: String = self.read("a string that is not empty")?;
         if text.is_empty() { Err(self.error("must not be empty")) } else { Ok(text) }
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub fn bool(&self) -> Result<bool> {
         self.read("true or false")
     }
 
-    /// A whole number within the bounds, both included.
-    pub fn integer(&self, least: i64, most: i64) -> Result<i64> {
-        let expected = match (least, most) {
+    /// Reads a whole number from `min` to `max`, both included.
+    pub fn integer(&self, min: i64, max: i64) -> Result<i64> {
+        let expected = match (min, max) {
             (i64::MIN, i64::MAX) => "a whole number".to_owned(),
-            (least, i64::MAX) => format!("a whole number of {least} or more"),
-            (least, most) => format!("a whole number from {least} to {most}"),
+            (min, i64::MAX) => format!("a whole number of {min} or more"),
+            (min, max) => format!("a whole number from {min} to {max}"),
         };
         let number: i64 = self.read(&expected)?;
-        if (least..=most).contains(&number) { Ok(number) } else { Err(self.error(format_args!("must be {expected}"))) }
+        if (min..=max).contains(&number) { Ok(number) } else { Err(self.error(format_args!("must be {expected}"))) }
     }
 
-    /// An array of strings that are not empty.
+    /// Reads an array of strings, none of them empty.
     pub fn strings(&self) -> Result<Vec<String>> {
         const EXPECTED: &str = "an array of strings that are not empty";
         let strings: Vec<String> = self.read(EXPECTED)?;
@@ -155,19 +154,19 @@ impl<'a> Value<'a> {
         Ok(strings)
     }
 
-    /// An object.
+    /// Reads an object.
     pub fn object(&self) -> Result<Object<'a>> {
         self.check_object()?;
         Object::parse(self.raw, &self.name, self.status)
     }
 
-    /// Fails unless it is an object, without looking inside.
+    /// Checks that the value is an object, without parsing it.
     pub fn check_object(&self) -> Result<()> {
         if self.raw.starts_with('{') { Ok(()) } else { Err(self.error("must be an object")) }
     }
 }
 
-/// The members of an object, their values raw.
+/// The members of an object, with raw values.
 struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -194,7 +193,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A member's name, borrowed where it has no escapes.
+/// A member's name, borrowed unless it contains escapes.
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 

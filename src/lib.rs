@@ -3,6 +3,7 @@
 //! | to learn about | read |
 //! |---|---|
 //! | which operations and parameters there are | [`api::operations`], the table |
+//! | how parameters are checked | [`api::params`] |
 //! | how the JSON that callers give is read | [`json`] |
 //! | how a call becomes an HTTP request | [`http::request`] |
 //! | how a response becomes JSON or an error | [`http::response`], [`error`] |

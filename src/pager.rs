@@ -1,4 +1,4 @@
-//! Pages turned into items: one at a time, the next page already on its way while the last one is being used.
+//! Pages as a sequence of items. The next page is requested while the items of the last one are being used.
 
 use crate::api::operations::{OPERATIONS, Operation};
 use crate::client::{Client, RawOutcome, find};
@@ -13,34 +13,34 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
-/// Walks through all the items of a list operation. Threads may share one: each item goes to one of them.
+/// Iterates over all items of a list operation. Threads may share a pager: each item goes to one of them.
 pub struct Pager {
     client: Client,
-    /// The call for the first page, and but for its cursor for every other.
+    /// The call for the first page. The calls for the others differ only in their cursor.
     request: Request,
     state: ForkSafeMutex<State>,
-    /// Held by the thread that fetches a page. Others wait for it, in this process; in a forked child it is made anew.
-    turn: ForkSafeMutex<Option<ProcessLocal<Arc<Mutex<()>>>>>,
+    /// Held by the thread that fetches a page; other threads wait for it. A forked child gets a new one.
+    fetch_lock: ForkSafeMutex<Option<ProcessLocal<Arc<Mutex<()>>>>>,
 }
 
 struct State {
     items: VecDeque<String>,
     next: NextPage,
-    /// Cursors met so far: one that comes again would never end.
-    seen: HashSet<String>,
+    /// The cursors so far. A repeated one would make the iteration endless.
+    seen_cursors: HashSet<String>,
 }
 
 /// Where the next page is.
 enum NextPage {
-    /// To be asked for; `None`: the first one.
-    Wanted(Option<String>),
-    /// On its way. The cursor stands by, should it have to be asked for again.
-    OnItsWay(Option<String>, ProcessLocal<Arrival>),
-    /// There is none.
+    /// Not requested yet. The cursor is `None` for the first page.
+    NotRequested(Option<String>),
+    /// In flight. The cursor is kept in case the page has to be requested again.
+    InFlight(Option<String>, ProcessLocal<PendingPage>),
+    /// There is no next page.
     End,
 }
 
-type Arrival = oneshot::Receiver<Result<RawOutcome>>;
+type PendingPage = oneshot::Receiver<Result<RawOutcome>>;
 
 #[derive(Deserialize)]
 struct Page<'a> {
@@ -51,62 +51,62 @@ struct Page<'a> {
 }
 
 impl Pager {
-    /// Makes a pager over a list operation; its parameters are checked, nothing is sent yet.
+    /// Makes a pager over a list operation. Checks the parameters; sends nothing yet.
     pub fn new(client: &Client, operation: &str, params_json: Option<&str>) -> Result<Pager> {
         let operation = find(operation)?;
         if !operation.paged {
             let paged: Vec<_> =
                 OPERATIONS.iter().filter(|operation: &&&Operation| operation.paged).map(|operation| operation.name).collect();
-            return Err(Error::argument("operation", format_args!("has no pages; those that have are: {}", paged.join(", "))));
+            return Err(Error::argument("operation", format_args!("is not paged; paged operations are: {}", paged.join(", "))));
         }
         let request = client.prepare(operation, params_json)?;
         if request.with_response {
-            return Err(Error::argument("with_response", "does not go with a pager, which hands out items"));
+            return Err(Error::argument("with_response", "cannot be used with a pager, which returns items"));
         }
-        let state = State { items: VecDeque::new(), next: NextPage::Wanted(None), seen: HashSet::new() };
-        Ok(Pager { client: client.clone(), request, state: ForkSafeMutex::new(state), turn: ForkSafeMutex::default() })
+        let state = State { items: VecDeque::new(), next: NextPage::NotRequested(None), seen_cursors: HashSet::new() };
+        Ok(Pager { client: client.clone(), request, state: ForkSafeMutex::new(state), fetch_lock: ForkSafeMutex::default() })
     }
 
-    /// The next item as the server sent it, `None` at the end; blocks while a page is on its way. After an error the same page is
-    /// asked for again by the next call: nothing is skipped.
+    /// Returns the next item verbatim, `None` at the end. Blocks while a page is in flight. After an error the next call requests the
+    /// same page again, so no item is skipped.
     pub fn next(&self) -> Result<Option<String>> {
         if let Some(item) = self.state.lock().items.pop_front() {
             return Ok(Some(item));
         }
-        let turn = self.turn();
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let fetch_lock = self.fetch_lock();
+        let _guard = fetch_lock.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let mut state = self.state.lock();
             if let Some(item) = state.items.pop_front() {
                 return Ok(Some(item));
             }
-            let (cursor, arrival) = match std::mem::replace(&mut state.next, NextPage::End) {
+            let (cursor, pending) = match std::mem::replace(&mut state.next, NextPage::End) {
                 NextPage::End => return Ok(None),
-                NextPage::Wanted(cursor) => (cursor, None),
-                NextPage::OnItsWay(cursor, arrival) => (cursor, arrival.into_inner()),
+                NextPage::NotRequested(cursor) => (cursor, None),
+                NextPage::InFlight(cursor, pending) => (cursor, pending.into_inner()),
             };
-            // Until the page is there, it is still to be had: by the next call after an error, and by a forked child.
-            state.next = NextPage::Wanted(cursor.clone());
+            // Until the page has arrived, the next call after an error, or a forked child, must be able to request it.
+            state.next = NextPage::NotRequested(cursor.clone());
             drop(state);
-            let arrival = arrival.map_or_else(|| self.ask_for(cursor), Ok)?;
-            let page = runtime::wait(arrival)?.into_result(&self.client)?;
-            if let Some(cursor) = self.take_page(&page)? {
-                let arrival = self.ask_for(Some(cursor.clone()))?;
-                self.state.lock().next = NextPage::OnItsWay(Some(cursor), ProcessLocal::new(arrival));
+            let pending = pending.map_or_else(|| self.request_page(cursor), Ok)?;
+            let page = runtime::wait(pending)?.into_result(&self.client)?;
+            if let Some(cursor) = self.store_page(&page)? {
+                let pending = self.request_page(Some(cursor.clone()))?;
+                self.state.lock().next = NextPage::InFlight(Some(cursor), ProcessLocal::new(pending));
             }
         }
     }
 
-    fn turn(&self) -> Arc<Mutex<()>> {
-        let mut turn = self.turn.lock();
-        if let Some(known) = turn.as_ref().and_then(ProcessLocal::get) {
-            return known.clone();
+    fn fetch_lock(&self) -> Arc<Mutex<()>> {
+        let mut fetch_lock = self.fetch_lock.lock();
+        if let Some(existing) = fetch_lock.as_ref().and_then(ProcessLocal::get) {
+            return existing.clone();
         }
-        turn.insert(ProcessLocal::new(Arc::default())).get().cloned().unwrap_or_default()
+        fetch_lock.insert(ProcessLocal::new(Arc::default())).get().cloned().unwrap_or_default()
     }
 
-    /// Sends for a page without waiting for it.
-    fn ask_for(&self, cursor: Option<String>) -> Result<Arrival> {
+    /// Requests a page without waiting for it.
+    fn request_page(&self, cursor: Option<String>) -> Result<PendingPage> {
         let mut request = self.request.clone();
         if let Some(cursor) = cursor {
             request.set_query("page", cursor);
@@ -114,20 +114,20 @@ impl Pager {
         self.client.start_awaited(request)
     }
 
-    /// Takes a page's items in. Gives the cursor of the one behind it.
-    fn take_page(&self, page: &str) -> Result<Option<String>> {
+    /// Stores a page's items and returns the cursor of the next page.
+    fn store_page(&self, page: &str) -> Result<Option<String>> {
         let broken = |problem: String| Error::new(Status::Response, problem);
-        let page: Page = serde_json::from_str(page).map_err(|e| broken(format!("the server's answer is not a page: {e}")))?;
+        let page: Page = serde_json::from_str(page).map_err(|e| broken(format!("the server's response is not a page: {e}")))?;
         let cursor = page.next_page.filter(|cursor| !cursor.is_empty());
         let items: VecDeque<String> = page.data.iter().map(|item| json::copy(item.get())).collect::<Result<_>>()?;
         let mut state = self.state.lock();
         if let Some(cursor) = &cursor
-            && !state.seen.insert(cursor.clone())
+            && !state.seen_cursors.insert(cursor.clone())
         {
-            return Err(broken("the server's pages go round in a circle: it sent the same `next_page` twice".to_owned()));
+            return Err(broken("the server's pages form a circle: it sent the same `next_page` twice".to_owned()));
         }
         state.items.extend(items);
-        state.next = cursor.clone().map_or(NextPage::End, |cursor| NextPage::Wanted(Some(cursor)));
+        state.next = cursor.clone().map_or(NextPage::End, |cursor| NextPage::NotRequested(Some(cursor)));
         Ok(cursor)
     }
 }

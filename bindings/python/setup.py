@@ -21,7 +21,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 MANIFEST = REPOSITORY / "Cargo.toml"
 NAME = {"darwin": "libantenv.dylib", "win32": "antenv.dll"}.get(sys.platform, "libantenv.so")
 if not MANIFEST.exists():
-    raise SystemExit("antenv is built from its repository, of which this folder is a part: the Rust sources are not here")
+    raise SystemExit(
+        "antenv is built from its repository, of which this folder is a part: the Rust sources are not here"
+    )
 
 
 def cargo(*arguments: str) -> str:
@@ -33,17 +35,17 @@ def cargo(*arguments: str) -> str:
 
 
 def build_library() -> Path:
-    """The library, built as `make build` does it: other crate types, or a plain `cargo build`, leave link-time optimisation out."""
+    """Builds the library as `make build` does: a plain `cargo build` leaves out link-time optimisation."""
     built = ("-p", "antenv", "--lib", "--crate-type", "cdylib,staticlib", "--message-format", "json-render-diagnostics")
     messages = map(json.loads, cargo("rustc", "--release", "--locked", *built).splitlines())
-    # Where it is depends on CARGO_TARGET_DIR, CARGO_BUILD_TARGET and cargo's configuration; cargo says it.
+    # Its place depends on CARGO_TARGET_DIR, CARGO_BUILD_TARGET and cargo's configuration; cargo reports it.
     files = (Path(file) for message in messages for file in message.get("filenames", ()))
     return next(file for file in files if file.name == NAME)
 
 
 class BuildWithLibrary(build_py):
     def run(self) -> None:
-        shutil.rmtree(self.build_lib, ignore_errors=True)  # what an earlier build left there would come along
+        shutil.rmtree(self.build_lib, ignore_errors=True)  # the wheel would include what an earlier build left there
         super().run()
         folder = Path("src" if self.editable_mode else self.build_lib) / "antenv"
         shutil.copy2(build_library(), folder / NAME)

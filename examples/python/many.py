@@ -1,4 +1,4 @@
-"""Holds many polls of a work queue open at once, in one thread, and gives the last of them up.
+"""Holds many polls of a work queue open at once, in one thread, and cancels the last of them.
 
 python many.py 1000
 Reads ANTHROPIC_API_KEY and, if it is set, ANTHROPIC_BASE_URL.

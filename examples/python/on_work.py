@@ -55,7 +55,7 @@ def variables(lease: antenv.AsyncLease) -> dict[str, str]:
 
 def signal_group(child: asyncio.subprocess.Process, number: signal.Signals) -> None:
     """Signals a command and what it started."""
-    with contextlib.suppress(ProcessLookupError):  # nobody is left
+    with contextlib.suppress(ProcessLookupError):  # no process is left
         os.killpg(child.pid, number)
 
 

@@ -1,3 +1,4 @@
-//! The API: its operations and their parameters, in one table.
+//! The API: its operations in one table, and the checks of their parameters.
 
 pub mod operations;
+pub mod params;

@@ -1,62 +1,16 @@
 //! THE TABLE: the fourteen operations of the API, each with its method, path and parameters.
 //!
-//! This is the only place that knows them. Request building, parameter checks, error messages, the pager and the tests all
-//! read it, so a new operation is one row here, one exported function and one set of cases.
+//! This is the only place that lists them. Request building, parameter checks, error messages, the pager and the tests all
+//! read the table, so a new operation is one row here, one exported function and one set of test cases.
 
-use ParamLocation::{Body, Header, Path, Query};
-use ParamType::{Bool, Id, Integer, NonEmptyText, Object, Strings, Text};
+use super::params::ParamLocation::{self, Body, Header, Path, Query};
+use super::params::ParamType::{self, Bool, Id, Integer, NonEmptyText, Object, Strings, Text};
+use super::params::Parameter;
 
-/// Where a parameter travels in the HTTP request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParamLocation {
-    /// A segment of the path, percent-encoded.
-    Path,
-    /// The query string; `null` means absent.
-    Query,
-    /// The named request header; `null` means absent.
-    Header(&'static str),
-    /// A member of the JSON body; `null` is sent as `null`.
-    Body,
-}
-
-/// What JSON a parameter takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParamType {
-    /// An identifier: a string that can stand as one path segment.
-    Id,
-    /// Any string.
-    Text,
-    /// A string with at least one character.
-    NonEmptyText,
-    /// `true` or `false`.
-    Bool,
-    /// A whole number within the bounds, both included.
-    Integer(i64, i64),
-    /// An object, passed through as it is.
-    Object,
-    /// An array of strings, joined with commas.
-    Strings,
-}
-
-/// One parameter of an operation.
-#[derive(Debug, Clone, Copy)]
-pub struct Parameter {
-    /// The wire name.
-    pub name: &'static str,
-    /// Where it travels.
-    pub location: ParamLocation,
-    /// What it must be.
-    pub param_type: ParamType,
-    /// Whether a call without it is refused.
-    pub required: bool,
-    /// One line of documentation.
-    pub doc: &'static str,
-}
-
-/// Which credential the API takes for an operation.
+/// Which credential the API accepts for an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialKind {
-    /// An API key (or an auth token in its stead).
+    /// An API key, or an auth token instead.
     ApiKey,
     /// An environment key.
     EnvironmentKey,
@@ -67,35 +21,35 @@ pub enum CredentialKind {
 /// How an operation uses connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Traffic {
-    /// As most do.
+    /// An ordinary call.
     Call,
-    /// It may wait at the server for as long as its `block_ms` says, and so may its attempts.
+    /// A poll: the server may hold the request for `block_ms`, which extends each attempt's timeout.
     Poll,
-    /// It has connections of its own, so that it never waits behind the others. It is not sent again when its answer was lost: the
-    /// server may have recorded it, and would then refuse the second one for stating what the first has replaced.
+    /// A heartbeat: it has separate connections, so it never waits behind other requests. It is not retried when its response was
+    /// lost: the server may have recorded it, and would then reject the retry for an outdated `expected_last_heartbeat`.
     Heartbeat,
 }
 
 /// One operation of the API.
 #[derive(Debug)]
 pub struct Operation {
-    /// The name that `antenv_call` takes, such as `environments.create`.
+    /// The name for `antenv_call`, such as `environments.create`.
     pub name: &'static str,
-    /// The API page's title.
+    /// The title of its page in the API reference.
     pub title: &'static str,
     /// The HTTP method.
     pub method: &'static str,
-    /// The path, `{name}` standing for the path parameters.
+    /// The path, with `{name}` for each path parameter.
     pub path: &'static str,
-    /// Its own parameters; [`COMMON`] comes on top.
+    /// Its parameters, without those in [`COMMON`].
     pub parameters: &'static [Parameter],
     /// The credential it accepts.
     pub credential: CredentialKind,
-    /// Whether a JSON body is always sent, be it `{}`.
+    /// Whether a JSON body is always sent, even if it is `{}`.
     pub has_body: bool,
-    /// Whether a success without a body is an answer (read as `null`): an empty poll; a stop, which the service answers with 204.
+    /// Whether a success may have an empty body, which is read as `null`: an empty poll, or a stop, which gets a 204.
     pub allows_empty_body: bool,
-    /// Whether it answers pages (`data`, `next_page`) and takes `page`.
+    /// Whether it returns pages (`data`, `next_page`) and takes `page`.
     pub paged: bool,
     /// How it uses connections.
     pub traffic: Traffic,
@@ -113,20 +67,20 @@ const ANY_INTEGER: ParamType = Integer(i64::MIN, i64::MAX);
 
 const ENVIRONMENT_ID: Parameter = required("environment_id", Path, Id, "Environment identifier (`env_...`).");
 const WORK_ID: Parameter = required("work_id", Path, Id, "Work identifier (`work_...`).");
-const LIMIT: Parameter = parameter("limit", Query, ANY_INTEGER, "Most items a page may hold.");
+const LIMIT: Parameter = parameter("limit", Query, ANY_INTEGER, "Maximum number of items in a page.");
 const PAGE: Parameter = parameter("page", Query, Text, "Cursor: the previous page's `next_page`.");
 const CONFIG: Parameter =
     parameter("config", Body, Object, "Configuration: `{\"type\":\"cloud\",...}` or `{\"type\":\"self_hosted\"}`.");
 const DESCRIPTION: Parameter = parameter("description", Body, Text, "Description of the environment.");
-const SCOPE: Parameter = parameter("scope", Body, Text, "Who sees it: `organization` or `account`.");
+const SCOPE: Parameter = parameter("scope", Body, Text, "Visibility: `organization` or `account`.");
 
 /// Parameters that every operation and `antenv_request` take.
 pub const COMMON: &[Parameter] = &[
-    parameter("betas", Header("anthropic-beta"), Strings, "Beta versions to use beside the one the operation needs."),
+    parameter("betas", Header("anthropic-beta"), Strings, "Beta versions to use besides the required one."),
     parameter("workspace_id", Header("anthropic-workspace-id"), Text, "Workspace to act in (`wrkspc_...`)."),
 ];
 
-/// An operation that reads: GET, no body, an API key, one JSON object in reply. The rows below state how they differ.
+/// The defaults of the rows below: GET, no body, an API key, one JSON object in the response.
 const READ: Operation = Operation {
     name: "",
     title: "",
@@ -162,7 +116,7 @@ pub const ENVIRONMENTS_LIST: Operation = Operation {
     name: "environments.list",
     title: "List Environments",
     path: "/v1/environments",
-    parameters: &[parameter("include_archived", Query, Bool, "Whether archived environments are listed too."), LIMIT, PAGE],
+    parameters: &[parameter("include_archived", Query, Bool, "Whether to list archived environments, too."), LIMIT, PAGE],
     paged: true,
     ..READ
 };
@@ -186,7 +140,7 @@ pub const ENVIRONMENTS_UPDATE: Operation = Operation {
         ENVIRONMENT_ID,
         CONFIG,
         DESCRIPTION,
-        parameter("metadata", Body, Object, "Merged into what is there; `null` or an empty string deletes a key."),
+        parameter("metadata", Body, Object, "Merged into the existing metadata; `null` or an empty string deletes a key."),
         parameter("name", Body, Text, "Human-readable name."),
         SCOPE,
     ],
@@ -239,7 +193,12 @@ pub const WORK_POLL: Operation = Operation {
             ANY_INTEGER,
             "Reclaim items unacknowledged for longer than this many milliseconds; absent: 5000.",
         ),
-        parameter("anthropic_worker_id", Header("anthropic-worker-id"), Text, "Who polls, for the queue's statistics."),
+        parameter(
+            "anthropic_worker_id",
+            Header("anthropic-worker-id"),
+            Text,
+            "Name of the polling worker, for the work queue's statistics.",
+        ),
     ],
     credential: CredentialKind::EnvironmentKey,
     allows_empty_body: true,
@@ -275,7 +234,7 @@ pub const WORK_UPDATE: Operation = Operation {
     parameters: &[
         ENVIRONMENT_ID,
         WORK_ID,
-        required("metadata", Body, Object, "Merged into what is there; `null` deletes a key."),
+        required("metadata", Body, Object, "Merged into the existing metadata; `null` deletes a key."),
     ],
     has_body: true,
     ..READ
@@ -301,12 +260,12 @@ pub const WORK_HEARTBEAT: Operation = Operation {
     parameters: &[
         ENVIRONMENT_ID,
         WORK_ID,
-        parameter("desired_ttl_seconds", Query, ANY_INTEGER, "Desired life of the lease in seconds."),
+        parameter("desired_ttl_seconds", Query, ANY_INTEGER, "Desired lifetime of the lease in seconds."),
         parameter(
             "expected_last_heartbeat",
             Query,
             Text,
-            "`NO_HEARTBEAT` for the first heartbeat, then the previous reply's `last_heartbeat` to the letter.",
+            "`NO_HEARTBEAT` for the first heartbeat, then the previous response's `last_heartbeat` verbatim.",
         ),
     ],
     credential: CredentialKind::EnvironmentKey,
@@ -323,7 +282,7 @@ pub const WORK_STOP: Operation = Operation {
     parameters: &[
         ENVIRONMENT_ID,
         WORK_ID,
-        parameter("force", Body, Bool, "Whether to stop at once instead of asking the worker to."),
+        parameter("force", Body, Bool, "Whether to stop immediately instead of asking the worker to stop."),
     ],
     credential: CredentialKind::Both,
     has_body: true,
@@ -331,7 +290,7 @@ pub const WORK_STOP: Operation = Operation {
     ..READ
 };
 
-/// All of them, in the order of the API's pages.
+/// All operations, in the order of the API reference.
 pub const OPERATIONS: &[&Operation] = &[
     &ENVIRONMENTS_CREATE,
     &ENVIRONMENTS_LIST,
@@ -349,7 +308,7 @@ pub const OPERATIONS: &[&Operation] = &[
     &WORK_STOP,
 ];
 
-/// The operation of that name.
+/// Returns the operation with this name.
 pub fn find(name: &str) -> Option<&'static Operation> {
     OPERATIONS.iter().copied().find(|operation| operation.name == name)
 }

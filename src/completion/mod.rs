@@ -1,5 +1,7 @@
-//! Calls that do not block: a completion queue, and the tickets that cancel what was submitted to it.
+//! Non-blocking calls: a completion queue, and the tickets that cancel submitted calls.
 
 mod queue;
+mod ticket;
 
 pub use queue::*;
+pub use ticket::Ticket;

@@ -1,17 +1,18 @@
-//! The completion queue: calls are submitted without waiting, and their outcomes collected when they are there.
+//! The completion queue: calls are submitted without waiting, and their outcomes are collected later.
 //!
 //! ```text
 //!           submit                                          next
-//! caller  ---------> in flight (a future on the runtime) ---------> the caller's thread, which also reads the answer
-//!                       |  ^                          |
-//!                       |  '-- cancel: a wish, seen   '-- done: first in, first out
-//!                       '----- by the runtime's thread
+//! caller  ---------> in flight (a future on the runtime) ---------> the caller's thread, which also parses the response
+//!                       ^                             |
+//!                       '-- cancel: a request to      '-- done: first in, first out
+//!                           the runtime's thread
 //! ```
 //!
-//! Every call that was accepted ends in exactly one completion. The queue's descriptor is readable exactly while one waits. It is
-//! set right after the list is unlocked (who is woken finds it unlocked), and cleared while it is locked. Log records travel the
-//! same way, behind the completions and bounded in number.
+//! Every accepted call ends in exactly one completion. The queue's descriptor is readable exactly while a completion waits. It is set
+//! right after the list is unlocked, so that a woken thread finds it unlocked, and cleared while the list is locked. Log records use
+//! the same queue, after the completions and bounded in number.
 
+use super::ticket::Ticket;
 use crate::client::{Client, RawOutcome};
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
@@ -27,47 +28,47 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// How many log records wait at most. Past that the oldest are lost.
+/// The maximum number of waiting log records. Beyond it the oldest are dropped.
 pub const MAX_RECORDS: usize = 1024;
 
-/// A queue. Threads may share it: submit to it and drain it at once.
+/// A completion queue. Threads may share it: some may submit to it while others drain it.
 pub struct Queue {
     state: ForkSafeMutex<State>,
 }
 
 struct State {
-    /// The process that this is the state of. A forked child begins with an empty queue.
+    /// The process that the state belongs to. A forked child starts with an empty queue.
     epoch: u32,
-    /// Set while something waits, or about to be; `None`: the queue is closed.
-    event: Option<Arc<WakeupFd>>,
+    /// Set, or about to be set, while something waits. `None`: the queue is closed.
+    wakeup: Option<Arc<WakeupFd>>,
     in_flight: ProcessLocal<Slab<Arc<Cancel>>>,
     done: VecDeque<PendingCompletion>,
     /// Log records with their tags.
     records: VecDeque<(u64, String)>,
-    /// How many records were dropped before those.
+    /// The number of records that were dropped before those.
     records_lost: u64,
 }
 
-/// Something that ended.
+/// A completion that has not been collected.
 struct PendingCompletion {
     tag: u64,
     outcome: Outcome,
 }
 
-// Calls are the rule, and a box would be an allocation for each.
+// Nearly all are calls, and a box would cost each of them an allocation.
 #[allow(clippy::large_enum_variant)]
 enum Outcome {
-    /// A call, its answer still to be read.
+    /// A call, whose response is not parsed yet.
     Call(Client, Result<RawOutcome>),
-    /// What a worker has to tell.
-    News(Result<String>),
+    /// A notification of a worker.
+    Notification(Result<String>),
 }
 
 impl PendingCompletion {
     fn into_completion(self) -> Completion {
         let result = match self.outcome {
-            Outcome::News(news) => news,
-            // A fault here must cost neither this completion nor those that are taken with it.
+            Outcome::Notification(result) => result,
+            // A panic here must lose neither this completion nor those that are taken with it.
             Outcome::Call(client, outcome) => {
                 catch_unwind(AssertUnwindSafe(|| outcome?.into_result(&client))).unwrap_or_else(|_| Err(runtime::fault()))
             }
@@ -76,44 +77,20 @@ impl PendingCompletion {
     }
 }
 
-/// What a queue hands out.
+/// A completion, as the queue hands it out.
 #[derive(Debug)]
 pub struct Completion {
-    /// The tag that was given with the call, or with the subscription to the log.
+    /// The tag of the call, the worker, or the subscription to the log.
     pub tag: u64,
-    /// The call's result, or a log record.
+    /// The call's result, a worker's notification, or a log record.
     pub result: Result<String>,
-}
-
-/// A call in flight, to be cancelled. It may outlive the call.
-#[derive(Debug, Clone)]
-pub struct Ticket {
-    epoch: u32,
-    cancel: Arc<Cancel>,
-}
-
-impl Default for Ticket {
-    /// A ticket for one call that is yet to begin.
-    fn default() -> Ticket {
-        Ticket { epoch: fork::epoch(), cancel: Arc::default() }
-    }
-}
-
-impl Ticket {
-    /// Wishes that the call end. Its completion comes in any case: the result, if that was quicker, else `CANCELLED`.
-    pub fn cancel(&self) {
-        // In a forked child the call does not exist; it is its parent's.
-        if self.epoch == fork::epoch() {
-            self.cancel.cancel();
-        }
-    }
 }
 
 impl State {
     fn new() -> Result<State> {
         Ok(State {
             epoch: fork::epoch(),
-            event: Some(Arc::new(WakeupFd::new()?)),
+            wakeup: Some(Arc::new(WakeupFd::new()?)),
             in_flight: ProcessLocal::new(Slab::new()),
             done: VecDeque::new(),
             records: VecDeque::new(),
@@ -131,76 +108,76 @@ fn closed() -> Error {
 }
 
 impl Queue {
-    /// An empty queue.
+    /// Makes an empty queue.
     pub fn new() -> Result<Queue> {
         Ok(Queue { state: ForkSafeMutex::new(State::new()?) })
     }
 
-    /// The state, and the event that it goes with.
+    /// Locks the state; returns it with its wake-up descriptor.
     fn open(&self) -> Result<(fork::ForkSafeGuard<'_, State>, Arc<WakeupFd>)> {
         let mut state = self.state.lock();
-        if state.epoch != fork::epoch() && state.event.is_some() {
-            // The parent's calls, completions and descriptor stay the parent's.
+        if state.epoch != fork::epoch() && state.wakeup.is_some() {
+            // The calls, completions and descriptor belong to the parent.
             *state = State::new()?;
         }
-        let event = state.event.clone().ok_or_else(closed)?;
-        Ok((state, event))
+        let wakeup = state.wakeup.clone().ok_or_else(closed)?;
+        Ok((state, wakeup))
     }
 
-    /// The number of the descriptor that is readable while something waits.
+    /// Returns the file descriptor that is readable while something waits.
     pub fn fd(&self) -> Result<i32> {
         Ok(self.open()?.1.number())
     }
 
-    /// Begins a call whose completion will come with this tag, and which `ticket` cancels. An error: the call was not begun, and no
-    /// completion comes.
+    /// Starts a call whose completion will have this tag, and which `ticket` cancels. On an error the call was not started, and no
+    /// completion arrives.
     pub fn submit(self: &Arc<Queue>, client: &Client, request: Request, tag: u64, ticket: &Ticket) -> Result<()> {
         let cancel = &ticket.cancel;
         let key = self.open()?.0.in_flight.get_mut().ok_or_else(closed)?.insert(cancel.clone());
         let (queue, owner) = (self.clone(), client.clone());
         let done = move |outcome| {
             let completion = PendingCompletion { tag, outcome: Outcome::Call(owner, outcome) };
-            Ended { queue, key, completion }.gather();
+            FinishedCall { queue, key, completion }.deliver_batched();
         };
-        client.start(request, cancel.clone(), done).inspect_err(|_| self.forget(key))
+        client.start(request, cancel.clone(), done).inspect_err(|_| self.remove_in_flight(key))
     }
 
-    /// Takes calls in that have ended.
-    fn complete(&self, ended: impl Iterator<Item = Ended>) {
-        // Closed meanwhile: nobody will ask for them.
-        let Ok(open) = self.open() else { return ended.for_each(drop) };
-        put(open, |state| {
-            for Ended { key, completion, .. } in ended {
+    /// Adds the completions of calls that have ended.
+    fn complete(&self, finished: impl Iterator<Item = FinishedCall>) {
+        // The queue was closed, so their completions are dropped.
+        let Ok(open) = self.open() else { return finished.for_each(drop) };
+        push(open, |state| {
+            for FinishedCall { key, completion, .. } in finished {
                 state.in_flight.get_mut().and_then(|in_flight| in_flight.try_remove(key));
                 state.done.push_back(completion);
             }
         });
     }
 
-    /// Adds a completion that no call belongs to. False: the queue is closed.
-    pub fn tell(&self, tag: u64, news: Result<String>) -> bool {
+    /// Adds a completion without a call. Returns false if the queue is closed.
+    pub fn post(&self, tag: u64, result: Result<String>) -> bool {
         let Ok(open) = self.open() else { return false };
-        put(open, |state| state.done.push_back(PendingCompletion { tag, outcome: Outcome::News(news) }));
+        push(open, |state| state.done.push_back(PendingCompletion { tag, outcome: Outcome::Notification(result) }));
         true
     }
 
-    fn forget(&self, key: usize) {
-        if let Ok((mut state, _event)) = self.open() {
+    fn remove_in_flight(&self, key: usize) {
+        if let Ok((mut state, _)) = self.open() {
             state.in_flight.get_mut().and_then(|in_flight| in_flight.try_remove(key));
         }
     }
 
-    /// Waits until something is there, up to `patience` (`None`: however long that takes), and hands out up to `most` of it.
+    /// Waits up to `timeout` (`None`: without limit) for completions and returns up to `max` of them, at least one.
     ///
-    /// Errors: `TIMEOUT`, `INTERRUPTED` when a signal handler ran in this thread, `CLOSED`.
-    pub fn next(&self, most: usize, patience: Option<Duration>) -> Result<Vec<Completion>> {
-        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+    /// Errors: `TIMEOUT`, `INTERRUPTED` if a signal handler ran in this thread, `CLOSED`.
+    pub fn next(&self, max: usize, timeout: Option<Duration>) -> Result<Vec<Completion>> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            let (mut state, event) = self.open()?;
+            let (mut state, wakeup) = self.open()?;
             let was_empty = state.is_empty();
-            let (done, records) = take(&mut state, most);
+            let (done, records) = take_up_to(&mut state, max);
             if !was_empty && state.is_empty() {
-                event.clear();
+                wakeup.clear();
             }
             drop(state);
             if !done.is_empty() || !records.is_empty() {
@@ -208,13 +185,13 @@ impl Queue {
                 let records = records.into_iter().map(|(tag, record)| Completion { tag, result: Ok(record) });
                 return Ok(done.chain(records).collect());
             }
-            let timeout = || Error::new(Status::Timeout, "nothing came in time");
-            if patience.is_some_and(|patience| patience.is_zero()) {
-                return Err(timeout());
+            let timed_out = || Error::new(Status::Timeout, "nothing arrived in time");
+            if timeout.is_some_and(|timeout| timeout.is_zero()) {
+                return Err(timed_out());
             }
-            match event.wait(until) {
+            match wakeup.wait(deadline) {
                 WaitOutcome::Signaled => {}
-                WaitOutcome::TimedOut => return Err(timeout()),
+                WaitOutcome::TimedOut => return Err(timed_out()),
                 WaitOutcome::Interrupted => {
                     return Err(Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"));
                 }
@@ -222,23 +199,23 @@ impl Queue {
         }
     }
 
-    /// Sends the log records that pass `filter` to this queue, with this tag, in place of what it got before; `off` ends that.
+    /// Sends the log records that pass `filter` to this queue with this tag. Replaces an earlier subscription; `off` ends it.
     pub fn subscribe(self: &Arc<Queue>, filter: &str, tag: u64) -> Result<()> {
         self.open()?;
         log::subscribe(filter, Arc::new(LogSink { queue: Arc::downgrade(self), tag }))
     }
 
-    /// Ends the queue: cancels what is in flight, drops what waits, and wakes who waits.
+    /// Closes the queue: cancels the calls in flight, drops what waits, and wakes the waiting threads.
     pub fn close(self: &Arc<Queue>) {
         log::unsubscribe(&LogSink { queue: Arc::downgrade(self), tag: 0 });
-        let Ok((mut state, event)) = self.open() else { return };
+        let Ok((mut state, wakeup)) = self.open() else { return };
         let was_empty = state.is_empty();
-        state.event = None;
+        state.wakeup = None;
         let in_flight = state.in_flight.get_mut().map(std::mem::take);
         let waiting = (std::mem::take(&mut state.done), std::mem::take(&mut state.records));
         drop(state);
         if was_empty {
-            event.set();
+            wakeup.set();
         }
         for cancel in in_flight.into_iter().flatten() {
             cancel.1.cancel();
@@ -246,9 +223,9 @@ impl Queue {
         drop(waiting);
     }
 
-    fn take_record(&self, tag: u64, record: String) -> bool {
+    fn push_record(&self, tag: u64, record: String) -> bool {
         let Ok(open) = self.open() else { return false };
-        put(open, |state| {
+        push(open, |state| {
             if state.records.len() == MAX_RECORDS {
                 state.records.pop_front();
                 state.records_lost += 1;
@@ -259,45 +236,45 @@ impl Queue {
     }
 }
 
-/// Adds to what waits, and sets the event if nothing did.
-fn put((mut state, event): (fork::ForkSafeGuard<'_, State>, Arc<WakeupFd>), add: impl FnOnce(&mut State)) {
+/// Adds to the waiting completions, and sets the wake-up descriptor if there were none.
+fn push((mut state, wakeup): (fork::ForkSafeGuard<'_, State>, Arc<WakeupFd>), add: impl FnOnce(&mut State)) {
     let was_empty = state.is_empty();
     add(&mut state);
     let is_first = was_empty && !state.is_empty();
     drop(state);
     if is_first {
-        event.set();
+        wakeup.set();
     }
 }
 
-/// A call that ended, on its way to its queue.
-struct Ended {
+/// A call that has ended, before it is in its queue.
+struct FinishedCall {
     queue: Arc<Queue>,
     key: usize,
     completion: PendingCompletion,
 }
 
 thread_local! {
-    /// Calls that ended in the present round of the runtime.
-    static ENDED: RefCell<Vec<Ended>> = const { RefCell::new(Vec::new()) };
+    /// The calls that ended in the current round of the runtime.
+    static FINISHED: RefCell<Vec<FinishedCall>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Ended {
-    /// Sends the call to its queue, together with the others that end in this round of the runtime: what the round's other tasks
-    /// have to do takes microseconds, while waking the threads that wait for each call alone would cost more than the call.
-    fn gather(self) {
-        // A call alone in its queue has none to wait for.
+impl FinishedCall {
+    /// Delivers the call to its queue together with the others that end in this round of the runtime. The round's other tasks take
+    /// microseconds, while waking a thread for each call alone would cost more than the call.
+    fn deliver_batched(self) {
+        // A call that is alone in its queue has no others to wait for.
         if self.queue.open().is_ok_and(|(state, _)| state.in_flight.get().is_some_and(|in_flight| in_flight.len() == 1)) {
             let queue = self.queue.clone();
             return queue.complete(std::iter::once(self));
         }
-        let is_first = ENDED.with_borrow_mut(|ended| {
-            ended.push(self);
-            ended.len() == 1
+        let is_first = FINISHED.with_borrow_mut(|finished| {
+            finished.push(self);
+            finished.len() == 1
         });
         if is_first {
-            // The task comes behind those that are ready now. It delivers also when it is dropped, at the end of the runtime.
-            let deliver = Deliver;
+            // The task runs after those that are ready now. It delivers even if it is dropped, at the end of the runtime.
+            let deliver = DeliverOnDrop;
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(async move { drop(deliver) });
             }
@@ -305,22 +282,23 @@ impl Ended {
     }
 }
 
-struct Deliver;
+/// Delivers the finished calls when it is dropped.
+struct DeliverOnDrop;
 
-impl Drop for Deliver {
+impl Drop for DeliverOnDrop {
     fn drop(&mut self) {
-        let mut ended = ENDED.take().into_iter().peekable();
-        while let Some(first) = ended.peek() {
+        let mut finished = FINISHED.take().into_iter().peekable();
+        while let Some(first) = finished.peek() {
             let queue = first.queue.clone();
-            queue.complete(std::iter::from_fn(|| ended.next_if(|next| Arc::ptr_eq(&next.queue, &queue))));
+            queue.complete(std::iter::from_fn(|| finished.next_if(|next| Arc::ptr_eq(&next.queue, &queue))));
         }
     }
 }
 
-/// Takes up to `most` of what waits: completions first, which a flood of records must not hold up.
-fn take(state: &mut State, most: usize) -> (VecDeque<PendingCompletion>, Vec<(u64, String)>) {
-    let done = if state.done.len() <= most { std::mem::take(&mut state.done) } else { state.done.drain(..most).collect() };
-    let mut room = most - done.len();
+/// Takes up to `max` of what waits: completions first, so that a flood of records does not delay them.
+fn take_up_to(state: &mut State, max: usize) -> (VecDeque<PendingCompletion>, Vec<(u64, String)>) {
+    let done = if state.done.len() <= max { std::mem::take(&mut state.done) } else { state.done.drain(..max).collect() };
+    let mut room = max - done.len();
     let mut records = Vec::new();
     if room > 0
         && state.records_lost > 0
@@ -335,7 +313,7 @@ fn take(state: &mut State, most: usize) -> (VecDeque<PendingCompletion>, Vec<(u6
     (done, records)
 }
 
-/// The queue as the log sees it: one that is gone takes no more records.
+/// The queue as a sink of log records. A queue that was freed accepts no more.
 struct LogSink {
     queue: Weak<Queue>,
     tag: u64,
@@ -343,7 +321,7 @@ struct LogSink {
 
 impl Sink for LogSink {
     fn take(&self, record: String) -> bool {
-        self.queue.upgrade().is_some_and(|queue| queue.take_record(self.tag, record))
+        self.queue.upgrade().is_some_and(|queue| queue.push_record(self.tag, record))
     }
 
     fn identity(&self) -> usize {

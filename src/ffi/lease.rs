@@ -175,7 +175,7 @@ pub extern "C" fn antenv_lease_submit_finish(
         let prepared = held.prepare_finish(boundary::optional_text("params_json", params_json)?)?;
         LEASES.remove(lease)?;
         held.finish(prepared, move |outcome| {
-            queue.tell(tag, outcome);
+            queue.post(tag, outcome);
         });
         Ok(())
     })

@@ -1,5 +1,6 @@
-//! HTTP: from an operation to a request, from a response to JSON or an error, what is sent again, and the connections below.
+//! HTTP: requests, responses, retries and connections.
 
+mod body;
 pub mod proxy;
 pub mod request;
 pub mod response;

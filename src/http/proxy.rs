@@ -1,4 +1,4 @@
-//! Which proxy leads to the server: the one that the configuration names, else the one of the environment variables. Pure.
+//! The proxy for a server: the configured one, else the one in the environment variables. Pure.
 
 use crate::config::{EnvVars, parse_url};
 use crate::credentials::Secret;
@@ -9,39 +9,39 @@ use percent_encoding::percent_decode_str;
 use std::net::IpAddr;
 use url::{Host, Url};
 
-/// The schemes that a proxy can have. Without a `5h` or `4a` the host name is resolved here, with it by the proxy.
+/// The schemes of proxies. With `socks5h` and `socks4a` the proxy resolves the host name, with `socks5` and `socks4` the library does.
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
-/// A proxy on the way to the server.
+/// A proxy.
 #[derive(Debug, Clone)]
 pub struct Proxy {
-    /// The whole URL, which may hold a password.
+    /// The whole URL, which may contain a password.
     pub url: Secret,
-    /// Its host and port, for messages.
+    /// The host and port, for messages.
     pub address: String,
-    /// Whether it speaks HTTP: then it opens tunnels for CONNECT. Else it speaks SOCKS.
+    /// Whether it speaks HTTP, and opens tunnels for CONNECT. Otherwise it speaks SOCKS.
     pub is_http: bool,
-    /// What its user name and password travel as, in the header of an HTTP proxy.
+    /// The `Proxy-Authorization` header of an HTTP proxy, made of the user name and password.
     pub authorization: Option<Secret>,
-    /// Its password.
+    /// The password.
     pub password: Option<Secret>,
 }
 
 impl Proxy {
-    /// Reads a proxy's URL, which comes from the key or variable `source`. Without a scheme it is `http://`.
+    /// Parses a proxy's URL, which comes from the key or environment variable `source`. The default scheme is `http://`.
     pub fn parse(source: &str, text: &str) -> Result<Proxy> {
-        let unusable = || {
+        let invalid = || {
             Error::config(
                 source,
-                "is not a proxy that can be used: it must be a URL such as http://proxy.example:3128, with one of the schemes \
-                 http, https, socks4, socks4a, socks5 and socks5h",
+                "is not a valid proxy: it must be a URL such as http://proxy.example:3128, with one of the schemes \
+                http, https, socks4, socks4a, socks5 and socks5h",
             )
         };
         let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let url = parse_url(&text).ok_or_else(unusable)?;
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(unusable)?;
+        let url = parse_url(&text).ok_or_else(invalid)?;
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(invalid)?;
         if !SCHEMES.contains(&url.scheme()) {
-            return Err(unusable());
+            return Err(invalid());
         }
         let is_http = url.scheme().starts_with("http");
         let port = url.port_or_known_default().unwrap_or(1080);
@@ -58,21 +58,21 @@ impl Proxy {
         })
     }
 
-    /// The proxy that the environment variables name for this URL, unless NO_PROXY exempts its host.
-    pub fn from_variables(base_url: &Url, variables: EnvVars) -> Result<Option<Proxy>> {
+    /// Returns the proxy that the environment variables name for this URL, unless NO_PROXY exempts its host.
+    pub fn from_env(base_url: &Url, env: EnvVars) -> Result<Option<Proxy>> {
         let names: &[&str] = match base_url.scheme() {
             "https" => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
-            // Under CGI anyone can set HTTP_PROXY, by sending a header of the name `Proxy`.
-            _ if variables("REQUEST_METHOD").is_some() => &["http_proxy", "ALL_PROXY", "all_proxy"],
+            // Under CGI a client can set HTTP_PROXY by sending a header named `Proxy`.
+            _ if env("REQUEST_METHOD").is_some() => &["http_proxy", "ALL_PROXY", "all_proxy"],
             _ => &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
         };
-        let Some((name, text)) = names.iter().find_map(|name| Some((name, variables(name)?))) else { return Ok(None) };
-        let exempt = variables("NO_PROXY").or_else(|| variables("no_proxy")).unwrap_or_default();
+        let Some((name, text)) = names.iter().find_map(|name| Some((name, env(name)?))) else { return Ok(None) };
+        let exempt = env("NO_PROXY").or_else(|| env("no_proxy")).unwrap_or_default();
         if is_exempt(base_url, &exempt) { Ok(None) } else { Proxy::parse(name, text.trim()).map(Some) }
     }
 }
 
-/// Whether a list such as `localhost, .example.com, 10.0.0.0/8` names the host of this URL; `*` names every one.
+/// Returns whether a list such as `localhost, .example.com, 10.0.0.0/8` contains the host of this URL. `*` matches every host.
 fn is_exempt(base_url: &Url, list: &str) -> bool {
     let (Some(host), port) = (base_url.host(), base_url.port_or_known_default()) else { return false };
     let entries = list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
@@ -82,11 +82,11 @@ fn is_exempt(base_url: &Url, list: &str) -> bool {
         }
         let address = match host {
             Host::Domain(name) => {
-                let (entry, wanted) = entry.rsplit_once(':').unwrap_or((entry, ""));
+                let (entry, entry_port) = entry.rsplit_once(':').unwrap_or((entry, ""));
                 let entry = entry.trim_start_matches("*.").trim_matches('.').to_ascii_lowercase();
                 let name = name.trim_end_matches('.');
                 let is_below = || name.strip_suffix(&entry).is_some_and(|rest| rest.ends_with('.'));
-                let fits_port = wanted.is_empty() || wanted.parse().ok() == port;
+                let fits_port = entry_port.is_empty() || entry_port.parse().ok() == port;
                 return fits_port && !entry.is_empty() && (name == entry || is_below());
             }
             Host::Ipv4(address) => IpAddr::V4(address),
@@ -104,7 +104,7 @@ fn is_exempt(base_url: &Url, list: &str) -> bool {
     })
 }
 
-/// Whether the first `length` bits of both addresses are the same.
+/// Returns whether the first `length` bits of both addresses are the same.
 fn is_within(address: IpAddr, network: IpAddr, length: u32) -> bool {
     let (address, network, bits) = match (address, network) {
         (IpAddr::V4(address), IpAddr::V4(network)) => (u32::from(address).into(), u32::from(network).into(), 32),
@@ -120,7 +120,7 @@ mod tests {
 
     fn chosen(url: &str, variables: &[(&str, &str)]) -> Result<Option<String>> {
         let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        Ok(Proxy::from_variables(&url.parse().unwrap(), &find)?.map(|proxy| proxy.address))
+        Ok(Proxy::from_env(&url.parse().unwrap(), &find)?.map(|proxy| proxy.address))
     }
 
     #[test]
@@ -135,19 +135,19 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_of_no_use_is_named_and_its_password_is_not() {
+    fn an_invalid_variable_is_named_and_its_password_is_not() {
         for text in ["ftp://proxy", "http://", "socks6://p:1", "http://proxy:port", "http://u:hidden-pass@:1", "\u{fffd}://x"] {
             let error = chosen("https://x", &[("ALL_PROXY", text)]).unwrap_err();
             assert_eq!(error.parameter(), Some("ALL_PROXY"), "{text}");
             assert!(!error.to_string().contains("hidden"), "{error}");
         }
-        // It is asked only for what it would be used for.
+        // It is read only where it would be used.
         assert_eq!(chosen("http://x", &[("HTTPS_PROXY", "nonsense://")]).unwrap(), None);
         assert_eq!(chosen("https://x", &[("HTTPS_PROXY", "nonsense://"), ("NO_PROXY", "x")]).unwrap(), None);
     }
 
     #[test]
-    fn hosts_that_are_exempt_are_reached_straight() {
+    fn exempt_hosts_are_reached_directly() {
         for (url, list, is_exempt) in [
             ("https://api.example.com", "example.com", true),
             ("https://api.example.com", ".example.com", true),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_decoded_and_kept_out_of_sight() {
+    fn credentials_are_decoded_and_hidden() {
         let proxy = Proxy::parse("proxy", "http://user:p%40ss%3Aword@host:8080").unwrap();
         assert_eq!(proxy.authorization.as_ref().unwrap().expose(), "Basic dXNlcjpwQHNzOndvcmQ=");
         assert_eq!(proxy.password.as_ref().unwrap().expose(), "p@ss:word");

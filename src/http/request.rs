@@ -1,9 +1,11 @@
-//! From an operation and its parameters to an HTTP request. Pure: nothing is sent here, and bad input ends here.
+//! Building an HTTP request from an operation and its parameters. Pure. Invalid input is rejected here, before anything is sent.
 
-use crate::api::operations::{COMMON, CredentialKind, Operation, ParamLocation, ParamType, Parameter, Traffic};
+use super::body::Body;
+use crate::api::operations::{COMMON, CredentialKind, Operation, Traffic};
+use crate::api::params::{self, OPTIONS, ParamLocation, ParamType, Parameter, check_id, check_path};
 use crate::config::{self, BETA_HEADER, CallDefaults};
 use crate::credentials::is_credential;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::json::{Object, Value};
 use bytes::Bytes;
 use http::Method;
@@ -11,48 +13,44 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVa
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::time::Duration;
 use url::Url;
 
-/// An HTTP request, and how to go about it.
+/// An HTTP request, and its timeouts, retries and limits.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// What is called; `None`: another endpoint.
+    /// The operation; `None`: another endpoint.
     pub operation: Option<&'static Operation>,
     /// The method.
     pub method: Method,
     path: String,
     query: Vec<(String, String)>,
-    /// The headers, the credential among them.
+    /// The headers, including the credential.
     pub headers: HeaderMap,
-    /// The body; `None`: none.
+    /// The body, if there is one.
     pub body: Option<Bytes>,
-    /// Bounds the whole call.
+    /// The timeout of the whole call.
     pub timeout: Duration,
-    /// Bounds one attempt.
+    /// The timeout of one attempt.
     pub attempt_timeout: Duration,
-    /// How often it is retried.
+    /// The maximum number of retries.
     pub max_retries: u32,
-    /// The largest answer that is taken.
+    /// The maximum size of the response's body.
     pub max_response_bytes: usize,
-    /// Whether the result is wrapped with what is known of the response.
+    /// Whether the result contains the response's status, headers and request id.
     pub with_response: bool,
-    /// Whether a success without a body is an answer, read as `null`.
+    /// Whether a success may have an empty body, which is read as `null`.
     pub allows_empty_body: bool,
 }
 
-/// What `http` takes as a URL.
+/// The longest URL that the crate `http` accepts.
 const MAX_URL: usize = u16::MAX as usize - 1;
-/// The options that every call takes beside its parameters.
-const OPTIONS: &[&str] =
-    &["timeout_ms", "attempt_timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response"];
-/// What `antenv_request` takes beside the options.
+/// The members that `antenv_request` takes besides the options.
 const FREE_FORM: &[&str] = &["query", "body", "headers"];
-/// The methods that `antenv_request` takes.
+/// The methods that `antenv_request` accepts.
 const METHODS: &[Method] = &[Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-/// What may stand unencoded in a path segment (RFC 3986: unreserved, sub-delims, `:` and `@`).
+/// The characters to encode in a path segment: all except RFC 3986's unreserved, sub-delims, `:` and `@`.
 const SEGMENT: &AsciiSet = &QUERY
     .remove(b'!')
     .remove(b'$')
@@ -67,22 +65,22 @@ const SEGMENT: &AsciiSet = &QUERY
     .remove(b'=')
     .remove(b':')
     .remove(b'@');
-/// What is encoded in a path that the caller gives as a whole, and may have encoded already.
+/// The characters to encode in a path that the caller gives as a whole and may have encoded already.
 const PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'{').add(b'}').add(b'^').add(b'|');
-/// What may stand unencoded in a query: the unreserved characters alone.
+/// The characters to encode in a query: all except the unreserved ones.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Builds a call of an operation. `ids` are the path parameters that the caller gave as arguments of their own.
+/// Builds the request for an operation. `ids` are the path parameters that the caller gave as arguments.
 pub fn operation(
     operation: &'static Operation,
     ids: &[(&str, &str)],
     params: Option<&str>,
     defaults: &CallDefaults,
 ) -> Result<Request> {
-    let mut params = parse_params(params)?;
+    let mut params = params::parse(params)?;
     for (name, _) in ids {
         if let Some(value) = params.take(name) {
-            return Err(value.error("is an argument of the function: do not give it in params_json too"));
+            return Err(value.error("is an argument of the function: do not give it in params_json, too"));
         }
     }
     let known = operation.parameters.iter().chain(COMMON).filter(|p| !ids.iter().any(|(id, _)| *id == p.name));
@@ -90,7 +88,7 @@ pub fn operation(
     let mut builder =
         Builder::new(operation.method.parse().unwrap_or_default(), operation.path, operation.allows_empty_body, defaults);
     builder.request.operation = Some(operation);
-    builder.body.given = operation.has_body;
+    builder.body = Body::new(operation.has_body);
     for parameter in operation.parameters.iter().chain(COMMON) {
         let given = match parameter.location {
             ParamLocation::Body if !parameter.required => params.take_or_null(parameter.name),
@@ -115,7 +113,7 @@ pub fn operation(
 
 /// Builds a request to any other endpoint.
 pub fn free_form(method: &str, path: &str, params: Option<&str>, defaults: &CallDefaults) -> Result<Request> {
-    let mut params = parse_params(params)?;
+    let mut params = params::parse(params)?;
     let known = FREE_FORM.iter().copied().chain(COMMON.iter().map(|parameter| parameter.name));
     params.check_names(known.chain(OPTIONS.iter().copied()))?;
     let method = METHODS.iter().find(|known| known.as_str().eq_ignore_ascii_case(method)).cloned();
@@ -135,27 +133,20 @@ pub fn free_form(method: &str, path: &str, params: Option<&str>, defaults: &Call
     }
     if let Some(value) = params.take("body") {
         builder.allow_body(&value)?;
-        builder.body.set_whole(value);
+        builder.body.set_whole(&value);
     }
     builder.take_options(&mut params)?;
     builder.finish(CredentialKind::ApiKey, defaults)
 }
 
-fn parse_params(params: Option<&str>) -> Result<Object<'_>> {
-    match params {
-        Some(text) => Object::parse(text, "params_json", Status::InvalidArgument),
-        None => Ok(Object::empty(Status::InvalidArgument)),
-    }
-}
-
 impl Request {
-    /// Sets a query parameter, in place of any of the same name.
+    /// Sets a query parameter, replacing those of the same name.
     pub fn set_query(&mut self, name: &str, value: String) {
         self.query.retain(|(known, _)| known != name);
         self.query.push((name.to_owned(), value));
     }
 
-    /// The whole URL. The base is parsed already, and so only the rest has to be.
+    /// Returns the whole URL. `base_url` is parsed already, so only the path and query are added.
     pub fn url(&self, base_url: &Url) -> Result<Url> {
         let mut url = base_url.clone();
         let prefix = base_url.path().trim_end_matches('/');
@@ -177,18 +168,18 @@ impl Request {
             url.set_query(Some(&text));
         }
         if url.as_str().len() > MAX_URL {
-            return Err(Error::argument("path", "does not make a URL: it is too long"));
+            return Err(Error::argument("path", "is too long for a URL"));
         }
         Ok(url)
     }
 }
 
-/// A request being put together; the layers of headers and the body are joined at the end.
+/// Builds a request. `finish` merges the layers of headers and the body.
 struct Builder<'a> {
     request: Request,
     body: Body<'a>,
     betas: Vec<String>,
-    /// The call's own headers, over the defaults; `None` keeps a default from being sent.
+    /// The call's headers, which override the defaults; `None` removes a default.
     headers: Vec<(HeaderName, Option<HeaderValue>)>,
 }
 
@@ -208,20 +199,15 @@ impl<'a> Builder<'a> {
             with_response: false,
             allows_empty_body,
         };
-        Builder { request, body: Body::default(), betas: Vec::new(), headers: Vec::new() }
+        Builder { request, body: Body::new(false), betas: Vec::new(), headers: Vec::new() }
     }
 
-    /// Puts a parameter where it belongs, having checked it.
+    /// Checks a parameter and adds it to the path, query, headers or body.
     fn add_parameter(&mut self, parameter: &Parameter, value: Value<'a>) -> Result<()> {
         match parameter.location {
             ParamLocation::Path => self.set_id(parameter.name, &value.string()?)?,
             ParamLocation::Query => {
-                let text = match parameter.param_type {
-                    ParamType::Bool => value.bool()?.to_string(),
-                    ParamType::Integer(least, most) => value.integer(least, most)?.to_string(),
-                    _ => value.string()?,
-                };
-                self.request.query.push((parameter.name.to_owned(), text));
+                self.request.query.push((parameter.name.to_owned(), parameter.query_text(&value)?));
             }
             ParamLocation::Header(_) if parameter.param_type == ParamType::Strings => self.betas.extend(config::betas(&value)?),
             ParamLocation::Header(name) => {
@@ -229,28 +215,17 @@ impl<'a> Builder<'a> {
                 self.headers.push((HeaderName::from_static(name), Some(header)));
             }
             ParamLocation::Body => {
-                match parameter.param_type {
-                    _ if value.is_null() => {}
-                    ParamType::Object => value.check_object()?,
-                    ParamType::Bool => drop(value.bool()?),
-                    ParamType::NonEmptyText => drop(value.non_empty_string()?),
-                    _ => drop(value.string()?),
-                }
-                self.body.add(value);
+                parameter.check_member(&value)?;
+                self.body.add(&value);
             }
         }
         Ok(())
     }
 
-    /// Puts an identifier into the path. What would change the path's meaning is refused.
+    /// Inserts an identifier into the path. Rejects one that would change the path's meaning.
     fn set_id(&mut self, name: &str, id: &str) -> Result<()> {
-        if id.is_empty() {
-            return Err(Error::argument(name, "must not be empty"));
-        }
-        if id.starts_with(';') || is_dot_segment(id) {
-            return Err(Error::argument(name, "must not be a dot segment or begin with `;`"));
-        }
-        // The parameters come in the path's order, and an encoded one holds no brace: the first brace is this one's.
+        check_id(name, id)?;
+        // The parameters come in the path's order and an encoded one contains no brace, so the first brace is this parameter's.
         let path = &mut self.request.path;
         if let Some((start, end)) = path.find('{').zip(path.find('}')) {
             debug_assert_eq!(&path[start + 1..end], name);
@@ -287,11 +262,11 @@ impl<'a> Builder<'a> {
     }
 
     fn allow_body(&self, value: &Value) -> Result<()> {
-        if self.request.method == Method::GET { Err(value.error("cannot go with a GET, which has no body")) } else { Ok(()) }
+        if self.request.method == Method::GET { Err(value.error("cannot be used with GET, which has no body")) } else { Ok(()) }
     }
 
-    /// Adds headers of the caller's. Betas join the others, the required one always among them; `null` keeps any other default from
-    /// being sent.
+    /// Adds the caller's headers. Betas are added to the others and never remove the required one; for other headers `null` removes the
+    /// default.
     fn add_headers(&mut self, value: &Value) -> Result<()> {
         for (name, value) in config::headers(value)? {
             match value {
@@ -303,7 +278,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Adds query parameters of the caller's: strings, numbers, booleans, and arrays of them as `name[]`.
+    /// Adds the caller's query parameters: strings, numbers, booleans, and arrays of them as `name[]`.
     fn add_query(&mut self, value: &Value) -> Result<()> {
         let scalar = |text: &str| match text.as_bytes().first() {
             Some(b'"') => serde_json::from_str(text).ok(),
@@ -324,9 +299,9 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Joins the layers: the client's defaults, what the body needs, the credential, the call's own headers.
+    /// Merges the layers of headers: the client's defaults, those for the body, the credential, the call's headers.
     fn finish(self, accepts: CredentialKind, defaults: &CallDefaults) -> Result<Request> {
-        let Builder { mut request, body, betas, headers: own } = self;
+        let Builder { mut request, body, betas, headers: extra } = self;
         request.headers = defaults.headers.clone();
         let headers = &mut request.headers;
         if !betas.is_empty() {
@@ -341,7 +316,7 @@ impl<'a> Builder<'a> {
         if let Some((name, value)) = defaults.credentials.header(accepts) {
             headers.entry(name).or_insert(value);
         }
-        for (name, value) in own {
+        for (name, value) in extra {
             match value {
                 Some(mut value) => {
                     value.set_sensitive(is_credential(&name));
@@ -351,84 +326,6 @@ impl<'a> Builder<'a> {
             }
         }
         Ok(request)
-    }
-}
-
-/// Whether a path segment is `.` or `..`, with or without path parameters behind a `;`.
-fn is_dot_segment(segment: &str) -> bool {
-    let name = segment.split(';').next().unwrap_or_default();
-    name == "." || name == ".."
-}
-
-/// Refuses a path that would lead somewhere else than it says: to another host, up, or into a query.
-fn check_path(path: &str) -> Result<()> {
-    let error = |problem: &str| Err(Error::argument("path", problem));
-    if !path.starts_with('/') {
-        return error("must begin with `/`, such as /v1/sessions");
-    }
-    if path.contains(['?', '#', '\\', ' ']) || path.chars().any(char::is_control) {
-        return error("must not hold `?`, `#`, `\\`, spaces or control characters (give `query` in params_json)");
-    }
-    let dots =
-        path.split('/').map(|segment| segment.replace("%2e", ".").replace("%2E", ".")).any(|segment| is_dot_segment(&segment));
-    if dots { error("must not have dot segments") } else { Ok(()) }
-}
-
-/// A JSON body being put together from raw members, or given as a whole.
-#[derive(Default)]
-struct Body<'a> {
-    members: Vec<(String, &'a str)>,
-    whole: Option<&'a str>,
-    given: bool,
-}
-
-impl<'a> Body<'a> {
-    /// Adds a member; there is none of that name yet.
-    fn add(&mut self, value: Value<'a>) {
-        self.given = true;
-        self.members.push((value.name().to_owned(), value.raw()));
-    }
-
-    fn set_whole(&mut self, value: Value<'a>) {
-        self.given = true;
-        self.whole = Some(value.raw());
-    }
-
-    /// Lays the members of an object over those there are; a body given as a whole must then be an object too.
-    fn merge(&mut self, extra: &Value<'a>) -> Result<()> {
-        self.given = true;
-        if let Some(whole) = self.whole.take() {
-            Object::parse(whole, "body", Status::InvalidArgument)?.into_values().for_each(|member| self.add(member));
-        }
-        let places: HashMap<String, usize> = self.members.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
-        for member in extra.object()?.into_values() {
-            match places.get(member.name()) {
-                Some(&at) => self.members[at].1 = member.raw(),
-                None => self.add(member),
-            }
-        }
-        Ok(())
-    }
-
-    /// The text, if there is a body.
-    fn into_bytes(self) -> Option<Bytes> {
-        if let Some(whole) = self.whole {
-            return Some(Bytes::from(whole.to_owned()));
-        }
-        if !self.given {
-            return None;
-        }
-        let mut text = String::from("{");
-        for (at, (name, raw)) in self.members.iter().enumerate() {
-            if at > 0 {
-                text.push(',');
-            }
-            text.push_str(&serde_json::Value::from(name.as_str()).to_string());
-            text.push(':');
-            text.push_str(raw);
-        }
-        text.push('}');
-        Some(Bytes::from(text))
     }
 }
 
@@ -460,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_inside_a_body_member_is_passed_on_to_the_letter() {
+    fn the_value_of_a_body_member_is_passed_on_verbatim() {
         let request =
             build(&ENVIRONMENTS_CREATE, r#"{ "config" : {"b":1.00e2, "a" : [ 18446744073709551616 ]} , "name":"\u0000x" }"#)
                 .unwrap();
@@ -468,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_null_and_empty_are_three_things() {
+    fn absent_null_and_empty_values_differ() {
         assert_eq!(body(&build(&ENVIRONMENTS_CREATE, r#"{"name":"n"}"#).unwrap()), r#"{"name":"n"}"#);
         let given = r#"{"name":"n","config":null,"description":"","metadata":{}}"#;
         assert_eq!(body(&build(&ENVIRONMENTS_CREATE, given).unwrap()), given);
@@ -477,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_is_refused_by_name() {
+    fn invalid_input_is_rejected_by_name() {
         for (operation, params, message) in [
             (&ENVIRONMENTS_CREATE, "{}", "`name` is required"),
             (&ENVIRONMENTS_CREATE, r#"{"name":null}"#, "`name` is required"),
@@ -487,19 +384,19 @@ mod tests {
             (
                 &ENVIRONMENTS_CREATE,
                 r#"{"name":"n","betas":["a\nb"]}"#,
-                "`betas` has control characters, which cannot stand in an HTTP header",
+                "`betas` has control characters, which are not valid in an HTTP header",
             ),
             (&ENVIRONMENTS_LIST, r#"{"limit":1.5}"#, "`limit` must be a whole number"),
             (&ENVIRONMENTS_LIST, r#"{"include_archived":"yes"}"#, "`include_archived` must be true or false"),
             (&ENVIRONMENTS_LIST, r#"{"timeout_ms":0}"#, "`timeout_ms` must be a whole number from 1 to 2147483647"),
             (&ENVIRONMENTS_LIST, r#"{"max_retries":-1}"#, "`max_retries` must be a whole number from 0 to 100"),
-            (&ENVIRONMENTS_LIST, r#"{"extra_body":{}}"#, "`extra_body` cannot go with a GET, which has no body"),
+            (&ENVIRONMENTS_LIST, r#"{"extra_body":{}}"#, "`extra_body` cannot be used with GET, which has no body"),
             (&ENVIRONMENTS_LIST, r#"{"extra_headers":{"a b":"c"}}"#, "`a b` is not a valid header name"),
-            (&ENVIRONMENTS_LIST, r#"{"extra_headers":{"Content-Length":"5"}}"#, "`Content-Length` is set by the library alone"),
+            (&ENVIRONMENTS_LIST, r#"{"extra_headers":{"Content-Length":"5"}}"#, "`Content-Length` is set by the library only"),
             (
                 &ENVIRONMENTS_LIST,
                 r#"{"extra_headers":{"x":"a\r\nb: c"}}"#,
-                "`x` has control characters, which cannot stand in an HTTP header",
+                "`x` has control characters, which are not valid in an HTTP header",
             ),
             (&ENVIRONMENTS_LIST, r#"{"extra_query":{"x":{}}}"#, "`x` must be a string, a number, a boolean, or an array of them"),
             (&WORK_UPDATE, r#"{"environment_id":"e","work_id":"w","metadata":null}"#, "`metadata` is required"),
@@ -508,7 +405,7 @@ mod tests {
             (
                 &WORK_POLL,
                 r#"{"environment_id":"e","anthropic_worker_id":"a\u0000"}"#,
-                "`anthropic_worker_id` has control characters, which cannot stand in an HTTP header",
+                "`anthropic_worker_id` has control characters, which are not valid in an HTTP header",
             ),
         ] {
             assert_eq!(refusal(operation, params), message, "{params}");
@@ -539,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn extra_parts_are_laid_over() {
+    fn extra_parts_are_merged() {
         let request = build(
             &WORK_HEARTBEAT,
             r#"{"environment_id":"e","work_id":"w","desired_ttl_seconds":5,"extra_query":{"desired_ttl_seconds":7,"t":["a",true],"n":null},
@@ -557,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_is_bounded_and_a_poll_may_wait_at_the_server_besides() {
+    fn an_attempt_is_bounded_and_a_poll_may_also_wait_at_the_server() {
         let bound = |config: &str, operation: &'static Operation, params: &str| {
             super::operation(operation, &[], Some(params), &defaults(config)).unwrap().attempt_timeout.as_millis()
         };

@@ -1,4 +1,4 @@
-//! From an HTTP response to JSON or an error. Pure: the response has been read already.
+//! Turning an HTTP response into JSON or an error. Pure: the response has been read already.
 
 use crate::error::{ApiErrorBody, Error, Result, Status};
 use crate::http::request::Request;
@@ -10,7 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-/// How much of a body is kept for an error object. It is enough to tell what is wrong.
+/// The maximum length in bytes of a body in an error object.
 pub const MAX_ERROR_BODY: usize = 1 << 20;
 
 /// An HTTP response, its body read.
@@ -20,17 +20,17 @@ pub struct Response {
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, as far as it came.
+    /// The body, as far as it was received.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// Whether the server reports success.
+    /// Returns whether the server reports success.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// The error of a success that is none.
+    /// Makes an error for a success whose body is invalid.
     pub fn error(&self, problem: String) -> Error {
         Error::new(Status::Response, problem).with_response(self.status, self.request_id(), self.named_headers())
     }
@@ -39,7 +39,7 @@ impl Response {
         self.headers.get("request-id").and_then(|value| value.to_str().ok())
     }
 
-    /// The headers by their names, in lower case; those that stand there several times are joined by commas.
+    /// Returns the headers by name, in lower case. The values of repeated headers are joined with commas.
     fn named_headers(&self) -> BTreeMap<String, String> {
         let mut named: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in &self.headers {
@@ -49,7 +49,7 @@ impl Response {
         named
     }
 
-    /// The result of the call: the server's JSON, verbatim; or why there is none. `now` is what a date in `retry-after` is compared with.
+    /// Returns the result of the call: the server's JSON verbatim, or an error. A date in `retry-after` is compared with `now`.
     pub fn into_result(mut self, request: &Request, attempts: u32, now: SystemTime) -> Result<String> {
         if !self.is_success() {
             let wait = retry::requested_delay(&self.headers, now);
@@ -63,15 +63,15 @@ impl Response {
         }
     }
 
-    /// The error that the server reports.
+    /// Makes the error that the server reports.
     fn into_error(mut self) -> Error {
         let text = String::from_utf8_lossy(&std::mem::take(&mut self.body)).into_owned();
-        let (said, stated_id) = read_error(text);
-        let request_id = self.request_id().map(str::to_owned).or(stated_id);
-        Error::http(self.status, said).with_response(self.status, request_id.as_deref(), self.named_headers())
+        let (error_body, body_request_id) = read_error(text);
+        let request_id = self.request_id().map(str::to_owned).or(body_request_id);
+        Error::http(self.status, error_body).with_response(self.status, request_id.as_deref(), self.named_headers())
     }
 
-    /// The result with what is known of the response around it.
+    /// Wraps the result with the response's status, headers and request id.
     fn wrap(&self, json: &str, attempts: u32) -> Result<String> {
         let request_id = serde_json::Value::from(self.request_id());
         let headers = serde_json::to_string(&self.named_headers()).unwrap_or_default();
@@ -81,7 +81,8 @@ impl Response {
     }
 }
 
-/// Reads a success: JSON in UTF-8, or nothing where nothing is an answer. Else what is wrong, and the body for the error object.
+/// Reads the body of a success: JSON in UTF-8, or nothing if that is allowed. Returns the problem and the body for the error object
+/// otherwise.
 fn read_json(body: Vec<u8>, allows_empty_body: bool) -> Result<String, (String, Option<Box<RawValue>>)> {
     if body.is_empty() {
         return if allows_empty_body {
@@ -90,40 +91,40 @@ fn read_json(body: Vec<u8>, allows_empty_body: bool) -> Result<String, (String, 
             Err(("the server reported success but sent no content".to_owned(), None))
         };
     }
-    let text = String::from_utf8(body).map_err(|_| ("the server's answer is not UTF-8".to_owned(), None))?;
+    let text = String::from_utf8(body).map_err(|_| ("the server's response is not UTF-8".to_owned(), None))?;
     match serde_json::from_str::<IgnoredAny>(&text) {
         Ok(_) => Ok(text),
         Err(e) => {
             let mut shown = text;
-            let most = (0..=MAX_ERROR_BODY).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or_default();
-            shown.truncate(most);
-            Err((format!("the server reported success but its answer is not valid JSON: {e}"), as_json(shown)))
+            let max = (0..=MAX_ERROR_BODY).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or_default();
+            shown.truncate(max);
+            Err((format!("the server reported success but its response is not valid JSON: {e}"), as_json(shown)))
         }
     }
 }
 
-/// Reads an error's body, as far as it has the API's form; beside it the request id that the body states.
+/// Reads an error's body, as far as it has the API's form, and the request id in it.
 fn read_error(text: String) -> (ApiErrorBody, Option<String>) {
-    let mut said = ApiErrorBody::default();
+    let mut error_body = ApiErrorBody::default();
     let mut request_id = None;
     if let Ok(mut body) = Object::parse(&text, "body", Status::Response) {
         request_id = body.take("request_id").and_then(|id| id.string().ok());
         if let Some(mut error) = body.take("error").and_then(|error| error.object().ok()) {
             let mut string = |name| error.take(name).and_then(|value| value.string().ok());
-            said.message = string("message");
-            said.kind = string("type");
+            error_body.message = string("message");
+            error_body.kind = string("type");
             if let Some(details) = error.take("details") {
-                said.error_code =
+                error_body.error_code =
                     details.object().ok().and_then(|mut details| details.take("error_code")).and_then(|code| code.string().ok());
-                said.details = RawValue::from_string(details.raw().to_owned()).ok();
+                error_body.details = RawValue::from_string(details.raw().to_owned()).ok();
             }
         }
     }
-    said.body = as_json(text);
-    (said, request_id)
+    error_body.body = as_json(text);
+    (error_body, request_id)
 }
 
-/// A body as it stands in an error object: JSON as it was, other text as a string, nothing as nothing.
+/// Returns a body for an error object: JSON verbatim, other text as a string, `None` for an empty body.
 fn as_json(text: String) -> Option<Box<RawValue>> {
     if text.is_empty() {
         return None;
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_is_handed_on_to_the_letter() {
+    fn a_success_is_passed_on_verbatim() {
         let odd = "{\"b\":1.00e2,\"a\":[ 18446744073709551616 ],\"new\":\"\\u0000\"}";
         assert_eq!(take(&ENVIRONMENTS_RETRIEVE, "{}", 200, odd.as_bytes()).unwrap(), odd);
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_an_answer_only_to_a_poll_and_a_stop() {
+    fn an_empty_body_is_allowed_only_for_a_poll_and_a_stop() {
         for operation in [&WORK_POLL, &WORK_STOP] {
             assert_eq!(take(operation, "{}", 204, b"").unwrap(), "null");
         }
@@ -194,11 +195,16 @@ mod tests {
         for (body, message, kind, code) in [
             (full, "m", Some("t"), Some("c")),
             (r#"{"error":{"message":"m","details":["x"]}}"#, "m", None, None),
-            (r#"{"error":{"message":7,"type":null,"details":{"error_code":7}}}"#, "the server answered HTTP 409", None, None),
-            (r#"{"error":"s"}"#, "the server answered HTTP 409", None, None),
-            ("[1]", "the server answered HTTP 409", None, None),
-            ("<html>", "the server answered HTTP 409", None, None),
-            ("", "the server answered HTTP 409", None, None),
+            (
+                r#"{"error":{"message":7,"type":null,"details":{"error_code":7}}}"#,
+                "the server responded with HTTP 409",
+                None,
+                None,
+            ),
+            (r#"{"error":"s"}"#, "the server responded with HTTP 409", None, None),
+            ("[1]", "the server responded with HTTP 409", None, None),
+            ("<html>", "the server responded with HTTP 409", None, None),
+            ("", "the server responded with HTTP 409", None, None),
         ] {
             let error = take(&ENVIRONMENTS_RETRIEVE, "{}", 409, body.as_bytes()).unwrap_err();
             assert_eq!((error.status(), error.message()), (Status::Conflict, message), "{body}");

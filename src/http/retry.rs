@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(8) };
 
-/// Whether a request that was answered so is made again: the server's word first, then what the status says. A success never is,
-/// whatever the server says.
+/// Returns whether to retry a request that got this response: `x-should-retry` decides first, then the status. A success is never
+/// retried.
 pub fn should_retry(status: u16, headers: &HeaderMap) -> bool {
     if (200..300).contains(&status) {
         return false;
@@ -19,13 +19,13 @@ pub fn should_retry(status: u16, headers: &HeaderMap) -> bool {
     }
 }
 
-/// How long to wait before retry number `retry` (the first is 0): what the server asks for, else a delay that doubles, with up to
-/// a quarter taken off by `jitter` (0 to 1) so that clients do not return all at once.
+/// Returns the delay before retry number `retry` (the first is 0): the wait that the server requests, else a doubling delay. `jitter`
+/// (0 to 1) takes off up to a quarter, so that clients do not return all at once.
 pub fn delay(retry: u32, headers: Option<&HeaderMap>, now: SystemTime, jitter: f64) -> Duration {
     headers.and_then(|headers| requested_delay(headers, now)).unwrap_or_else(|| BACKOFF.pause(retry, jitter))
 }
 
-/// The wait that the server asks for: in milliseconds, in seconds, or until a date. What is not in the future does not count.
+/// Returns the wait that the server requests: in milliseconds, in seconds, or until a date. Ignores a wait of zero and a past date.
 pub fn requested_delay(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let seconds = |number: f64| Duration::try_from_secs_f64(number).ok().filter(|wait| !wait.is_zero());

@@ -1,20 +1,19 @@
-//! What makes the library survive `fork()`.
+//! Surviving `fork()`.
 //!
-//! A forked child has the memory of its parent but only one of its threads. Two things follow, and each has a small tool here:
+//! A forked child has the memory of its parent but only one of its threads. This has two consequences, each with a small tool here:
 //!
-//! - A lock that another thread held at that moment would stay locked in the child for ever. So every lock of the library is a
-//!   [`ForkSafeMutex`]: it is held only within a section, and a fork waits until no thread is in one. Sections are short; nothing blocks there.
-//! - What the parent's runtime serves (its thread, sockets, calls) does not exist in the child, and touching what is left of it
-//!   would disturb the parent or hang. So such things are [`ProcessLocal`] by the process that made them: in a child they are out of reach,
-//!   and not even dropped.
+//! - A lock that another thread held during the fork would stay locked in the child forever. So every lock of the library is a
+//!   [`ForkSafeMutex`]: it is held only within a section, and a fork waits until no thread is in one. Sections are short and never block.
+//! - The parent's runtime (its thread, sockets, calls) does not exist in the child, and touching its remains would disturb the parent or
+//!   hang. So such objects are [`ProcessLocal`] to the process that made them: a child can neither reach nor drop them.
 //!
 //! ```text
 //! parent   ... sections ...  | prepare: shut the gate, wait for sections | fork | parent: open the gate
 //! child                                                                   `----> child: open the gate, next epoch
 //! ```
 //!
-//! `ffi::process` registers the three handlers with the system. All this is a word of memory and a thread-local flag, so that it
-//! needs no lock itself.
+//! `ffi::process` registers the three handlers with the system. The state is a word of memory and a few thread-local flags, so it needs
+//! no lock.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -22,21 +21,21 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Sections under way, and in the upper half forks under way (two threads may fork at once).
+/// The number of active sections; in the upper half the number of active forks (two threads may fork at once).
 static GATE: AtomicU64 = AtomicU64::new(0);
 const FORK: u64 = 1 << 32;
 
-/// How many forks lie between this process and the one that loaded the library.
+/// The number of forks between the process that loaded the library and this one.
 static EPOCH: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
     /// Whether this thread is in a section.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// Whether this thread's fork did not shut the gate, because it came from a signal handler that interrupted a section.
+    /// Whether this thread's fork did not shut the gate, because a signal handler forked within a section.
     static UNGATED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A stretch of code during which the process is not forked. Sections may nest.
+/// A section of code during which the process does not fork. Sections may nest.
 struct Section {
     outermost: bool,
 }
@@ -72,74 +71,56 @@ fn wait_while(condition: impl Fn() -> bool) {
     }
 }
 
-/// Before a fork, in the thread that forks.
+/// Shuts the gate before a fork, in the thread that forks.
 pub extern "C" fn prepare() {
     if INSIDE.get() {
-        // Waiting for ourselves would hang. The parent goes on unharmed, and so does a child that calls `exec`.
+        // Waiting for our own section would hang. The parent continues unharmed, and so does a child that calls `exec`.
         return UNGATED.set(true);
     }
     GATE.fetch_add(FORK, SeqCst);
     wait_while(|| GATE.load(SeqCst) & (FORK - 1) != 0);
 }
 
-/// After a fork, in the parent.
+/// Opens the gate after a fork, in the parent.
 pub extern "C" fn parent() {
     if !UNGATED.replace(false) {
         GATE.fetch_sub(FORK, SeqCst);
     }
 }
 
-/// After a fork, in the child.
+/// Opens the gate after a fork, in the child, and starts the next epoch.
 pub extern "C" fn child() {
     UNGATED.set(false);
     EPOCH.fetch_add(1, SeqCst);
     GATE.store(INSIDE.get().into(), SeqCst);
 }
 
-/// The number of this process among its ancestors that had the library loaded. It changes by forking alone.
+/// Returns the number of forks between the process that loaded the library and this one. Only a fork changes it.
 pub fn epoch() -> u32 {
     EPOCH.load(SeqCst)
 }
 
-/// A mutex that a forked child never finds locked. Hold it shortly, and never across anything that blocks.
+/// A mutex that is never locked in a forked child. Hold it only briefly, and never while blocking.
 #[derive(Debug, Default)]
 pub struct ForkSafeMutex<T>(Mutex<T>);
 
-/// A [`ForkSafeMutex`] that is held.
+/// A guard of a locked [`ForkSafeMutex`].
 pub struct ForkSafeGuard<'a, T> {
-    // Released first, and then the section ends.
+    // Dropped first; then the section ends.
     value: MutexGuard<'a, T>,
     _section: Section,
 }
 
 impl<T> ForkSafeMutex<T> {
-    /// A lock around a value.
+    /// Makes a mutex around a value.
     pub const fn new(value: T) -> ForkSafeMutex<T> {
         ForkSafeMutex(Mutex::new(value))
     }
 
-    /// Waits for the lock. A panic while it was held leaves it usable: each holder leaves the value in order.
+    /// Locks the mutex. It stays usable after a panic, because each holder leaves the value consistent.
     pub fn lock(&self) -> ForkSafeGuard<'_, T> {
         let section = Section::enter();
-        ForkSafeGuard { value: take(&self.0), _section: section }
-    }
-}
-
-#[cfg(not(tsan))]
-fn take<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// ThreadSanitizer does not see into the standard library, where a thread waits for a mutex that is held: here nothing happens there.
-#[cfg(tsan)]
-fn take<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    use std::sync::TryLockError::{Poisoned, WouldBlock};
-    loop {
-        match mutex.try_lock() {
-            Ok(value) => return value,
-            Err(Poisoned(poisoned)) => return PoisonError::into_inner(poisoned),
-            Err(WouldBlock) => std::thread::yield_now(),
-        }
+        ForkSafeGuard { value: self.0.lock().unwrap_or_else(PoisonError::into_inner), _section: section }
     }
 }
 
@@ -157,7 +138,7 @@ impl<T> DerefMut for ForkSafeGuard<'_, T> {
     }
 }
 
-/// A thing of the process that made it. In a forked child it is out of reach, and left alone when it would be dropped.
+/// A value of the process that made it. A forked child cannot reach it, and does not drop it.
 #[derive(Debug)]
 pub struct ProcessLocal<T> {
     epoch: u32,
@@ -165,22 +146,22 @@ pub struct ProcessLocal<T> {
 }
 
 impl<T> ProcessLocal<T> {
-    /// Makes it this process's.
+    /// Makes a value of this process.
     pub fn new(value: T) -> ProcessLocal<T> {
         ProcessLocal { epoch: epoch(), value: Some(value) }
     }
 
-    /// The thing, if this process made it.
+    /// Returns the value, if this process made it.
     pub fn get(&self) -> Option<&T> {
         self.value.as_ref().filter(|_| self.epoch == epoch())
     }
 
-    /// The thing, if this process made it.
+    /// Returns the value, if this process made it.
     pub fn get_mut(&mut self) -> Option<&mut T> {
         self.value.as_mut().filter(|_| self.epoch == epoch())
     }
 
-    /// Takes the thing out, if this process made it.
+    /// Returns the value by move, if this process made it.
     pub fn into_inner(mut self) -> Option<T> {
         if self.epoch == epoch() { self.value.take() } else { None }
     }

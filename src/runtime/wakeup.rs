@@ -1,4 +1,4 @@
-//! A flag that threads can sleep on and event loops can watch: a file descriptor that is readable while the flag is set.
+//! A flag that threads can wait for and event loops can watch: a file descriptor that is readable while the flag is set.
 
 use crate::error::{Error, Result, Status};
 use std::time::Instant;
@@ -17,7 +17,7 @@ pub enum WaitOutcome {
 pub use imp::WakeupFd;
 
 fn failed(e: impl std::fmt::Display) -> Error {
-    Error::new(Status::Internal, format!("a file descriptor for the queue could not be made: {e}"))
+    Error::new(Status::Internal, format!("a file descriptor for the queue could not be created: {e}"))
 }
 
 #[cfg(unix)]
@@ -28,16 +28,16 @@ mod imp {
     use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
     use std::time::Duration;
 
-    /// The flag. It is set and cleared in turn; clearing may come first, and then waits for its turn.
+    /// The flag. Setting and clearing alternate; clearing first waits until the flag is set.
     #[derive(Debug)]
     pub struct WakeupFd {
         reader: OwnedFd,
-        /// The other end, where it is not the same descriptor.
+        /// The other end, if it is not the same descriptor.
         writer: Option<OwnedFd>,
     }
 
     impl WakeupFd {
-        /// A flag that is not set.
+        /// Makes a flag that is not set.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         pub fn new() -> Result<WakeupFd> {
             use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -45,7 +45,7 @@ mod imp {
             Ok(WakeupFd { reader: fd.into(), writer: None })
         }
 
-        /// A flag that is not set.
+        /// Makes a flag that is not set.
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         pub fn new() -> Result<WakeupFd> {
             use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -57,39 +57,39 @@ mod imp {
             Ok(WakeupFd { reader, writer: Some(writer) })
         }
 
-        /// Sets the flag, which is not set (or is, and about to be cleared).
+        /// Sets the flag, which is not set or about to be cleared.
         pub fn set(&self) {
-            // An eventfd takes eight bytes, a number to add; a pipe any. There is room for both.
+            // An eventfd takes a number of eight bytes to add, a pipe any bytes. Both have room.
             let _ = nix::unistd::write(self.writer.as_ref().unwrap_or(&self.reader), &1u64.to_ne_bytes());
         }
 
-        /// Clears the flag, which is set or about to be.
+        /// Clears the flag, which is set or about to be set.
         pub fn clear(&self) {
             while let Err(Errno::EAGAIN | Errno::EINTR) = nix::unistd::read(&self.reader, &mut [0; 8]) {
                 self.wait(None);
             }
         }
 
-        /// Sleeps until the flag is set; `None`: however long that takes.
-        pub fn wait(&self, until: Option<Instant>) -> WaitOutcome {
+        /// Waits until the flag is set, up to `deadline` (`None`: without limit).
+        pub fn wait(&self, deadline: Option<Instant>) -> WaitOutcome {
             loop {
-                let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-                // Whole milliseconds, rounded up; what is longer than the system can wait is waited for in turns.
-                let timeout = left.map_or(PollTimeout::NONE, |left| {
-                    let rounded = left.saturating_add(Duration::from_nanos(999_999));
+                let remaining = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                // Whole milliseconds, rounded up. A wait longer than the system supports is split.
+                let timeout = remaining.map_or(PollTimeout::NONE, |remaining| {
+                    let rounded = remaining.saturating_add(Duration::from_nanos(999_999));
                     i32::try_from(rounded.as_millis()).ok().and_then(|ms| ms.try_into().ok()).unwrap_or(PollTimeout::MAX)
                 });
                 match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], timeout) {
-                    Ok(0) if left.is_some_and(|left| left > Duration::from_millis(i32::MAX as u64)) => {}
+                    Ok(0) if remaining.is_some_and(|remaining| remaining > Duration::from_millis(i32::MAX as u64)) => {}
                     Ok(0) => return WaitOutcome::TimedOut,
                     Err(Errno::EINTR) => return WaitOutcome::Interrupted,
-                    // An error that is not EINTR cannot be waited away; the caller looks for itself.
+                    // Waiting does not help against other errors than EINTR; the caller checks the state itself.
                     Ok(_) | Err(_) => return WaitOutcome::Signaled,
                 }
             }
         }
 
-        /// The number of the descriptor.
+        /// Returns the number of the descriptor.
         pub fn number(&self) -> i32 {
             self.reader.as_raw_fd()
         }
@@ -102,7 +102,7 @@ mod imp {
     }
 }
 
-/// Where there are no such descriptors: threads can sleep, event loops cannot watch.
+/// The implementation without descriptors: threads can wait, event loops cannot watch.
 #[cfg(not(unix))]
 mod imp {
     use super::*;
@@ -117,7 +117,7 @@ mod imp {
     }
 
     impl WakeupFd {
-        /// A flag that is not set.
+        /// Makes a flag that is not set.
         pub fn new() -> Result<WakeupFd> {
             Ok(WakeupFd::default())
         }
@@ -128,21 +128,21 @@ mod imp {
             self.changed.notify_all();
         }
 
-        /// Clears the flag, which is set or about to be.
+        /// Clears the flag, which is set or about to be set.
         pub fn clear(&self) {
             let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
             *self.changed.wait_while(set, |set| !*set).unwrap_or_else(PoisonError::into_inner) = false;
         }
 
-        /// Sleeps until the flag is set; `None`: however long that takes.
-        pub fn wait(&self, until: Option<Instant>) -> WaitOutcome {
-            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+        /// Waits until the flag is set, up to `deadline` (`None`: without limit).
+        pub fn wait(&self, deadline: Option<Instant>) -> WaitOutcome {
+            let remaining = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
             let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
-            let outcome = self.changed.wait_timeout_while(set, left, |set| !*set).unwrap_or_else(PoisonError::into_inner);
+            let outcome = self.changed.wait_timeout_while(set, remaining, |set| !*set).unwrap_or_else(PoisonError::into_inner);
             if outcome.1.timed_out() { WaitOutcome::TimedOut } else { WaitOutcome::Signaled }
         }
 
-        /// There is none.
+        /// Returns -1: there is no descriptor.
         pub fn number(&self) -> i32 {
             -1
         }
@@ -156,12 +156,12 @@ mod tests {
 
     #[test]
     fn a_wait_ends_when_the_flag_is_set_or_the_time_is_up() {
-        let event = WakeupFd::new().unwrap();
+        let wakeup = WakeupFd::new().unwrap();
         let soon = || Some(Instant::now() + Duration::from_millis(5));
-        assert_eq!(event.wait(soon()), WaitOutcome::TimedOut);
-        event.set();
-        assert_eq!((event.wait(None), event.wait(soon())), (WaitOutcome::Signaled, WaitOutcome::Signaled));
-        event.clear();
-        assert_eq!(event.wait(soon()), WaitOutcome::TimedOut);
+        assert_eq!(wakeup.wait(soon()), WaitOutcome::TimedOut);
+        wakeup.set();
+        assert_eq!((wakeup.wait(None), wakeup.wait(soon())), (WaitOutcome::Signaled, WaitOutcome::Signaled));
+        wakeup.clear();
+        assert_eq!(wakeup.wait(soon()), WaitOutcome::TimedOut);
     }
 }

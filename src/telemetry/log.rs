@@ -1,8 +1,7 @@
-//! Log records, for those who subscribe. Nobody is called back and nothing is printed: records go to a queue as JSON.
+//! Log records for subscribers. They go to a queue as JSON; there are no callbacks, and nothing is printed.
 //!
-//! The library keeps a log of its own instead of joining a global logger: a host's logger is not ours to touch, and what the
-//! libraries below would write there (headers, at their lowest levels) must not come to light. While nobody subscribes, a record
-//! costs one load of an atomic.
+//! The library has its own log instead of using a global logger: the global logger belongs to the host, and the libraries below would
+//! write headers to it at their lowest levels. Without subscribers a record costs one atomic load.
 
 use crate::error::{Error, Result};
 use crate::runtime::fork::ForkSafeMutex;
@@ -12,14 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::SystemTime;
 
-/// How much a record matters; a subscription to one level includes those before it.
+/// The importance of a record. A subscription to a level includes the levels before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// A fault in the library.
+    /// An internal error of the library.
     Error = 1,
-    /// Something to look into.
+    /// Something to investigate.
     Warn,
-    /// What an operator wants to know: retries, for instance.
+    /// What an operator wants to know, such as retries.
     Info,
     /// Every call.
     Debug,
@@ -42,11 +41,11 @@ impl Level {
     }
 }
 
-/// Where records go.
+/// A destination of records.
 pub trait Sink: Send + Sync {
-    /// Takes a record. False: it takes no more, for good.
+    /// Takes a record. Returns false if the sink is closed permanently.
     fn take(&self, record: String) -> bool;
-    /// What tells this sink from others.
+    /// Returns a number that identifies this sink.
     fn identity(&self) -> usize;
 }
 
@@ -56,18 +55,18 @@ struct Subscription {
 }
 
 static SUBSCRIPTIONS: ForkSafeMutex<Vec<Subscription>> = ForkSafeMutex::new(Vec::new());
-/// The most that any subscription asks for.
-static MOST: AtomicU8 = AtomicU8::new(0);
+/// The highest level of all subscriptions.
+static MAX_LEVEL: AtomicU8 = AtomicU8::new(0);
 
-/// Sends the records that pass `filter` to a sink from now on, in place of what it got before.
+/// Sends the records that pass `filter` to a sink from now on. Replaces the sink's earlier subscription.
 pub fn subscribe(filter: &str, sink: Arc<dyn Sink>) -> Result<()> {
     let filter = Filter::parse(filter)?;
     let mut subscriptions = SUBSCRIPTIONS.lock();
     let before = remove(&mut subscriptions, &*sink);
-    if filter.most() > 0 {
+    if filter.max_level() > 0 {
         subscriptions.push(Subscription { filter, sink });
     }
-    settle(&subscriptions);
+    update_max_level(&subscriptions);
     drop(subscriptions);
     drop(before);
     Ok(())
@@ -77,34 +76,34 @@ pub fn subscribe(filter: &str, sink: Arc<dyn Sink>) -> Result<()> {
 pub fn unsubscribe(sink: &dyn Sink) {
     let mut subscriptions = SUBSCRIPTIONS.lock();
     let before = remove(&mut subscriptions, sink);
-    settle(&subscriptions);
+    update_max_level(&subscriptions);
     drop(subscriptions);
     drop(before);
 }
 
-/// Takes a sink's subscription out, to be dropped once the lock is released.
+/// Removes a sink's subscription, to be dropped after the lock is released.
 fn remove(subscriptions: &mut Vec<Subscription>, sink: &dyn Sink) -> Vec<Subscription> {
     subscriptions.extract_if(.., |subscription| subscription.sink.identity() == sink.identity()).collect()
 }
 
-fn settle(subscriptions: &[Subscription]) {
-    MOST.store(subscriptions.iter().map(|subscription| subscription.filter.most()).max().unwrap_or(0), Relaxed);
+fn update_max_level(subscriptions: &[Subscription]) {
+    MAX_LEVEL.store(subscriptions.iter().map(|subscription| subscription.filter.max_level()).max().unwrap_or(0), Relaxed);
 }
 
-/// Whether anybody may want a record of that level.
-pub fn is_wanted(level: Level) -> bool {
-    level as u8 <= MOST.load(Relaxed)
+/// Returns whether any subscription includes this level.
+pub fn is_enabled(level: Level) -> bool {
+    level as u8 <= MAX_LEVEL.load(Relaxed)
 }
 
-/// Makes a record for those who want it. `fields` is only called when somebody does. Neither may hold a secret.
+/// Sends a record to the subscriptions that it passes. `fields` is only called if there may be one. Nothing in it may be a secret.
 pub fn record(level: Level, target: &str, message: &str, fields: impl FnOnce() -> Value) {
-    if is_wanted(level) {
+    if is_enabled(level) {
         let mut fields = Some(fields);
         deliver(level, target, message, &mut || fields.take().map_or(Value::Null, |fields| fields()));
     }
 }
 
-/// Apart from the above, which is in the code of everything that is logged.
+/// Delivers a record. Not inlined, because [`record`] is part of every place that logs.
 #[cold]
 #[inline(never)]
 fn deliver(level: Level, target: &str, message: &str, fields: &mut dyn FnMut() -> Value) {
@@ -121,7 +120,7 @@ fn deliver(level: Level, target: &str, message: &str, fields: &mut dyn FnMut() -
     }
 }
 
-/// A record, in the order it is written.
+/// A record. The order of its fields is the order of the JSON members.
 #[derive(Serialize)]
 struct Record<'a> {
     time: String,
@@ -131,22 +130,22 @@ struct Record<'a> {
     fields: Value,
 }
 
-/// A record as JSON.
+/// Returns a record as JSON.
 pub fn write(level: Level, target: &str, message: &str, fields: Value) -> String {
     let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
     let record = Record { time, level: level.name(), target, message, fields };
     serde_json::to_string(&record).unwrap_or_default()
 }
 
-/// Which records a subscription wants: a level for everything, and others for parts of the library.
+/// The records of a subscription: a default level, and levels for parts of the library.
 #[derive(Debug)]
 struct Filter {
-    everything: u8,
+    default: u8,
     targets: Vec<(String, u8)>,
 }
 
 impl Filter {
-    /// Reads `info`, `antenv::worker=debug`, or several of them with commas between.
+    /// Parses `info`, `antenv::worker=debug`, or several such parts separated by commas.
     fn parse(text: &str) -> Result<Filter> {
         let wrong = |problem: String| Error::argument("filter", problem);
         let level = |name: &str| {
@@ -156,28 +155,28 @@ impl Filter {
                 wrong(format!("has {name:?} where off, error, warn, info, debug or trace is expected"))
             })
         };
-        let mut filter = Filter { everything: 0, targets: Vec::new() };
+        let mut filter = Filter { default: 0, targets: Vec::new() };
         for part in text.split(',').filter(|part| !part.trim().is_empty()) {
             match part.split_once('=') {
-                None => filter.everything = level(part)?,
+                None => filter.default = level(part)?,
                 Some((target, name)) if !target.trim().is_empty() => {
                     filter.targets.push((target.trim().to_owned(), level(name)?))
                 }
-                Some(_) => return Err(wrong("has nothing before a `=`".to_owned())),
+                Some(_) => return Err(wrong("has no target before a `=`".to_owned())),
             }
         }
         Ok(filter)
     }
 
-    fn most(&self) -> u8 {
-        self.targets.iter().map(|(_, level)| *level).max().unwrap_or(0).max(self.everything)
+    fn max_level(&self) -> u8 {
+        self.targets.iter().map(|(_, level)| *level).max().unwrap_or(0).max(self.default)
     }
 
-    /// The most specific part decides.
+    /// Returns whether a record passes. The most specific part decides.
     fn passes(&self, level: Level, target: &str) -> bool {
         let covers = |part: &str| target.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
         let specific = self.targets.iter().filter(|(part, _)| covers(part)).max_by_key(|(part, _)| part.len());
-        level as u8 <= specific.map_or(self.everything, |(_, level)| *level)
+        level as u8 <= specific.map_or(self.default, |(_, level)| *level)
     }
 }
 
@@ -198,7 +197,7 @@ mod tests {
         ] {
             assert_eq!(filter.passes(level, target), passes, "{level:?} {target}");
         }
-        assert_eq!((filter.most(), Filter::parse("").unwrap().most()), (4, 0));
+        assert_eq!((filter.max_level(), Filter::parse("").unwrap().max_level()), (4, 0));
         for wrong in ["loud", "antenv=", "=info", "antenv=info=debug"] {
             assert_eq!(Filter::parse(wrong).unwrap_err().parameter(), Some("filter"), "{wrong}");
         }

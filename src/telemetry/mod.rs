@@ -1,4 +1,5 @@
-//! What the library reports of itself: log records and statistics.
+//! Log records, statistics and latency histograms.
 
+pub mod histogram;
 pub mod log;
 pub mod stats;

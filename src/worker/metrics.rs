@@ -1,7 +1,7 @@
 //! What a worker counts and measures: as JSON, and as text for Prometheus.
 
 use crate::error::Status;
-use crate::telemetry::stats::Histogram;
+use crate::telemetry::histogram::Histogram;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -150,9 +150,9 @@ impl Worker {
         let end = state.end.clone();
         drop(state);
         for lease in ready {
-            queue.tell(tag, Ok(lease.notice()));
+            queue.post(tag, Ok(lease.notice()));
         }
-        end.map(|end| queue.tell(tag, Err(end.error())));
+        end.map(|end| queue.post(tag, Err(end.error())));
         shared.changed.notify_one();
         Ok(())
     }

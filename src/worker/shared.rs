@@ -210,7 +210,7 @@ impl WorkerShared {
     /// Posts a completion to the attached queue, if there is one.
     pub(super) fn post(&self, attached: Option<(Arc<Queue>, u64)>, result: impl FnOnce() -> Result<String>) {
         if let Some((queue, tag)) = attached
-            && !queue.tell(tag, result())
+            && !queue.post(tag, result())
         {
             // The queue was freed: from now on items are claimed for threads in `next`, unless another queue was attached just now.
             self.state.lock().attached.take_if(|(attached, _)| Arc::ptr_eq(attached, &queue));

@@ -51,7 +51,7 @@ def test_a_wait_that_would_pass_the_timeout_is_not_begun(seconds: str, emulator:
     assert time.monotonic() - begun < 60
 
 
-def test_a_timeout_within_a_later_attempt_tells_what_the_one_before_met(emulator: Emulator, client: Driver) -> None:
+def test_a_timeout_within_a_later_attempt_reports_how_the_one_before_failed(emulator: Emulator, client: Driver) -> None:
     emulator.faults({"status": 503, "headers": {"retry-after-ms": "1"}}, {"latency_ms": 60_000})
     outcome = client.call("environments.list", {"timeout_ms": 5000})
     assert (outcome.status, outcome.json["attempts"]) == (TIMEOUT, 2)
@@ -206,7 +206,7 @@ def test_a_proxy_is_used_when_given_and_never_for_this_machine(emulator: Emulato
 # --- results ---
 
 
-def test_with_response_tells_of_the_response(emulator: Emulator, client: Driver) -> None:
+def test_with_response_returns_the_response(emulator: Emulator, client: Driver) -> None:
     outcome = client.call("environments.create", {"name": "n", "with_response": True}).json
     assert outcome["data"]["name"] == "n"
     assert outcome["http_status"] == 200 and outcome["attempts"] == 1
@@ -401,7 +401,7 @@ def test_the_environment_gives_what_the_configuration_does_not(emulator: Emulato
 
 
 @pytest.mark.http1  # nothing is sent
-def test_a_missing_credential_is_told_with_the_variables_looked_at(driver: Driver) -> None:
+def test_a_missing_credential_is_reported_with_the_variables_looked_at(driver: Driver) -> None:
     outcome = driver.run("client", None)
     assert (outcome.status, outcome.json["status"]) == (CONFIG, "config")
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS"):

@@ -12,7 +12,7 @@ OK, INVALID_ARGUMENT, CANCELLED, NOT_FOUND = 0, 1, 6, 104
 
 
 def start(driver: Driver, emulator: Emulator) -> None:
-    """Has the library's thread say that it has started before anybody listens; makes a client with new connections."""
+    """Has the library's thread say that it has started before a subscription; makes a client with new connections."""
     driver.client(api_key="k", base_url=emulator.url)
     driver.call("environments.list")
     driver.client(api_key="k", base_url=emulator.url)
@@ -64,7 +64,7 @@ def test_a_wrong_filter_is_refused_and_the_former_stays(emulator: Emulator, driv
     assert [one["message"] for one in driver.records()] == ["call done"]
 
 
-def test_a_slow_reader_loses_the_oldest_records_and_is_told_how_many(emulator: Emulator, driver: Driver) -> None:
+def test_a_slow_reader_loses_the_oldest_records_and_learns_how_many(emulator: Emulator, driver: Driver) -> None:
     driver.client(api_key="k", base_url=emulator.url)
     driver.call("environments.list")
     driver.run("log", "antenv::client=debug")

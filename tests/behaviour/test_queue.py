@@ -132,7 +132,7 @@ def test_an_answer_that_has_arrived_is_not_thrown_away_by_a_cancel(emulator: Emu
             process.send_signal(signal.SIGSTOP)
             until(lambda: done() == [True], "the request is not answered")
             emulator.take_requests()
-            # The answer is on this machine, and nobody has read it: the program does so and cancels at the same moment.
+            # The answer is on this machine, and has not been read: the program does so and cancels at the same moment.
             process.stdin.write("\n")
             process.stdin.flush()
             process.send_signal(signal.SIGCONT)

@@ -62,7 +62,7 @@ static void results_come_by_tag(antenv_client *client) {
     set_faults(control, "[{\"latency_ms\":60000}]");
     double begun = now_ms();
     submit(client, queue, "{\"timeout_ms\":50}", 5);
-    take(queue, 5, ANTENV_TIMEOUT, "no answer within 50 ms");
+    take(queue, 5, ANTENV_TIMEOUT, "no response within 50 ms");
     CHECK(now_ms() - begun >= 50);
     set_faults(control, "[{\"status\":200,\"body\":\"half a rep\"}]");
     submit(client, queue, NULL, 6);

@@ -191,7 +191,7 @@ def test_the_official_worker_takes_a_session_and_stops_its_item(
     assert client.beta.environments.work.retrieve(item.id, environment_id=hosted.id).state == "stopped"
 
 
-def test_the_official_worker_keeps_its_lease_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_the_official_worker_keeps_its_lease_until_it_is_to_stop(tmp_path: Path) -> None:
     with Emulator("--lease-ttl", "2") as emulator, Anthropic(api_key=API_KEY, **settings(emulator)) as operator:
         hosted = operator.beta.environments.create(name="short lease", config={"type": "self_hosted"})
         item = emulator.enqueue(hosted.id)
@@ -224,7 +224,7 @@ def test_the_official_worker_keeps_its_lease_until_it_is_told_to_stop(tmp_path: 
         assert (stop["body"], stop["status"]) == ({"force": True}, 200)
 
 
-def test_the_official_worker_leaves_an_item_alone_that_somebody_else_has(
+def test_the_official_worker_leaves_an_item_alone_that_another_worker_holds(
     strict_emulator: Emulator, client: Anthropic, hosted: BetaEnvironment, work: Work, tmp_path: Path
 ) -> None:
     strict_emulator.enqueue(hosted.id)

@@ -121,7 +121,7 @@ def test_the_work_of_a_session_goes_from_queued_to_stopped(
     assert client.beta.environments.work.retrieve(claimed.id, environment_id=hosted.id) == stopped
 
 
-def test_an_api_key_may_stop_an_item_that_nobody_has_claimed(
+def test_an_api_key_may_stop_an_item_that_no_worker_has_claimed(
     strict_emulator: Emulator, client: Anthropic, hosted: BetaEnvironment, work: Work
 ) -> None:
     item = strict_emulator.enqueue(hosted.id)

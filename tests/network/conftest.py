@@ -30,7 +30,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """A certificate authority that nobody knows yet."""
+    """A certificate authority that no client trusts yet."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 

@@ -17,7 +17,7 @@ HEARTBEAT = {"environment_id": "env_1", "work_id": "work_1"}
 
 
 class Holding:
-    """Holds polls and lists until it is told to answer; everything else is answered at once."""
+    """Holds polls and lists until they are released; answers everything else immediately."""
 
     def __init__(self) -> None:
         self.held: list[Stream] = []

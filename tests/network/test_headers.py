@@ -90,7 +90,7 @@ def spellings(secret: str, login: str | None = None) -> set[str]:
 
 
 def shows(text: str, spelling: str) -> bool:
-    """Whether a text shows it: as it stands, or once more escaped as JSON."""
+    """Returns whether a text contains it, verbatim or escaped as JSON."""
     return any(
         form in text for form in (spelling, json.dumps(spelling)[1:-1], json.dumps(spelling, ensure_ascii=False)[1:-1])
     )

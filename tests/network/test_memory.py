@@ -39,7 +39,7 @@ def test_memory_that_runs_out_under_an_answer_is_an_error(megabytes: int, kind: 
         limit = pages * resource.getpagesize() + (megabytes << 20)
         resource.prlimit(driver.pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         outcome = driver.request("GET", "/large", {"with_response": True} if kind == "with_response" else None)
-        # Whether it fits is up to the library; that it says so if not is what counts.
+        # The answer may fit or not: what counts is that the library reports it if not.
         assert outcome.status in ({111, RESPONSE} if kind == "error" else {OK, RESPONSE}), outcome.status
         if outcome.status == RESPONSE:
             assert "memory" in outcome.json["message"], outcome.json["message"]

@@ -43,7 +43,7 @@ def client_for(driver: Driver, name: str, port: int, **config: object) -> None:
 
 @contextmanager
 def dead_address(address: str, port: int) -> Iterator[None]:
-    """An address where nobody answers: the queue of its listener is full, so that SYNs are lost."""
+    """An address without an answer: the queue of its listener is full, so that SYNs are lost."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
@@ -81,7 +81,9 @@ def test_a_look_up_that_hangs_is_an_error_in_time_and_does_not_keep_the_process(
     assert outcome.status == CONNECTION and "silent.test" in outcome.json["message"], outcome
 
 
-def test_all_who_wait_for_a_name_share_one_look_up(emulator: Emulator, resolving: Driver, resolver: Resolver) -> None:
+def test_all_calls_that_wait_for_a_name_share_one_look_up(
+    emulator: Emulator, resolving: Driver, resolver: Resolver
+) -> None:
     """None of a thousand calls fails for having waited in a queue."""
     resolver.name("busy.test", "127.0.0.1", delay_ms=1000)
     client_for(resolving, "busy.test", port_of(emulator.url), connect_timeout_ms=60_000, http2="never")

@@ -77,7 +77,7 @@ def test_a_secure_call_goes_through_a_socks_proxy(scheme: str, authority: Author
         assert proxy.asked == [("10.1.2.3", 443)] and len(server.requests) == 1
 
 
-def test_a_socks_proxy_is_told_the_password_and_no_error_tells_it(driver: Driver) -> None:
+def test_a_socks_proxy_gets_the_password_and_no_error_shows_it(driver: Driver) -> None:
     with Http1Server() as server, SocksProxy(target=server.port, login=LOGIN) as proxy:
         driver.client(**insecure(proxy=f"socks5h://{login(proxy.address)}"))
         assert driver.call("environments.list").status == OK
@@ -148,7 +148,9 @@ def test_another_success_opens_none_and_says_so(reply: bytes, authority: Authori
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
-def test_a_tunnel_is_opened_for_who_knows_the_password(over_tls: bool, authority: Authority, driver: Driver) -> None:
+def test_a_tunnel_is_opened_for_a_client_that_knows_the_password(
+    over_tls: bool, authority: Authority, driver: Driver
+) -> None:
     known = "Basic " + base64.b64encode(LOGIN.encode()).decode()
 
     def answer(request: object) -> bytes:
@@ -180,7 +182,7 @@ def test_a_tunnel_is_opened_for_who_knows_the_password(over_tls: bool, authority
     ],
 )
 @pytest.mark.parametrize("by", ["proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_a_refusal_tells_the_proxy_the_status_and_the_reason(
+def test_a_refusal_reports_the_proxy_the_status_and_the_reason(
     status: int, reason: str, by: str, authority: Authority, driver_program: Path
 ) -> None:
     page = f"HTTP/1.1 {status} {reason}\r\ncontent-length: 11\r\nconnection: close\r\n\r\n<p>no</p>\r\n".encode()
@@ -290,12 +292,14 @@ def test_a_variable_for_other_schemes_or_other_hosts_does_not_matter(
         ("10.0.0.0/8", "10.255.255.1"),
     ],
 )
-def test_who_is_excluded_is_never_asked_for_at_a_proxy(by: str, excluded: str, host: str, driver_program: Path) -> None:
+def test_an_excluded_host_is_never_requested_through_a_proxy(
+    by: str, excluded: str, host: str, driver_program: Path
+) -> None:
     with ConnectProxy() as proxy, SocksProxy() as socks:
         for variables in ({"HTTP_PROXY": f"http://{proxy.address}"}, {"ALL_PROXY": f"socks5h://{socks.address}"}):
             with Driver(driver_program, environment={**variables, by: excluded}) as driver:
                 assert driver.client(**insecure(host, connect_timeout_ms=300)).status == OK
-                # Whether anybody is there is not the question.
+                # It does not matter whether there is a server.
                 driver.call("environments.list")
         assert (proxy.accepted, socks.accepted) == (0, 0)
 

@@ -30,8 +30,8 @@ def warm(driver: Driver, count: int = KEPT) -> None:
         assert driver.run("collect").status == OK
 
 
-def sent_and_told(outcome: Outcome, driver: Driver, sent: int, most: int) -> None:
-    """At most so many requests went out, and the error and the counts tell how many."""
+def sent_and_reported(outcome: Outcome, driver: Driver, sent: int, most: int) -> None:
+    """At most so many requests went out, and the error and the counts say how many."""
     assert outcome.status != OK and 1 <= sent <= most, (sent, outcome)
     assert outcome.json["attempts"] == sent, (sent, outcome)
     assert driver.stats()["attempts"] >= sent
@@ -55,7 +55,7 @@ def test_a_stream_that_was_reset_is_an_attempt(code: int, retries: int, kept: bo
         if kept:
             assert driver.call(*LIST).status == OK
         outcome = driver.call(*CREATE)
-        sent_and_told(outcome, driver, server.count("POST"), retries + 1)
+        sent_and_reported(outcome, driver, server.count("POST"), retries + 1)
         assert outcome.status == CONNECTION and server.count("POST") == retries + 1
         assert driver.stats()["attempts"] == len(server.requests)
 
@@ -147,7 +147,7 @@ def test_a_connection_that_ends_under_a_request_is_an_attempt(
             assert driver.call(*LIST).status == OK
         outcome = driver.call(*CREATE)
         assert outcome.status == CONNECTION
-        sent_and_told(outcome, driver, server.count("POST"), retries + 1)
+        sent_and_reported(outcome, driver, server.count("POST"), retries + 1)
 
 
 @pytest.mark.parametrize("how", ["reset", "close", "short"])
@@ -213,7 +213,7 @@ def test_a_connection_that_breaks_after_the_request_went_out_is_an_attempt(
         begun = time.monotonic()
         outcome = driver.call(*CREATE)
         assert outcome.status == CONNECTION, outcome
-        sent_and_told(outcome, driver, server.count("POST"), retries + 1)
+        sent_and_reported(outcome, driver, server.count("POST"), retries + 1)
         assert server.count("POST") == retries + 1
         assert driver.stats()["attempts"] == len(server.requests)
         assert time.monotonic() - begun >= (0.375 + 0.75 if retries else 0)
@@ -283,7 +283,7 @@ def test_a_status_beyond_599_is_no_fault_of_the_server_that_may_pass(status: int
         assert outcome.json["status"] == "http_status"
 
 
-def test_what_the_counts_tell_is_what_went_out(emulator: Emulator, driver: Driver) -> None:
+def test_the_counts_are_what_went_out(emulator: Emulator, driver: Driver) -> None:
     driver.client(api_key="k", base_url=emulator.url, max_retries=4)
     assert driver.call(*LIST).status == OK
     emulator.faults({"drop": True}, {"status": 503, "headers": {"retry-after-ms": "1"}}, {"reset": True})

@@ -63,7 +63,7 @@ def test_a_request_that_nothing_answers_is_sent_once_without_retries(
         assert relay.accepted == 4
 
 
-def test_a_poll_has_the_time_that_it_waits_at_the_server_beside_the_bound(emulator: Emulator, driver: Driver) -> None:
+def test_a_poll_has_the_time_that_it_waits_at_the_server_besides_the_bound(emulator: Emulator, driver: Driver) -> None:
     environment = emulator.create_environment("slow", config={"type": "self_hosted"})
     driver.client(api_key="k", base_url=emulator.url, attempt_timeout_ms=990, max_retries=0)
     assert driver.call("work.poll", {"environment_id": environment, "block_ms": 999}).text == "null"
@@ -150,7 +150,7 @@ def test_http2_pings_find_a_silent_connection_while_it_is_used_and_while_it_is_i
             driver.client(api_key="k", base_url=relay.url, http2="always", max_retries=0)
             assert driver.call("environments.list").status == OK
             relay.freeze()
-            # The far end, which the relay keeps open, is not told; the near end is closed by the library.
+            # The far end, which the relay keeps open, does not learn of it; the near end is closed by the library.
             until(lambda: relay.links[0].is_closed, "the idle connection was not given up")
             assert driver.call("environments.list").status == OK
 

@@ -28,7 +28,7 @@ def call(driver: Driver, server: Http1Server | Http2Server, **config: object) ->
 
 
 def refused(outcome: Outcome, *words: str) -> None:
-    """The connection failed for a reason that is told in words; the names of some type may follow in parentheses."""
+    """The connection failed for a reason that is given in words; the names of some type may follow in parentheses."""
     message = outcome.json["message"]
     assert outcome.status == CONNECTION and "certificate" in message, outcome
     assert is_in_words(message), outcome
@@ -73,7 +73,7 @@ def test_roots_come_from_the_configuration_and_from_the_environment(
                 assert outcome.status == OK, (variables, config, outcome)
 
 
-def test_only_ca_file_means_nothing_beside_it(authority: Authority, driver_program: Path, tmp_path: Path) -> None:
+def test_only_ca_file_means_nothing_besides_it(authority: Authority, driver_program: Path, tmp_path: Path) -> None:
     other = Authority(tmp_path / "other", "other authority")
     with https(authority.issue("not-listed")) as server:
         for variables in ({"SSL_CERT_FILE": str(authority.root)}, {"SSL_CERT_DIR": str(authority.folder)}):
@@ -117,24 +117,24 @@ def test_what_is_no_file_among_the_roots_blocks_nothing(
 # --- certificates that are not as they should be ---
 
 
-def test_a_certificate_for_another_name_is_told_with_the_name(authority: Authority, driver: Driver) -> None:
+def test_a_certificate_for_another_name_is_reported_with_the_name(authority: Authority, driver: Driver) -> None:
     with https(authority.issue("another", names="DNS:other.test,IP:10.9.8.7")) as server:
         refused(call(driver, server, ca_file=str(authority.root)), "localhost")
 
 
-def test_a_certificate_that_has_expired_is_told_as_that(authority: Authority, driver: Driver) -> None:
+def test_a_certificate_that_has_expired_is_reported_as_that(authority: Authority, driver: Driver) -> None:
     expired = authority.issue("expired", days=0)
     time.sleep(1.5)  # It is valid for the second that it was made in.
     with https(expired) as server:
         refused(call(driver, server, ca_file=str(authority.root)), "expired")
 
 
-def test_a_certificate_for_another_purpose_is_told_as_that(authority: Authority, driver: Driver) -> None:
+def test_a_certificate_for_another_purpose_is_reported_as_that(authority: Authority, driver: Driver) -> None:
     with https(authority.issue("purpose", extra="extendedKeyUsage=clientAuth")) as server:
         refused(call(driver, server, ca_file=str(authority.root)))
 
 
-def test_a_certificate_that_signs_itself_works_as_ca_file_or_is_told_with_the_remedy(
+def test_a_self_signed_certificate_works_as_ca_file_or_is_reported_with_the_remedy(
     authority: Authority, driver: Driver
 ) -> None:
     """As `openssl req -x509` makes it: a CA, and the server's certificate as well."""
@@ -146,7 +146,7 @@ def test_a_certificate_that_signs_itself_works_as_ca_file_or_is_told_with_the_re
             refused(outcome, "ca_file", "CA")
 
 
-def test_a_p_521_certificate_works_or_is_told_in_words(authority: Authority, driver: Driver) -> None:
+def test_a_p_521_certificate_works_or_is_reported_in_words(authority: Authority, driver: Driver) -> None:
     with https(authority.issue("p-521", curve="P-521")) as server:
         outcome = call(driver, server, ca_file=str(authority.root))
         if outcome.status != OK:
@@ -162,7 +162,7 @@ def test_a_chain_through_another_authority_works(authority: Authority, driver: D
         assert outcome.status == OK, outcome
 
 
-def test_a_server_that_speaks_no_tls_is_told_as_that(driver: Driver) -> None:
+def test_a_server_that_speaks_no_tls_is_reported_as_that(driver: Driver) -> None:
     with Blunt(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n") as server:
         driver.client(api_key="k", base_url=server.url.replace("http:", "https:"), max_retries=0)
         outcome = driver.call("environments.list")

@@ -109,7 +109,7 @@ def test_a_program_builds_with_pkg_config(
 
 
 def needs_nothing(program: Path) -> bool:
-    """Whether a program finds everything in itself."""
+    """Returns whether a program contains everything it needs."""
     dynamic = subprocess.run(["readelf", "-d", str(program)], check=True, capture_output=True, text=True).stdout
     return "NEEDED" not in dynamic
 
@@ -215,7 +215,8 @@ def test_uninstalling_leaves_what_others_put_there(tmp_path: Path) -> None:
     assert files_below(tmp_path) == foreign
 
 
-def test_the_target_that_cargo_is_told_to_build_for_is_the_one_that_is_installed(tmp_path: Path) -> None:
+@pytest.mark.deep
+def test_the_target_that_cargo_builds_for_is_the_one_that_is_installed(tmp_path: Path) -> None:
     """By make and by pip. It is this machine's own here, for which cargo has another folder all the same."""
     version = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout
     host = re.findall(r"^host: (.*)", version, re.MULTILINE)[0]

@@ -16,6 +16,7 @@ import uvloop
 
 import antenv
 from antenv import types
+from python.worker_env import TIMEOUT
 from support.emulator import Emulator
 
 
@@ -50,7 +51,7 @@ def run(request: pytest.FixtureRequest, emulator: Emulator) -> Run:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         await asyncio.sleep(0.005)
@@ -211,7 +212,7 @@ def test_a_loop_that_ends_with_calls_in_flight_cancels_them(emulator: Emulator) 
         await until(lambda: len(emulator.control("GET", "/_emulator/requests")["data"]) == len(tasks))
 
     asyncio.run(leave())  # it cancels what is left
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + TIMEOUT
     while client.stats()["calls"]["in_flight"]:
         assert time.monotonic() < deadline
     assert client.stats()["failures"] == {"cancelled": 3}

@@ -6,6 +6,7 @@ import copy
 import inspect
 import json
 import pickle
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -139,9 +140,32 @@ def test_errors_tell_everything(client: antenv.Client) -> None:
     assert (error.type, error.error_code, error.attempts) == ("not_found_error", "environment_not_found", 1)
     assert error.request_id and error.request_id.startswith("req_")
     assert error.body["error"]["type"] == "not_found_error" and error.parameter is None
-    assert str(error) == error.message == error.body["error"]["message"]
+    assert error.message == error.body["error"]["message"]
+    assert error.operation == "environments.retrieve" and error.retry_after is None
+    assert error.headers["request-id"] == error.request_id
+    assert str(error) == f"environments.retrieve: 404 not_found: {error.message} ({error.request_id})"
     copied = pickle.loads(pickle.dumps(error))
     assert type(copied) is antenv.NotFoundError and copied.to_dict() == error.to_dict() and str(copied) == str(error)
+
+
+def test_an_error_has_the_responses_headers_and_its_wait(client: antenv.Client, emulator: Emulator) -> None:
+    fault = {"status": 429, "headers": {"Retry-After": "7", "X-Test": "one"}, "count": 2}
+    emulator.faults(fault)
+    for environments in (client.environments, client.environments.with_raw_response):
+        with pytest.raises(antenv.RateLimitError) as caught:
+            environments.retrieve("env_1", max_retries=0)
+        error = caught.value
+        assert (error.retry_after, error.headers["x-test"], error.headers["retry-after"]) == (7.0, "one", "7")
+        assert error.request_id and error.request_id in str(error)
+
+
+def test_an_error_without_a_response_has_no_headers(client: antenv.Client, emulator: Emulator) -> None:
+    emulator.faults({"drop": True, "count": 1})
+    with pytest.raises(antenv.APIConnectionError) as caught:
+        client.environments.create(name="n", max_retries=0)
+    error = caught.value
+    assert (error.headers, error.retry_after, error.request_id) == ({}, None, None)
+    assert str(error) == f"environments.create: {error.message}"
 
 
 @pytest.mark.parametrize(
@@ -194,12 +218,10 @@ def test_no_connection_no_time_and_no_json_have_classes_too(client: antenv.Clien
 @pytest.mark.parametrize(
     ("arguments", "parameter"),
     [
-        ({}, "name"),
         ({"name": ""}, "name"),
         ({"name": 3}, "name"),
-        ({"name": "n", "nmae": 1}, "nmae"),
-        ({"name": "n", "timeout": 0}, "timeout_ms"),
-        ({"name": "n", "timeout": "soon"}, "timeout_ms"),
+        ({"name": "n", "timeout": 0}, "timeout"),
+        ({"name": "n", "timeout": "soon"}, "timeout"),
         ({"name": "n", "max_retries": 101}, "max_retries"),
         ({"name": "n", "extra_headers": {"x": "a\nb"}}, "x"),
         ({"name": "\ud800"}, None),
@@ -214,6 +236,54 @@ def test_an_argument_that_is_refused_is_named_and_nothing_is_sent(
     assert emulator.take_requests() == []
     if parameter:
         assert caught.value.parameter == parameter
+
+
+def test_an_unknown_argument_is_reported_before_a_missing_one(client: antenv.Client) -> None:
+    with pytest.raises(TypeError, match="'nmae'"):
+        client.environments.create(nmae="n")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'name'"):
+        client.environments.create()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'odd'"):
+        client.request("GET", "/v1/environments", odd=1)  # type: ignore[call-arg]
+    with pytest.raises(antenv.InvalidArgumentError) as caught:
+        client.call("environments.create", nmae="n")
+    assert caught.value.parameter == "nmae" and caught.value.operation == "environments.create"
+
+
+def test_help_shows_each_argument_with_its_text(client: antenv.Client) -> None:
+    for resource in (client.environments, client.environments.work):
+        for name, method in inspect.getmembers(resource, inspect.ismethod):
+            if not name.startswith("_"):
+                text = inspect.getdoc(method) or ""
+                for parameter in inspect.signature(method).parameters.values():
+                    assert parameter.kind is not parameter.VAR_KEYWORD
+                    assert re.search(rf"^    {parameter.name}: \S", text, re.M), f"{name}: {parameter.name}"
+    shown = str(inspect.signature(client.environments.create)).replace("'", "")
+    assert shown.startswith("(*, name: str, config: ConfigParams | None | Omit = omit, ")
+
+
+def test_omit_leaves_out_what_none_would_send_as_null(client: antenv.Client, emulator: Emulator) -> None:
+    client.environments.create(name="n", description=antenv.omit, metadata=copy.deepcopy(antenv.omit), scope=None)
+    assert [request["body"] for request in emulator.take_requests()] == [{"name": "n", "scope": None}]
+    assert not antenv.omit and repr(antenv.omit) == "omit"
+
+
+def test_messages_have_pythons_names_and_units(client: antenv.Client, emulator: Emulator) -> None:
+    with pytest.raises(antenv.InvalidArgumentError) as caught:
+        client.environments.list(timeout=0)
+    assert caught.value.message == "`timeout` must be a number of seconds from 0.001 to 2147483.647"
+    assert caught.value.to_dict()["parameter"] == "timeout_ms", "the C interface's names"
+    with pytest.raises(antenv.ConfigError, match=r"`idle_max` must not be less than `idle_min` \(5\)"):
+        client.environments.worker("env_1", environment_key="k", idle_min=5, idle_max=1)
+    emulator.faults({"latency_ms": 60_000, "count": 1})
+    with pytest.raises(antenv.APIError) as late:
+        client.environments.list(attempt_timeout=0.05, max_retries=0)
+    assert "`attempt_timeout`" in late.value.message and "_ms" not in str(late.value)
+    body = {"type": "error", "error": {"type": "invalid_request_error", "message": "timeout_ms is odd"}}
+    emulator.faults({"status": 400, "body": body, "count": 1})
+    with pytest.raises(antenv.BadRequestError) as said:
+        client.environments.list()
+    assert said.value.message == "timeout_ms is odd", "the server's words stay"
 
 
 def test_what_is_not_json_is_refused_by_python(client: antenv.Client) -> None:
@@ -271,7 +341,7 @@ def test_a_closed_client_says_so(client: antenv.Client) -> None:
     client.close()
     assert repr(client) == "<antenv.Client, closed>"
     for use in (client.environments.list, client.stats, client.with_options, lambda: client.request("GET", "/v1/x")):
-        with pytest.raises(antenv.ClosedError):
+        with pytest.raises(antenv.ClosedError, match="this client is closed: make a new one"):
             use()
 
 

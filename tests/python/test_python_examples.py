@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import antenv.testing
+from python.worker_env import wait_until
 from support.build import BINARY, ROOT
 from support.emulator import Emulator
 
@@ -29,7 +30,8 @@ def test_the_quick_start(emulator: Emulator) -> None:
     created, listed, missing = run("quickstart.py", emulator)
     assert created.startswith("created: env_") and created.endswith(" quick start self_hosted")
     assert listed.split()[1:] == created.split()[1:-1]
-    assert missing == 'not found: environment_not_found There is no environment "env_missing".'
+    words = 'environments.retrieve: 404 not_found: There is no environment "env_missing".'
+    assert re.fullmatch(rf"not found: environment_not_found {re.escape(words)} \(req_\w+\)", missing)
 
 
 def test_many_polls_at_once(emulator: Emulator) -> None:
@@ -41,7 +43,7 @@ def test_many_polls_at_once(emulator: Emulator) -> None:
 
 
 def test_the_worker_of_the_documentation(strict_emulator: Emulator) -> None:
-    page = (ROOT / "docs" / "python.md").read_text().split("## Serving work")[1]
+    page = (ROOT / "docs" / "python.md").read_text().split("## Serving work")[1].split("\n## ")[0]
     (program,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import antenv" in code)
     environment = strict_emulator.create_environment("hosts", config={"type": "self_hosted"})
     variables = {
@@ -54,9 +56,9 @@ def test_the_worker_of_the_documentation(strict_emulator: Emulator) -> None:
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | variables) as process:
         assert process.stdout is not None
-        for item in items:
-            assert process.stdout.readline() == f"{item['id']} {item['data']['id']}\n"
+        printed = "".join(process.stdout.readline() for _ in items)  # by two threads, whose lines may be mixed
         process.kill()
+    assert all(f"{item['id']} {item['data']['id']}" in printed for item in items)
 
 
 USERS_TESTS = """
@@ -65,12 +67,12 @@ import antenv
 pytest_plugins = ["antenv.testing"]
 
 def test_with_the_fixture(antenv_emulator):
-    with antenv_emulator.client() as client:
-        environment = client.environments.create(name="n", config={"type": "self_hosted"})
+    environment = antenv_emulator.environment()
     key = antenv_emulator.environment_key(environment.id)
-    antenv_emulator.enqueue(environment.id)
+    item = antenv_emulator.enqueue(environment.id, metadata={"a": "b"})
+    assert isinstance(item, antenv.types.Work) and item.metadata == {"a": "b"} and item.secret
     with antenv_emulator.client(environment_key=key) as client:
-        assert client.environments.work.poll(environment.id).state == "queued"
+        assert client.environments.work.poll(environment.id).id == item.id
     antenv_emulator.faults({"status": 529, "count": 1})
     with antenv_emulator.client(max_retries=0) as client:
         try:
@@ -82,15 +84,83 @@ def test_with_the_fixture(antenv_emulator):
     antenv_emulator.reset()
     with antenv_emulator.client() as client:
         assert client.environments.list().data == []
+
+def test_with_workers(antenv_emulator):
+    environment = antenv_emulator.environment("hosts").id
+    items = antenv_emulator.enqueue(environment, count=3)
+    served = []
+    antenv_emulator.worker(environment, drain=True).run(lambda lease: served.append(lease.id))
+    assert sorted(served) == sorted(item.id for item in items)
+
+def test_with_workers_of_asyncio(antenv_emulator):
+    import asyncio
+    environment = antenv_emulator.environment().id
+    item = antenv_emulator.enqueue(environment)
+
+    async def main():
+        async with antenv_emulator.async_worker(environment, drain=True) as worker:
+            async for lease in worker:
+                async with lease:
+                    assert lease.id == item.id
+            assert worker.stats()["finished"] == 1
+
+    asyncio.run(main())
 """
 
 
-def test_a_users_tests_can_have_the_emulator(tmp_path: Path) -> None:
-    (tmp_path / "test_user.py").write_text(USERS_TESTS)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+def run_tests(tests: str, folder: Path) -> str:
+    """Runs a user's tests with pytest; returns what it prints."""
+    (folder / "test_user.py").write_text(tests)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
     variables = os.environ | {"ANTENV_EMULATOR": str(BINARY)}
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=variables)
-    assert "1 passed" in done.stdout, done.stdout
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=variables)
+    return done.stdout
+
+
+def test_a_users_tests_can_have_the_emulator(tmp_path: Path) -> None:
+    printed = run_tests(USERS_TESTS, tmp_path)
+    assert "3 passed" in printed, printed
+
+
+def test_the_tests_of_a_stop_and_of_a_loss_in_the_documentation(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "python.md").read_text().split("## Tests of your own")[1]
+    (tests,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def test_" in code)
+    printed = run_tests(tests, tmp_path)
+    assert "2 passed" in printed, printed
+
+
+PARENT = """
+import sys
+from antenv.testing import Emulator
+print(Emulator().url, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_emulator_ends_with_the_program_that_started_it() -> None:
+    command = [sys.executable, "-c", PARENT]
+    variables = os.environ | {"ANTENV_EMULATOR": str(BINARY)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables) as process:
+        assert process.stdout is not None
+        client = antenv.Client(api_key="k", base_url=process.stdout.readline().strip(), max_retries=0)
+        client.environments.list()
+        process.kill()
+
+    def is_gone() -> bool:
+        try:
+            client.environments.list()
+        except antenv.APIConnectionError:
+            return True
+        return False
+
+    wait_until(is_gone)
+
+
+def test_an_emulator_with_tls_names_the_file_to_trust() -> None:
+    with antenv.testing.Emulator("--tls", program=BINARY) as emulator, emulator.client() as client:
+        assert emulator.url.startswith("https://") and emulator.ca_file
+        item = emulator.enqueue(emulator.environment().id)
+        assert client.environments.work.retrieve(item.id, environment_id=item.environment_id).id == item.id
 
 
 def test_an_emulator_that_is_not_there_or_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,18 +20,18 @@ from typing import Any
 import pytest
 
 import antenv
-from python.house import House, house
 from python.test_python_package import WHEELS, pythons
+from python.worker_env import WorkerEnv, worker_env
 from support.emulator import Emulator
 
 #: What a program below may take; only one that hangs takes that long.
-PATIENCE = 60
+TIMEOUT = 60
 
 
 def run(program: str, *arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end, which must be a good one."""
     command = [python, "-c", program, *arguments]
-    done = subprocess.run(command, timeout=PATIENCE, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, timeout=TIMEOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -40,8 +40,8 @@ def run(program: str, *arguments: str, python: str = sys.executable) -> subproce
 
 
 @pytest.fixture
-def served() -> Iterator[House]:
-    with house() as running:
+def served() -> Iterator[WorkerEnv]:
+    with worker_env() as running:
         yield running
 
 
@@ -55,7 +55,7 @@ DUPLICATES: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("how", DUPLICATES)
-def test_what_stands_for_something_in_the_library_refuses_to_be_copied(how: str, served: House) -> None:
+def test_what_stands_for_something_in_the_library_refuses_to_be_copied(how: str, served: WorkerEnv) -> None:
     item = served.enqueue()
     client, worker = served.owner, served.worker()
     lease = worker.next(20)
@@ -82,7 +82,7 @@ def test_what_stands_for_something_in_the_library_refuses_to_be_copied(how: str,
     assert served.state(item) == "stopped"
 
 
-async def refuse_async_lease(served: House, duplicate: Callable[[Any], Any]) -> None:
+async def refuse_async_lease(served: WorkerEnv, duplicate: Callable[[Any], Any]) -> None:
     served.enqueue()
     client = antenv.AsyncClient(api_key="k", base_url=served.emulator.url)
     async with client.environments.worker(**served.credentials) as worker:
@@ -92,7 +92,7 @@ async def refuse_async_lease(served: House, duplicate: Callable[[Any], Any]) -> 
             duplicate(lease)
 
 
-def test_data_with_a_client_in_it_can_be_changed_but_not_copied_deeply(served: House) -> None:
+def test_data_with_a_client_in_it_can_be_changed_but_not_copied_deeply(served: WorkerEnv) -> None:
     @dataclasses.dataclass
     class Settings:
         client: antenv.Client
@@ -104,7 +104,7 @@ def test_data_with_a_client_in_it_can_be_changed_but_not_copied_deeply(served: H
         dataclasses.asdict(settings)
 
 
-def test_results_and_errors_may_be_copied_and_pickled(served: House) -> None:
+def test_results_and_errors_may_be_copied_and_pickled(served: WorkerEnv) -> None:
     found = served.owner.environments.retrieve(served.environment)
     with pytest.raises(antenv.NotFoundError) as caught:
         served.owner.environments.retrieve("env_missing")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from python.house import PATIENCE, House, house, until
+from python.worker_env import TIMEOUT, WorkerEnv, wait_until, worker_env
 from support.build import ROOT
 from support.driver import one_descriptor_left
 from support.emulator import Emulator
@@ -26,19 +26,19 @@ STUBBORN = "trap '' TERM; sleep 60 & echo $$ $! >{file}.new; mv {file}.new {file
 
 
 @pytest.fixture
-def lasting(strict_emulator: Emulator) -> House:
+def lasting(strict_emulator: Emulator) -> WorkerEnv:
     """One whose leases last."""
-    return House(strict_emulator)
+    return WorkerEnv(strict_emulator)
 
 
 class OnWork:
     """The program, running."""
 
-    def __init__(self, house: House, folder: Path, options: tuple[str, ...], command: tuple[str, ...]) -> None:
+    def __init__(self, env: WorkerEnv, folder: Path, options: tuple[str, ...], command: tuple[str, ...]) -> None:
         variables = {
-            "ANTHROPIC_ENVIRONMENT_ID": house.environment,
-            "ANTHROPIC_ENVIRONMENT_KEY": house.key,
-            "ANTHROPIC_BASE_URL": house.emulator.url,
+            "ANTHROPIC_ENVIRONMENT_ID": env.environment,
+            "ANTHROPIC_ENVIRONMENT_KEY": env.key,
+            "ANTHROPIC_BASE_URL": env.emulator.url,
             "ANTHROPIC_WORK_SECRET": "another's",
         }
         self._log = folder / "log"
@@ -57,7 +57,7 @@ class OnWork:
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Asks it to end; gives its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=PATIENCE)
+        return self.process.wait(timeout=TIMEOUT)
 
     def close(self) -> None:
         """Ends it, whatever it does."""
@@ -67,8 +67,8 @@ class OnWork:
 
 
 @contextmanager
-def on_work(house: House, folder: Path, *options: str, command: tuple[str, ...]) -> Iterator[OnWork]:
-    program = OnWork(house, folder, options, command)
+def on_work(env: WorkerEnv, folder: Path, *options: str, command: tuple[str, ...]) -> Iterator[OnWork]:
+    program = OnWork(env, folder, options, command)
     try:
         yield program
     finally:
@@ -77,7 +77,7 @@ def on_work(house: House, folder: Path, *options: str, command: tuple[str, ...])
 
 def processes(file: Path) -> list[int]:
     """The processes that a command wrote down."""
-    until(file.exists)
+    wait_until(file.exists)
     return [int(number) for number in file.read_text().split()]
 
 
@@ -89,11 +89,11 @@ def is_alive(process: int) -> bool:
         return False
 
 
-def test_a_command_has_the_item_and_its_environment(lasting: House, tmp_path: Path) -> None:
+def test_a_command_has_the_item_and_its_environment(lasting: WorkerEnv, tmp_path: Path) -> None:
     command = ("sh", "-c", "cat >$ANTHROPIC_WORK_ID.json; env >$ANTHROPIC_WORK_ID.env; echo done; exit 3")
     with on_work(lasting, tmp_path, "--concurrency", "2", command=command) as program:
         items = [lasting.emulator.enqueue(lasting.environment) for _ in range(3)]
-        until(lambda: all(lasting.state(item["id"]) == "stopped" for item in items))
+        wait_until(lambda: all(lasting.state(item["id"]) == "stopped" for item in items))
         assert program.end() == 0
         log = program.said()
     for item in items:
@@ -111,24 +111,27 @@ def test_a_command_has_the_item_and_its_environment(lasting: House, tmp_path: Pa
         assert f"{item['id']}: the command ended with 3" in log and given["secret"] not in log
 
 
-def test_what_is_left_of_a_command_is_ended_with_it(lasting: House, tmp_path: Path) -> None:
+def test_what_is_left_of_a_command_is_ended_with_it(lasting: WorkerEnv, tmp_path: Path) -> None:
     file = tmp_path / "processes"
     with on_work(lasting, tmp_path, command=("sh", "-c", f"sleep 60 & echo $! >{file}.new; mv {file}.new {file}")):
         item = lasting.enqueue()
-        until(lambda: lasting.state(item) == "stopped")
+        wait_until(lambda: lasting.state(item) == "stopped")
         (left,) = processes(file)
-        until(lambda: not is_alive(left))
+        wait_until(lambda: not is_alive(left))
 
 
 def test_a_command_that_does_not_mind_is_killed_when_its_item_is_to_be_stopped(tmp_path: Path) -> None:
     file = tmp_path / "processes"
     command = ("sh", "-c", STUBBORN.format(file=file))
-    with house("--lease-ttl", "1") as brief, on_work(brief, tmp_path, "--grace", "0.3", command=command) as program:
+    with (
+        worker_env("--lease-ttl", "1") as brief,
+        on_work(brief, tmp_path, "--grace", "0.3", command=command) as program,
+    ):
         item = brief.enqueue()
         started = processes(file)
         brief.stop(item)
-        until(lambda: not any(map(is_alive, started)))
-        until(lambda: brief.state(item) == "stopped")
+        wait_until(lambda: not any(map(is_alive, started)))
+        wait_until(lambda: brief.state(item) == "stopped")
         assert f"{item}: stop_requested, asked" in program.said()
         assert program.end() == 0
 
@@ -138,36 +141,36 @@ def test_a_command_whose_lease_is_lost_gets_a_signal(tmp_path: Path) -> None:
     script = (
         f"trap 'echo told >{file}; exit 0' TERM; echo $$ >{file}.pid.new; mv {file}.pid.new {file}.pid; sleep 60 & wait"
     )
-    with house("--lease-ttl", "2") as brief, on_work(brief, tmp_path, command=("sh", "-c", script)) as program:
+    with worker_env("--lease-ttl", "2") as brief, on_work(brief, tmp_path, command=("sh", "-c", script)) as program:
         item = brief.enqueue()
         (started,) = processes(tmp_path / "told.pid")
         brief.advance(3)
-        other = brief.worker().next(PATIENCE)
+        other = brief.worker().next(TIMEOUT)
         assert other is not None and other.id == item
-        until(lambda: not is_alive(started))
+        wait_until(lambda: not is_alive(started))
         assert file.read_text() == "told\n" and f"{item}: lost, taken" in program.said()
-        until(lambda: "was not finished" in program.said())
+        wait_until(lambda: "was not finished" in program.said())
         assert brief.requests("work.stop") == []
         other.finish()
         assert program.end() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_when_it_is_ended_commands_have_their_time(lasting: House, tmp_path: Path, number: signal.Signals) -> None:
+def test_when_it_is_ended_commands_have_their_time(lasting: WorkerEnv, tmp_path: Path, number: signal.Signals) -> None:
     script = "touch begun; while ! [ -e go ]; do sleep 0.01; done; touch $ANTHROPIC_WORK_ID"
     with on_work(lasting, tmp_path, command=("sh", "-c", script)) as program:
         item = lasting.enqueue()
-        until((tmp_path / "begun").exists)
+        wait_until((tmp_path / "begun").exists)
         later = lasting.enqueue()
         program.process.send_signal(number)
-        until(lambda: "claims no more" in program.said())
+        wait_until(lambda: "claims no more" in program.said())
         (tmp_path / "go").touch()
-        assert program.process.wait(timeout=PATIENCE) == 0
+        assert program.process.wait(timeout=TIMEOUT) == 0
         assert (tmp_path / item).exists() and lasting.state(item) == "stopped"
         assert lasting.state(later) == "queued"
 
 
-def test_when_the_grace_is_over_commands_are_killed(lasting: House, tmp_path: Path) -> None:
+def test_when_the_grace_is_over_commands_are_killed(lasting: WorkerEnv, tmp_path: Path) -> None:
     file = tmp_path / "processes"
     command = ("sh", "-c", STUBBORN.format(file=file))
     with on_work(lasting, tmp_path, "--grace", "0.2", command=command) as program:
@@ -178,65 +181,65 @@ def test_when_the_grace_is_over_commands_are_killed(lasting: House, tmp_path: Pa
         assert f"{item}: stop_requested, shutdown" in program.said()
 
 
-def test_it_serves_metrics(lasting: House, tmp_path: Path) -> None:
+def test_it_serves_metrics(lasting: WorkerEnv, tmp_path: Path) -> None:
     with on_work(lasting, tmp_path, "--metrics", "0", command=("true",)) as program:
         lasting.emulator.faults({"operation": "work.poll", "latency_ms": 60_000, "count": 100})
-        until(lambda: "metrics at port" in program.said())
+        wait_until(lambda: "metrics at port" in program.said())
         port = re.findall(r"metrics at port (\d+)", program.said())[0]
         lasting.enqueue()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT) as response:
             text = response.read().decode()
         assert "\nantenv_queue_depth 1\n" in text and "\nantenv_queue_workers_polling " in text
         assert "# TYPE antenv_queue_pending gauge" in text and "antenv_worker_claimed_total" in text
         with pytest.raises(urllib.error.HTTPError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/other", timeout=PATIENCE)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/other", timeout=TIMEOUT)
         assert program.end() == 0
 
 
-def test_what_is_wrong_is_said(lasting: House, tmp_path: Path) -> None:
+def test_what_is_wrong_is_said(lasting: WorkerEnv, tmp_path: Path) -> None:
     with on_work(lasting, tmp_path, command=("/nowhere/command",)) as program:
-        assert program.process.wait(timeout=PATIENCE) == 2 and "a command is needed" in program.said()
+        assert program.process.wait(timeout=TIMEOUT) == 2 and "a command is needed" in program.said()
     lasting.key = "sk-ant-oat01-wrong"
     with on_work(lasting, tmp_path, command=("true",)) as program:
-        assert program.process.wait(timeout=PATIENCE) == 1
+        assert program.process.wait(timeout=TIMEOUT) == 1
         assert any(line.startswith("on_work: ") for line in program.said().splitlines())
 
 
 TOUCH = ("sh", "-c", "touch $ANTHROPIC_WORK_ID")
 
 
-def serve_one(house: House) -> None:
+def serve_one(env: WorkerEnv) -> None:
     """Has an item served, so that there are connections for those that follow, and waits for the next poll."""
-    item = house.enqueue()
-    until(lambda: house.state(item) == "stopped" and house.polls())
+    item = env.enqueue()
+    wait_until(lambda: env.state(item) == "stopped" and env.polls())
 
 
-def test_a_command_for_which_there_is_no_room_is_tried_again(lasting: House, tmp_path: Path) -> None:
+def test_a_command_for_which_there_is_no_room_is_tried_again(lasting: WorkerEnv, tmp_path: Path) -> None:
     with on_work(lasting, tmp_path, command=TOUCH) as program:
         serve_one(lasting)
         with one_descriptor_left(program.process.pid):
             item = lasting.enqueue()
-            until(lambda: f"{item}: not begun yet" in program.said())
+            wait_until(lambda: f"{item}: not begun yet" in program.said())
             assert not (tmp_path / item).exists()
-        until(lambda: lasting.state(item) == "stopped")
+        wait_until(lambda: lasting.state(item) == "stopped")
         assert (tmp_path / item).exists() and program.end() == 0
 
 
-def test_an_item_whose_command_was_never_begun_goes_back(lasting: House, tmp_path: Path) -> None:
+def test_an_item_whose_command_was_never_begun_goes_back(lasting: WorkerEnv, tmp_path: Path) -> None:
     with on_work(lasting, tmp_path, command=TOUCH) as program:
         serve_one(lasting)
         with one_descriptor_left(program.process.pid):
             item = lasting.enqueue()
-            until(lambda: f"{item}: not begun yet" in program.said())
+            wait_until(lambda: f"{item}: not begun yet" in program.said())
             assert program.end() == 0
         assert lasting.state(item) == "active" and not (tmp_path / item).exists()
 
 
-def test_a_command_that_is_no_program_ends_it(lasting: House, tmp_path: Path) -> None:
+def test_a_command_that_is_no_program_ends_it(lasting: WorkerEnv, tmp_path: Path) -> None:
     command = tmp_path / "command"
     command.write_text("no program\n")
     command.chmod(0o755)
     with on_work(lasting, tmp_path, command=(str(command),)) as program:
         item = lasting.enqueue()
-        assert program.process.wait(timeout=PATIENCE) == 1
+        assert program.process.wait(timeout=TIMEOUT) == 1
         assert "Exec format error" in program.said() and lasting.state(item) == "active"

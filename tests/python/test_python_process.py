@@ -10,13 +10,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import antenv
+from python.worker_env import TIMEOUT, wait_until
 from support.emulator import Emulator
 
 WAITS = """
@@ -32,7 +32,7 @@ try:
     print("waiting", flush=True)
     use()
 except KeyboardInterrupt:
-    print(time.monotonic(), flush=True)
+    print("interrupted", flush=True)
     client.environments.create(name="it goes on")
 """
 PREPARE = {
@@ -60,39 +60,24 @@ signal.signal(signal.SIGINT, handler)
 
 
 @pytest.mark.parametrize("how", list(PREPARE))
-def test_ctrl_c_ends_a_waiting_call_within_50_ms(how: str, emulator: Emulator) -> None:
-    # A machine that is busy with other things may hold any one of them up. Without, it takes 1 ms.
-    assert any(seconds_to_interrupt(how, emulator) < 0.05 for _ in range(4))
-
-
-def seconds_to_interrupt(how: str, emulator: Emulator) -> float:
-    """How long a program that waits for a call takes to notice Ctrl-C; it must be able to go on then."""
-    emulator.control("POST", "/_emulator/reset")
-    emulator.faults({"operation": "environments.list", "latency_ms": 60_000, "count": 1})
-    emulator.faults({"operation": "environments.retrieve", "latency_ms": 60_000, "count": 3})
+def test_ctrl_c_ends_a_waiting_call(how: str, emulator: Emulator) -> None:
+    # No call has a response before it is interrupted.
+    emulator.faults({"operation": "environments.list", "latency_ms": 3_600_000, "count": 1})
+    emulator.faults({"operation": "environments.retrieve", "latency_ms": 3_600_000, "count": 3})
     command = [sys.executable, "-c", WAITS.format(prepare=PREPARE[how]), emulator.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"
         wait_until(lambda: any(r["operation"] == "environments.list" for r in requests(emulator)))
-        sent_at = time.monotonic()
         process.send_signal(signal.SIGINT)
-        noticed_at = float(process.stdout.readline())
-        assert process.wait(timeout=20) == 0
-        return noticed_at - sent_at
+        assert process.stdout.readline() == "interrupted\n"
+        assert process.wait(timeout=TIMEOUT) == 0
 
 
 def requests(emulator: Emulator) -> list[dict[str, object]]:
     """The requests so far, those that wait for their answer among them."""
     found: list[dict[str, object]] = emulator.control("GET", "/_emulator/requests")["data"]
     return found
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.005)
 
 
 def test_a_child_uses_what_it_inherits(emulator: Emulator) -> None:
@@ -151,7 +136,7 @@ while client.stats()["calls"]["in_flight"] == 0:
     pass
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, emulator.url], timeout=20, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, emulator.url], timeout=TIMEOUT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -230,7 +215,11 @@ print("child", child, flush=True)
 
 def test_a_child_logs_too(emulator: Emulator) -> None:
     said = subprocess.run(
-        [sys.executable, "-c", LOGS_AFTER_FORK, emulator.url], timeout=30, check=True, capture_output=True, text=True
+        [sys.executable, "-c", LOGS_AFTER_FORK, emulator.url],
+        timeout=TIMEOUT,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     child = said.split()[-1]
     assert f"{child} call done" in said
@@ -245,7 +234,7 @@ client.environments.list()
 assert threading.active_count() == 1 and not antenv._log._queue
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, emulator.url], timeout=20, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, emulator.url], timeout=TIMEOUT, capture_output=True, text=True, check=True
     )
     assert done.stdout + done.stderr == ""
 

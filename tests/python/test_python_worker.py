@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import inspect
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -20,41 +21,41 @@ import pytest
 
 import antenv
 from antenv import _native, types
-from python.house import PATIENCE, House, house, until
+from python.worker_env import TIMEOUT, WorkerEnv, wait_until, worker_env
 from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
 
 
 @pytest.fixture
-def lasting(strict_emulator: Emulator) -> House:
+def lasting(strict_emulator: Emulator) -> WorkerEnv:
     """One whose leases last."""
-    return House(strict_emulator)
+    return WorkerEnv(strict_emulator)
 
 
 @pytest.fixture
-def brief() -> Iterator[House]:
+def brief() -> Iterator[WorkerEnv]:
     """One whose leases last for two seconds."""
-    with house("--lease-ttl", "2") as found:
+    with worker_env("--lease-ttl", "2") as found:
         yield found
 
 
 def taken(worker: antenv.Worker) -> antenv.Lease:
     """The next item's lease, which must come."""
-    lease = worker.next(PATIENCE)
+    lease = worker.next(TIMEOUT)
     assert lease is not None
     return lease
 
 
-def lose(house: House, lease: antenv.Lease) -> antenv.Lease:
+def lose(env: WorkerEnv, lease: antenv.Lease) -> antenv.Lease:
     """Has another worker take an item from the one that holds it; gives that one's lease."""
-    house.advance(3)
-    other = taken(house.worker())
+    env.advance(3)
+    other = taken(env.worker())
     assert other.id == lease.id
     return other
 
 
-def test_a_loop_serves_item_after_item(lasting: House) -> None:
+def test_a_loop_serves_item_after_item(lasting: WorkerEnv) -> None:
     items = [lasting.enqueue() for _ in range(3)]
     with lasting.worker() as worker:
         served = []
@@ -71,7 +72,9 @@ def test_a_loop_serves_item_after_item(lasting: House) -> None:
     assert [request["body"] for request in lasting.requests("work.stop")] == [{"force": True}] * 3
 
 
-def test_a_worker_is_found_where_the_official_client_has_it(lasting: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_is_found_where_the_official_client_has_it(
+    lasting: WorkerEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ANTHROPIC_ENVIRONMENT_ID", lasting.environment)
     monkeypatch.setenv("ANTHROPIC_ENVIRONMENT_KEY", lasting.key)
     item = lasting.enqueue()
@@ -84,16 +87,15 @@ def test_a_worker_is_found_where_the_official_client_has_it(lasting: House, monk
         assert lease.id == item
 
 
-def test_the_configuration_is_checked(lasting: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configuration_is_checked(lasting: WorkerEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ANTHROPIC_ENVIRONMENT_ID", "ANTHROPIC_ENVIRONMENT_KEY"):
         monkeypatch.delenv(name, raising=False)
     for params, parameter in (
         ({"environment_id": None}, "environment_id"),
         ({"environment_key": None}, "environment_key"),
         ({"concurrency": 0}, "concurrency"),
-        ({"grace": -1}, "grace_ms"),
-        ({"idle_after": "soon"}, "idle_after_ms"),
-        ({"odd": 1}, "odd"),
+        ({"grace": -1}, "grace"),
+        ({"idle_after": "soon"}, "idle_after"),
     ):
         with pytest.raises(antenv.ConfigError) as caught:
             lasting.worker(**params)
@@ -104,14 +106,14 @@ def test_the_configuration_is_checked(lasting: House, monkeypatch: pytest.Monkey
         lasting.worker()
 
 
-def test_a_worker_takes_every_key_of_the_configuration(lasting: House) -> None:
+def test_a_worker_takes_every_key_of_the_configuration(lasting: WorkerEnv) -> None:
     seconds = {"idle_after", "idle_min", "idle_max", "grace", "rescue_after"}
     taken = {f"{name}_ms" if name in seconds else name for name in types.WorkerParams.__annotations__}
-    _, _, error = _native.made(_native.worker_new, lasting.owner._handle, b'{"odd":0}')
+    _, _, error = _native.call_for_handle(_native.worker_new, lasting.owner._handle, b'{"odd":0}')
     assert taken | {"environment_id"} == set(json.loads(error)["message"].split("known are: ")[1].split(", "))
 
 
-def test_waiting_ends_after_a_time_when_the_worker_is_stopped_and_when_it_is_closed(lasting: House) -> None:
+def test_waiting_ends_after_a_time_when_the_worker_is_stopped_and_when_it_is_closed(lasting: WorkerEnv) -> None:
     worker = lasting.worker(concurrency=2)
     for seconds in (0, 0.1):
         with pytest.raises(TimeoutError):
@@ -121,20 +123,20 @@ def test_waiting_ends_after_a_time_when_the_worker_is_stopped_and_when_it_is_clo
         waiting = threading.Thread(target=lambda found=found: found.append(worker.next()))
         waiting.start()
         end()
-        waiting.join(PATIENCE)
+        waiting.join(TIMEOUT)
         assert found == [None]
         assert worker.next() is None and worker.next(1) is None and list(worker) == []
     worker.stop()
     assert repr(worker) == "<antenv.Worker, closed>"
-    with pytest.raises(antenv.ClosedError):
+    with pytest.raises(antenv.ClosedError, match="this worker is closed"):
         worker.stats()
 
 
-def test_the_state_of_a_lease(brief: House) -> None:
+def test_the_state_of_a_lease(brief: WorkerEnv) -> None:
     brief.enqueue()
     worker = brief.worker()
     lease = taken(worker)
-    until(lambda: lease.state().beats > 2)
+    wait_until(lambda: lease.state().beats > 2)
     state = lease.state()
     assert isinstance(state, types.LeaseState) and (state.state, state.reason) == ("held", None)
     assert (state.work_id, state.ttl_seconds) == (lease.id, 2) and state.last_heartbeat
@@ -147,20 +149,20 @@ def test_the_state_of_a_lease(brief: House) -> None:
     assert repr(lease) == f"<antenv.Lease {lease.id}, ended>"
     lease.abandon()
     for use in (lease.state, lease.finish, lease.client):
-        with pytest.raises(antenv.ClosedError):
+        with pytest.raises(antenv.ClosedError, match="this lease has ended"):
             use()
 
 
-def test_a_finish_that_is_refused_leaves_the_lease_as_it_is(lasting: House) -> None:
+def test_a_finish_that_is_refused_leaves_the_lease_as_it_is(lasting: WorkerEnv) -> None:
     item = lasting.enqueue()
     with taken(lasting.worker()) as lease:
         with pytest.raises(antenv.InvalidArgumentError) as caught:
-            lease.finish(odd=1)  # type: ignore[call-arg]
-        assert caught.value.parameter == "odd" and lease.state().state == "held"
+            lease.finish(timeout=0)
+        assert caught.value.parameter == "timeout" and lease.state().state == "held"
     assert lasting.state(item) == "stopped"
 
 
-def test_a_secret_is_not_shown(lasting: House) -> None:
+def test_a_secret_is_not_shown(lasting: WorkerEnv) -> None:
     lasting.enqueue()
     with taken(lasting.worker()) as lease:
         secret = lease.secret
@@ -168,7 +170,7 @@ def test_a_secret_is_not_shown(lasting: House) -> None:
         assert secret not in repr(lease) + repr(lease.work) and "secret=***" in repr(lease.work)
 
 
-def test_the_client_of_a_lease_has_the_items_token(lasting: House) -> None:
+def test_the_client_of_a_lease_has_the_items_token(lasting: WorkerEnv) -> None:
     lasting.enqueue()
     with taken(lasting.worker()) as lease:
         client = lease.client()
@@ -182,7 +184,7 @@ def test_the_client_of_a_lease_has_the_items_token(lasting: House) -> None:
             )
 
 
-def test_an_item_that_is_to_be_stopped_tells_its_holder(brief: House) -> None:
+def test_an_item_that_is_to_be_stopped_tells_its_holder(brief: WorkerEnv) -> None:
     item = brief.enqueue()
     with taken(brief.worker()) as lease:
         told: list[bool] = []
@@ -190,20 +192,20 @@ def test_an_item_that_is_to_be_stopped_tells_its_holder(brief: House) -> None:
         for thread in waiting:
             thread.start()
         brief.stop(item)
-        assert lease.cancelled.wait(PATIENCE) and lease.cancelled.is_set()
+        assert lease.cancelled.wait(TIMEOUT) and lease.cancelled.is_set()
         for thread in waiting:
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)
         assert told == [True] * 3
         assert (lease.state().state, lease.state().reason, lease.lost) == ("stop_requested", "asked", False)
     assert brief.state(item) == "stopped"
 
 
-def test_a_lost_lease_tells_its_holder_and_is_not_finished(brief: House) -> None:
+def test_a_lost_lease_tells_its_holder_and_is_not_finished(brief: WorkerEnv) -> None:
     brief.enqueue()
     worker = brief.worker()
     lease = taken(worker)
     other = lose(brief, lease)
-    assert lease.cancelled.wait(PATIENCE) and lease.lost
+    assert lease.cancelled.wait(TIMEOUT) and lease.lost
     assert (lease.state().state, lease.state().reason) == ("lost", "taken")
     with pytest.raises(antenv.LeaseLostError) as caught:
         lease.finish()
@@ -213,7 +215,7 @@ def test_a_lost_lease_tells_its_holder_and_is_not_finished(brief: House) -> None
 
 
 def test_leaving_the_block_of_a_lost_lease_is_logged_and_the_loop_goes_on(
-    brief: House, caplog: pytest.LogCaptureFixture
+    brief: WorkerEnv, caplog: pytest.LogCaptureFixture
 ) -> None:
     brief.enqueue()
     served = []
@@ -225,7 +227,7 @@ def test_leaving_the_block_of_a_lost_lease_is_logged_and_the_loop_goes_on(
                 worker.stop()
                 continue
             other = lose(brief, lease)
-            assert lease.cancelled.wait(PATIENCE)
+            assert lease.cancelled.wait(TIMEOUT)
         other.finish()
         brief.enqueue()
     assert [lease.lost for lease in served] == [True, False]
@@ -233,7 +235,7 @@ def test_leaving_the_block_of_a_lost_lease_is_logged_and_the_loop_goes_on(
     assert record.levelno == logging.WARNING and served[0].id in record.getMessage()
 
 
-def test_what_the_body_raises_comes_out_and_what_it_did_stays_done(lasting: House) -> None:
+def test_what_the_body_raises_comes_out_and_what_it_did_stays_done(lasting: WorkerEnv) -> None:
     worker = lasting.worker()
     raising, finished, abandoned = (lasting.enqueue() for _ in range(3))
     with pytest.raises(ZeroDivisionError), taken(worker):
@@ -253,17 +255,17 @@ def test_what_the_body_raises_comes_out_and_what_it_did_stays_done(lasting: Hous
     assert lasting.state(item) == "active" and len(lasting.requests("work.stop")) == 3
 
 
-def test_a_lease_that_nobody_has_any_more_is_abandoned(lasting: House) -> None:
+def test_a_lease_that_nobody_has_any_more_is_abandoned(lasting: WorkerEnv) -> None:
     lasting.enqueue()
     worker = lasting.worker()
     lease = taken(worker)
-    until(lambda: worker.stats()["leases_held"] == 1)
+    wait_until(lambda: worker.stats()["leases_held"] == 1)
     del lease
     gc.collect()
-    until(lambda: worker.stats()["abandoned"] == 1 and worker.stats()["leases_held"] == 0)
+    wait_until(lambda: worker.stats()["abandoned"] == 1 and worker.stats()["leases_held"] == 0)
 
 
-def test_a_lease_keeps_its_worker(lasting: House) -> None:
+def test_a_lease_keeps_its_worker(lasting: WorkerEnv) -> None:
     lasting.enqueue()
     lease = taken(lasting.worker(grace=0))
     gc.collect()
@@ -271,7 +273,7 @@ def test_a_lease_keeps_its_worker(lasting: House) -> None:
     lease.finish()
 
 
-def test_a_worker_counts(lasting: House) -> None:
+def test_a_worker_counts(lasting: WorkerEnv) -> None:
     lasting.enqueue()
     with lasting.worker(worker_id="w-1", concurrency=3) as worker:
         taken(worker).finish()
@@ -283,7 +285,7 @@ def test_a_worker_counts(lasting: House) -> None:
     assert {request["headers"]["anthropic-worker-id"] for request in polls} == {"w-1"}
 
 
-def test_draining_ends_the_loop(lasting: House) -> None:
+def test_draining_ends_the_loop(lasting: WorkerEnv) -> None:
     items = {lasting.enqueue() for _ in range(5)}
     served = set()
     for lease in lasting.worker(drain=True):
@@ -292,7 +294,7 @@ def test_draining_ends_the_loop(lasting: House) -> None:
     assert served == items
 
 
-def test_an_error_for_good_ends_the_worker(lasting: House) -> None:
+def test_a_permanent_error_ends_the_worker(lasting: WorkerEnv) -> None:
     worker = lasting.worker(environment_key="sk-ant-oat01-wrong")
     for _ in range(2):
         with pytest.raises(antenv.AuthenticationError):
@@ -302,23 +304,23 @@ def test_an_error_for_good_ends_the_worker(lasting: House) -> None:
     assert worker.stats()["state"] == "failed"
 
 
-def test_a_pool_serves_as_many_at_once_as_it_may(lasting: House) -> None:
+def test_a_pool_serves_as_many_at_once_as_it_may(lasting: WorkerEnv) -> None:
     items = {lasting.enqueue() for _ in range(12)}
     together = threading.Barrier(6)
     served: list[str] = []
 
     def handler(lease: antenv.Lease) -> None:
         assert threading.current_thread() is not threading.main_thread()
-        together.wait(PATIENCE)
+        together.wait(TIMEOUT)
         served.append(lease.id)
 
     worker = lasting.worker(concurrency=6, drain=True)
     worker.run(handler)
     assert set(served) == items and len(served) == 12 and {lasting.state(item) for item in items} == {"stopped"}
-    until(lambda: not [one for one in threading.enumerate() if one.name.startswith("antenv-worker")])
+    wait_until(lambda: not [one for one in threading.enumerate() if one.name.startswith("antenv-worker")])
 
 
-def test_fewer_threads_claim_less(lasting: House) -> None:
+def test_fewer_threads_claim_less(lasting: WorkerEnv) -> None:
     for _ in range(4):
         lasting.enqueue()
     most = 0
@@ -332,7 +334,9 @@ def test_fewer_threads_claim_less(lasting: House) -> None:
     assert worker.stats()["finished"] == 4 and most == 1
 
 
-def test_what_a_handler_raises_is_logged_and_the_others_go_on(lasting: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_handler_raises_is_logged_and_the_others_go_on(
+    lasting: WorkerEnv, caplog: pytest.LogCaptureFixture
+) -> None:
     items = [lasting.enqueue() for _ in range(3)]
 
     def handler(lease: antenv.Lease) -> None:
@@ -348,7 +352,72 @@ def test_what_a_handler_raises_is_logged_and_the_others_go_on(lasting: House, ca
     assert "of no use" in caplog.text and items[0] in caplog.text
 
 
-def test_handlers_go_on_after_a_stop_and_run_waits_for_them(lasting: House) -> None:
+def test_an_item_whose_handler_raises_is_abandoned_if_that_is_wanted(
+    lasting: WorkerEnv, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing, succeeding = lasting.enqueue(), lasting.enqueue()
+
+    def handler(lease: antenv.Lease) -> None:
+        if lease.id == failing:
+            raise ValueError("try another time")
+
+    worker = lasting.worker(drain=True)
+    worker.run(handler, on_error="abandon")
+    assert (lasting.state(failing), lasting.state(succeeding)) == ("active", "stopped")
+    assert (worker.stats()["abandoned"], worker.stats()["finished"]) == (1, 1)
+    assert f"its item is abandoned: work_id={failing}" in caplog.text
+
+
+def test_an_item_that_is_to_be_stopped_is_finished_whatever_its_handler_raises(brief: WorkerEnv) -> None:
+    item = brief.enqueue()
+    worker = brief.worker()
+
+    def handler(lease: antenv.Lease) -> None:
+        worker.stop()
+        brief.stop(item)
+        assert lease.cancelled.wait(TIMEOUT)
+        raise ValueError
+
+    worker.run(handler, on_error="abandon")
+    assert brief.state(item) == "stopped" and worker.stats()["abandoned"] == 0
+
+
+def test_run_rejects_what_it_cannot_use(lasting: WorkerEnv) -> None:
+    async def handler(lease: antenv.Lease) -> None: ...
+
+    class Handler:
+        async def __call__(self, lease: antenv.Lease) -> None: ...
+
+    @functools.wraps(handler)
+    def wrapped(lease: antenv.Lease) -> object:
+        return handler(lease)
+
+    worker = lasting.worker()
+    for one in (handler, Handler(), functools.partial(handler), wrapped):
+        with pytest.raises(TypeError, match=r"use AsyncWorker\.run, of antenv\.AsyncClient's worker"):
+            worker.run(one)
+    with pytest.raises(TypeError, match="must be a function, not None"):
+        worker.run(None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="on_error must be"):
+        worker.run(print, on_error="retry")  # type: ignore[arg-type]
+    assert worker.stats()["state"] == "running"
+
+
+def test_a_timeout_says_how_polls_failed(lasting: WorkerEnv) -> None:
+    worker = lasting.worker(idle_after=0)
+    with pytest.raises(TimeoutError, match=r"^no work came within 0\.05 s$"):
+        worker.next(0.05)
+    lasting.emulator.faults({"operation": "work.poll", "status": 529, "count": 1000})
+
+    def next_says_why() -> bool:
+        with pytest.raises(TimeoutError) as caught:
+            worker.next(0.05)
+        return bool(re.search(r"within 0\.05 s; failed polls so far: \d+ overloaded$", str(caught.value)))
+
+    wait_until(next_says_why)
+
+
+def test_handlers_go_on_after_a_stop_and_run_waits_for_them(lasting: WorkerEnv) -> None:
     item = lasting.enqueue()
     worker = lasting.worker()
     ended: list[str] = []
@@ -362,28 +431,28 @@ def test_handlers_go_on_after_a_stop_and_run_waits_for_them(lasting: House) -> N
     assert ended == [item] and lasting.state(item) == "stopped"
 
 
-def test_when_the_grace_is_over_the_handler_is_told(lasting: House) -> None:
+def test_when_the_grace_is_over_the_handler_is_told(lasting: WorkerEnv) -> None:
     lasting.enqueue()
     worker = lasting.worker(grace=0.1)
     reasons: list[str | None] = []
 
     def handler(lease: antenv.Lease) -> None:
         worker.stop()
-        lease.cancelled.wait(PATIENCE)
+        lease.cancelled.wait(TIMEOUT)
         reasons.append(lease.state().reason)
 
     worker.run(handler)
     assert reasons == ["shutdown"]
 
 
-def test_an_error_for_good_is_raised_when_the_handlers_are_done(lasting: House) -> None:
+def test_a_permanent_error_is_raised_when_the_handlers_are_done(lasting: WorkerEnv) -> None:
     lasting.enqueue()
     worker = lasting.worker(concurrency=2)
     served: list[str] = []
 
     def handler(lease: antenv.Lease) -> None:
         lasting.emulator.faults({"operation": "work.poll", "status": 403, "count": 5})
-        until(lambda: worker.stats()["state"] == "failed")
+        wait_until(lambda: worker.stats()["state"] == "failed")
         served.append(lease.id)
 
     with pytest.raises(antenv.PermissionDeniedError):
@@ -403,7 +472,7 @@ def obey(lease):
     print("told", lease.state().reason, flush=True)
 def ignore(lease):
     print("waiting", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 def hold():
     with next(worker) as lease:
         print("waiting", flush=True)
@@ -411,63 +480,55 @@ def hold():
 try:
     {use}
 except KeyboardInterrupt:
-    print("interrupted", time.monotonic(), flush=True)
+    print("interrupted", flush=True)
     print(worker.stats()["state"], flush=True)
 """
 #: What waits, whether it has an item, and the grace period.
 WAITS = {
     "for an item": ("next(worker)", False, 30.0),
-    "for an item, in turns": ("worker.next(60)", False, 30.0),
+    "for an item, in turns": ("worker.next(3600)", False, 30.0),
     "for a lease": ("hold()", True, 30.0),
     "for threads without items": ("worker.run(obey)", False, 30.0),
 }
 
 
-def interrupt(house: House, use: str, has_item: bool, grace: float) -> tuple[float, list[str]]:
-    """Has a program do something, and interrupts it; gives how long it takes to notice, and what it says."""
-    house.emulator.take_requests()
+def interrupt(env: WorkerEnv, use: str, has_item: bool, grace: float) -> list[str]:
+    """Runs a program that does something, and interrupts it; returns what it prints."""
+    env.emulator.take_requests()
     if has_item:
-        house.enqueue()
-    command = [sys.executable, "-c", INTERRUPTED.format(use=use), house.emulator.url, house.key, house.environment]
+        env.enqueue()
+    command = [sys.executable, "-c", INTERRUPTED.format(use=use), env.emulator.url, env.key, env.environment]
     with subprocess.Popen([*command, str(grace)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         if has_item:
             assert process.stdout.readline() == "waiting\n"
         else:
-            until(house.polls)
-        sent_at = time.monotonic()
+            wait_until(env.polls)
         process.send_signal(signal.SIGINT)
         said = process.stdout.read().splitlines()
-        assert process.wait(timeout=20) == 0
-    (at,) = [float(line.split()[1]) for line in said if line.startswith("interrupted")]
-    return at - sent_at, said
+        assert process.wait(timeout=TIMEOUT) == 0
+    return said
 
 
 @pytest.mark.parametrize("what", list(WAITS))
-def test_ctrl_c_ends_a_wait_within_50_ms(what: str, lasting: House) -> None:
-    # A machine that is busy with other things may hold any one of them up.
+def test_ctrl_c_ends_a_wait(what: str, lasting: WorkerEnv) -> None:
+    # None of them would end before: no item comes, and no lease ends.
+    assert interrupt(lasting, *WAITS[what])[0] == "interrupted"
     if what != "for a lease":
-        assert any(interrupt(lasting, *WAITS[what])[0] < 0.05 for _ in range(4))
         return
-    # Here the block finishes the item first.
-    assert any(interrupt(lasting, *WAITS[what])[0] < 0.1 for _ in range(4))
     with lasting.owner.with_options(environment_key=lasting.key) as client:
         assert {item.state for item in client.environments.work.list(lasting.environment)} == {"stopped"}
 
 
-def test_ctrl_c_stops_a_pool_and_gives_its_handlers_their_time(lasting: House) -> None:
-    seconds, said = interrupt(lasting, "worker.run(obey)", True, 0.5)
-    assert [line.split()[0] for line in said] == ["told", "interrupted", "stopped"] and said[0] == "told shutdown"
-    assert seconds >= 0.5
+def test_ctrl_c_stops_a_pool_and_gives_its_handlers_their_time(lasting: WorkerEnv) -> None:
+    assert interrupt(lasting, "worker.run(obey)", True, 0.5) == ["told shutdown", "interrupted", "stopped"]
 
 
-def test_ctrl_c_does_not_wait_longer_than_the_grace_for_a_handler_that_does_not_care(lasting: House) -> None:
-    seconds, said = interrupt(lasting, "worker.run(ignore)", True, 0.2)
-    assert [line.split()[0] for line in said] == ["interrupted", "stopped"]
-    assert 0.2 <= seconds < 10
+def test_ctrl_c_does_not_wait_without_an_end_for_a_handler_that_ignores_it(lasting: WorkerEnv) -> None:
+    assert interrupt(lasting, "worker.run(ignore)", True, 0.2) == ["interrupted", "stopped"]
 
 
-def test_a_child_does_not_have_its_parents_worker(lasting: House) -> None:
+def test_a_child_does_not_have_its_parents_worker(lasting: WorkerEnv) -> None:
     lasting.enqueue()
     worker = lasting.worker()
     lease = taken(worker)
@@ -492,7 +553,7 @@ def test_a_child_does_not_have_its_parents_worker(lasting: House) -> None:
     assert worker.stats()["finished"] == 1
 
 
-def test_each_of_many_items_is_finished_exactly_once(lasting: House) -> None:
+def test_each_of_many_items_is_finished_exactly_once(lasting: WorkerEnv) -> None:
     items = {item["id"] for item in lasting.emulator.enqueue(lasting.environment, count=500)["data"]}
     served: Counter[str] = Counter()
     lasting.worker(concurrency=64, drain=True).run(lambda lease: served.update([lease.id]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import os
@@ -12,15 +13,15 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 import antenv
 from antenv import types
-from python.house import PATIENCE, House, house
-from python.house import until as house_until
 from python.test_python_asyncio import LOOPS, LoopWithoutReaders, until
+from python.worker_env import TIMEOUT, WorkerEnv, wait_until, worker_env
 from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
@@ -29,15 +30,15 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
 @pytest.fixture
-def lasting(strict_emulator: Emulator) -> House:
+def lasting(strict_emulator: Emulator) -> WorkerEnv:
     """One whose leases last."""
-    return House(strict_emulator)
+    return WorkerEnv(strict_emulator)
 
 
 @pytest.fixture
-def brief() -> Iterator[House]:
+def brief() -> Iterator[WorkerEnv]:
     """One whose leases last for two seconds."""
-    with house("--lease-ttl", "2") as found:
+    with worker_env("--lease-ttl", "2") as found:
         yield found
 
 
@@ -47,14 +48,14 @@ def run(request: pytest.FixtureRequest) -> Run:
 
     def run(main: Coroutine[Any, Any, None]) -> None:
         with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            runner.run(asyncio.wait_for(main, 3 * PATIENCE))
+            runner.run(asyncio.wait_for(main, 3 * TIMEOUT))
 
     return run
 
 
-def worker_of(house: House, **params: Any) -> antenv.AsyncWorker:
-    client = antenv.AsyncClient(environment_key=house.key, base_url=house.emulator.url)
-    return client.environments.worker(house.environment, **params)
+def worker_of(env: WorkerEnv, **params: Any) -> antenv.AsyncWorker:
+    client = antenv.AsyncClient(environment_key=env.key, base_url=env.emulator.url)
+    return client.environments.worker(env.environment, **params)
 
 
 async def unexpected(lease: antenv.AsyncLease) -> None:
@@ -63,20 +64,27 @@ async def unexpected(lease: antenv.AsyncLease) -> None:
 
 async def taken(worker: antenv.AsyncWorker) -> antenv.AsyncLease:
     """The next item's lease, which must come."""
-    lease = await asyncio.wait_for(worker.next(), PATIENCE)
+    lease = await asyncio.wait_for(worker.next(), TIMEOUT)
     assert lease is not None
     return lease
 
 
-def lose(house: House, item: str) -> antenv.Lease:
-    """Has another worker take an item from the one that holds it; gives that one's lease."""
-    house.advance(3)
-    other = house.worker().next(PATIENCE)  # that works on the library's thread, whatever the loop does
+def lose(env: WorkerEnv, item: str) -> antenv.Lease:
+    """Lets another worker take an item from the one that holds it; returns that one's lease.
+
+    Its poll waits already when the lease expires: the worker that loses the item would claim it again.
+    """
+    worker = env.worker()
+    with ThreadPoolExecutor() as pool:
+        claimed = pool.submit(worker.next, TIMEOUT)
+        wait_until(lambda: env.polls() == 1)
+        env.advance(3)
+        other = claimed.result()
     assert other is not None and other.id == item
     return other
 
 
-def test_a_loop_serves_item_after_item(lasting: House, run: Run) -> None:
+def test_a_loop_serves_item_after_item(lasting: WorkerEnv, run: Run) -> None:
     items = [lasting.enqueue() for _ in range(3)]
 
     async def main() -> None:
@@ -98,7 +106,7 @@ def test_a_loop_serves_item_after_item(lasting: House, run: Run) -> None:
     run(main())
 
 
-def test_many_at_once_take_no_threads(lasting: House, run: Run) -> None:
+def test_many_at_once_take_no_threads(lasting: WorkerEnv, run: Run) -> None:
     items = {item["id"] for item in lasting.emulator.enqueue(lasting.environment, count=128)["data"]}
 
     async def main() -> None:
@@ -125,7 +133,7 @@ def test_many_at_once_take_no_threads(lasting: House, run: Run) -> None:
     run(main())
 
 
-def test_tasks_share_a_worker(lasting: House, run: Run) -> None:
+def test_tasks_share_a_worker(lasting: WorkerEnv, run: Run) -> None:
     items = {item["id"] for item in lasting.emulator.enqueue(lasting.environment, count=30)["data"]}
 
     async def main() -> None:
@@ -145,7 +153,7 @@ def test_tasks_share_a_worker(lasting: House, run: Run) -> None:
     run(main())
 
 
-def test_cancelling_the_task_that_iterates_leaves_nothing_behind(lasting: House, run: Run) -> None:
+def test_cancelling_the_task_that_iterates_leaves_nothing_behind(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         async def serve(found: list[weakref.ref[antenv.AsyncWorker]]) -> None:
             worker = worker_of(lasting, concurrency=3)
@@ -177,24 +185,24 @@ def test_cancelling_the_task_that_iterates_leaves_nothing_behind(lasting: House,
     run(main())
 
 
-def test_a_wait_that_is_cancelled_when_an_item_is_there_leaves_it_to_others(lasting: House) -> None:
+def test_a_wait_that_is_cancelled_when_an_item_is_there_leaves_it_to_others(lasting: WorkerEnv) -> None:
     async def main() -> None:
         worker = worker_of(lasting)
         first, second = asyncio.ensure_future(worker.next()), asyncio.ensure_future(worker.next())
         await until(lambda: lasting.polls() == 1)
         lasting.enqueue()
-        house_until(lambda: worker.stats()["claimed"] == 1)  # while the loop stands still
+        wait_until(lambda: worker.stats()["claimed"] == 1)  # while the loop stands still
         assert worker._queue
         worker._queue._collect()  # wakes the first task, which is cancelled before it runs
         first.cancel()
-        lease = await asyncio.wait_for(second, PATIENCE)
+        lease = await asyncio.wait_for(second, TIMEOUT)
         assert first.cancelled() and lease is not None
         await lease.finish()
 
     asyncio.run(main())
 
 
-def test_closing_a_worker_wakes_those_who_wait(lasting: House, run: Run) -> None:
+def test_closing_a_worker_wakes_those_who_wait(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         for end in ("stop", "close"):
             worker = worker_of(lasting)
@@ -204,12 +212,12 @@ def test_closing_a_worker_wakes_those_who_wait(lasting: House, run: Run) -> None
                 worker.stop()
             else:
                 await worker.close()
-            assert await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE) == [None] * 3
+            assert await asyncio.wait_for(asyncio.gather(*waiting), TIMEOUT) == [None] * 3
 
     run(main())
 
 
-def test_an_item_that_is_to_be_stopped_tells_its_holder(brief: House, run: Run) -> None:
+def test_an_item_that_is_to_be_stopped_tells_its_holder(brief: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         item = brief.enqueue()
         async with await taken(worker_of(brief)) as lease:
@@ -217,7 +225,7 @@ def test_an_item_that_is_to_be_stopped_tells_its_holder(brief: House, run: Run) 
             await asyncio.sleep(0)
             waiting[0].cancel()
             brief.stop(item)
-            assert await asyncio.wait_for(asyncio.gather(*waiting[1:]), PATIENCE) == [True, True]
+            assert await asyncio.wait_for(asyncio.gather(*waiting[1:]), TIMEOUT) == [True, True]
             assert lease.cancelled.is_set() and lease.state().reason == "asked" and not lease.lost
             assert await lease.cancelled.wait()
         assert brief.state(item) == "stopped"
@@ -228,7 +236,7 @@ def test_an_item_that_is_to_be_stopped_tells_its_holder(brief: House, run: Run) 
     run(main())
 
 
-def test_finishing_wakes_those_who_wait(lasting: House, run: Run) -> None:
+def test_finishing_wakes_those_who_wait(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         lasting.enqueue()
         lease = await taken(worker_of(lasting))
@@ -236,18 +244,18 @@ def test_finishing_wakes_those_who_wait(lasting: House, run: Run) -> None:
         await asyncio.sleep(0)
         done = await lease.finish(force=False, timeout=10)
         assert isinstance(done, types.Work) and done.state == "stopping"
-        assert await asyncio.wait_for(waiting, PATIENCE)
+        assert await asyncio.wait_for(waiting, TIMEOUT)
 
     run(main())
 
 
-def test_a_lost_lease_is_not_finished(brief: House, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lost_lease_is_not_finished(brief: WorkerEnv, run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         brief.enqueue()
         worker = worker_of(brief)
         async with await taken(worker) as lease:
             other = lose(brief, lease.id)
-            await asyncio.wait_for(lease.cancelled.wait(), PATIENCE)
+            await asyncio.wait_for(lease.cancelled.wait(), TIMEOUT)
             assert lease.lost and lease.state().reason == "taken"
         (record,) = [record for record in caplog.records if record.getMessage().startswith("an item was not finished")]
         assert record.levelno == logging.WARNING and lease.id in record.getMessage()
@@ -256,7 +264,7 @@ def test_a_lost_lease_is_not_finished(brief: House, run: Run, caplog: pytest.Log
         brief.enqueue()
         lease = await taken(worker)
         other = lose(brief, lease.id)
-        await asyncio.wait_for(lease.cancelled.wait(), PATIENCE)
+        await asyncio.wait_for(lease.cancelled.wait(), TIMEOUT)
         with pytest.raises(antenv.LeaseLostError):
             await lease.finish()
         other.finish()
@@ -265,7 +273,7 @@ def test_a_lost_lease_is_not_finished(brief: House, run: Run, caplog: pytest.Log
 
 
 def test_a_handler_is_cancelled_when_its_lease_is_lost_or_its_stop_requested(
-    brief: House, run: Run, caplog: pytest.LogCaptureFixture
+    brief: WorkerEnv, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
         seen: list[str | None] = []
@@ -277,7 +285,7 @@ def test_a_handler_is_cancelled_when_its_lease_is_lost_or_its_stop_requested(
             if len(seen) == 2:
                 return worker.stop()
             try:
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(TIMEOUT)
             except asyncio.CancelledError:
                 seen.append(lease.state().reason)
                 raise
@@ -303,7 +311,7 @@ def test_a_handler_is_cancelled_when_its_lease_is_lost_or_its_stop_requested(
 
 
 def test_what_a_handler_raises_is_logged_and_the_others_go_on(
-    lasting: House, run: Run, caplog: pytest.LogCaptureFixture
+    lasting: WorkerEnv, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     items = [lasting.enqueue() for _ in range(3)]
 
@@ -323,7 +331,7 @@ def test_what_a_handler_raises_is_logged_and_the_others_go_on(
     assert items[0] in record.getMessage()
 
 
-def test_an_error_for_good_is_raised_when_the_handlers_are_done(lasting: House, run: Run) -> None:
+def test_an_error_for_good_is_raised_when_the_handlers_are_done(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         wrong = worker_of(lasting, environment_key="sk-ant-oat01-wrong")
         waiting = [asyncio.ensure_future(wrong.next()) for _ in range(2)]
@@ -348,7 +356,7 @@ def test_an_error_for_good_is_raised_when_the_handlers_are_done(lasting: House, 
     run(main())
 
 
-def test_cancelling_run_cancels_the_handlers_and_finishes_their_items(lasting: House, run: Run) -> None:
+def test_cancelling_run_cancels_the_handlers_and_finishes_their_items(lasting: WorkerEnv, run: Run) -> None:
     items = {lasting.enqueue() for _ in range(3)}
 
     async def main() -> None:
@@ -359,7 +367,7 @@ def test_cancelling_run_cancels_the_handlers_and_finishes_their_items(lasting: H
         async def handler(lease: antenv.AsyncLease) -> None:
             served.append(lease.id)
             try:
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(TIMEOUT)
             except asyncio.CancelledError:
                 cancelled.append(lease.id)
                 raise
@@ -375,9 +383,9 @@ def test_cancelling_run_cancels_the_handlers_and_finishes_their_items(lasting: H
     run(main())
 
 
-def test_a_stop_lets_the_handlers_end_or_tells_them_when_the_grace_is_over(lasting: House, run: Run) -> None:
+def test_a_stop_lets_the_handlers_end_or_tells_them_when_the_grace_is_over(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
-        for grace, seconds, reasons in ((30, 0.1, []), (0.1, PATIENCE, ["shutdown"])):
+        for grace, seconds, reasons in ((30, 0.1, []), (0.1, TIMEOUT, ["shutdown"])):
             lasting.enqueue()
             worker = worker_of(lasting, grace=grace)
             seen: list[str | None] = []
@@ -401,7 +409,7 @@ def test_a_stop_lets_the_handlers_end_or_tells_them_when_the_grace_is_over(lasti
     run(main())
 
 
-def test_the_client_of_a_lease_has_the_items_token(lasting: House, run: Run) -> None:
+def test_the_client_of_a_lease_has_the_items_token(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         lasting.enqueue()
         async with await taken(worker_of(lasting)) as lease, lease.client() as client:
@@ -413,7 +421,7 @@ def test_the_client_of_a_lease_has_the_items_token(lasting: House, run: Run) -> 
     run(main())
 
 
-def test_a_lease_that_nobody_has_any_more_is_abandoned(lasting: House, run: Run) -> None:
+def test_a_lease_that_nobody_has_any_more_is_abandoned(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         lasting.enqueue()
         worker = worker_of(lasting)
@@ -430,7 +438,7 @@ def test_a_lease_that_nobody_has_any_more_is_abandoned(lasting: House, run: Run)
     run(main())
 
 
-def test_a_worker_serves_one_loop_after_the_other(lasting: House) -> None:
+def test_a_worker_serves_one_loop_after_the_other(lasting: WorkerEnv) -> None:
     worker = worker_of(lasting, concurrency=2)
 
     async def serve() -> None:
@@ -444,12 +452,12 @@ def test_a_worker_serves_one_loop_after_the_other(lasting: House) -> None:
     assert worker.stats()["finished"] == len(LOOPS)
 
 
-def test_a_loop_that_ends_in_the_middle_leaves_nothing_behind(lasting: House) -> None:
+def test_a_loop_that_ends_in_the_middle_leaves_nothing_behind(lasting: WorkerEnv) -> None:
     lasting.enqueue()
 
     async def leave() -> None:
         async def handler(lease: antenv.AsyncLease) -> None:
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(TIMEOUT)
 
         worker = worker_of(lasting)
         running.append(asyncio.ensure_future(worker.run(handler)))
@@ -488,19 +496,59 @@ print(worker.stats()["finished"])
 """
 
 
-def test_a_child_does_not_have_its_parents_worker(lasting: House) -> None:
+def test_a_child_does_not_have_its_parents_worker(lasting: WorkerEnv) -> None:
     lasting.enqueue()
     command = [sys.executable, "-W", "error", "-c", FORKS, lasting.emulator.url, lasting.key, lasting.environment]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
-def test_a_worker_that_has_nothing_to_do_is_stopped_from_its_loop(lasting: House, run: Run) -> None:
+def test_a_worker_that_has_nothing_to_do_is_stopped_from_its_loop(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         worker = worker_of(lasting)
         running = asyncio.ensure_future(worker.run(unexpected))
         await until(lambda: lasting.polls() == 1)
         asyncio.get_running_loop().call_soon(worker.stop)
         await running
+
+    run(main())
+
+
+def test_an_item_whose_handler_raises_is_abandoned_if_that_is_wanted(
+    lasting: WorkerEnv, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing, succeeding = lasting.enqueue(), lasting.enqueue()
+
+    async def handler(lease: antenv.AsyncLease) -> None:
+        if lease.id == failing:
+            raise ValueError("try another time")
+
+    async def main() -> None:
+        worker = worker_of(lasting, drain=True)
+        await worker.run(handler, on_error="abandon")
+        assert (worker.stats()["abandoned"], worker.stats()["finished"]) == (1, 1)
+
+    run(main())
+    assert (lasting.state(failing), lasting.state(succeeding)) == ("active", "stopped")
+    assert f"its item is abandoned: work_id={failing}" in caplog.text
+
+
+def test_run_rejects_what_it_cannot_use(lasting: WorkerEnv, run: Run) -> None:
+    async def handler(lease: antenv.AsyncLease) -> None: ...
+
+    async def main() -> None:
+        worker = worker_of(lasting)
+        with pytest.raises(TypeError, match=r"use Worker\.run, of antenv\.Client's worker"):
+            await worker.run(print)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="on_error must be"):
+            await worker.run(handler, on_error="retry")  # type: ignore[arg-type]
+        worker.stop()
+
+        @functools.wraps(handler)
+        def wrapped(lease: antenv.AsyncLease) -> Coroutine[Any, Any, None]:
+            return handler(lease)
+
+        await worker.run(wrapped)
+        await worker.run(functools.partial(handler))
 
     run(main())

@@ -41,6 +41,8 @@ def waits(client: antenv.Client) -> None:
     assert_type(response.parse(), Environment)
     assert_type(client.environments.with_raw_response.list(limit=1).parse(), antenv.Page[Environment])
     assert_type(client.with_options(timeout=3), antenv.Client)
+    assert_type(client.stats()["calls"]["in_flight"], int)
+    client.environments.update("env_1", description=antenv.omit, scope=None)
     try:
         work.ack("work_1", environment_id="env_1")
     except antenv.APIStatusError as error:
@@ -56,6 +58,7 @@ def serves(client: antenv.Client) -> None:
                 assert_type(entered, antenv.Lease)
         assert_type(worker.next(1.5), antenv.Lease | None)
         worker.run(handled, threads=2)
+        assert_type(worker.stats()["claimed"], int)
         worker.run(lambda lease: lease.finish(force=False, timeout=1))
     lease = next(client.environments.work.worker())
     assert_type(lease.work, Work)

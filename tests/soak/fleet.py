@@ -6,8 +6,9 @@ The programs are the ready ones (examples: on_work), each running a command for 
 their commands) and replaced, stopped and continued (SIGSTOP, SIGCONT: for longer than a lease lasts, now and then).
 Requests are lost, refused, late, answered and the answer lost, or done when their sender has long gone. With --tls all
 of it is HTTPS with HTTP/2; with --freeze, all connections fall silent every so many seconds, without an end that
-anybody would notice. Afterwards the emulator's history of each item has to show that it was held by one at a time, and
-finished by one who still held it; and with --spare, which leaves the processes alone, that nobody lost a lease.
+their peers could notice. Afterwards the emulator's history of each item has to show that it was held by one worker at
+a time, and finished by one that still held it; and with --spare, which leaves the processes alone, that no lease was
+lost.
 
 An item whose worker is killed between acknowledgement and first heartbeat is put back by another, a minute or two on.
 """
@@ -63,7 +64,7 @@ def programs() -> dict[str, list[str]]:
 
 
 class Harm(NamedTuple):
-    """What is done to workers beside the faults: are they killed, stopped; how often do connections fall silent."""
+    """What is done to workers besides the faults: are they killed, stopped; how often do connections fall silent."""
 
     kills: bool = True
     stops: bool = True
@@ -187,7 +188,7 @@ class Account:
             if kind == "started":
                 if holder is not None:
                     self.problems.append(f"delivery {delivery} began while {holder} held it")
-                # Without the item's token: somebody puts it back.
+                # Without the item's token: another worker puts it back.
                 self.rescued += delivery is None
                 holder, is_kept = delivery or -1, False
             elif kind == "heartbeat":
@@ -198,9 +199,9 @@ class Account:
                 self.ran_out |= is_kept
                 holder = None
             elif kind == "stopped":
-                self.end = "by its holder" if holder is not None and delivery == holder else "by somebody else"
+                self.end = "by its holder" if holder is not None and delivery == holder else "by another worker"
             elif kind in ("expired", "stop_requested"):
-                self.problems.append(f"nobody asked for {kind}")
+                self.problems.append(f"unexpected: {kind}")
 
 
 def settle(emulator: Emulator, environment: str) -> tuple[dict[str, Account], list[dict[str, Any]]]:
@@ -228,7 +229,8 @@ def judge(accounts: dict[str, Account], history: list[dict[str, Any]], harm: Har
     assert set(ends) == {"by its holder"}, ends
     if not (harm.kills or harm.stops):
         # All processes were alive and awake: none may lose a lease that it held. (When the answer to an item's first
-        # heartbeat is lost for so long that nobody can tell whose it is, nobody is handed it, and it is queued again.)
+        # heartbeat is lost for so long that it is unclear which worker holds it, no worker gets it, and it is queued
+        # again.)
         lost = [account for account in accounts.values() if account.ran_out]
         assert not lost and "a lease is lost" not in logs, (history, logs[-3000:])
 

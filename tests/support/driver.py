@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 
 
 class Driver:
-    """A driver program, running; ended when the `with` block is left. tests/c/driver.c tells what it understands."""
+    """A driver program, running; ended when the `with` block is left. tests/c/driver.c documents its language."""
 
     def __init__(self, *command: str | Path, environment: dict[str, str] | None = None) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}

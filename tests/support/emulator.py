@@ -22,7 +22,7 @@ API_HEADERS = {
 
 
 def trusted() -> dict[str, str]:
-    """The environment variable that tells a program whom to trust, for one that is given no other."""
+    """Returns the variable that names the certificate to trust, for a program that gets no other variables."""
     return {name: value for name, value in os.environ.items() if name == "SSL_CERT_FILE"}
 
 

@@ -90,7 +90,7 @@ class Server:
 
 
 class Blunt(Server):
-    """Says one thing to whoever says anything, and then closes the connection, or holds it and says no more."""
+    """Answers the first bytes with one text, and then closes the connection, or holds it and says no more."""
 
     def __init__(self, reply: bytes, *, holds: bool = False) -> None:
         super().__init__()

@@ -86,7 +86,7 @@ fn a_drained_queue_ends_the_worker() {
 }
 
 #[test]
-fn a_poll_that_is_refused_for_good_ends_the_worker() {
+fn a_permanently_refused_poll_ends_the_worker() {
     for (status, expected) in
         [(401, Status::Authentication), (403, Status::PermissionDenied), (404, Status::NotFound), (400, Status::BadRequest)]
     {
@@ -177,7 +177,7 @@ fn an_item_that_arrives_at_a_waiting_worker_starts_within_milliseconds() {
 }
 
 #[test]
-fn nothing_is_claimed_that_nobody_asked_for() {
+fn nothing_is_claimed_without_demand() {
     let env = WorkerEnv::new(300);
     let worker = env.worker(json!({"concurrency": 4}));
     let ids: Vec<_> = (0..3).map(|_| env.enqueue()).collect();
@@ -226,7 +226,7 @@ fn no_more_is_held_than_allowed_and_all_at_once_up_to_that() {
 }
 
 #[test]
-fn an_acknowledgement_that_is_refused_for_good_leaves_the_item_to_the_queue() {
+fn a_permanently_refused_acknowledgement_leaves_the_item_to_the_work_queue() {
     let env = WorkerEnv::new(300);
     env.faults(json!({"operation": "work.ack", "status": 404}));
     let worker = env.worker(json!({"reclaim_older_than_ms": 200}));
@@ -242,7 +242,7 @@ fn an_acknowledgement_that_is_refused_for_good_leaves_the_item_to_the_queue() {
 #[test]
 fn a_worker_whose_items_are_all_refused_ends_and_leaves_the_queue_as_it_was() {
     let cases = [
-        // What it asks for cannot be had: the first item tells.
+        // What it demands is not available: the first item shows it.
         (json!({"desired_ttl_seconds": 7200}), Value::Null, 1, Some("desired_ttl_seconds"), 400),
         (json!({}), json!({"operation": "work.ack", "status": 403}), 3, None, 403),
         (json!({}), json!({"operation": "work.heartbeat", "status": 404}), 3, None, 404),
@@ -369,7 +369,7 @@ fn an_acknowledgement_that_hangs_is_cut_and_what_it_may_have_done_is_found_out()
     let begun = Instant::now();
     let (lease, item) = next(&worker);
     assert_eq!(item["id"], id.as_str());
-    // By then whoever else was handed it would have begun.
+    // By then another worker that was handed it would have begun.
     assert!(begun.elapsed() > Duration::from_secs(9));
     assert_eq!((env.requests("work.ack").len(), env.requests("work.poll").len()), (2, 1));
     finish(&lease).unwrap();

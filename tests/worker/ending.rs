@@ -41,7 +41,7 @@ fn leases_go_on_after_the_worker_is_stopped_until_they_are_finished() {
 }
 
 #[test]
-fn when_the_grace_is_over_the_holder_is_told_and_the_item_stopped() {
+fn when_the_grace_is_over_the_holder_is_notified_and_the_item_stopped() {
     let env = WorkerEnv::new(300);
     let worker = env.worker(json!({"grace_ms": 100}));
     let id = env.enqueue();
@@ -100,7 +100,7 @@ fn a_worker_is_over_five_seconds_after_its_grace_whatever_hangs() {
 }
 
 #[test]
-fn whoever_waits_is_woken_when_the_worker_is_closed_whatever_is_under_way() {
+fn waiters_are_woken_when_the_worker_is_closed_whatever_is_in_flight() {
     // Late, and never.
     let cases = [("work.ack", 400), ("work.heartbeat", 400), ("work.ack", 60_000), ("work.heartbeat", 60_000)];
     each(cases, |(operation, latency)| {
@@ -120,7 +120,7 @@ fn whoever_waits_is_woken_when_the_worker_is_closed_whatever_is_under_way() {
 }
 
 #[test]
-fn an_item_that_nobody_comes_for_goes_back() {
+fn an_item_that_is_not_picked_up_goes_back() {
     let env = WorkerEnv::new(1);
     let queue = Arc::new(Queue::new().unwrap());
     let worker = env.worker(json!({"concurrency": 2}));
@@ -154,7 +154,7 @@ fn what_was_claimed_before_the_stop_is_still_handed_out() {
 }
 
 #[test]
-fn a_queue_tells_of_items_changes_finishes_and_the_end() {
+fn a_queue_delivers_items_changes_finishes_and_the_end() {
     let env = WorkerEnv::new(1);
     let queue = Arc::new(Queue::new().unwrap());
     let come = || {
@@ -175,7 +175,7 @@ fn a_queue_tells_of_items_changes_finishes_and_the_end() {
     lease.attach(&queue, 9).unwrap();
     assert_eq!(come().0, 9, "at once");
     let told = queue.clone();
-    lease.finish(lease.prepare_finish(None).unwrap(), move |outcome| assert!(told.tell(10, outcome)));
+    lease.finish(lease.prepare_finish(None).unwrap(), move |outcome| assert!(told.post(10, outcome)));
     let (tag, outcome) = come();
     assert_eq!((tag, text(&outcome.unwrap())["state"].clone()), (10, json!("stopped")));
 
@@ -204,7 +204,7 @@ fn a_worker_that_is_detached_claims_what_is_asked_for() {
     worker.attach(Some(&queue), 1).unwrap();
     worker.attach(None, 0).unwrap();
     (0..3).for_each(|_| drop(env.enqueue()));
-    // A poll that was under way may still bring one.
+    // A poll that was in flight may still bring one.
     finish(&next(&worker).0).unwrap();
     until("nothing in flight", || env.control("GET", "connections", Value::Null)["polls_waiting"] == 0);
     assert!(stats(&worker)["claimed"].as_u64().unwrap() <= 2);
@@ -212,7 +212,7 @@ fn a_worker_that_is_detached_claims_what_is_asked_for() {
 }
 
 #[test]
-fn who_waits_for_a_lease_is_told_how_it_ended() {
+fn waiters_of_a_lease_learn_how_it_ended() {
     let env = WorkerEnv::new(300);
     let worker = env.worker(json!({"concurrency": 2}));
     for ends in [|lease: &antenv::Lease| drop(finish(lease).unwrap()), |lease: &antenv::Lease| lease.abandon()] {
@@ -229,7 +229,7 @@ fn who_waits_for_a_lease_is_told_how_it_ended() {
 }
 
 #[test]
-fn a_worker_whose_queue_is_freed_serves_who_asks() {
+fn a_worker_whose_queue_is_freed_serves_other_callers() {
     let env = WorkerEnv::new(300);
     let queue = Arc::new(Queue::new().unwrap());
     let worker = env.worker(json!({}));

@@ -58,7 +58,7 @@ fn the_time_to_live_that_is_wanted_is_asked_for() {
 }
 
 #[test]
-fn the_holder_is_told_when_the_item_is_to_be_stopped() {
+fn the_holder_learns_when_the_item_is_to_be_stopped() {
     for force in [false, true] {
         let env = WorkerEnv::new(1);
         let worker = env.worker(json!({}));
@@ -86,7 +86,7 @@ fn the_holder_is_told_when_the_item_is_to_be_stopped() {
 }
 
 #[test]
-fn a_lease_that_somebody_else_has_is_lost_and_nothing_is_stopped() {
+fn a_lease_that_another_worker_holds_is_lost_and_nothing_is_stopped() {
     let env = WorkerEnv::new(2);
     let worker = env.worker(json!({}));
     let id = env.enqueue();
@@ -108,7 +108,7 @@ fn a_lease_that_somebody_else_has_is_lost_and_nothing_is_stopped() {
 }
 
 #[test]
-fn a_heartbeat_that_is_refused_for_good_tells_the_holder_and_the_item_is_stopped() {
+fn a_permanently_refused_heartbeat_is_reported_to_the_holder_and_the_item_is_stopped() {
     each([401, 403, 404], |status| {
         let env = WorkerEnv::new(1);
         let worker = env.worker(json!({}));
@@ -123,7 +123,7 @@ fn a_heartbeat_that_is_refused_for_good_tells_the_holder_and_the_item_is_stopped
 }
 
 #[test]
-fn whoever_takes_too_long_after_being_asked_to_stop_is_told_that_the_lease_is_lost() {
+fn a_holder_that_takes_too_long_to_stop_learns_that_the_lease_is_lost() {
     let env = WorkerEnv::new(4);
     let worker = env.worker(json!({"idle_min_ms": 0}));
     let queue = std::sync::Arc::new(antenv::completion::Queue::new().unwrap());
@@ -156,7 +156,7 @@ fn whoever_takes_too_long_after_being_asked_to_stop_is_told_that_the_lease_is_lo
 }
 
 #[test]
-fn whoever_finishes_in_time_after_being_asked_to_stop_is_not_told_of_a_loss() {
+fn a_holder_that_stops_in_time_learns_of_no_loss() {
     let env = WorkerEnv::new(300);
     let worker = env.worker(json!({}));
     let queue = std::sync::Arc::new(antenv::completion::Queue::new().unwrap());

@@ -29,7 +29,7 @@ impl WorkerEnv {
         WorkerEnv::with(Config { port: 0, lease_ttl, ..Config::default() })
     }
 
-    /// One whose credentials nobody checks.
+    /// One that does not check credentials.
     pub fn open() -> WorkerEnv {
         WorkerEnv::with(Config { port: 0, auth: Auth::Any, ..Config::default() })
     }

@@ -16,7 +16,7 @@ fn control_needs_no_headers_at_all() {
 }
 
 #[test]
-fn connections_are_told_to_do_one_thing_that_makes_sense() {
+fn a_request_about_connections_does_one_thing_that_makes_sense() {
     let emulator = Emulator::start();
     for body in [
         json!({}),

@@ -1,4 +1,4 @@
-//! What `GET /_emulator/history` tells.
+//! What `GET /_emulator/history` shows.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ fn events(history: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn the_history_tells_who_held_an_item_when() {
+fn the_history_shows_which_worker_held_an_item_when() {
     let emulator = Emulator::start();
     let queue = emulator.queue();
     let id = queue.enqueue();

@@ -315,7 +315,7 @@ fn a_line_may_end_after_an_answer_or_within_one() {
 }
 
 #[test]
-fn a_client_is_told_how_many_streams_it_may_open() {
+fn a_client_learns_how_many_streams_it_may_open() {
     both(&["--max-streams", "7"], async |emulator| {
         async fn allowed(emulator: &Emulator) -> usize {
             let mut peer = Peer::connect(emulator).await;

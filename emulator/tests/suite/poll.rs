@@ -174,7 +174,7 @@ fn a_waiting_poll_wakes_when_the_clock_is_moved() {
 }
 
 #[test]
-fn other_environments_wake_nobody() {
+fn other_environments_wake_no_poll() {
     let emulator = Emulator::start();
     let (queue, other) = (emulator.queue(), emulator.queue());
     let (item, _) = held(&queue, "?block_ms=400", || drop(other.enqueue()));
@@ -235,7 +235,7 @@ fn a_poller_that_has_gone_takes_nothing_with_it() {
 }
 
 #[test]
-fn a_waiting_poll_holds_up_nobody() {
+fn a_waiting_poll_holds_up_no_other_request() {
     let emulator = Emulator::start_with(&["--threads", "1"]);
     let queue = emulator.queue();
     until("twenty requests are answered while a poll waits", || {

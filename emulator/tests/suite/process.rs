@@ -132,7 +132,7 @@ fn mistakes_in_the_options_are_one_clear_line() {
 }
 
 #[test]
-fn help_tells_every_option() {
+fn help_lists_every_option() {
     let output = program(&["--help"]).output().unwrap();
     assert!(output.status.success());
     let help = String::from_utf8(output.stdout).unwrap();

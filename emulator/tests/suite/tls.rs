@@ -93,7 +93,7 @@ fn the_protocol_is_negotiated() {
 }
 
 #[test]
-fn the_certificate_is_for_this_machine_and_nobody_else() {
+fn the_certificate_is_for_this_machine_and_no_other() {
     let emulator = Emulator::start_with(&["--tls"]);
     let other = Emulator::start_with(&["--tls"]);
     block_on(async {

@@ -130,7 +130,7 @@ fn one_connection_serves_many_requests_even_pipelined() {
 }
 
 #[test]
-fn what_is_not_http_harms_nobody() {
+fn what_is_not_http_harms_no_other_connection() {
     let emulator = Emulator::start();
     let inputs: [&[u8]; 8] = [
         b"\0\0\0\0\0\0\0\0\r\n\r\n",

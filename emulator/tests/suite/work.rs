@@ -184,7 +184,7 @@ fn heartbeats_never_repeat_even_when_the_clock_goes_back() {
 }
 
 #[test]
-fn nobody_holds_a_queued_item() {
+fn no_worker_holds_a_queued_item() {
     let emulator = Emulator::start();
     let queue = emulator.queue();
     let id = queue.enqueue();
@@ -357,7 +357,7 @@ fn an_item_is_found_only_in_its_own_environment() {
 }
 
 #[test]
-fn stats_count_what_waits_what_is_claimed_and_who_asks() {
+fn stats_count_waiting_items_claimed_items_and_polling_workers() {
     let emulator = Emulator::start();
     let queue = emulator.queue();
     let empty = json!({"depth": 0, "oldest_queued_at": null, "pending": 0, "type": "work_queue_stats", "workers_polling": 0});

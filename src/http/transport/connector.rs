@@ -1,10 +1,10 @@
-//! How a pool opens connections: a layer around reqwest's connector. It counts them, says in words what failed, and keeps those who
-//! call at the same moment from each opening a connection where one would do for all.
+//! How a pool opens connections: a layer around reqwest's connector. It counts connections, explains failures in words, and keeps
+//! concurrent calls from opening a connection each when they can share one.
 //!
-//! Which version of HTTP a server speaks over TLS is known only when the first connection stands. Until then a thousand calls would
-//! open a thousand connections, only to find that HTTP/2 needs one. So while the protocol is not known to be HTTP/1.1 the connections of
-//! a lane are opened in turn: the next one only if whoever asked for it still waits, a moment after the one before was opened. What
-//! failed for the first fails for all who wait behind it.
+//! Which version of HTTP a server speaks over TLS is known only once the first connection is open. Until then a thousand calls would
+//! open a thousand connections, although HTTP/2 needs only one. So while the protocol is not known to be HTTP/1.1, a lane opens its
+//! connections one at a time: the next one a moment after the last was opened, and only if the call for it still waits. If one fails,
+//! it fails for all calls that wait behind it.
 
 use super::tls;
 use super::tunnel;
@@ -25,80 +25,80 @@ use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
 
-/// How long the next connection waits after one was opened, for those who can use that one too to do so.
-const SHARING: Duration = Duration::from_millis(20);
+/// How long the next connection waits after one was opened, so that the waiting calls can use that one if possible.
+const SHARE_DELAY: Duration = Duration::from_millis(20);
 
 tokio::task_local! {
-    /// Set while an attempt is polled: what runs without it runs on its connection's task, or for nobody.
+    /// Set while an attempt is polled. Code that runs without it runs on the connection's task, or its attempt has ended.
     pub static ATTEMPT: ();
 }
 
-/// What all lanes of a client know of the server they connect to.
+/// The server that a client's lanes connect to, and what is known about it.
 #[derive(Debug)]
 pub struct Target {
     /// Scheme, host and port.
     pub url: Url,
-    /// The proxy on the way.
+    /// The proxy, if one is used.
     pub proxy: Option<Proxy>,
-    /// What TLS connections are made from.
+    /// The TLS configuration.
     pub tls: ClientConfig,
-    /// Bounds one attempt to connect; reqwest applies it.
+    /// The timeout of one attempt to connect; reqwest applies it.
     pub connect_timeout: Duration,
-    /// Whether one connection carries one request at a time. Until that is known connections are opened in turn.
+    /// Whether a connection carries one request at a time. Until that is known, connections are opened one at a time.
     pub is_http1: AtomicBool,
-    /// How many requests one connection carries at a time over HTTP/2: at most, and less once the server was seen to allow less.
+    /// How many requests to send over one HTTP/2 connection at a time. It is lowered when the server turns out to allow fewer.
     pub max_streams: AtomicUsize,
-    /// Counts.
+    /// The client's statistics.
     pub stats: Arc<Stats>,
 }
 
 impl Target {
-    /// The server's host, and its port if that is not the usual one.
+    /// Returns the server's host, and its port unless it is the default one.
     pub fn host(&self) -> &str {
         host(&self.url)
     }
 }
 
-/// The host of a URL, and its port if that is not the usual one.
+/// Returns a URL's host, and its port unless it is the default one.
 pub fn host(url: &Url) -> &str {
     &url[url::Position::BeforeHost..url::Position::AfterPort]
 }
 
-/// The layer, for one lane.
+/// The layer around the connector of one lane.
 #[derive(Clone)]
-pub struct Connecting {
+pub struct ConnectLayer {
     target: Arc<Target>,
     turn: Arc<tokio::sync::Mutex<()>>,
-    last: Arc<Mutex<Last>>,
-    under_way: Arc<AtomicUsize>,
+    last: Arc<Mutex<LastConnect>>,
+    connecting: Arc<AtomicUsize>,
 }
 
-/// The connection that was opened last, or was not.
+/// The outcomes of the last attempts to connect.
 #[derive(Default)]
-struct Last {
+struct LastConnect {
     opened: Option<Instant>,
     failures: u64,
     failure: String,
 }
 
-impl Connecting {
-    /// A layer for a new lane.
-    pub fn new(target: Arc<Target>) -> Connecting {
-        Connecting { target, turn: Arc::default(), last: Arc::default(), under_way: Arc::default() }
+impl ConnectLayer {
+    /// Makes a layer for a new lane.
+    pub fn new(target: Arc<Target>) -> ConnectLayer {
+        ConnectLayer { target, turn: Arc::default(), last: Arc::default(), connecting: Arc::default() }
     }
 
-    /// Whether connections are being opened, or wait for their turn.
-    pub fn is_under_way(&self) -> bool {
-        self.under_way.load(Relaxed) > 0
+    /// Returns whether connections are being opened or wait for their turn.
+    pub fn is_connecting(&self) -> bool {
+        self.connecting.load(Relaxed) > 0
     }
 
-    fn last(&self) -> std::sync::MutexGuard<'_, Last> {
+    fn last(&self) -> std::sync::MutexGuard<'_, LastConnect> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a connection by `connect`, when it is its turn.
+    /// Opens a connection with `connect` when it is its turn.
     async fn open<T>(self, connect: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
-        let _under_way = Counted::new(self.under_way.clone());
+        let _connecting = CountGuard::new(self.connecting.clone());
         if self.target.is_http1.load(Relaxed) {
             return self.connect(connect).await;
         }
@@ -112,7 +112,7 @@ impl Connecting {
             return Err(ConnectError(failure).into());
         }
         if let Some(opened) = opened {
-            sleep_until(opened + SHARING).await;
+            sleep_until(opened + SHARE_DELAY).await;
         }
         if ATTEMPT.try_with(|()| ()).is_err() {
             return Err(ConnectError("another connection is used instead".to_owned()).into());
@@ -140,36 +140,36 @@ impl Connecting {
         match connect.await {
             Ok(connection) => Ok(connection),
             Err(error) => {
-                let said = match &target.proxy {
+                let message = match &target.proxy {
                     Some(proxy) if proxy.is_http && target.url.scheme() == "https" && tunnel::was_refused(&*error) => {
                         tunnel::why_refused(proxy, target).await
                     }
                     Some(proxy) => format!("through the proxy {}: {}", proxy.address, causes(&*error)),
                     None => causes(&*error),
                 };
-                Err(ConnectError(said).into())
+                Err(ConnectError(message).into())
             }
         }
     }
 }
 
-/// Counts itself while it lives.
-struct Counted(Arc<AtomicUsize>);
+/// Increments a counter, and decrements it when dropped.
+struct CountGuard(Arc<AtomicUsize>);
 
-impl Counted {
-    fn new(count: Arc<AtomicUsize>) -> Counted {
+impl CountGuard {
+    fn new(count: Arc<AtomicUsize>) -> CountGuard {
         count.fetch_add(1, Relaxed);
-        Counted(count)
+        CountGuard(count)
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
 }
 
-/// Why no connection was opened, in words.
+/// The reason why no connection was opened, in words.
 #[derive(Debug, Clone)]
 pub struct ConnectError(pub String);
 
@@ -183,7 +183,7 @@ impl StdError for ConnectError {}
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-impl<S> Layer<S> for Connecting {
+impl<S> Layer<S> for ConnectLayer {
     type Service = Connector<S>;
 
     fn layer(&self, connector: S) -> Connector<S> {
@@ -191,9 +191,9 @@ impl<S> Layer<S> for Connecting {
     }
 }
 
-/// reqwest's connector with the layer around it. It is copied several times for each request, for the most part without being asked
-/// for anything: so all of it stays in one place.
-pub struct Connector<S>(Arc<(S, Connecting)>);
+/// reqwest's connector with the layer around it. reqwest clones it several times for each request, mostly without using the clones, so
+/// the clones share one value.
+pub struct Connector<S>(Arc<(S, ConnectLayer)>);
 
 impl<S> Clone for Connector<S> {
     fn clone(&self) -> Self {
@@ -225,28 +225,28 @@ where
     }
 }
 
-/// An error and its causes.
+/// Returns an error and its causes.
 pub fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| StdError::source(*error))
 }
 
-/// What went wrong, from the outside to the root: each cause once, TLS in words of our own.
+/// Describes an error from the outermost to the root cause: each cause once, TLS errors as [`tls::explain`] words them.
 pub fn causes(error: &(dyn StdError + 'static)) -> String {
-    let mut said: Vec<String> = Vec::new();
+    let mut messages: Vec<String> = Vec::new();
     for cause in chain(error) {
         if let Some(tls) = tls_error(cause) {
             return tls::explain(tls);
         }
         let text = cause.to_string();
-        // Some errors repeat their cause in their own text.
-        if !said.iter().any(|earlier| earlier.contains(&text)) {
-            said.push(text);
+        // Some errors repeat their cause in their text.
+        if !messages.iter().any(|earlier| earlier.contains(&text)) {
+            messages.push(text);
         }
     }
-    said.join(": ")
+    messages.join(": ")
 }
 
-/// The TLS error that an error is or holds. I/O errors hold one another without being one another's source.
+/// Returns the TLS error that an error is or contains. I/O errors can contain errors that are not their source.
 fn tls_error<'a>(mut error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
     while let Some(io) = error.downcast_ref::<std::io::Error>() {
         error = io.get_ref()?;

@@ -1,4 +1,4 @@
-//! Why a proxy opened no tunnel. reqwest says only that it did not, so the proxy is asked once more, and its own words are passed on.
+//! Why a proxy opened no tunnel. reqwest does not report the reason, so the request is repeated to get the proxy's response.
 
 use super::connector::{Target, causes, chain};
 use super::names::Names;
@@ -15,11 +15,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
-/// How much of the proxy's answer is read to find its first line.
+/// How much of the proxy's response is read to find its first line.
 const MAX_STATUS_LINE: usize = 512;
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether an attempt to connect ended with the proxy's refusal.
+/// Returns whether the proxy refused to open a tunnel.
 pub fn was_refused(error: &(dyn StdError + 'static)) -> bool {
     // The error's type is not public.
     chain(error)
@@ -27,23 +27,23 @@ pub fn was_refused(error: &(dyn StdError + 'static)) -> bool {
         .any(|text| text.starts_with("tunnel error: ") && !text.ends_with("underlying connection"))
 }
 
-/// Asks the proxy for the tunnel once more; returns what it said.
+/// Requests the tunnel once more and describes the proxy's response.
 pub async fn why_refused(proxy: &Proxy, target: &Target) -> String {
-    let said = match timeout(TIMEOUT, ask(proxy, target)).await {
+    let answer = match timeout(TIMEOUT, send_connect(proxy, target)).await {
         Ok(Ok(line)) if line.starts_with("HTTP/1.") && line.get(9..).is_some_and(|status| !status.is_empty()) => {
             format!("answered CONNECT with {}", &line[9..])
         }
         Ok(Ok(line)) if line.is_empty() => "closed the connection instead of answering CONNECT".to_owned(),
-        Ok(Ok(_)) => "answered CONNECT with something else than HTTP".to_owned(),
+        Ok(Ok(_)) => "answered CONNECT with something other than HTTP".to_owned(),
         Ok(Err(e)) => format!("opened no tunnel ({})", causes(&e)),
         Err(_) => "opened no tunnel".to_owned(),
     };
-    let hint = if said.contains(" 407") { " (give its user name and password in the proxy's URL)" } else { "" };
-    format!("the proxy {} {said}{hint}", proxy.address)
+    let hint = if answer.contains(" 407") { " (give its user name and password in the proxy's URL)" } else { "" };
+    format!("the proxy {} {answer}{hint}", proxy.address)
 }
 
-/// The first line of the proxy's answer to CONNECT.
-async fn ask(proxy: &Proxy, target: &Target) -> io::Result<String> {
+/// Returns the first line of the proxy's response to CONNECT.
+async fn send_connect(proxy: &Proxy, target: &Target) -> io::Result<String> {
     let url: Url = proxy.url.expose().parse().map_err(io::Error::other)?;
     let host = url.host_str().unwrap_or_default();
     let stream = connect(&url).await?;

@@ -220,7 +220,7 @@ impl Lease {
         drop(shared);
         self.stage.reach(reached);
         for (queue, tag, notification) in notifications {
-            queue.tell(tag, notification);
+            queue.post(tag, notification);
         }
     }
 

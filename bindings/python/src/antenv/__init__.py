@@ -1,4 +1,4 @@
-"""The Environments API: create, list, update, archive and delete environments, and serve the work queue of a self-hosted one.
+"""The Environments API: manage environments, and serve the work queue of a self-hosted one.
 
     import antenv
 
@@ -7,13 +7,14 @@
         for environment in client.environments.list():
             print(environment.id, environment.name)
 
-    with client.environments.worker() as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
-        for lease in worker:
-            with lease:
-                print(lease.session_id)
+    def serve(lease: antenv.Lease) -> None:
+        print(lease.session_id)
 
-`Client` waits, `AsyncClient` is awaited. `antenv.types` has the types of results and parameters. Errors are `AntenvError`s. The log
-goes to `logging.getLogger("antenv")`. `antenv.testing` runs an emulator of the API.
+    with client.environments.worker(concurrency=4) as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
+        worker.run(serve)  # four items at a time
+
+The calls of `Client` block, those of `AsyncClient` are awaited. `antenv.types` has the types of results and parameters.
+Errors are `AntenvError`s. The log goes to `logging.getLogger("antenv")`. `antenv.testing` runs an emulator of the API.
 """
 
 from __future__ import annotations
@@ -53,9 +54,10 @@ from ._errors import (
     RequestTimeoutError,
     ServiceUnavailableError,
     UnprocessableEntityError,
-    error_of,
+    error_from,
 )
 from ._pages import AsyncPage, AsyncPages, Page
+from ._params import Omit, omit
 from ._response import Response
 from ._worker import Lease, LeaseEvent, Worker
 
@@ -94,6 +96,7 @@ __all__ = [
     "LeaseEvent",
     "LeaseLostError",
     "NotFoundError",
+    "Omit",
     "OverloadedError",
     "Page",
     "PaymentRequiredError",
@@ -106,6 +109,7 @@ __all__ = [
     "ServiceUnavailableError",
     "UnprocessableEntityError",
     "Worker",
+    "omit",
     "shutdown",
     "types",
 ]
@@ -115,15 +119,16 @@ __version__: str = _native.VERSION
 
 
 def shutdown(timeout: float | None = None) -> bool:
-    """Ends the library's thread and closes all connections. Leaving the process needs no such call; a later call starts afresh.
+    """Ends the library's thread and closes all connections. Calling it is never necessary; a later call starts afresh.
 
-    `timeout`: seconds that calls in flight have to end; None: as long as they take. What is left then is cancelled.
+    Returns whether all calls ended by themselves. Blocks for little longer than `timeout`.
 
-    Returns whether all calls ended by themselves. Waits, for little longer than `timeout`.
+    Args:
+        timeout: How many seconds calls in flight have to end; then they are cancelled. None: as long as they take.
     """
     status: int = _native.shutdown(-1 if timeout is None else int(timeout * 1000))
     if status not in (_native.OK, _native.TIMEOUT):
-        raise error_of(status, b"")
+        raise error_from(status, b"")
     return status == _native.OK
 
 

@@ -1,4 +1,4 @@
-"""The asynchronous client: calls on the completion queue of the running event loop."""
+"""The asynchronous client: its calls go through the completion queue of the running event loop."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _native
-from ._async_resources import AsyncEnvironments
+from ._aio import loop_queue
+from ._async_resources import AsyncEnvironments, AsyncRequestMixin
 from ._async_worker import AsyncWorker
-from ._calls import c_string, decoded, encoded
 from ._client import BaseClient
-from ._loop import loop_queue
+from ._sync import c_string, decoded, encoded
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
-
-    from .types import RequestParams
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
 
-class AsyncClient(BaseClient):
+class AsyncClient(AsyncRequestMixin, BaseClient):
     """A client of the Environments API whose calls are awaited.
 
         async with antenv.AsyncClient() as client:
             environment = await client.environments.create(name="tests", config={"type": "self_hosted"})
 
-    Make one and keep it: it holds the connections. It may be used from any number of tasks, and from several event loops, uvloop's
-    among them. A call in flight takes no thread. Cancelling a task cancels its call. Calls raise `antenv.AntenvError`s.
+    Make one and keep it: it holds the connections. Any number of tasks may use it, and several event loops, uvloop's
+    included. A call in flight takes no thread. Cancelling a task cancels its call. Calls raise `antenv.AntenvError`s.
     """
 
     @cached_property
@@ -37,18 +35,19 @@ class AsyncClient(BaseClient):
         return AsyncEnvironments(self._call, self._worker)
 
     async def call(self, operation: str, /, **params: Any) -> Any:
-        """Calls an operation by its name, such as "environments.create", identifiers among the parameters; gives decoded JSON.
+        """Calls an operation by its name, such as "environments.create"; returns decoded JSON.
 
-        For operations that the library has and this package does not know yet. It raises as every call does.
+        It is for operations that the library has and this package does not know yet. It raises the same errors as every
+        call.
+
+        Args:
+            operation: The operation's name.
+            params: Its parameters, identifiers included.
         """
         what = c_string("operation", operation), encoded(params)
         return decoded(await loop_queue().call(_native.submit, self._handle, *what))
 
-    async def request(self, method: str, path: str, /, **params: Unpack[RequestParams]) -> Any:
-        """Makes a request to any endpoint of the API; gives decoded JSON, None when the answer is empty.
-
-        `query`, `body`, `headers`, and the options of a call: see `antenv.types.RequestParams`.
-        """
+    async def _request(self, method: str, path: str, params: Mapping[str, Any]) -> Any:
         what = c_string("method", method), c_string("path", path), encoded(params)
         return decoded(await loop_queue().call(_native.submit_request, self._handle, *what))
 
@@ -59,7 +58,7 @@ class AsyncClient(BaseClient):
         return AsyncWorker(self._handle, params)
 
     async def close(self) -> None:
-        """Frees the client. Calls in flight through it go on to their end; later ones raise ClosedError."""
+        """Frees the client. Calls in flight go on to their end; later ones raise ClosedError. Does not block."""
         self._free()
 
     async def __aenter__(self) -> Self:

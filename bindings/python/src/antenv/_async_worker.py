@@ -1,95 +1,90 @@
-"""The worker whose waits are awaited: items and the news of their leases come through the event loop's completion queue."""
+"""The worker whose waits are awaited: items and changes of leases come through the event loop's completion queue."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine, Mapping
 from ctypes import byref, c_void_p
 from typing import TYPE_CHECKING, Any, Callable
 from weakref import WeakMethod
 
 from . import _native
-from ._calls import decoded
-from ._errors import AntenvError, LeaseLostError, error_of
-from ._loop import LoopQueue, loop_queue
-from ._worker import BaseLease, BaseWorker, finish_params, log_failure
-from .types import Work
+from ._aio import LoopQueue, loop_queue
+from ._async_resources import AsyncFinishMixin
+from ._errors import AntenvError, LeaseLostError, error_from
+from ._sync import decoded, encoded
+from ._worker import BaseLease, BaseWorker, check_run, end_failed
+from .types import OnError, Work
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self
 
     from ._async_client import AsyncClient
-    from .types import CallOptions
 
 
 class AsyncLeaseEvent:
-    """`lease.cancelled`: set when the lease is no longer simply held: it is lost, its item is to be stopped, or it has ended.
+    """`lease.cancelled`: set when the lease is lost, its item is to be stopped, or it has ended.
 
-    As an `asyncio.Event` that the library sets. It takes no thread and no task, and any number of tasks may wait.
+    It is like an `asyncio.Event` that the library sets. It takes no thread and no task, and any number of tasks may
+    wait.
     """
 
     def __init__(self, lease: AsyncLease) -> None:
         self._lease = lease
 
     def is_set(self) -> bool:
-        """Whether it is set."""
+        """Returns whether it is set."""
         return self._lease._is_over()
 
     async def wait(self) -> bool:
         """Waits until it is set; returns True."""
         if not self.is_set():
-            await asyncio.shield(self._lease._gone())  # which others may be waiting for, too
+            await asyncio.shield(self._lease._no_longer_held())  # other tasks may wait for it, too
         return True
 
 
-class AsyncLease(BaseLease):
+class AsyncLease(AsyncFinishMixin, BaseLease):
     """A lease on a work item. The library keeps it by heartbeats until it is finished, whatever the program's tasks do.
 
         async for lease in worker:
             async with lease:
                 ...  # serve lease.session_id
 
-    Leaving the block finishes it, which stops the item; what goes wrong then is logged and not raised, so that the loop goes on. A
-    lease that nobody has any more is abandoned.
+    Leaving the block finishes it, which stops the item; a failure is logged and not raised, so that the loop goes on. A
+    lease that is garbage collected is abandoned.
     """
 
-    _news: asyncio.Future[tuple[int, bytes]] | None = None
+    _change: asyncio.Future[tuple[int, bytes]] | None = None
 
     @property
     def cancelled(self) -> AsyncLeaseEvent:
-        """Set when the lease is no longer simply held: end the work. `state()` tells why."""
+        """Set when the lease is lost, its item is to be stopped, or it has ended; `state()` returns the reason."""
         return AsyncLeaseEvent(self)
 
     def client(self) -> AsyncClient:
-        """A client with the item's own token, on the worker's connections: for the calls that serving the item takes.
+        """Makes a client with the item's own token, on the worker's connections, for the calls that serving it takes.
 
-        If the item's secret holds no token, it has the environment's key. It may outlive the lease.
+        If the item's secret holds no token, the client has the environment's key. It may outlive the lease. Raises
+        ClosedError when the lease has ended. Does not block.
         """
         from ._async_client import AsyncClient
 
         client = AsyncClient.__new__(AsyncClient)
-        client._take(*_native.made(_native.lease_client, self._handle))
+        client._adopt(*_native.call_for_handle(_native.lease_client, self._handle))
         return client
 
-    async def finish(self, force: bool | None = None, **options: Unpack[CallOptions]) -> Work | None:
-        """Stops the item (Stop Work), keeping the lease until that is done, and ends the lease. None when it had stopped already.
-
-        `force`: False asks for the item to be stopped, instead of stopping it at once. `timeout`: how many seconds that is tried;
-        without it 60. Raises LeaseLostError when the lease is lost, and the errors of a call when the item could not be stopped;
-        the lease has ended then, too, unless an argument was refused. When its task is cancelled, it goes on by itself.
-        """
+    async def _finish(self, params: Mapping[str, Any]) -> Work | None:
         try:
-            params = finish_params(force, options)
-            return Work._of(decoded(await loop_queue().call(self._submit_finish, self._handle, params)))
+            return Work._of(decoded(await loop_queue().call(self._submit_finish, self._handle, encoded(params))))
         except LeaseLostError:
             self._lost = True
             raise
 
-    def _gone(self) -> asyncio.Future[tuple[int, bytes]]:
-        """Done when the lease is no longer simply held; with the status OK, unless it ended as its holder wanted."""
-        if self._news is None:
-            self._news = loop_queue().attach(_native.lease_attach, self._handle)
-        return self._news
+    def _no_longer_held(self) -> asyncio.Future[tuple[int, bytes]]:
+        """Returns a future of the lease's change or end; its status is OK unless the program ended the lease."""
+        if self._change is None:
+            self._change = loop_queue().attach(_native.lease_attach, self._handle)
+        return self._change
 
     async def __aenter__(self) -> Self:
         return self
@@ -105,43 +100,44 @@ class AsyncLease(BaseLease):
 class AsyncWorker(BaseWorker):
     """Serves the work queue of a self-hosted environment; `client.environments.worker(...)` makes one.
 
-        async with client.environments.worker() as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
-            async for lease in worker:
-                async with lease:
-                    print(lease.session_id)
+        async def serve(lease: antenv.AsyncLease) -> None:
+            print(lease.session_id)
 
-    From the first wait on it claims as many items as `concurrency` allows, whether somebody waits for them or not, until it is
-    stopped or freed; an item that nobody takes within a minute goes back to the queue. Iterating ends when the worker was stopped
-    or the queue is drained, and raises the error for which the worker gave up. Any number of tasks of one loop may use it at once.
-    Leaving its `async with` block stops and frees it.
+        async with client.environments.worker(concurrency=64) as worker:  # ANTHROPIC_ENVIRONMENT_ID, ..._KEY
+            await worker.run(serve)  # 64 items at a time
+
+    From the first wait on it claims as many items as `concurrency` allows, whether or not a task waits for them, until
+    it is stopped or freed; an item that no task takes within a minute is returned to the work queue. Iterating ends
+    when the worker was stopped or the work queue is drained, and raises the error that ended the worker. Any number of
+    tasks of one loop may use it at once. Leaving its `async with` block stops and frees it.
     """
 
     _queue: LoopQueue | None = None
     _tag = 0
-    #: How many completions came that nobody has looked into.
-    _news: asyncio.Semaphore
+    #: Counts the completions that no task has taken yet.
+    _arrivals: asyncio.Semaphore
 
     async def next(self) -> AsyncLease | None:
-        """The next item's lease; None when there is nothing more to come.
+        """Waits for the next item and returns its lease; returns None when no more items are to come.
 
-        Raises the error for which the worker gave up, such as AuthenticationError, from then on every time. Cancelling its task, or
-        a `timeout` around it, ends the wait alone.
+        Raises the error that ended the worker, such as AuthenticationError, from then on every time. Cancelling its
+        task, or a `timeout` around it, ends only the wait.
         """
         if not self._attach():
             return None
         while True:
-            await self._news.acquire()
+            await self._arrivals.acquire()
             lease, text = AsyncLease(self), c_void_p()
             status: int = _native.worker_take(self._handle, 0, byref(lease._handle), byref(text))
-            answer = _native.take(text.value)
+            answer = _native.take_string(text.value)
             if status == _native.OK:
                 lease.work = Work._of(decoded(answer))
                 return lease
-            if status != _native.TIMEOUT:  # as it is when an item was taken back
-                self._news.release()  # whoever waits beside is told the same
+            if status != _native.TIMEOUT:  # as it is when the item has been released meanwhile
+                self._arrivals.release()  # other tasks that wait get the same result
                 if status in (_native.DONE, _native.INVALID_HANDLE):  # stopped, drained, or closed by another task
                     return None
-                raise error_of(status, answer)
+                raise error_from(status, answer)
 
     def __aiter__(self) -> Self:
         return self
@@ -152,19 +148,33 @@ class AsyncWorker(BaseWorker):
             raise StopAsyncIteration
         return lease
 
-    async def run(self, handler: Callable[[AsyncLease], Awaitable[object]]) -> None:
-        """Serves items with a handler, each in a task of its own, until there is nothing more to come and all handlers returned.
+    async def run(
+        self, handler: Callable[[AsyncLease], Coroutine[Any, Any, object]], *, on_error: OnError = "finish"
+    ) -> None:
+        """Serves items with a handler, each in its own task, until no more items are to come and all handlers have
+        returned.
 
-        Each item is finished when its handler returns. What a handler raises is logged (with the logger "antenv.worker"), and the
-        others go on. A handler whose lease is lost, or whose item is to be stopped, is cancelled. Raises, in the end, the error for
-        which the worker gave up. `stop` ends it gently; cancelling it stops the worker, cancels the handlers and waits for them.
+        Each item is finished when its handler returns. What a handler raises is logged (by the logger "antenv.worker"),
+        and the others go on. A handler whose lease is lost, or whose item is to be stopped, is cancelled. In the end
+        the error that ended the worker is raised, if there is one. `stop` ends it gently; cancelling it stops the
+        worker, cancels the handlers and waits for them.
+
+        Args:
+            handler: A coroutine function, called with each lease. (`Worker.run` takes plain functions.)
+            on_error: What happens to an item whose handler raises: "finish" stops it, so that it is not served again;
+                "abandon" leaves it to the work queue, which hands it out again when its lease has expired.
+
+        Raises:
+            TypeError: `handler` is a plain function.
+            ValueError: `on_error` is something else.
         """
+        check_run(handler, on_error, is_async=True)
         tasks: set[asyncio.Task[None]] = set()
         failure = None
         try:
             try:
                 async for lease in self:
-                    task = asyncio.ensure_future(_serve(handler, lease))
+                    task = asyncio.ensure_future(_serve(handler, lease, on_error))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
             except AntenvError as error:
@@ -178,16 +188,16 @@ class AsyncWorker(BaseWorker):
             raise failure
 
     async def close(self) -> None:
-        """Stops and frees the worker. Leases that were handed out go on until they are finished or `grace` is over."""
+        """Stops and frees the worker. Leases go on until they are finished or `grace` is over."""
         self._free()
 
     def _attach(self) -> bool:
-        """Has the running loop told of items, unless it is already. False: the worker is closed."""
+        """Attaches the worker to the running loop, unless it is already. Returns False if the worker is closed."""
         queue = loop_queue()
         if self._handle and queue is not self._queue:
             self._detach()
-            self._news = asyncio.Semaphore(0)
-            self._tag = queue.watch(_native.worker_attach, self._handle, _telling(self))
+            self._arrivals = asyncio.Semaphore(0)
+            self._tag = queue.watch(_native.worker_attach, self._handle, _weak_notifier(self))
             self._queue = queue
         return bool(self._handle)
 
@@ -203,13 +213,13 @@ class AsyncWorker(BaseWorker):
         while tasks:
             await asyncio.wait(tasks)
 
-    def _tell(self) -> None:
-        self._news.release()
+    def _notify(self) -> None:
+        self._arrivals.release()
 
     def _free(self, free: Any = _native.worker_free) -> None:
         super()._free(free)
         if self._queue:
-            self._tell()  # whoever waits
+            self._notify()  # wakes the tasks that wait
         self._detach()
 
     async def __aenter__(self) -> Self:
@@ -219,32 +229,34 @@ class AsyncWorker(BaseWorker):
         await self.close()
 
 
-def _telling(worker: AsyncWorker) -> Callable[[], None]:
-    """Tells a worker of news, without keeping it: it is stopped when nobody has it any more."""
-    reference = WeakMethod(worker._tell)
+def _weak_notifier(worker: AsyncWorker) -> Callable[[], None]:
+    """Returns a function that notifies a worker without keeping it alive: garbage is stopped."""
+    reference = WeakMethod(worker._notify)
 
-    def tell() -> None:
+    def notify() -> None:
         method = reference()
         if method:
             method()
 
-    return tell
+    return notify
 
 
-async def _serve(handler: Callable[[AsyncLease], Awaitable[object]], lease: AsyncLease) -> None:
-    """Serves an item in the present task, which is cancelled while the handler has it and the lease is not simply held any more."""
+async def _serve(
+    handler: Callable[[AsyncLease], Coroutine[Any, Any, object]], lease: AsyncLease, on_error: OnError
+) -> None:
+    """Serves an item in the current task, which is cancelled when the lease ends while the handler runs."""
     task = asyncio.current_task()
 
-    def cancel(gone: asyncio.Future[tuple[int, bytes]]) -> None:
-        if task and gone.result()[0] == _native.OK:
+    def cancel(change: asyncio.Future[tuple[int, bytes]]) -> None:
+        if task and change.result()[0] == _native.OK:
             task.cancel()
 
     async with lease:
-        gone = lease._gone()
-        gone.add_done_callback(cancel)
+        change = lease._no_longer_held()
+        change.add_done_callback(cancel)
         try:
             await handler(lease)
         except Exception:
-            log_failure(lease)
+            end_failed(lease, on_error)
         finally:
-            gone.remove_done_callback(cancel)
+            change.remove_done_callback(cancel)

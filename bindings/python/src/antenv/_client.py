@@ -1,4 +1,4 @@
-"""The client, and what it has in common with the asynchronous one."""
+"""The client, and its base, which it shares with the asynchronous one."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _log, _native
-from ._calls import c_string, call, decoded, encoded, told
-from ._errors import error_of
-from ._resources import Environments
+from ._errors import error_from
+from ._resources import Environments, RequestMixin
+from ._sync import c_string, call, call_for_text, decoded, encoded
 from ._uncopyable import Uncopyable
 from ._worker import Worker
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self
 
-    from .types import RequestParams
+    from .types import ClientStats
 
 T = TypeVar("T")
 
 
 class BaseClient(Uncopyable):
-    """What both clients are: a handle to a client of the library, made, derived and freed."""
+    """A handle to a client of the library: makes, derives and frees it."""
 
-    _instead = "make one in each process that needs one (a forked child may use its parent's), or derive one by with_options()"
+    _advice = (
+        "make one in each process that needs one (a forked child may use its parent's), or derive one: with_options()"
+    )
     _handle = 0
 
     def __init__(
@@ -52,39 +54,40 @@ class BaseClient(Uncopyable):
         http2: str | None = None,
         allow_insecure_http: bool | None = None,
     ) -> None:
-        """Makes a client. Nothing is sent yet. None stands for what the library does without the argument.
+        """Makes a client. Nothing is sent yet. None is the same as leaving an argument out.
 
         Args:
             api_key: API key. Without any credential here: ANTHROPIC_API_KEY, then ANTHROPIC_AUTH_TOKEN, then
                 ANTHROPIC_ENVIRONMENT_KEY, of the environment.
             auth_token: Bearer token in place of an API key.
-            environment_key: Key of a self-hosted environment. With an API key beside it, each operation gets the one it needs.
-            base_url: Where the API is. Without it: ANTHROPIC_BASE_URL, then https://api.anthropic.com.
+            environment_key: Key of a self-hosted environment. Alongside an API key, each operation uses the one it
+                needs.
+            base_url: Address of the API. Without it: ANTHROPIC_BASE_URL, then https://api.anthropic.com.
             timeout: Bounds a whole call in seconds, retries included: 0.001 to 2147483. Without it: 600.
-            attempt_timeout: Bounds one attempt of a call in seconds, so that a connection that has silently died costs an
-                attempt, not the call. Without it: 60, and for a poll 10 on top of its `block_ms`.
-            connect_timeout: Bounds one attempt to connect, in seconds, over all addresses of the host. Without it: 5.
-            max_retries: How often 408, 409, 429, 5xx and connection failures are tried again: 0 to 100. Without it: 2.
+            attempt_timeout: Bounds one attempt of a call in seconds, so that a connection that has silently died costs
+                an attempt, not the call. Without it: 60, and for a poll its `block_ms` and 10 s more.
+            connect_timeout: Bounds one attempt to connect in seconds, over all addresses of the host. Without it: 5.
+            max_retries: How often 408, 409, 429, 5xx and connection failures are retried: 0 to 100. Without it: 2.
             default_headers: Headers for every call.
-            betas: Beta versions for every call, beside the one that is always sent.
+            betas: Beta versions for every call, in addition to the one that is always sent.
             workspace_id: The workspace to act in.
             anthropic_version: The version of the API. Without it: 2026-10-21.
-            auth_header: How an API key travels: "authorization" (without it), or "x-api-key", the older form.
-            ca_file: PEM file of roots to trust besides those that `roots` names.
-            roots: "bundled" (without it), "system", or "only_ca_file".
-            client_cert_file: PEM file of the certificate that the client shows, with its chain.
-            client_key_file: PEM file of its private key. Without it: the key is in `client_cert_file`, too.
+            auth_header: The header that carries an API key: "authorization" (the default), or the older "x-api-key".
+            ca_file: PEM file of root certificates to trust, in addition to those that `roots` names.
+            roots: The root certificates to trust: "bundled" (the default), "system", or "only_ca_file".
+            client_cert_file: PEM file of the client's certificate, with its chain.
+            client_key_file: PEM file of its private key. Without it: the key is in `client_cert_file`.
             proxy: URL of a proxy (http, https, socks4, socks4a, socks5, socks5h), "" for none. Without it: HTTPS_PROXY,
                 HTTP_PROXY, ALL_PROXY and NO_PROXY.
-            max_response_bytes: The largest answer that is taken. Without it: 67108864.
-            http2: "auto" (without it), "never" or "always".
-            allow_insecure_http: True allows plain http:// also to other hosts than this one.
+            max_response_bytes: The largest response that is accepted. Without it: 67108864.
+            http2: Whether HTTP/2 is used: "auto" (the default), "never" or "always".
+            allow_insecure_http: Whether plain http:// is allowed to hosts other than this one. Without it: no.
 
         Raises:
-            ConfigError: An argument is not acceptable, or no credential was found.
+            ConfigError: An argument is invalid, or no credential was found.
         """
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self._take(*_native.made(_native.client_new, encoded(config)))
+        self._adopt(*_native.call_for_handle(_native.client_new, encoded(config)))
 
     def with_options(
         self,
@@ -102,32 +105,33 @@ class BaseClient(Uncopyable):
         auth_header: str | None = None,
         max_response_bytes: int | None = None,
     ) -> Self:
-        """A client that shares this one's connections, with another credential or other defaults. Either may be closed first.
+        """Returns a client that shares this one's connections, with another credential or other defaults.
 
-        The arguments are those of the constructor; None leaves something as it is. A credential given here replaces all of this
-        client's. `default_headers` are laid over the others, and a None in them removes one.
+        The arguments are those of the constructor; None keeps this client's. A credential given here replaces all of
+        this client's. `default_headers` are merged into this client's, and None as a header's value removes it. Either
+        client may be closed first. Raises ConfigError when an argument is invalid, and ClosedError when this client is
+        closed. Does not block.
         """
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         derived = type(self).__new__(type(self))
-        derived._take(*_native.made(_native.client_derive, self._handle, encoded(config)))
+        derived._adopt(*_native.call_for_handle(_native.client_derive, self._handle, encoded(config)))
         return derived
 
-    def _take(self, status: int, handle: int, error: bytes) -> None:
+    def _adopt(self, status: int, handle: int, error: bytes) -> None:
         if status:
-            raise error_of(status, error)
+            raise error_from(status, error)
         self._handle = handle
-        _log.follow()
+        _log.subscribe()
 
-    def stats(self) -> dict[str, Any]:
-        """What this client, and those that share its connections, did so far in this process: counts of calls, attempts, retries,
-        failures, connections and bytes, and latencies. docs/concurrency.md and antenv.h list them. Does not block."""
-        stats: dict[str, Any] = decoded(told(_native.client_stats, self._handle))
+    def stats(self) -> ClientStats:
+        """Returns the counters of this client and those that share its connections, in this process. Does not block."""
+        stats: ClientStats = decoded(call_for_text(_native.client_stats, self._handle))
         return stats
 
     def __del__(self) -> None:
         self._free()
 
-    def _free(self, free: Any = _native.client_free) -> None:  # as a default it is there to the end of the interpreter
+    def _free(self, free: Any = _native.client_free) -> None:  # a default argument lives as long as the interpreter
         handle, self._handle = self._handle, 0
         if handle:
             free(handle)
@@ -136,14 +140,14 @@ class BaseClient(Uncopyable):
         return f"<antenv.{type(self).__name__}{'' if self._handle else ', closed'}>"
 
 
-class Client(BaseClient):
-    """A client of the Environments API whose calls wait for their results.
+class Client(RequestMixin, BaseClient):
+    """A client of the Environments API whose calls block until they have their results.
 
         with antenv.Client() as client:
             environment = client.environments.create(name="tests", config={"type": "self_hosted"})
 
-    Make one and keep it: it holds the connections. Any number of threads may use it at once, and processes forked from this one,
-    too. Ctrl-C ends a call at once. Calls raise `antenv.AntenvError`s.
+    Make one and keep it: it holds the connections. Any number of threads may use it at once, and processes forked from
+    this one, too. Ctrl-C ends a call at once. Calls raise `antenv.AntenvError`s.
     """
 
     @cached_property
@@ -152,17 +156,18 @@ class Client(BaseClient):
         return Environments(self._call, self._worker)
 
     def call(self, operation: str, /, **params: Any) -> Any:
-        """Calls an operation by its name, such as "environments.create", identifiers among the parameters; gives decoded JSON.
+        """Calls an operation by its name, such as "environments.create"; returns decoded JSON.
 
-        For operations that the library has and this package does not know yet. It waits, and raises, as every call does.
+        It is for operations that the library has and this package does not know yet. It blocks and raises as every call
+        does.
+
+        Args:
+            operation: The operation's name.
+            params: Its parameters, identifiers included.
         """
-        return self._call(c_string("operation", operation), params, _as_it_is)
+        return self._call(c_string("operation", operation), params, _identity)
 
-    def request(self, method: str, path: str, /, **params: Unpack[RequestParams]) -> Any:
-        """Makes a request to any endpoint of the API; gives decoded JSON, None when the answer is empty.
-
-        `query`, `body`, `headers`, and the options of a call: see `antenv.types.RequestParams`.
-        """
+    def _request(self, method: str, path: str, params: Mapping[str, Any]) -> Any:
         what = c_string("method", method), c_string("path", path), encoded(params)
         return decoded(call(_native.submit_request, self._handle, *what))
 
@@ -173,7 +178,7 @@ class Client(BaseClient):
         return Worker(self._handle, params)
 
     def close(self) -> None:
-        """Frees the client. Calls that other threads are making through it go on to their end; later ones raise ClosedError."""
+        """Frees the client. Calls in flight go on to their end; later ones raise ClosedError. Does not block."""
         self._free()
 
     def __enter__(self) -> Self:
@@ -183,5 +188,5 @@ class Client(BaseClient):
         self.close()
 
 
-def _as_it_is(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value

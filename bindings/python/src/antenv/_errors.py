@@ -19,10 +19,15 @@ import json
 from typing import Any
 
 from . import _native
+from ._units import name_in_python, text_in_python
 
 
 class AntenvError(Exception):
-    """Any failure that the library reports. `str()` of it is its message."""
+    """Any failure that the library reports.
+
+    `str()` returns the operation, the HTTP status, the message and the request id, as far as there are any:
+    `environments.retrieve: 404 not_found: There is no environment env_1. (req_2)`. `message` is the message alone.
+    """
 
     #: The kind of failure by name, such as "not_found"; the same text as in the C interface.
     status: str
@@ -30,7 +35,9 @@ class AntenvError(Exception):
     code: int
     #: What happened, in words. They may change: do not compare them.
     message: str
-    #: The argument that was refused, if that is what happened.
+    #: The operation that failed, such as "environments.retrieve"; None when it is no operation of a client.
+    operation: str | None
+    #: The argument that was rejected, if that is what happened.
     parameter: str | None
 
     def __init__(self, message: str, fields: dict[str, Any] | None = None) -> None:
@@ -39,26 +46,33 @@ class AntenvError(Exception):
         self.message = message
         self.code = self._fields.get("code", 0)
         self.status = self._fields.get("status", "")
-        self.parameter = self._fields.get("parameter")
+        self.operation = self._fields.get("operation")
+        self.parameter = name_in_python(self._fields.get("parameter"))
 
     def to_dict(self) -> dict[str, Any]:
-        """The error object of the C interface: every field that there is."""
+        """Returns the error object of the C interface, with its names: every field that there is."""
         return dict(self._fields)
+
+    def __str__(self) -> str:
+        operation, http_status, request_id = map(self._fields.get, ("operation", "http_status", "request_id"))
+        before = f"{operation}: " if operation else ""
+        status = f"{http_status} {self.status}: " if http_status else ""
+        return f"{before}{status}{self.message}{f' ({request_id})' if request_id else ''}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self._fields)
 
 
 class ConfigError(AntenvError, ValueError):
-    """The configuration of a client is not acceptable, or no credential was found. `parameter` names the key."""
+    """An argument of a client or worker is invalid, or no credential was found. `parameter` names it."""
 
 
 class InvalidArgumentError(AntenvError, ValueError):
-    """An argument of a call is not acceptable. `parameter` names it. Nothing was sent."""
+    """An argument of a call is invalid. `parameter` names it. Nothing was sent."""
 
 
 class ClosedError(AntenvError):
-    """The client, the worker or the lease was closed or is the parent process's, or the library is being shut down."""
+    """The client, worker or lease is closed or was created before `fork()`, or the library is shutting down."""
 
 
 class CancelledError(AntenvError):
@@ -66,7 +80,7 @@ class CancelledError(AntenvError):
 
 
 class LeaseLostError(AntenvError):
-    """The lease on a work item is lost: somebody else may have the item now. Nothing was sent."""
+    """The lease on a work item is lost: another worker may hold the item now. Nothing was sent."""
 
 
 class InternalError(AntenvError):
@@ -74,18 +88,22 @@ class InternalError(AntenvError):
 
 
 class APIError(AntenvError):
-    """A call that was made, and did not succeed."""
+    """A call that was made and failed."""
 
-    #: The HTTP status; None when there was no answer.
+    #: The HTTP status; None when there was no response.
     status_code: int | None
-    #: The API's kind of error, such as "not_found_error".
+    #: The API's type of the error, such as "not_found_error".
     type: str | None
-    #: The API's code for the cause, such as "environment_not_found". Branch on this rather than on `message`.
+    #: The API's code of the cause, such as "environment_not_found"; not all errors have one.
     error_code: str | None
-    #: What else the API says about the cause.
+    #: What else the API reports about the cause.
     details: Any
     #: The server's identifier of the request, to be named in reports.
     request_id: str | None
+    #: The response's headers, names in lower case; empty when there was no response.
+    headers: dict[str, str]
+    #: How many seconds the server asks to wait before the next attempt; None when it does not.
+    retry_after: float | None
     #: How many requests were made, retries included.
     attempts: int
     #: The server's body: decoded JSON, or text when it is not JSON.
@@ -98,6 +116,9 @@ class APIError(AntenvError):
         self.error_code = self._fields.get("error_code")
         self.details = self._fields.get("details")
         self.request_id = self._fields.get("request_id")
+        self.headers = self._fields.get("headers") or {}
+        retry_after_ms = self._fields.get("retry_after_ms")
+        self.retry_after = None if retry_after_ms is None else retry_after_ms / 1000
         self.attempts = self._fields.get("attempts", 0)
         self.body = self._fields.get("body")
 
@@ -192,7 +213,7 @@ class OverloadedError(InternalServerError):
     """HTTP 529: the API is overloaded."""
 
 
-#: Statuses of the library's own (below 100), and the numbers of those that stand for an answer, by what they are raised as.
+#: The exceptions of the library's statuses: its own (below 100), and those of responses.
 BY_CODE: dict[int, type[AntenvError]] = {
     1: InvalidArgumentError,
     2: ClosedError,
@@ -219,7 +240,7 @@ BY_CODE: dict[int, type[AntenvError]] = {
     112: OverloadedError,
     113: APIStatusError,
 }
-#: HTTP statuses that have a class here and no status number of their own.
+#: The exceptions of HTTP statuses that have no status number of their own.
 BY_HTTP: dict[int, type[AntenvError]] = {
     431: RequestHeaderFieldsTooLargeError,
     499: ClientClosedRequestError,
@@ -227,10 +248,24 @@ BY_HTTP: dict[int, type[AntenvError]] = {
     503: ServiceUnavailableError,
     504: GatewayTimeoutError,
 }
+#: What ClosedError says of a handle that is not alive, which in Python is one that was closed.
+_CLOSED = {
+    "client": "this client is closed: make a new one, or close it after its last call",
+    "worker": "this worker is closed: make a new one with client.environments.worker()",
+    "lease": "this lease has ended: it was finished or abandoned",
+}
 
 
-def error_of(status: int, text: bytes) -> AntenvError:
-    """The exception for a status and its error object."""
-    fields: dict[str, Any] = json.loads(text) if text else {"code": status, "status": _native.status_name(status).decode()}
+def error_from(status: int, text: bytes) -> AntenvError:
+    """Returns the exception for a status and its error object, which is empty where the library gives none."""
+    fields: dict[str, Any] = (
+        json.loads(text) if text else {"code": status, "status": _native.status_name(status).decode()}
+    )
     kind = BY_HTTP.get(fields.get("http_status") or 0) or BY_CODE.get(status, AntenvError)
-    return kind(fields.get("message") or fields["status"], fields)
+    if status == _native.INVALID_HANDLE:
+        message = _CLOSED.get(fields.get("parameter") or "", "this object is closed")
+    else:
+        message = fields.get("message") or fields["status"]
+    if not fields.get("http_status"):  # else it is the server's, which may name anything
+        message = text_in_python(message)
+    return kind(message, fields)

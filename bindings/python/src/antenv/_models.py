@@ -13,22 +13,23 @@ if TYPE_CHECKING:
 class Model:
     """An object that the API returned.
 
-    Its fields are attributes. Fields that this version does not know are kept, and are attributes too. Two are equal when they are
-    of the same class and hold the same. They may be copied and pickled; changing one changes nothing at the server.
+    Its fields are attributes. Fields that this version does not know are kept as attributes, too. Two objects are equal
+    when they are of the same class and have the same fields. They may be copied and pickled; changing one changes
+    nothing at the server.
     """
 
-    #: The fields that hold objects of their own, and what makes those.
+    #: The fields that hold objects themselves, and the functions that make those.
     _nested: ClassVar[dict[str, Callable[[Any], Any]]] = {}
     #: The fields that are not shown in `repr()`.
     _secret: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, **fields: Any) -> None:
-        """Makes one by hand, for tests: `Environment(id="env_1", name="n")`."""
+        """Makes an object from its fields, for tests: `Environment(id="env_1", name="n")`."""
         self.__dict__.update(self._of(fields).__dict__)
 
     @classmethod
     def _of(cls, fields: Any) -> Self:
-        """One from decoded JSON, which becomes its own; anything but an object is returned as it is."""
+        """Returns an object made of decoded JSON, which it takes over; returns anything but a JSON object unchanged."""
         if not isinstance(fields, dict):
             return fields  # type: ignore[no-any-return]
         for name, make in cls._nested.items():
@@ -40,17 +41,17 @@ class Model:
         return model
 
     def to_dict(self) -> dict[str, Any]:
-        """The object as the API sent it: a new dictionary, secrets included."""
+        """Returns the object as the API sent it: a new dictionary, secrets included."""
         return {name: value.to_dict() if isinstance(value, Model) else value for name, value in self.__dict__.items()}
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """The same as JSON."""
+        """Returns the object as the API sent it, as JSON text, secrets included."""
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
 
     def __eq__(self, other: object) -> bool:
         return self.__dict__ == other.__dict__ if type(other) is type(self) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # it can be changed
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # it can be changed
 
     def __repr__(self) -> str:
         shown = (
@@ -61,5 +62,5 @@ class Model:
 
 
 def one_of(kinds: Mapping[str, type[Model]]) -> Callable[[dict[str, Any]], Model]:
-    """Makes the object that its `type` names; one of an unknown type becomes a plain `Model`."""
+    """Returns a function that makes the object that `type` names, or a plain `Model` when the type is unknown."""
     return lambda fields: kinds.get(fields.get("type", ""), Model)._of(fields)

@@ -1,6 +1,6 @@
-"""The library itself: finding it, its functions, and what crosses into it.
+"""The library itself: loads it, declares its functions, and converts what they return.
 
-Everything that touches ctypes is here. What goes in and comes out is bytes and numbers: handles, JSON, statuses.
+Everything that touches ctypes is here. Values go in and come out as bytes and numbers: handles, JSON, statuses.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class Completion(Structure):
 
 
 class CompletionText(Structure):
-    """The same, seen through another window: its text is copied as it is read."""
+    """A completion, whose text is copied when it is read."""
 
     _fields_ = (("tag", c_uint64), ("status", c_int32), ("json", c_char_p))
 
 
 _OUT = POINTER(c_void_p)
-_MANY = [c_void_p, c_int64, POINTER(Completion), c_size_t, POINTER(c_size_t)]
+_NEXT_MANY = [c_void_p, c_int64, POINTER(Completion), c_size_t, POINTER(c_size_t)]
 
-#: What each function returns and takes.
+#: The result type and the parameter types of each function.
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "antenv_version": (c_char_p, []),
     "antenv_abi_version": (c_uint32, []),
@@ -57,7 +57,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "antenv_queue_new": (c_int32, [_OUT, _OUT]),
     "antenv_queue_fd": (c_int, [c_void_p]),
     "antenv_queue_next": (c_int32, [c_void_p, c_int64, POINTER(Completion)]),
-    "antenv_queue_next_many": (c_int32, _MANY),
+    "antenv_queue_next_many": (c_int32, _NEXT_MANY),
     "antenv_queue_free": (c_int32, [c_void_p]),
     "antenv_submit": (c_int32, [c_void_p, c_void_p, c_char_p, c_char_p, c_uint64, _OUT, _OUT]),
     "antenv_submit_request": (c_int32, [c_void_p, c_void_p, c_char_p, c_char_p, c_char_p, c_uint64, _OUT, _OUT]),
@@ -82,14 +82,14 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 
 def _find() -> str:
-    """Where the library is: what ANTENV_LIBRARY names, the one that came with this package, or one that the system has."""
+    """Returns the library's path: ANTENV_LIBRARY, the one in this package, or the system's."""
     name = {"darwin": "libantenv.dylib", "win32": "antenv.dll"}.get(sys.platform, "libantenv.so")
     bundled = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
     installed = {"libantenv.so": "libantenv.so.0", "libantenv.dylib": "libantenv.0.dylib"}.get(name, name)
     return os.environ.get("ANTENV_LIBRARY") or (bundled if os.path.exists(bundled) else installed)
 
 
-#: The library's file, as it was asked for.
+#: The library's path.
 PATH = _find()
 try:
     _waiting, _at_once = CDLL(PATH), PyDLL(PATH)
@@ -106,14 +106,14 @@ def _function(library: CDLL, name: str) -> Any:
     return function
 
 
-# These wait, or read files, and so let go of the interpreter's lock.
+# These block or read files, and so release the interpreter's lock.
 client_new = _function(_waiting, "antenv_client_new")
 queue_next = _function(_waiting, "antenv_queue_next")
 queue_next_many = _function(_waiting, "antenv_queue_next_many")
 worker_next = _function(_waiting, "antenv_worker_next")
 lease_wait = _function(_waiting, "antenv_lease_wait")
 shutdown = _function(_waiting, "antenv_shutdown")
-# These take microseconds. Giving the lock away would cost more than that, and milliseconds while another thread computes.
+# These take microseconds. Releasing the lock would cost more, and milliseconds while another thread computes.
 client_derive = _function(_at_once, "antenv_client_derive")
 client_free = _function(_at_once, "antenv_client_free")
 client_stats = _function(_at_once, "antenv_client_stats")
@@ -133,7 +133,7 @@ worker_stats = _function(_at_once, "antenv_worker_stats")
 worker_metrics = _function(_at_once, "antenv_worker_metrics")
 worker_free = _function(_at_once, "antenv_worker_free")
 lease_state = _function(_at_once, "antenv_lease_state")
-lease_look = _function(_at_once, "antenv_lease_wait")  # with a timeout of 0
+lease_poll = _function(_at_once, "antenv_lease_wait")  # with a timeout of 0
 lease_attach = _function(_at_once, "antenv_lease_attach")
 lease_client = _function(_at_once, "antenv_lease_client")
 lease_submit_finish = _function(_at_once, "antenv_lease_submit_finish")
@@ -146,8 +146,8 @@ abi_version = _function(_at_once, "antenv_abi_version")
 VERSION: str = _function(_at_once, "antenv_version")().decode()
 
 
-def take(address: int | None) -> bytes:
-    """A string that the library handed out, copied and freed."""
+def take_string(address: int | None) -> bytes:
+    """Returns a copy of a string that the library allocated, and frees the string."""
     if not address:
         return b""
     text = string_at(address)
@@ -155,15 +155,15 @@ def take(address: int | None) -> bytes:
     return text
 
 
-def told(function: Any, *arguments: Any) -> tuple[int, bytes]:
-    """Calls one of the functions that tell something; returns the status, and the text or the error."""
+def call_for_text(function: Any, *arguments: Any) -> tuple[int, bytes]:
+    """Calls a function that returns text; returns the status, and the text or the error object."""
     text = c_void_p()
     status: int = function(*arguments, byref(text))
-    return status, take(text.value)
+    return status, take_string(text.value)
 
 
-def made(function: Any, *arguments: Any) -> tuple[int, int, bytes]:
-    """Calls one of the functions that make a handle; returns the status, the handle and the error."""
+def call_for_handle(function: Any, *arguments: Any) -> tuple[int, int, bytes]:
+    """Calls a function that makes a handle; returns the status, the handle and the error object."""
     handle, error = c_void_p(), c_void_p()
     status: int = function(*arguments, byref(handle), byref(error))
-    return status, handle.value or 0, take(error.value)
+    return status, handle.value or 0, take_string(error.value)

@@ -1,4 +1,4 @@
-"""Lists: one page, and through it all that follow."""
+"""Pages of a list."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ T = TypeVar("T")
 
 
 class _Page(Uncopyable, Generic[T]):
-    _instead = "it fetches the pages that follow; pass on its data and next_page"
-    #: The items of this page alone.
+    """The base of both kinds of pages."""
+
+    _advice = "it fetches the pages that follow; pass on its data and next_page"
+    #: The items of this page.
     data: list[T]
     #: The cursor of the next page; None when this is the last.
     next_page: str | None
@@ -23,7 +25,7 @@ class _Page(Uncopyable, Generic[T]):
         self._follow = follow
 
     def has_next_page(self) -> bool:
-        """Whether a page follows."""
+        """Returns whether a page follows."""
         return self.next_page is not None
 
     def _next(self) -> Any:
@@ -36,9 +38,9 @@ class _Page(Uncopyable, Generic[T]):
 
 
 class Page(_Page[T]):
-    """One page of a list. Iterating over it gives every item, of this page and of those that follow, which are fetched as needed.
+    """One page of a list. Iterating over it goes through its items and those of the pages that follow.
 
-    Iterating may make calls, and raise what calls raise.
+    Further pages are fetched when they are needed: iterating may block, and raise the errors of a call.
     """
 
     def __iter__(self) -> Iterator[T]:
@@ -46,7 +48,7 @@ class Page(_Page[T]):
             yield from page.data
 
     def pages(self) -> Iterator[Page[T]]:
-        """This page and those that follow."""
+        """Iterates over this page and those that follow."""
         page = self
         yield page
         while page.has_next_page():
@@ -54,7 +56,7 @@ class Page(_Page[T]):
             yield page
 
     def get_next_page(self) -> Page[T]:
-        """Fetches the next page; raises LookupError if this is the last."""
+        """Fetches the next page. Raises LookupError if this is the last one."""
         page: Page[T] = self._next()
         return page
 
@@ -63,9 +65,9 @@ class Page(_Page[T]):
 
 
 class AsyncPage(_Page[T]):
-    """One page of a list. `async for` over it gives every item, of this page and of those that follow, which are fetched as needed.
+    """One page of a list. `async for` goes through its items and those of the pages that follow.
 
-    Iterating may make calls, and raise what calls raise.
+    Further pages are fetched when they are needed: iterating may raise the errors of a call.
     """
 
     async def __aiter__(self) -> AsyncIterator[T]:
@@ -74,7 +76,7 @@ class AsyncPage(_Page[T]):
                 yield item
 
     async def pages(self) -> AsyncIterator[AsyncPage[T]]:
-        """This page and those that follow."""
+        """Iterates over this page and those that follow."""
         page = self
         yield page
         while page.has_next_page():
@@ -82,7 +84,7 @@ class AsyncPage(_Page[T]):
             yield page
 
     async def get_next_page(self) -> AsyncPage[T]:
-        """Fetches the next page; raises LookupError if this is the last."""
+        """Fetches the next page. Raises LookupError if this is the last one."""
         page: AsyncPage[T] = await self._next()
         return page
 
@@ -91,9 +93,9 @@ class AsyncPage(_Page[T]):
 
 
 class AsyncPages(Uncopyable, Generic[T]):
-    """A list that was asked for: `await` it for its first page, or `async for` over it for every item of all pages."""
+    """The pages of a list: `await` returns the first one, `async for` goes through the items of all of them."""
 
-    _instead = "await it, and pass on the data and next_page of what comes"
+    _advice = "await it, and pass on the page's data and next_page"
 
     def __init__(self, first: Callable[[], Awaitable[AsyncPage[T]]]) -> None:
         self._first = first
@@ -106,7 +108,7 @@ class AsyncPages(Uncopyable, Generic[T]):
             yield item
 
     async def pages(self) -> AsyncIterator[AsyncPage[T]]:
-        """Every page."""
+        """Iterates over all pages."""
         async for page in (await self).pages():
             yield page
 

@@ -1,4 +1,4 @@
-"""What came with a result."""
+"""Responses: results with their headers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ T = TypeVar("T")
 
 
 class Response(Generic[T]):
-    """A successful answer: the result, and what came with it."""
+    """A successful response: the result, with its status, headers and request id."""
 
     #: The HTTP status.
     status_code: int
-    #: The headers, names in small letters.
+    #: The headers, with names in lower case.
     headers: dict[str, str]
     #: The server's identifier of the request.
     request_id: str | None
@@ -27,7 +27,7 @@ class Response(Generic[T]):
         self._result = make(fields["data"])
 
     def parse(self) -> T:
-        """The result: what the operation gives without `with_raw_response`."""
+        """Returns the result, as the operation does without `with_raw_response`."""
         return self._result
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
-"""What kind of threads there are.
+"""The kinds of threads.
 
-Where gevent or eventlet have put greenlets in their place, one that waits inside the library holds up all the others: they take
-turns only where Python waits.
+Where gevent or eventlet have replaced threads by greenlets, one that waits inside the library blocks all the others:
+greenlets switch only where Python waits.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from ctypes import c_void_p, pythonapi
 
 
 def are_green() -> bool:
-    """Whether what `threading` calls threads are greenlets."""
+    """Returns whether the threads of `threading` are greenlets."""
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
-    return bool((gevent and gevent.is_module_patched("threading")) or (eventlet and eventlet.is_monkey_patched("thread")))
+    return bool(
+        (gevent and gevent.is_module_patched("threading")) or (eventlet and eventlet.is_monkey_patched("thread"))
+    )
 
 
 def are_allowed() -> bool:
-    """Whether a thread may be left running: one that outlives a subinterpreter ends the process."""
+    """Returns whether a thread may be left running: one that outlives a subinterpreter ends the process."""
     try:
         main, own = pythonapi.PyInterpreterState_Main, pythonapi.PyInterpreterState_Get
     except AttributeError:  # not CPython: there are no subinterpreters

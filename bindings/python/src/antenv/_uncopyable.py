@@ -1,4 +1,4 @@
-"""What stands for something in the library, of which a copy would be a second owner."""
+"""Objects that own something in the library, of which a copy would be a second owner."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 
 class Uncopyable:
-    """Refuses to be copied and pickled, which both ask for this."""
+    """Raises TypeError when it is copied or pickled."""
 
     #: What to do instead.
-    _instead: ClassVar[str]
+    _advice: ClassVar[str]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError(f"cannot pickle or copy an antenv.{type(self).__name__}: {self._instead}")
+        raise TypeError(f"cannot pickle or copy an antenv.{type(self).__name__}: {self._advice}")

@@ -1,42 +1,47 @@
-"""The worker: claims items from a work queue, and keeps their leases while they are served. All of that is the library's doing.
+"""The worker: claims items from a work queue, and keeps their leases while they are served. The library does all of
+that.
 
-What it has in common with the asynchronous one stands here, too.
+The base classes, which the asynchronous worker shares, are here, too.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from ctypes import byref, c_void_p
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import _log, _native
-from ._calls import call, decoded, encoded, milliseconds, told, waited
-from ._errors import AntenvError, LeaseLostError, error_of
+from ._errors import AntenvError, LeaseLostError, error_from
+from ._resources import FinishMixin
+from ._sync import call, call_for_text, decoded, encoded, wait_interruptibly
 from ._uncopyable import Uncopyable
-from .types import LeaseState, Work
+from .types import LeaseState, OnError, Work
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self
 
     from ._client import Client
-    from .types import CallOptions
+    from .types import WorkerStats
 
-#: How often a thread that waits for others looks around, in seconds.
-_TURN = 0.04
+#: How often a thread that waits for others checks them, in seconds.
+_CHECK_INTERVAL = 0.04
+#: How many seconds handlers have to return after their items were given up: as long as the library itself waits then.
+_LAST_SECONDS = 5.0
 
 
 class BaseLease(Uncopyable):
-    """What both kinds of leases are: a handle to a lease of the library, and the item that it is on."""
+    """A handle to a lease of the library, and the item that it is on."""
 
-    _instead = "the process that claimed the item keeps its lease; pass on lease.work, which is data"
-    #: The work item as the queue handed it out.
+    _advice = "the process that claimed the item keeps its lease; pass on lease.work, which is data"
+    #: The work item as the work queue handed it out.
     work: Work
 
     def __init__(self, worker: BaseWorker) -> None:
-        # The library writes the handle right into it, so that a lease which a signal handler interrupts is let go of all the same.
+        # The library writes the handle into it: a lease is abandoned even if a signal handler interrupts its claim.
         self._handle = c_void_p()
-        self._worker = worker  # which would be stopped if nobody had it
+        self._worker = worker  # which would be stopped if it were garbage
         self._lost = False
 
     @property
@@ -46,48 +51,50 @@ class BaseLease(Uncopyable):
 
     @property
     def session_id(self) -> str:
-        """The identifier of the session that is to be served."""
+        """The identifier of the session to serve."""
         return self.work.data.id
 
     @property
     def secret(self) -> str | None:
-        """The credential for carrying the item out, as the queue handed it out; None when there was none."""
+        """The item's credential, as the work queue handed it out; None when there was none."""
         return self.work.secret
 
     @property
     def lost(self) -> bool:
-        """Whether the lease is lost: stop working, somebody else may be at it."""
-        status, text = _native.told(_native.lease_state, self._handle)
+        """Whether the lease is lost: stop working, another worker may hold the item. Does not block."""
+        status, text = _native.call_for_text(_native.lease_state, self._handle)
         return self._lost or (status == _native.OK and decoded(text)["state"] == "lost")
 
     def state(self) -> LeaseState:
-        """How it stands with the lease. Does not block. Raises ClosedError when it has ended."""
-        return LeaseState._of(decoded(told(_native.lease_state, self._handle)))
+        """Returns the lease's state. Raises ClosedError when the lease has ended. Does not block."""
+        return LeaseState._of(decoded(call_for_text(_native.lease_state, self._handle)))
 
     def abandon(self) -> None:
-        """Ends the lease without stopping the item: the lease runs out, and the queue hands the item out again. Does not block."""
+        """Ends the lease without stopping the item: the work queue hands it out again later. Does not block."""
         self._abandon()
 
     def _is_over(self) -> bool:
-        """Whether the lease is no longer simply held."""
-        status, text = _native.told(_native.lease_look, self._handle, 0)
+        """Returns whether the lease has ended, is lost, or is to end."""
+        status, text = _native.call_for_text(_native.lease_poll, self._handle, 0)
         return _is_over(status, text)
 
     def _submit_finish(self, handle: c_void_p, queue: int, params: bytes, tag: int, _ticket: Any, error: Any) -> int:
-        """Finishes in the manner of the functions that submit a call. From then on there is no handle."""
+        """Finishes the lease like the functions that submit a call. It has no handle from then on."""
         status: int = _native.lease_submit_finish(handle, params, queue, tag, error)
         if status == _native.OK:
             handle.value = None
         return status
 
     def _log_unfinished(self, error: AntenvError) -> None:
-        """Says that leaving the `with` block did not stop the item. Raising it would end a loop that has other items to serve."""
+        """Logs that leaving the `with` block did not stop the item. Raising it would end a loop with other items."""
         _logger().warning("an item was not finished: work_id=%s %s", self.id, error)
 
     def __del__(self) -> None:
         self._abandon()
 
-    def _abandon(self, abandon: Any = _native.lease_abandon) -> None:  # as a default it is there to the end of the interpreter
+    def _abandon(
+        self, abandon: Any = _native.lease_abandon
+    ) -> None:  # a default argument lives as long as the interpreter
         if self._handle:
             abandon(self._handle)
             self._handle.value = None
@@ -97,41 +104,45 @@ class BaseLease(Uncopyable):
 
 
 class BaseWorker(Uncopyable):
-    """What both kinds of workers are: a handle to a worker of the library."""
+    """A handle to a worker of the library."""
 
-    _instead = "make one in each process that serves items"
+    _advice = "make one in each process that serves items"
     _handle = 0
 
     def __init__(self, client: int, params: Mapping[str, Any]) -> None:
-        _log.follow()
-        status, self._handle, error = _native.made(_native.worker_new, client, _config(params))
+        _log.subscribe()
+        status, self._handle, error = _native.call_for_handle(_native.worker_new, client, encoded(params))
         if status:
-            raise error_of(status, error)
+            raise error_from(status, error)
 
     def stop(self) -> None:
-        """Has the worker claim no more. What was claimed is still handed out, and then there is nothing more to come.
+        """Stops the worker: it claims no more. Items that it has claimed are still handed out.
 
-        Leases go on until they are finished; when `grace` is over, those who still hold one are told, and its item is stopped. Does
-        not block. Stopping twice changes nothing.
+        Leases go on until they are finished. When `grace` is over, those that are left are cancelled, and their items
+        stopped. Stopping twice changes nothing. Does not block.
         """
         status = _native.worker_stop(self._handle)
         if status not in (_native.OK, _native.INVALID_HANDLE):  # a closed one is stopped
-            raise error_of(status, b"")
+            raise error_from(status, b"")
 
-    def stats(self) -> dict[str, Any]:
-        """What the worker did so far: its state, counts of items, leases and failures, and latencies. antenv.h lists them. Does not
-        block."""
-        stats: dict[str, Any] = decoded(told(_native.worker_stats, self._handle))
+    def stats(self) -> WorkerStats:
+        """Returns the worker's counters and its state. Does not block."""
+        stats: WorkerStats = decoded(call_for_text(_native.worker_stats, self._handle))
         return stats
 
     def metrics(self) -> str:
-        """The same as text for Prometheus. Does not block."""
-        return told(_native.worker_metrics, self._handle).decode()
+        """Returns the same as text for Prometheus. Does not block."""
+        return call_for_text(_native.worker_metrics, self._handle).decode()
+
+    def _failed_polls(self) -> str:
+        """Returns how many polls have failed, and how, as the end of a sentence."""
+        failed = self.stats()["failures"]["poll"]
+        return f"; failed polls so far: {', '.join(f'{n} {name}' for name, n in failed.items())}" if failed else ""
 
     def __del__(self) -> None:
         self._free()
 
-    def _free(self, free: Any = _native.worker_free) -> None:  # as a default it is there to the end of the interpreter
+    def _free(self, free: Any = _native.worker_free) -> None:  # a default argument lives as long as the interpreter
         handle, self._handle = self._handle, 0
         if handle:
             free(handle)
@@ -140,23 +151,36 @@ class BaseWorker(Uncopyable):
         return f"<antenv.{type(self).__name__}{'' if self._handle else ', closed'}>"
 
 
-def _config(params: Mapping[str, Any]) -> bytes:
-    """The configuration as the library takes it: JSON, seconds turned into milliseconds."""
-    config = dict(params)
-    for name in ("idle_after", "idle_min", "idle_max", "grace", "rescue_after"):
-        if name in config:
-            config[f"{name}_ms"] = milliseconds(config.pop(name))
-    return encoded(config)
+def check_run(handler: object, on_error: OnError, is_async: bool) -> None:
+    """Raises TypeError for a handler of the other kind of worker, and ValueError for a policy that does not exist."""
+    import inspect  # takes longer than a call, and is rarely needed
+
+    function: Any = inspect.unwrap(handler) if callable(handler) else handler
+    if not callable(function):
+        raise TypeError(f"the handler must be a function, not {handler!r}")
+    if (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)) != is_async:
+        raise TypeError(
+            "AsyncWorker.run takes a coroutine function; for a plain one use Worker.run, of antenv.Client's worker"
+            if is_async
+            else "Worker.run takes a plain function; for a coroutine function use AsyncWorker.run, of"
+            " antenv.AsyncClient's worker"
+        )
+    if on_error not in ("finish", "abandon"):
+        raise ValueError(f'on_error must be "finish" or "abandon", not {on_error!r}')
 
 
-def finish_params(force: bool | None, options: Mapping[str, Any]) -> bytes:
-    """The parameters of a finish, `force` only if it is given."""
-    return encoded(options if force is None else {**options, "force": force})
+def end_failed(lease: BaseLease, on_error: OnError) -> None:
+    """Logs what a handler raised, and abandons its item if `on_error` asks for it; otherwise the `with` block finishes
+    it.
 
-
-def log_failure(lease: BaseLease) -> None:
-    """Logs what a handler raised. There is nobody who could do something about it, and other items are to be served."""
-    _logger().exception("a handler failed: work_id=%s", lease.id)
+    Raising it would end a loop that has other items to serve. An item that is to be stopped is finished in either case.
+    """
+    is_abandoned = on_error == "abandon" and bool(lease._handle) and not lease._is_over()
+    _logger().exception(
+        "a handler failed; its item is %s: work_id=%s", "abandoned" if is_abandoned else "finished", lease.id
+    )
+    if is_abandoned:
+        lease.abandon()
 
 
 def _logger() -> Any:
@@ -166,75 +190,75 @@ def _logger() -> Any:
 
 
 def _is_over(status: int, text: bytes) -> bool:
-    """What a look at a lease says of it. Its handle is freed when it has ended."""
+    """Returns whether a lease has ended, is lost, or is to end, by the result of a wait."""
     if status in (_native.OK, _native.DONE, _native.INVALID_HANDLE):
         return True
     if status == _native.TIMEOUT:
         return False
-    raise error_of(status, text)
+    raise error_from(status, text)
 
 
 class LeaseEvent:
-    """`lease.cancelled`: set when the lease is no longer simply held: it is lost, its item is to be stopped, or it has ended.
+    """`lease.cancelled`: set when the lease is lost, its item is to be stopped, or it has ended.
 
-    As a `threading.Event` that the library sets. It takes no thread, and any number of threads may wait.
+    It is like a `threading.Event` that the library sets. It takes no thread, and any number of threads may wait.
     """
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
 
     def is_set(self) -> bool:
-        """Whether it is set. Does not block."""
+        """Returns whether it is set. Does not block."""
         return self._lease._is_over()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it is set, `timeout` seconds at most (None: for ever); returns whether it is."""
+        """Waits until it is set; returns whether it is.
+
+        Args:
+            timeout: For how many seconds to wait; None: without an end.
+        """
         text = b""
 
         def wait(turn: int) -> int:
             nonlocal text
-            status, text = _native.told(_native.lease_wait, self._lease._handle, turn)
+            status, text = _native.call_for_text(_native.lease_wait, self._lease._handle, turn)
             return status
 
-        return _is_over(waited(wait, timeout), text)
+        return _is_over(wait_interruptibly(wait, timeout), text)
 
 
-class Lease(BaseLease):
-    """A lease on a work item. The library keeps it by heartbeats until it is finished, whatever the program's threads do.
+class Lease(FinishMixin, BaseLease):
+    """A lease on a work item. The library keeps it by heartbeats until it is finished, whatever the program's threads
+    do.
 
         for lease in worker:
             with lease:
                 ...  # serve lease.session_id
 
-    Leaving the block finishes it, which stops the item; what goes wrong then is logged and not raised, so that the loop goes on. A
-    lease that nobody has any more is abandoned. It may be used by any number of threads.
+    Leaving the block finishes it, which stops the item; a failure is logged and not raised, so that the loop goes on. A
+    lease that is garbage collected is abandoned. Any number of threads may use it.
     """
 
     @property
     def cancelled(self) -> LeaseEvent:
-        """Set when the lease is no longer simply held: end the work. `state()` tells why."""
+        """Set when the lease is lost, its item is to be stopped, or it has ended; `state()` returns the reason."""
         return LeaseEvent(self)
 
     def client(self) -> Client:
-        """A client with the item's own token, on the worker's connections: for the calls that serving the item takes.
+        """Makes a client with the item's own token, on the worker's connections, for the calls that serving it takes.
 
-        If the item's secret holds no token, it has the environment's key. It may outlive the lease.
+        If the item's secret holds no token, the client has the environment's key. It may outlive the lease. Raises
+        ClosedError when the lease has ended. Does not block.
         """
         from ._client import Client
 
         client = Client.__new__(Client)
-        client._take(*_native.made(_native.lease_client, self._handle))
+        client._adopt(*_native.call_for_handle(_native.lease_client, self._handle))
         return client
 
-    def finish(self, force: bool | None = None, **options: Unpack[CallOptions]) -> Work | None:
-        """Stops the item (Stop Work), keeping the lease until that is done, and ends the lease. None when it had stopped already.
-
-        `force`: False asks for the item to be stopped, instead of stopping it at once. `timeout`: how many seconds that is tried;
-        without it 60. Waits. Raises LeaseLostError when the lease is lost, and the errors of a call when the item could not be
-        stopped; the lease has ended then, too, unless an argument was refused. An interrupted one goes on by itself.
-        """
+    def _finish(self, params: Mapping[str, Any]) -> Work | None:
         try:
-            return Work._of(decoded(call(self._submit_finish, self._handle, finish_params(force, options))))
+            return Work._of(decoded(call(self._submit_finish, self._handle, encoded(params))))
         except LeaseLostError:
             self._lost = True
             raise
@@ -253,37 +277,43 @@ class Lease(BaseLease):
 class Worker(BaseWorker):
     """Serves the work queue of a self-hosted environment; `client.environments.worker(...)` makes one.
 
-        with client.environments.worker() as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
-            for lease in worker:
-                with lease:
-                    print(lease.session_id)
+        def serve(lease: antenv.Lease) -> None:
+            print(lease.session_id)
 
-    It claims an item when a thread waits for one. Iterating ends when the worker was stopped or the queue is drained, and raises
-    the error for which the worker gave up. Any number of threads may use it at once. Leaving its `with` block stops and frees it.
+        with client.environments.worker(concurrency=4) as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
+            worker.run(serve)  # four items at a time
+
+    It claims an item when a thread waits for one: `run` has `concurrency` threads, and a thread that iterates over the
+    worker serves one item at a time. Iterating ends when the worker was stopped or the work queue is drained, and
+    raises the error that ended the worker. Any number of threads may use it at once. Leaving its `with` block stops and
+    frees it.
     """
 
     def next(self, timeout: float | None = None) -> Lease | None:
-        """The next item's lease, waiting for one; None when there is nothing more to come.
+        """Waits for the next item and returns its lease; returns None when no more items are to come.
 
-        `timeout`: raises the builtin TimeoutError when none came in so many seconds. Raises the error for which the worker gave up,
-        such as AuthenticationError, from then on every time.
+        Raises the error that ended the worker, such as AuthenticationError, from then on every time.
+
+        Args:
+            timeout: After how many seconds the builtin TimeoutError is raised; None: never. Its text says how many of
+                the worker's polls have failed so far, and how.
         """
         lease, text = Lease(self), c_void_p()
 
-        def wait(turn: int) -> int:
-            status: int = _native.worker_next(self._handle, turn, byref(lease._handle), byref(text))
+        def wait(milliseconds: int) -> int:
+            status: int = _native.worker_next(self._handle, milliseconds, byref(lease._handle), byref(text))
             return status
 
-        status = waited(wait, timeout)
-        answer = _native.take(text.value)
+        status = wait_interruptibly(wait, timeout)
+        answer = _native.take_string(text.value)
         if status == _native.OK:
             lease.work = Work._of(decoded(answer))
             return lease
         if status in (_native.DONE, _native.INVALID_HANDLE):  # stopped, drained, or closed by another thread
             return None
         if status == _native.TIMEOUT:
-            raise TimeoutError("no work came in time")
-        raise error_of(status, answer)
+            raise TimeoutError(f"no work came within {timeout:g} s{self._failed_polls()}")
+        raise error_from(status, answer)
 
     def __iter__(self) -> Self:
         return self
@@ -294,16 +324,29 @@ class Worker(BaseWorker):
             raise StopIteration
         return lease
 
-    def run(self, handler: Callable[[Lease], object], *, threads: int | None = None) -> None:
-        """Serves items with a handler, each in a thread of its own, until there is nothing more to come and all handlers returned.
+    def run(
+        self, handler: Callable[[Lease], object], *, threads: int | None = None, on_error: OnError = "finish"
+    ) -> None:
+        """Serves items with a handler in several threads, until no more items are to come and all handlers have
+        returned.
 
-        Each item is finished when its handler returns. What a handler raises is logged (with the logger "antenv.worker"), and the
-        others go on. `threads`: how many there are; None: as many as the worker's `concurrency`.
+        Each item is finished when its handler returns. What a handler raises is logged (by the logger "antenv.worker"),
+        and the others go on. In the end the error that ended the worker is raised, if there is one. When it is
+        interrupted, as by Ctrl-C, it stops the worker and waits for the handlers, for as long as the worker's `grace`
+        lasts.
 
-        Raises, in the end, the error for which the worker gave up. When it is interrupted, as by Ctrl-C, it stops the worker and
-        waits for the handlers, for as long as the worker's `grace` lasts.
+        Args:
+            handler: A plain function, called with each lease. (`AsyncWorker.run` takes coroutine functions.)
+            threads: How many items are served at once; None: as many as the worker's `concurrency`.
+            on_error: What happens to an item whose handler raises: "finish" stops it, so that it is not served again;
+                "abandon" leaves it to the work queue, which hands it out again when its lease has expired.
+
+        Raises:
+            TypeError: `handler` is a coroutine function.
+            ValueError: `on_error` is something else.
         """
-        service = _Service(self, handler)
+        check_run(handler, on_error, is_async=False)
+        service = _Service(self, handler, on_error)
         try:
             service.start(self.stats()["concurrency"] if threads is None else threads)
             service.join(lambda: service.interrupt is not None)
@@ -311,13 +354,13 @@ class Worker(BaseWorker):
                 raise service.interrupt
         except BaseException:
             self.stop()
-            service.join(service.is_given_up)
+            service.join(service.is_abandoned)
             raise
         if service.failure:
             raise service.failure
 
     def close(self) -> None:
-        """Stops and frees the worker. Leases that were handed out go on until they are finished or `grace` is over."""
+        """Stops and frees the worker. Leases go on until they are finished or `grace` is over. Does not block."""
         self._free()
 
     def __enter__(self) -> Self:
@@ -330,20 +373,24 @@ class Worker(BaseWorker):
 class _Service:
     """The threads of a worker's `run`."""
 
-    def __init__(self, worker: Worker, handler: Callable[[Lease], object]) -> None:
+    def __init__(self, worker: Worker, handler: Callable[[Lease], object], on_error: OnError) -> None:
         self._worker = worker
         self._handler = handler
+        self._on_error = on_error
         self._threads: set[threading.Thread] = set()
         self._ended = threading.Event()
         self._handled: set[Lease] = set()
-        #: The error for which the worker gave up.
+        #: When the worker was first seen to have given up all items.
+        self._given_up_at: float | None = None
+        #: The error that ended the worker.
         self.failure: AntenvError | None = None
-        #: A Ctrl-C that came to one of the threads, as it does when they are greenlets.
+        #: A Ctrl-C that one of the threads received, as greenlets do.
         self.interrupt: KeyboardInterrupt | None = None
 
     def start(self, threads: int) -> None:
         for number in range(threads):
-            # They end before `run` does, but for one whose handler does not mind the end of the grace period: it holds up nobody.
+            # They end before `run` does, except for one whose handler ignores the end of the grace period: it must not
+            # keep the process.
             thread = threading.Thread(target=self._run, name=f"antenv-worker-{number}", daemon=True)
             self._threads.add(thread)
             try:
@@ -354,17 +401,21 @@ class _Service:
                 raise
 
     def join(self, is_enough: Callable[[], bool]) -> None:
-        """Waits until all have ended, or it is enough. (After `Thread.join` was interrupted, a thread is taken to have ended.)"""
+        """Waits until all threads have ended or it is enough."""
         while self._threads and not is_enough():
-            self._ended.wait(_TURN)
+            self._ended.wait(_CHECK_INTERVAL)
             self._ended.clear()
 
-    def is_given_up(self) -> bool:
-        """Whether nothing is left but handlers that go on although the worker has let go of their items."""
+    def is_abandoned(self) -> bool:
+        """Returns whether only handlers are left that go on long after the worker has given up their items."""
         handled = list(self._handled)
         if not handled or not all(lease._is_over() for lease in handled):
             return False
-        return not self._worker._handle or self._worker.stats()["leases_held"] == 0
+        if self._worker._handle and self._worker.stats()["leases_held"]:
+            return False
+        if self._given_up_at is None:
+            self._given_up_at = time.monotonic()
+        return time.monotonic() >= self._given_up_at + _LAST_SECONDS
 
     def _run(self) -> None:
         self._threads.add(threading.current_thread())
@@ -387,6 +438,6 @@ class _Service:
         except KeyboardInterrupt:
             raise
         except BaseException:  # SystemExit, too: it would end one thread of many
-            log_failure(lease)
+            end_failed(lease, self._on_error)
         finally:
             self._handled.discard(lease)

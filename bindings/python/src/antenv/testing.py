@@ -1,14 +1,14 @@
-"""For the tests of programs that use antenv: an emulator of the API on this machine.
+"""An emulator of the API on this machine, for the tests of programs that use antenv.
 
     from antenv.testing import Emulator
 
     with Emulator() as emulator, emulator.client() as client:
         client.environments.create(name="tests")
 
-With pytest, `pytest_plugins = ["antenv.testing"]` in a conftest.py gives the fixture `antenv_emulator`.
+With pytest, `pytest_plugins = ["antenv.testing"]` in a conftest.py provides the fixture `antenv_emulator`.
 
-The emulator is the program `antenv-emulator`: the one that the variable ANTENV_EMULATOR names, or the first on the PATH. `make
-install` installs it, and so does `cargo install --path emulator`, both in antenv's repository.
+The emulator is the program `antenv-emulator`: the one that the environment variable ANTENV_EMULATOR names, or the first
+on the PATH. `make install` installs it, and so does `cargo install --path emulator`, both in antenv's repository.
 """
 
 from __future__ import annotations
@@ -18,30 +18,43 @@ import os
 import shutil
 import subprocess
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ._client import Client
+from .types import Environment, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from ._async_client import AsyncClient
+    from ._async_worker import AsyncWorker
+    from ._worker import Worker
+    from .types import WorkerParams
+
+#: How long a control endpoint, and the end of the emulator, may take on a busy machine, in seconds.
+_TIMEOUT = 60.0
 
 
 class Emulator:
-    """The emulator, running on a free port of 127.0.0.1. Leave the `with` block, or call `stop`, to end it."""
+    """The emulator, running on a free port of 127.0.0.1.
 
-    #: Where it is: a `base_url` for clients.
+    It ends when the `with` block is left, with `stop`, and with this process, even if that crashes or is killed.
+    """
+
+    #: Its address: a `base_url` for clients.
     url: str
+    #: The file of the certificate to trust when it was started with "--tls", for a client's `ca_file`; otherwise None.
+    ca_file: str | None = None
 
     def __init__(self, *options: str, program: str | os.PathLike[str] | None = None) -> None:
-        """Starts it, and waits until it listens.
+        """Starts the emulator and waits until it listens.
 
         Args:
-            options: What the program takes, such as "--auth", "any" to accept every credential; `antenv-emulator --help` lists it.
-            program: The program, if it is not the one that the module's text tells of.
+            options: Options of the program, such as "--auth", "any" to accept every credential, or "--lease-ttl", "1"
+                for leases of a second; `antenv-emulator --help` lists them.
+            program: The program. Without it: ANTENV_EMULATOR, then `antenv-emulator` on the PATH.
 
         Raises:
             FileNotFoundError: There is no such program.
@@ -50,17 +63,22 @@ class Emulator:
         found = program or os.environ.get("ANTENV_EMULATOR") or shutil.which("antenv-emulator")
         if not found:
             raise FileNotFoundError(
-                "antenv-emulator is not on the PATH: install it (make install, or cargo install --path emulator, in antenv's"
-                " repository), or name it in ANTENV_EMULATOR"
+                "antenv-emulator is not on the PATH: install it (make install, or cargo install --path emulator, in"
+                " antenv's repository), or name it in ANTENV_EMULATOR"
             )
-        self._process = subprocess.Popen(
-            [str(found), "--port", "0", *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()
-        if not self.url.startswith("http://"):
+        # Nothing is written to its standard input. The system closes it when this process ends.
+        command = [str(found), "--port", "0", "--until-stdin-closes", *options]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.url = self._line()
+        if self.url.startswith("https://"):
+            self.ca_file = self._line()
+        elif not self.url.startswith("http://"):
             self.stop()
-            raise RuntimeError(f"{found} did not start: it said {self.url!r}")
+            raise RuntimeError(f"{found} did not start: it printed {self.url!r} in place of its address")
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
 
     def __enter__(self) -> Self:
         return self
@@ -69,18 +87,27 @@ class Emulator:
         self.stop()
 
     def stop(self) -> None:
-        """Ends it. Stopping twice is fine."""
+        """Ends the emulator and waits until it has ended. Stopping twice is fine."""
         self._process.terminate()
-        self._process.wait(timeout=20)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._process.wait(timeout=_TIMEOUT)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def client(self, **config: Any) -> Client:
-        """A client for it; its arguments are those of `antenv.Client`. Without a credential among them it gets an API key."""
+        """Makes a client for the emulator. It has an API key, unless another credential is given.
+
+        Args:
+            config: The arguments of `antenv.Client`.
+        """
         return Client(**self._config(config))
 
     def async_client(self, **config: Any) -> AsyncClient:
-        """The same, asynchronous."""
+        """Makes an asynchronous client for the emulator. It has an API key, unless another credential is given.
+
+        Args:
+            config: The arguments of `antenv.AsyncClient`.
+        """
         from ._async_client import AsyncClient
 
         return AsyncClient(**self._config(config))
@@ -88,24 +115,95 @@ class Emulator:
     def _config(self, config: dict[str, Any]) -> dict[str, Any]:
         if not any(config.get(name) for name in ("api_key", "auth_token", "environment_key")):
             config["api_key"] = "an-api-key"
-        return {"base_url": self.url, **config}
+        return {"base_url": self.url, "ca_file": self.ca_file, **config}
+
+    def worker(self, environment_id: str, **params: Unpack[WorkerParams]) -> Worker:
+        """Makes a worker for the emulator. It has a new key of its environment, unless one is given.
+
+        Args:
+            environment_id: The environment whose work queue it serves.
+            params: The arguments of `client.environments.worker`.
+        """
+        return self.client().environments.worker(environment_id, **self._worker_params(environment_id, params))
+
+    def async_worker(self, environment_id: str, **params: Unpack[WorkerParams]) -> AsyncWorker:
+        """Makes an asynchronous worker for the emulator. It has a new key of its environment, unless one is given.
+
+        Args:
+            environment_id: The environment whose work queue it serves.
+            params: The arguments of `client.environments.worker`.
+        """
+        return self.async_client().environments.worker(environment_id, **self._worker_params(environment_id, params))
+
+    def _worker_params(self, environment_id: str, params: WorkerParams) -> WorkerParams:
+        if params.get("environment_key") is None:
+            params["environment_key"] = self.environment_key(environment_id)
+        return params
+
+    def environment(self, name: str = "tests") -> Environment:
+        """Creates a self-hosted environment and returns it."""
+        with self.client() as client:
+            return client.environments.create(name=name, config={"type": "self_hosted"})
 
     def environment_key(self, environment_id: str) -> str:
-        """Issues a key of an environment."""
+        """Issues a key of an environment and returns it."""
         key: str = self.control("POST", "environment_keys", {"environment_id": environment_id})["environment_key"]
         return key
 
-    def enqueue(self, environment_id: str, **fields: Any) -> dict[str, Any]:
-        """Queues a work item; docs/emulator.md lists the fields. Gives the item."""
-        item: dict[str, Any] = self.control("POST", "work", {"environment_id": environment_id, **fields})
-        return item
+    @overload
+    def enqueue(
+        self,
+        environment_id: str,
+        *,
+        data: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        count: None = None,
+    ) -> Work: ...
+
+    @overload
+    def enqueue(
+        self,
+        environment_id: str,
+        *,
+        data: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        count: int,
+    ) -> list[Work]: ...
+
+    def enqueue(
+        self,
+        environment_id: str,
+        *,
+        data: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        count: int | None = None,
+    ) -> Work | list[Work]:
+        """Queues a work item and returns it, or several and returns a list of them. They have their secrets.
+
+        Args:
+            environment_id: The environment whose work queue gets them.
+            data: The work to do, such as {"type": "session", "id": "..."}. Without it: a new session.
+            metadata: The items' metadata.
+            count: How many items; the result is a list then.
+        """
+        fields = {"environment_id": environment_id, "data": data, "metadata": metadata, "count": count}
+        queued = self.control("POST", "work", {name: value for name, value in fields.items() if value is not None})
+        return Work._of(queued) if count is None else [Work._of(item) for item in queued["data"]]
+
+    def advance(self, seconds: float) -> None:
+        """Moves the emulator's clock, which decides about leases, by so many seconds."""
+        self.control("POST", "clock", {"advance_ms": round(seconds * 1000)})
 
     def faults(self, *faults: dict[str, Any]) -> None:
-        """Has the next requests go wrong, as in `faults({"status": 529, "count": 2})`; docs/emulator.md lists the fields."""
+        """Lets the next requests fail.
+
+        Args:
+            faults: What happens to them, such as {"status": 529, "count": 2}; docs/emulator.md lists the members.
+        """
         self.control("POST", "faults", list(faults))
 
     def take_requests(self) -> list[dict[str, Any]]:
-        """The requests that came since the last time, oldest first: method, path, query, headers, body, when, ..."""
+        """Returns the requests that came since the last call, oldest first. docs/emulator.md lists their members."""
         requests: list[dict[str, Any]] = self.control("GET", "requests")["data"]
         self.control("DELETE", "requests")
         return requests
@@ -115,11 +213,18 @@ class Emulator:
         self.control("POST", "reset")
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
-        """Calls a control endpoint, a path below `/_emulator/`; gives its decoded JSON. docs/emulator.md lists them."""
+        """Calls a control endpoint and returns its decoded JSON, None when the response is empty.
+
+        Args:
+            method: HTTP method, such as "POST".
+            path: Path below `/_emulator/`; docs/emulator.md lists the endpoints.
+            body: Any JSON value; None sends no body.
+        """
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/_emulator/{path}", data=data, method=method)
+        url = self.url.replace("https:", "http:", 1)  # control endpoints need no TLS
+        request = urllib.request.Request(f"{url}/_emulator/{path}", data=data, method=method)
         request.add_header("content-type", "application/json")
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
             text = response.read()
             return json.loads(text) if text else None
 

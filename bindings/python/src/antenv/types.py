@@ -1,6 +1,7 @@
 """The API's types: results as classes, parameters as TypedDicts.
 
-In parameters, leaving a key out and giving `None` are different: `None` is sent as `null` in a body. Times are RFC 3339 texts.
+Members of a request's body that are None are sent as `null`: leave one out, or give `antenv.omit`, to send none. Times
+are RFC 3339 texts.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from typing_extensions import Required
 
 __all__ = [
+    "ByteCounts",
+    "CallCounts",
     "CallOptions",
+    "ClientStats",
     "CloudConfig",
     "CloudConfigParams",
     "Config",
@@ -24,14 +28,18 @@ __all__ = [
     "EnvironmentDeleted",
     "EnvironmentListParams",
     "EnvironmentUpdateParams",
+    "Histogram",
+    "LeaseFinishParams",
     "LeaseState",
     "LimitedNetwork",
     "LimitedNetworkParams",
     "Model",
     "Networking",
     "NetworkingParams",
+    "OnError",
     "Packages",
     "PackagesParams",
+    "RequestFailures",
     "RequestParams",
     "Scope",
     "SelfHostedConfig",
@@ -49,12 +57,15 @@ __all__ = [
     "WorkStopParams",
     "WorkUpdateParams",
     "WorkerParams",
+    "WorkerStats",
 ]
 
 #: Who sees an environment: all accounts of the organization, or the owner's alone.
 Scope = Literal["organization", "account"]
 #: The state of a work item.
 State = Literal["queued", "starting", "active", "stopping", "stopped"]
+#: What a worker's `run` does with an item whose handler raises: stop it, or leave it to the work queue.
+OnError = Literal["finish", "abandon"]
 
 
 class UnrestrictedNetwork(Model):
@@ -79,7 +90,7 @@ Networking = Union[UnrestrictedNetwork, LimitedNetwork]
 
 
 class Packages(Model):
-    """What package managers install in an environment; versions in the manager's own spelling, as in `pandas==2.2.0`."""
+    """What package managers install in an environment; versions in the manager's spelling, as in `pandas==2.2.0`."""
 
     type: Literal["packages"] | None = None
     #: Debian and Ubuntu packages.
@@ -130,7 +141,7 @@ class Environment(Model):
     id: str
     #: Human-readable name.
     name: str
-    #: In the cloud, or self-hosted; `config.type` tells.
+    #: In the cloud, or self-hosted: see `config.type`.
     config: Config
     #: The user's description.
     description: str | None = None
@@ -147,7 +158,7 @@ class Environment(Model):
 
 
 class EnvironmentDeleted(Model):
-    """That an environment was deleted (Environment Delete Response)."""
+    """The result of deleting an environment (Environment Delete Response)."""
 
     type: Literal["environment_deleted"]
     #: The environment's identifier.
@@ -155,7 +166,7 @@ class EnvironmentDeleted(Model):
 
 
 class SessionWorkData(Model):
-    """What there is to do: a session."""
+    """The work to do: a session."""
 
     type: Literal["session"]
     #: The session's identifier.
@@ -173,9 +184,9 @@ class Work(Model):
     id: str
     #: The environment it belongs to.
     environment_id: str
-    #: What there is to do.
+    #: The work to do.
     data: SessionWorkData
-    #: Where it stands.
+    #: Its state.
     state: State
     #: The user's key-value pairs.
     metadata: dict[str, str]
@@ -196,21 +207,21 @@ class Work(Model):
 
 
 class WorkHeartbeat(Model):
-    """That a heartbeat was recorded (Self Hosted Work Heartbeat Response)."""
+    """The result of a heartbeat (Self Hosted Work Heartbeat Response)."""
 
     type: Literal["work_heartbeat"]
-    #: The heartbeat's time: the next one's `expected_last_heartbeat`, to the letter.
+    #: The heartbeat's time: the next one's `expected_last_heartbeat`, verbatim.
     last_heartbeat: str
     #: Whether the lease was extended.
     lease_extended: bool
-    #: Where the item stands.
+    #: The item's state.
     state: State
-    #: How many seconds the lease now lasts.
+    #: How many seconds the lease lasts from now on.
     ttl_seconds: int
 
 
 class WorkQueueStats(Model):
-    """The numbers of an environment's work queue (Self Hosted Work Queue Stats)."""
+    """The statistics of an environment's work queue (Self Hosted Work Queue Stats)."""
 
     type: Literal["work_queue_stats"]
     #: How many items wait to be picked up.
@@ -224,14 +235,14 @@ class WorkQueueStats(Model):
 
 
 class LeaseState(Model):
-    """How it stands with a worker's lease on an item.
+    """The state of a lease on a work item.
 
-    "stop_requested": end the work and finish. "lost": stop working at once, somebody else may be at it.
+    "stop_requested": end the work and finish. "lost": stop working at once, another worker may hold the item.
     """
 
     state: Literal["held", "stop_requested", "lost"]
-    #: Why it is no longer simply held: "asked", "not_extended", "rejected", "shutdown" (the worker was stopped, and its grace
-    #: period is over); "taken", "expired", "shutdown" (the library was shut down).
+    #: Why it is no longer simply held: "asked", "not_extended", "rejected", "shutdown" (the worker was stopped, and its
+    #: grace period is over); "taken", "expired", "shutdown" (the library was shut down).
     reason: str | None
     #: The item's identifier.
     work_id: str
@@ -239,12 +250,114 @@ class LeaseState(Model):
     ttl_seconds: int | None
     #: The last heartbeat's time, as the server wrote it.
     last_heartbeat: str | None
-    #: How many heartbeats were good.
+    #: How many heartbeats succeeded.
     beats: int
 
 
+class Histogram(TypedDict):
+    """Times in microseconds. Histograms are merged by adding the counts up: bounds are the same everywhere."""
+
+    #: How many times there are.
+    count: int
+    #: Their sum.
+    sum: int
+    #: The longest of them.
+    max: int
+    #: Pairs of an upper bound and the number of times below it and not below the bound before; without empty ones.
+    buckets: list[list[int]]
+
+
+class CallCounts(TypedDict):
+    """Counts of calls."""
+
+    started: int
+    succeeded: int
+    failed: int
+    in_flight: int
+
+
+class ByteCounts(TypedDict):
+    """Bytes of bodies, without headers and encryption."""
+
+    sent: int
+    received: int
+
+
+class ClientStats(TypedDict):
+    """The counters of a client and of those that share its connections, in this process."""
+
+    #: Calls by what became of them.
+    calls: CallCounts
+    #: Requests made, retries included.
+    attempts: int
+    #: Retries by reason: "connect", "unanswered", "cut_short", "timeout", "not_processed", "request_timeout",
+    #: "conflict", "rate_limited", "overloaded", "server_error", "asked". Those that are 0 are left out.
+    retries: dict[str, int]
+    #: Failed calls by the name of their status, such as "not_found".
+    failures: dict[str, int]
+    #: Attempts to connect.
+    connections_opened: int
+    #: Bytes sent and received.
+    bytes: ByteCounts
+    #: How long calls took, retries included, by operation ("request" for other endpoints).
+    latency_us: dict[str, Histogram]
+
+
+class RequestFailures(TypedDict):
+    """A worker's failed requests: by kind of request, and by the name of their status."""
+
+    poll: dict[str, int]
+    ack: dict[str, int]
+    heartbeat: dict[str, int]
+    stop: dict[str, int]
+    rescue: dict[str, int]
+
+
+class WorkerStats(TypedDict):
+    """The counters of a worker."""
+
+    environment_id: str
+    worker_id: str
+    #: What the worker does.
+    state: Literal["running", "stopping", "stopped", "drained", "failed"]
+    #: How many items it may hold.
+    concurrency: int
+    #: How many items it holds.
+    leases_held: int
+    #: Items that were acknowledged and had a successful heartbeat.
+    claimed: int
+    #: Items that it stopped.
+    finished: int
+    #: Leases lost.
+    lost: int
+    #: Leases whose item was to be stopped before the handler was done.
+    stop_requested: int
+    #: Leases given up.
+    abandoned: int
+    #: Those among them that were never picked up.
+    undelivered: int
+    #: Items without a session, which the worker acknowledges and stops itself.
+    health_checks: int
+    #: Items that another worker had acknowledged and left, returned to the work queue.
+    rescued: int
+    #: Items left to the work queue, because their acknowledgement or first heartbeat was rejected permanently.
+    refused: int
+    #: Requests that something on the way to the API rejected with a page of its own, and that are made again.
+    gateway: int
+    #: Faults in the library that were caught; please report them.
+    faults: int
+    #: Requests that failed.
+    failures: RequestFailures
+    #: From the poll's response to the first successful heartbeat.
+    claim_us: Histogram
+    #: How long heartbeats took.
+    heartbeat_us: Histogram
+    #: How late heartbeats were sent.
+    heartbeat_late_us: Histogram
+
+
 class CallOptions(TypedDict, total=False):
-    """What every call takes beside its parameters."""
+    """The options that every call takes in addition to its parameters."""
 
     #: Bounds the whole call in seconds, retries included: 0.001 to 2147483. None: the client's.
     timeout: float | None
@@ -258,21 +371,28 @@ class CallOptions(TypedDict, total=False):
     extra_query: Mapping[str, Any] | None
     #: More members of the body, for fields that this version does not know.
     extra_body: Mapping[str, Any] | None
-    #: Beta versions, beside the client's and the one that is always sent.
+    #: Beta versions, in addition to the client's and the one that is always sent.
     betas: Sequence[str] | None
     #: The workspace to act in (`wrkspc_...`).
     workspace_id: str | None
 
 
 class RequestParams(CallOptions, total=False):
-    """What `request` takes beside method and path."""
+    """The parameters of `request` besides method and path."""
 
     #: The query: strings, numbers, booleans, sequences of them; None leaves one out.
     query: Mapping[str, Any] | None
-    #: The body: anything that JSON can say. None sends `null`; leave it out to send no body.
+    #: The body: any JSON value. None sends `null`; leave it out to send no body.
     body: Any
     #: The same as `extra_headers`.
     headers: Mapping[str, str | None] | None
+
+
+class LeaseFinishParams(CallOptions, total=False):
+    """The parameters of a lease's `finish`."""
+
+    #: Whether to stop the item at once, instead of asking for it. Without it: at once.
+    force: bool
 
 
 class UnrestrictedNetworkParams(TypedDict):
@@ -297,7 +417,7 @@ NetworkingParams = Union[UnrestrictedNetworkParams, LimitedNetworkParams]
 
 
 class PackagesParams(TypedDict, total=False):
-    """What package managers install; versions in the manager's own spelling, as in `pandas==2.2.0`. Without one: the latest."""
+    """What package managers install; versions in the manager's spelling, as in `pandas==2.2.0`, or the latest ones."""
 
     type: Literal["packages"]
     #: Debian and Ubuntu packages.
@@ -334,11 +454,11 @@ ConfigParams = Union[CloudConfigParams, SelfHostedConfigParams]
 
 
 class EnvironmentCreateParams(CallOptions, total=False):
-    """What `environments.create` takes."""
+    """The parameters of `environments.create`."""
 
     #: Human-readable name, one character at least.
     name: Required[str]
-    #: In the cloud, or self-hosted.
+    #: Configuration: in the cloud, or self-hosted.
     config: ConfigParams | None
     #: The user's description.
     description: str | None
@@ -349,20 +469,20 @@ class EnvironmentCreateParams(CallOptions, total=False):
 
 
 class EnvironmentListParams(CallOptions, total=False):
-    """What `environments.list` takes."""
+    """The parameters of `environments.list`."""
 
     #: Whether archived environments are listed too.
     include_archived: bool | None
-    #: Most items a page may hold.
+    #: The maximum number of items in a page.
     limit: int | None
     #: Cursor: an earlier page's `next_page`.
     page: str | None
 
 
 class EnvironmentUpdateParams(CallOptions, total=False):
-    """What `environments.update` takes. What is left out stays as it is."""
+    """The parameters of `environments.update`. What is left out stays as it is."""
 
-    #: In the cloud, or self-hosted.
+    #: Configuration: in the cloud, or self-hosted.
     config: ConfigParams | None
     #: The user's description.
     description: str | None
@@ -375,73 +495,75 @@ class EnvironmentUpdateParams(CallOptions, total=False):
 
 
 class WorkListParams(CallOptions, total=False):
-    """What `work.list` takes."""
+    """The parameters of `work.list`."""
 
-    #: Most items a page may hold.
+    #: The maximum number of items in a page.
     limit: int | None
     #: Cursor: an earlier page's `next_page`.
     page: str | None
 
 
 class WorkPollParams(CallOptions, total=False):
-    """What `work.poll` takes."""
+    """The parameters of `work.poll`."""
 
     #: Milliseconds to wait for work, 1 to 999. Without it the server answers at once.
     block_ms: int | None
     #: Reclaims items that were polled and not acknowledged for longer than this many milliseconds. Without it: 5000.
     reclaim_older_than_ms: int | None
-    #: Who polls, for the queue's numbers.
+    #: Identifies the poller in the work queue's statistics.
     anthropic_worker_id: str | None
 
 
 class WorkUpdateParams(CallOptions, total=False):
-    """What `work.update` takes."""
+    """The parameters of `work.update`."""
 
     #: Merged into what is there; None deletes a key.
     metadata: Required[Mapping[str, str | None]]
 
 
 class WorkHeartbeatParams(CallOptions, total=False):
-    """What `work.heartbeat` takes."""
+    """The parameters of `work.heartbeat`."""
 
-    #: How many seconds the lease is to last.
+    #: How many seconds the lease should last.
     desired_ttl_seconds: int | None
-    #: "NO_HEARTBEAT" for the first heartbeat, then the last reply's `last_heartbeat` to the letter.
+    #: "NO_HEARTBEAT" for the first heartbeat, then the last reply's `last_heartbeat` verbatim.
     expected_last_heartbeat: str | None
 
 
 class WorkStopParams(CallOptions, total=False):
-    """What `work.stop` takes."""
+    """The parameters of `work.stop`."""
 
     #: Whether to stop at once instead of asking the worker to.
     force: bool | None
 
 
 class WorkerParams(TypedDict, total=False):
-    """What `worker` takes. None is the same as leaving something out. Times are in seconds."""
+    """The parameters of `worker`. None is the same as leaving one out."""
 
     #: The environment's key. Without it: the client's environment key, then ANTHROPIC_ENVIRONMENT_KEY.
     environment_key: str | None
-    #: Who polls, one name per worker, for the queue's numbers. Without it: the host's name and twelve hex digits.
+    #: Identifies the worker in the work queue's statistics; one name per worker. Without it: the host's name and twelve
+    #: hex digits.
     worker_id: str | None
-    #: How many items are held at once: 1 to 100000. Without it: 1.
+    #: How many items are served at once: 1 to 100000. Without it: 1.
     concurrency: int | None
-    #: How many milliseconds a poll waits at the server: 0 (not at all) to 999. Without it: 999; with `drain` 0.
+    #: How many milliseconds a poll waits at the server: 0 (not at all) to 999. Without it: 999, with `drain` 0.
     block_ms: int | None
-    #: Polls also take items that were polled and not acknowledged for longer than this many milliseconds. Without it: 5000.
+    #: Polls also take items that were polled and not acknowledged for longer than this many milliseconds. Without it:
+    #: 5000.
     reclaim_older_than_ms: int | None
-    #: Whether to end when the queue is empty. Without it: no.
+    #: Whether to end when the work queue is empty. Without it: no.
     drain: bool | None
-    #: How many seconds a heartbeat is to extend a lease for: 1 to 86400. Without it: as the server likes.
+    #: How many seconds a heartbeat asks for: 1 to 86400. Without it: the server decides.
     desired_ttl_seconds: int | None
-    #: After how long without an item the worker pauses between polls. Without it: 60.
+    #: After how many seconds without an item the worker pauses between polls. Without it: 60.
     idle_after: float | None
-    #: Those pauses at least. Without it: 1.
+    #: The shortest of those pauses in seconds. Without it: 1.
     idle_min: float | None
-    #: And at most. Without it: 3.
+    #: The longest of those pauses in seconds. Without it: 3.
     idle_max: float | None
-    #: How long items go on when the worker was stopped. Without it: 30.
+    #: How many seconds items may go on after the worker was stopped. Without it: 30.
     grace: float | None
-    #: After how long items that somebody acknowledged and never sent a heartbeat for are put back into the queue; 0: never.
-    #: Without it: 60.
+    #: After how many seconds items that another worker acknowledged but never sent a heartbeat for are returned to the
+    #: work queue; 0: never. Without it: 60.
     rescue_after: float | None

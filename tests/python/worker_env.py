@@ -11,10 +11,10 @@ import antenv
 from support.emulator import Emulator
 
 #: Only a failing test waits for that long.
-PATIENCE = 20.0
+TIMEOUT = 60.0
 
 
-class House:
+class WorkerEnv:
     """An emulator with a self-hosted environment in it."""
 
     def __init__(self, emulator: Emulator) -> None:
@@ -59,15 +59,15 @@ class House:
 
 
 @contextmanager
-def house(*options: str) -> Iterator[House]:
+def worker_env(*options: str) -> Iterator[WorkerEnv]:
     """One of an emulator of its own, with options such as "--lease-ttl", "1"."""
     with Emulator(*options) as emulator:
-        yield House(emulator)
+        yield WorkerEnv(emulator)
 
 
-def until(condition: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], object]) -> None:
     """Waits for a condition."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.005)

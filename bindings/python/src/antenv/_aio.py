@@ -1,7 +1,7 @@
 """The completion queue of an event loop.
 
-Each loop has one, shared by all clients and workers. The loop watches its descriptor, so what is in flight takes a future and no
-thread.
+Each loop has one, shared by all clients and workers. The loop watches its descriptor, so a call in flight takes a
+future and no thread.
 """
 
 from __future__ import annotations
@@ -15,39 +15,40 @@ from typing import Any, Callable
 from weakref import WeakKeyDictionary
 
 from . import _native
-from ._errors import error_of
+from ._errors import error_from
 
-#: Completions taken from a queue at a time.
-_MANY = 64
-#: A completion as it lies in memory; reading it so is cheaper than through its class.
+#: The maximum number of completions taken from a queue at a time.
+_BATCH = 64
+#: The memory layout of a completion; unpacking it is cheaper than reading it through its class.
 _COMPLETION = struct.Struct("@QiP")
 assert _COMPLETION.size == sizeof(_native.Completion)
 
 
 class LoopQueue:
-    """The completion queue of an event loop, and who waits for what."""
+    """The completion queue of an event loop, and the futures that wait for its completions."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        status, self._queue, error = _native.made(_native.queue_new)
+        status, self._queue, error = _native.call_for_handle(_native.queue_new)
         if status:
-            raise error_of(status, error)
+            raise error_from(status, error)
         self._waiting: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         self._watching: dict[int, Callable[[], None]] = {}
         self._tags = itertools.count()
-        self._completions = (_native.Completion * _MANY)()
+        self._completions = (_native.Completion * _BATCH)()
         self._memory = memoryview(self._completions).cast("B")
         self._count = c_size_t()
         try:
             loop.add_reader(_native.queue_fd(self._queue), self._collect)
-        except (NotImplementedError, ValueError):  # a loop that watches no descriptors, or a system whose queues have none
+        except (NotImplementedError, ValueError):
+            # The loop cannot watch descriptors, or the system's queues have none.
             threading.Thread(target=_collect_in_a_thread, args=(self._queue, loop, self._settle), daemon=True).start()
 
     async def call(self, submit: Any, handle: Any, *what: bytes) -> bytes:
-        """Makes a call; returns its JSON, or raises its error. Cancelling the task cancels the call."""
+        """Makes a call; returns its JSON or raises its error. Cancelling the task cancels the call."""
         tag, ticket, error = next(self._tags), c_void_p(), c_void_p()
         status: int = submit(handle, self._queue, *what, tag, byref(ticket), byref(error))
         if status:
-            raise error_of(status, _native.take(error.value))
+            raise error_from(status, _native.take_string(error.value))
         future = self._expect(tag)
         try:
             status, text = await future
@@ -57,28 +58,28 @@ class LoopQueue:
         finally:
             _native.ticket_free(ticket)
         if status:
-            raise error_of(status, text)
+            raise error_from(status, text)
         return text
 
     def attach(self, attach: Any, handle: Any) -> asyncio.Future[tuple[int, bytes]]:
-        """Has one completion come, by a function that attaches a handle to a queue; the future gets its status and text."""
+        """Attaches a handle to the queue for one completion. Returns a future of its status and text."""
         tag = next(self._tags)
         status: int = attach(handle, self._queue, tag)
         if status:
-            raise error_of(status, b"")
+            raise error_from(status, b"")
         return self._expect(tag)
 
-    def watch(self, attach: Any, handle: int, tell: Callable[[], None]) -> int:
-        """Has any number of completions come in that way, each telling that there is news; gives the tag, to be forgotten."""
+    def watch(self, attach: Any, handle: int, notify: Callable[[], None]) -> int:
+        """Attaches a handle to the queue, to call `notify` for each of its completions; returns the tag to `forget`."""
         tag = next(self._tags)
         status: int = attach(handle, self._queue, tag)
         if status:
-            raise error_of(status, b"")
-        self._watching[tag] = tell
+            raise error_from(status, b"")
+        self._watching[tag] = notify
         return tag
 
     def forget(self, tag: int) -> None:
-        """Watches no longer."""
+        """Stops watching."""
         self._watching.pop(tag, None)
 
     def _expect(self, tag: int) -> asyncio.Future[tuple[int, bytes]]:
@@ -87,14 +88,16 @@ class LoopQueue:
         return future
 
     def _collect(self) -> None:
-        if _native.queue_take_many(self._queue, 0, self._completions, _MANY, byref(self._count)) == _native.OK:
-            for tag, status, json_address in _COMPLETION.iter_unpack(self._memory[: self._count.value * _COMPLETION.size]):
-                self._settle(tag, status, _native.take(json_address))
+        if _native.queue_take_many(self._queue, 0, self._completions, _BATCH, byref(self._count)) == _native.OK:
+            for tag, status, json_address in _COMPLETION.iter_unpack(
+                self._memory[: self._count.value * _COMPLETION.size]
+            ):
+                self._settle(tag, status, _native.take_string(json_address))
 
     def _settle(self, tag: int, status: int, text: bytes) -> None:
         future = self._waiting.pop(tag, None)
         if future is None:
-            self._watching.get(tag, _nobody)()
+            self._watching.get(tag, _ignore)()
         elif not future.done():  # else its task was cancelled
             future.set_result((status, text))
 
@@ -102,17 +105,23 @@ class LoopQueue:
         free(self._queue)
 
 
-def _nobody() -> None:
-    """Who watched is gone."""
+def _ignore() -> None:
+    """Ignores the completions of a watcher that is gone."""
 
 
-def _collect_in_a_thread(queue: int, loop: asyncio.AbstractEventLoop, settle: Callable[[int, int, bytes], None]) -> None:
-    """Waits for completions in the loop's stead, until the loop is closed (it looks every second)."""
+def _collect_in_a_thread(
+    queue: int, loop: asyncio.AbstractEventLoop, settle: Callable[[int, int, bytes], None]
+) -> None:
+    """Waits for completions in place of the loop, until the loop is closed, which is checked every second."""
     done = _native.Completion()
-    while (status := _native.queue_next(queue, 1000, byref(done))) in (_native.OK, _native.TIMEOUT, _native.INTERRUPTED):
+    while (status := _native.queue_next(queue, 1000, byref(done))) in (
+        _native.OK,
+        _native.TIMEOUT,
+        _native.INTERRUPTED,
+    ):
         try:
             if status == _native.OK:
-                loop.call_soon_threadsafe(settle, done.tag, done.status, _native.take(done.json))
+                loop.call_soon_threadsafe(settle, done.tag, done.status, _native.take_string(done.json))
             elif loop.is_closed():
                 return
         except RuntimeError:  # it was closed just now
@@ -123,7 +132,7 @@ _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopQueue] = WeakKeyDictio
 
 
 def loop_queue() -> LoopQueue:
-    """That of the running loop."""
+    """Returns the queue of the running loop."""
     loop = asyncio.get_running_loop()
     queue = _queues.get(loop)
     if queue is None:

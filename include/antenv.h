@@ -1162,7 +1162,7 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
  *   error  antenv::runtime    "a fault in the library ended a call" (please report it)
  *   error  antenv::worker     "a poll failed" (the worker ends): step, status, reason, why; "caught a panic in the library;
  *                             please report it": in
- *   warn   antenv::runtime    "the clock that goes on while the machine sleeps cannot be read": why
+ *   warn   antenv::runtime    "the clock that runs while the machine sleeps cannot be read": why
  *   warn   antenv::worker     "a poll failed", "a request failed": step, work_id, status, reason, why; "the response to a poll is
  *                             not an item": why; "a lease is lost": work_id, reason; "item was not picked up; releasing it",
  *                             "released an item that another worker left behind", "the item's secret holds no token; using the

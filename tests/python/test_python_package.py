@@ -213,9 +213,9 @@ print("as it should be")
 
 
 @pytest.mark.parametrize("python", pythons())
-def test_it_works_under_every_python_here(python: str, shared_emulator: Emulator, tmp_path: Path) -> None:
+def test_it_works_under_every_python_here(python: str, emulator: Emulator, tmp_path: Path) -> None:
     zipfile.ZipFile(WHEELS[0]).extractall(tmp_path)
-    command = [python, "-W", "error", "-c", PROGRAM, shared_emulator.url]
+    command = [python, "-W", "error", "-c", PROGRAM, emulator.url]
     done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("as it should be\n", "")
 

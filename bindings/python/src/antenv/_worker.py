@@ -134,11 +134,6 @@ class BaseWorker(Uncopyable):
         """Returns the same as text for Prometheus. Does not block."""
         return call_for_text(_native.worker_metrics, self._handle).decode()
 
-    def _failed_polls(self) -> str:
-        """Returns how many polls have failed, and how, as the end of a sentence."""
-        failed = self.stats()["failures"]["poll"]
-        return f"; failed polls so far: {', '.join(f'{n} {name}' for name, n in failed.items())}" if failed else ""
-
     def __del__(self) -> None:
         self._free()
 
@@ -295,8 +290,8 @@ class Worker(BaseWorker):
         Raises the error that ended the worker, such as AuthenticationError, from then on every time.
 
         Args:
-            timeout: After how many seconds the builtin TimeoutError is raised; None: never. Its text says how many of
-                the worker's polls have failed so far, and how.
+            timeout: After how many seconds the builtin TimeoutError is raised; None: never. Its text says why
+                the last poll failed, if it did.
         """
         lease, text = Lease(self), c_void_p()
 
@@ -312,7 +307,10 @@ class Worker(BaseWorker):
         if status in (_native.DONE, _native.INVALID_HANDLE):  # stopped, drained, or closed by another thread
             return None
         if status == _native.TIMEOUT:
-            raise TimeoutError(f"no work came within {timeout:g} s{self._failed_polls()}")
+            failure = self.stats()["last_poll_failure"]
+            raise TimeoutError(
+                f"no work came within {timeout:g} s{f'; the last poll failed: {failure}' if failure else ''}"
+            )
         raise error_from(status, answer)
 
     def __iter__(self) -> Self:

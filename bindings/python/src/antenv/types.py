@@ -348,6 +348,8 @@ class WorkerStats(TypedDict):
     faults: int
     #: Requests that failed.
     failures: RequestFailures
+    #: Why the last poll failed; None after one that succeeded.
+    last_poll_failure: str | None
     #: From the poll's response to the first successful heartbeat.
     claim_us: Histogram
     #: How long heartbeats took.

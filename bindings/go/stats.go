@@ -107,6 +107,8 @@ type WorkerStats struct {
 	Faults int64 `json:"faults"`
 	// Failures counts failed requests by step ("poll", "ack", "heartbeat", "stop", "rescue") and the name of their status.
 	Failures map[string]map[string]int64 `json:"failures"`
+	// LastPollFailure is why the last poll failed; empty after one that succeeded.
+	LastPollFailure string `json:"last_poll_failure"`
 	// Claim is the time from a poll's response to the first successful heartbeat.
 	Claim Histogram `json:"claim_us"`
 	// Heartbeat is how long heartbeats took.

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"runtime"
-	"slices"
-	"strings"
 	"sync"
 )
 
@@ -90,23 +87,18 @@ func (w *Worker) Next(ctx context.Context) (*Lease, error) {
 		case <-w.events.wake:
 		case <-w.events.done:
 		case <-ctx.Done():
-			return nil, w.addPollFailures(contextError(ctx, "worker.next"))
+			return nil, w.addPollFailure(contextError(ctx, "worker.next"))
 		}
 	}
 }
 
-// addPollFailures adds to an error why there may have been no item.
-func (w *Worker) addPollFailures(err error) error {
+// addPollFailure adds to an error why the last poll failed, if it did.
+func (w *Worker) addPollFailure(err error) error {
 	stats, failed := w.Stats()
-	if failed != nil || len(stats.Failures["poll"]) == 0 {
+	if failed != nil || stats.LastPollFailure == "" {
 		return err
 	}
-	polls := stats.Failures["poll"]
-	var counts []string
-	for _, status := range slices.Sorted(maps.Keys(polls)) {
-		counts = append(counts, fmt.Sprintf("%d %s", polls[status], status))
-	}
-	return fmt.Errorf("%w; failed polls so far: %s", err, strings.Join(counts, ", "))
+	return fmt.Errorf("%w; the last poll failed: %s", err, stats.LastPollFailure)
 }
 
 // tryNext takes an item that is ready. The first call has the library claim items and report them.

@@ -235,8 +235,8 @@ func TestATimeoutReportsThePollsThatFailed(t *testing.T) {
 	cancel()
 	err := <-ended
 	equal(t, errors.Is(err, context.Canceled), true)
-	equal(t, strings.HasPrefix(err.Error(), "antenv: worker.next: context canceled; failed polls so far: "), true)
-	equal(t, strings.HasSuffix(err.Error(), " server_error"), true)
+	equal(t, strings.HasPrefix(err.Error(), "antenv: worker.next: context canceled; the last poll failed: "), true)
+	equal(t, strings.Contains(err.Error(), "500 server_error"), true)
 }
 
 func TestWithoutOnErrorTheErrorGoesToTheLog(t *testing.T) {

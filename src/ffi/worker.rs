@@ -149,6 +149,7 @@ pub extern "C" fn antenv_worker_stop(worker: *mut antenv_worker) -> Status {
 ///   gateway                    requests that a gateway on the way to the API refused, and that are made again
 ///   faults                     faults in the library that were caught; please report them
 ///   failures                   failed requests by kind ("poll", "ack", "heartbeat", "stop", "rescue") and name of the status
+///   last_poll_failure          why the last poll failed; null after one that succeeded
 ///   claim_us                   histogram: from the poll's response to the first successful heartbeat
 ///   heartbeat_us               histogram: how long heartbeats took
 ///   heartbeat_late_us          histogram: how late heartbeats were sent

@@ -300,7 +300,6 @@ impl WorkerShared {
         }
     }
 
-    /// Returns the worker's present state.
     /// The error of a wait for an item that timed out. It names the failure of the last poll, if there was one.
     pub(super) fn no_item_in_time(&self) -> Error {
         let failure = self.state.lock().last_poll_failure.clone();
@@ -308,6 +307,7 @@ impl WorkerShared {
         Error::new(Status::Timeout, format!("no work came in time{}", failure.unwrap_or_default()))
     }
 
+    /// Returns the worker's present state.
     pub(super) fn snapshot(&self) -> WorkerSnapshot<'_> {
         let state = self.state.lock();
         let doing = match (&state.ending, state.stopped) {

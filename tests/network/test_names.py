@@ -69,6 +69,7 @@ def test_a_host_whose_name_server_is_silent_does_not_block_another(
         assert resolving.submit("environments.list").status == OK
     client_for(resolving, "good.test", port_of(emulator.url), connect_timeout_ms=60_000)
     assert resolving.call("environments.list").status == OK
+    until(lambda: resolver.lookups("silent.test") > 0, "the silent name is not looked up")
     assert resolver.lookups("silent.test") == 1
 
 

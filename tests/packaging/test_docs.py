@@ -278,7 +278,7 @@ DEFAULTS = {
 
 
 def test_the_defaults_of_the_configuration_are_those_of_the_source() -> None:
-    source = "".join((ROOT / "src" / file).read_text() for file in ("config/mod.rs", "worker/config.rs"))
+    source = "".join(path.read_text() for path in [*(ROOT / "src/config").iterdir(), ROOT / "src/worker/config.rs"])
     documented = keys_of("Worker") | keys_of("Client")
     for key, (before, unit) in DEFAULTS.items():
         stated = re.findall(before + r"([\d_]+)", source)

@@ -127,6 +127,7 @@ fn polls_that_fail_are_made_again() {
     let (lease, item) = next(&worker);
     assert_eq!(item["id"], id.as_str());
     assert_eq!(stats(&worker)["failures"]["poll"], json!({"request_timeout": 1, "server_error": 1}));
+    assert_eq!(stats(&worker)["last_poll_failure"], json!(null));
     finish(&lease).unwrap();
     for fault in [
         json!({"status": 409}),
@@ -150,7 +151,10 @@ fn a_server_that_asks_for_a_day_is_asked_again_within_a_minute() {
     env.faults(json!({"operation": "work.poll", "status": 429, "headers": {"retry-after": "86400"}}));
     let worker = env.worker(json!({}));
     nothing(&worker, Duration::from_millis(100));
-    until("the poll", || stats(&worker)["failures"]["poll"] == json!({"rate_limited": 1}));
+    until("the poll", || stats(&worker)["last_poll_failure"] != json!(null));
+    assert_eq!(stats(&worker)["failures"]["poll"], json!({"rate_limited": 1}));
+    let error = worker.next(Some(Duration::ZERO)).map(drop).unwrap_err();
+    assert!(error.to_string().contains("; the last poll failed: work.poll: 429 rate_limited"), "{error}");
     // The pause itself is bounded by the pure machine's test; here, that the worker can be stopped within it.
     worker.stop().unwrap();
     assert!(worker.next(Some(TIMEOUT)).unwrap().is_none());

@@ -135,16 +135,43 @@ def test_a_200_opens_a_tunnel(reply: bytes, authority: Authority, driver: Driver
         assert "proxy-authorization" not in server.requests[0].headers
 
 
+@pytest.mark.parametrize("over_tls", [False, True])
 @pytest.mark.parametrize(
-    "reply", [b"HTTP/1.1 201 Made\r\nvia: 1.1 other\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"], ids=["201", "204"]
+    "reply",
+    [b"HTTP/1.1 201 Made\r\nvia: 1.1 other\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.0 299\r\n\r\n"],
+    ids=["201", "204", "299"],
 )
-def test_another_success_opens_none_and_says_so(reply: bytes, authority: Authority, driver: Driver) -> None:
-    """reqwest takes 200 alone."""
+def test_any_other_success_opens_a_tunnel_too(
+    reply: bytes, over_tls: bool, authority: Authority, driver: Driver
+) -> None:
+    known = "Basic " + base64.b64encode(LOGIN.encode()).decode()
+    tls = authority.issue("proxy").context() if over_tls else None
+    with (
+        tunnelled_server(authority) as server,
+        ConnectProxy(lambda _: reply, target=server.port, tls=tls) as proxy,
+    ):
+        scheme, address = ("https", f"localhost:{proxy.port}") if over_tls else ("http", proxy.address)
+        driver.client(**secure(authority, "tunnelled.test", proxy=f"{scheme}://{login(address)}"))
+        outcomes = [driver.call("environments.list") for _ in range(2)]
+        assert [outcome.status for outcome in outcomes] == [OK, OK], outcomes
+        assert [request.target for request in server.requests] == ["/v1/environments"] * 2
+        assert {request.headers.get("proxy-authorization") for request in proxy.requests} == {known}
+        assert set(proxy.asked) == {"tunnelled.test:443"}
+
+
+def test_a_tunnel_that_a_proxy_opens_with_201_can_break_and_be_opened_again(
+    authority: Authority, driver: Driver
+) -> None:
+    reply = b"HTTP/1.1 201 Made\r\n\r\n"
     with tunnelled_server(authority) as server, ConnectProxy(lambda _: reply, target=server.port) as proxy:
-        driver.client(**secure(authority, "tunnelled.test", proxy=f"http://{proxy.address}"))
+        driver.client(**secure(authority, "tunnelled.test", proxy=f"http://{proxy.address}", max_retries=2))
+        assert driver.call("environments.list").status == OK
+        server.close_all()
+        assert driver.call("environments.list").status == OK
+        proxy.answer = lambda _: b"HTTP/1.1 403 No more\r\n\r\n"
+        server.close_all()
         outcome = driver.call("environments.list")
-        said = f"the proxy {proxy.address} answered CONNECT with {reply.splitlines()[0][9:].decode()}"
-        assert outcome.status == CONNECTION and said in outcome.json["message"], outcome
+        assert outcome.status == CONNECTION and "answered CONNECT with 403 No more" in outcome.json["message"], outcome
 
 
 @pytest.mark.parametrize("over_tls", [False, True])

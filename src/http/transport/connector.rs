@@ -6,6 +6,7 @@
 //! connections one at a time: the next one a moment after the last was opened, and only if the call for it still waits. If one fails,
 //! it fails for all calls that wait behind it.
 
+use super::relay::Relay;
 use super::tls;
 use super::tunnel;
 use crate::http::proxy::Proxy;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -40,6 +42,8 @@ pub struct Target {
     pub url: Url,
     /// The proxy, if one is used.
     pub proxy: Option<Proxy>,
+    /// The relay to the proxy, once it turned out that reqwest alone gets no tunnel from it.
+    pub relay: OnceCell<Relay>,
     /// The TLS configuration.
     pub tls: ClientConfig,
     /// The timeout of one attempt to connect; reqwest applies it.
@@ -142,7 +146,12 @@ impl ConnectLayer {
             Err(error) => {
                 let message = match &target.proxy {
                     Some(proxy) if proxy.is_http && target.url.scheme() == "https" && tunnel::was_refused(&*error) => {
-                        tunnel::why_refused(proxy, target).await
+                        let refusal = tunnel::why_refused(proxy, target).await;
+                        if refusal.opens_tunnel {
+                            // Without a relay the refusal stands.
+                            let _ = target.relay.get_or_try_init(|| Relay::start(proxy, &target.tls)).await;
+                        }
+                        refusal.message
                     }
                     Some(proxy) => format!("through the proxy {}: {}", proxy.address, causes(&*error)),
                     None => causes(&*error),

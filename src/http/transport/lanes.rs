@@ -10,6 +10,7 @@
 use super::AttemptError;
 use super::connector::{ATTEMPT, ConnectLayer, Target};
 use super::names::Names;
+use super::relay::Relay;
 use bytes::Bytes;
 use reqwest::{Body, Proxy, redirect, retry};
 use std::ops::{Deref, DerefMut};
@@ -59,6 +60,8 @@ struct Lane {
     /// How many of those the connections are sending or have sent.
     on_the_wire: AtomicUsize,
     is_retired: AtomicBool,
+    /// Whether it reaches the proxy through the target's relay.
+    has_relay: bool,
 }
 
 impl Lanes {
@@ -75,6 +78,7 @@ impl Lanes {
 
     fn open(&self) -> Result<Arc<Lane>, String> {
         let target = &self.target;
+        let relay = target.relay.get();
         let connector = ConnectLayer::new(target.clone());
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(target.tls.clone())
@@ -100,14 +104,18 @@ impl Lanes {
         builder = match &target.proxy {
             // The proxy was chosen when the client was made.
             None => builder.no_proxy(),
-            Some(proxy) => builder.proxy(Proxy::all(proxy.url.expose()).map_err(|_| "the proxy's URL is not valid".to_owned())?),
+            Some(proxy) => {
+                let url = relay.map_or(proxy.url.expose(), Relay::url);
+                builder.proxy(Proxy::all(url).map_err(|_| "the proxy's URL is not valid".to_owned())?)
+            }
         };
         if self.prior_knowledge {
             builder = builder.http2_prior_knowledge();
         }
         let client = builder.build().map_err(|error| super::causes(&error))?;
         let (in_flight, on_the_wire) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Ok(Arc::new(Lane { client, connector, in_flight, on_the_wire, is_retired: AtomicBool::new(false) }))
+        let (is_retired, has_relay) = (AtomicBool::new(false), relay.is_some());
+        Ok(Arc::new(Lane { client, connector, in_flight, on_the_wire, is_retired, has_relay }))
     }
 
     /// Returns a lane with room for one more request.
@@ -139,7 +147,7 @@ impl Lanes {
         F: Future<Output = Result<T, AttemptError>>,
     {
         let started_at = Instant::now();
-        loop {
+        'lane: loop {
             let lane = self.pick().map_err(AttemptError::Connect)?;
             let progress = Progress::new(self.target.clone(), lane.clone());
             let mut exchange = pin!(ATTEMPT.scope((), exchange(lane.client.clone(), progress.clone())));
@@ -148,7 +156,12 @@ impl Lanes {
             loop {
                 tokio::select! {
                     biased;
-                    outcome = exchange.as_mut() => return outcome,
+                    outcome = exchange.as_mut() => {
+                        if self.needs_relay(&lane, &outcome) {
+                            continue 'lane;
+                        }
+                        return outcome;
+                    }
                     () = timer.as_mut() => {}
                 }
                 if timer.deadline() >= deadline {
@@ -160,6 +173,9 @@ impl Lanes {
                     return Err(AttemptError::TimedOut { host, after: started_at.elapsed(), was_sent });
                 }
                 if let Some(outcome) = self.yield_to_connections(&progress, exchange.as_mut()).await {
+                    if self.needs_relay(&lane, &outcome) {
+                        continue 'lane;
+                    }
                     return outcome;
                 }
                 let on_the_wire = lane.on_the_wire.load(SeqCst);
@@ -176,6 +192,15 @@ impl Lanes {
                 timer.as_mut().reset(if is_connecting { deadline.min(Instant::now() + STALL_TIMEOUT) } else { deadline });
             }
         }
+    }
+
+    /// Returns whether a lane could not connect because it does not use the relay to the proxy, which there is by now. Retires the lane.
+    fn needs_relay<T>(&self, lane: &Lane, outcome: &Result<T, AttemptError>) -> bool {
+        let needs_relay = matches!(outcome, Err(AttemptError::Connect(_))) && self.target.relay.initialized() && !lane.has_relay;
+        if needs_relay {
+            lane.is_retired.store(true, SeqCst);
+        }
+        needs_relay
     }
 
     /// Yields to the connections' tasks, which run on this thread, before a request counts as stalled.

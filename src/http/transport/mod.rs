@@ -2,7 +2,7 @@
 //!
 //! | to learn about | read |
 //! |---|---|
-//! | how connections are opened, and why that failed | `connector`, `tunnel` |
+//! | how connections are opened, and why that failed | `connector`, `tunnel`, `relay` |
 //! | trusted roots and client certificates | `tls` |
 //! | names to addresses | `names` |
 //! | which connection a request uses, and when a connection is abandoned | `lanes` |
@@ -13,6 +13,7 @@
 mod connector;
 mod lanes;
 mod names;
+mod relay;
 mod tls;
 mod tunnel;
 
@@ -29,6 +30,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use url::Url;
 
@@ -121,6 +123,7 @@ impl Http {
         let target = Arc::new(Target {
             url: connection.base_url.clone(),
             proxy: connection.proxy.clone(),
+            relay: OnceCell::new(),
             tls: tls.for_pool(connection.http2),
             connect_timeout: connection.connect_timeout,
             is_http1: AtomicBool::new(is_http1),

@@ -141,16 +141,15 @@ class OnWork:
 
 
 @contextmanager
-def on_work(
-    *arguments: str, folder: Path, way: str = "plain", preparation: Callable[[], None] | None = None, **environ: str
-) -> Iterator[OnWork]:
-    """Runs the program in a folder until the block is left."""
+def on_work(*arguments: str, folder: Path, way: str = "plain", **environ: str) -> Iterator[OnWork]:
+    """Runs the program in a folder until the block is left, in one of the ways or as a "subreaper"."""
     program = compile_c(EXAMPLES / "on_work.c", *([SANITIZERS[way]] if way in SANITIZERS else []))
     command = [*(VALGRIND if way == "valgrind" else []), str(program), *arguments]
     said = folder / "said"
+    prepare = become_subreaper if way == "subreaper" else None
     with (
         said.open("wb") as errors,
-        subprocess.Popen(command, stderr=errors, cwd=folder, env=environ, preexec_fn=preparation) as process,
+        subprocess.Popen(command, stderr=errors, cwd=folder, env=environ, preexec_fn=prepare) as process,
     ):
         try:
             yield OnWork(process, said)
@@ -366,7 +365,7 @@ def test_orphans_are_reaped(strict_emulator: Emulator, tmp_path: Path) -> None:
     environment = hosts(strict_emulator)
     item = strict_emulator.enqueue(environment)["id"]
     environ = variables(strict_emulator, environment)
-    with on_work("sh", "-c", ORPHAN, folder=tmp_path, preparation=become_subreaper, **environ) as program:
+    with on_work("sh", "-c", ORPHAN, folder=tmp_path, way="subreaper", **environ) as program:
         program.says(f"{item}: done")
         orphan = int((tmp_path / "orphan").read_text())
         assert parent_of(orphan) == program.process.pid

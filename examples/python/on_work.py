@@ -52,18 +52,11 @@ def seconds(text: str) -> float:
     return value
 
 
-def address(text: str) -> tuple[str | None, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        raise ValueError
-    return host.strip("[]") or None, int(port)
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Runs a command for each item of a work queue.")
     parser.add_argument("--concurrency", type=concurrency, default=1, metavar="N", help="how many items at once (1)")
     parser.add_argument("--grace", type=seconds, default=30.0, metavar="SECONDS", help="time for commands to end (30)")
-    parser.add_argument("--metrics", type=address, metavar="ADDRESS", help="serve /metrics there, such as :9464")
+    parser.add_argument("--metrics", metavar="ADDRESS", help="serve /metrics there, such as :9464")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run, after --")
     options = parser.parse_args()
     options.command = options.command[options.command[:1] == ["--"] :]
@@ -217,8 +210,8 @@ class Program:
                 self.worker.stop()
 
 
-async def serve_metrics(options: argparse.Namespace, worker: antenv.AsyncWorker) -> asyncio.Server:
-    """Serves /metrics."""
+async def serve_metrics(address: str, worker: antenv.AsyncWorker) -> asyncio.Server:
+    """Serves /metrics at HOST:PORT, or at :PORT of every interface."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, EOFError, asyncio.LimitOverrunError), contextlib.closing(writer):
@@ -231,7 +224,11 @@ async def serve_metrics(options: argparse.Namespace, worker: antenv.AsyncWorker)
             writer.write((head + text).encode())
             await writer.drain()
 
-    server = await asyncio.start_server(answer, *options.metrics)
+    host, colon, port = address.rpartition(":")
+    try:
+        server = await asyncio.start_server(answer, host.strip("[]") or None, port if colon else "none")
+    except OSError as error:
+        sys.exit(f"on_work: {address}: {error}")
     host, port = server.sockets[0].getsockname()[:2]
     LOG.info("metrics at http://%s:%d/metrics", f"[{host}]" if ":" in host else host, port)
     return server
@@ -244,7 +241,7 @@ async def main(options: argparse.Namespace) -> None:
         loop.add_signal_handler(signal.SIGCHLD, program.reap)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, program.stop)
-        server = await serve_metrics(options, worker) if options.metrics else None
+        server = await serve_metrics(options.metrics, worker) if options.metrics else None
         await worker.run(program.handle)
         if server:
             server.close()

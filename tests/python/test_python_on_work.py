@@ -246,9 +246,13 @@ def test_what_is_wrong_is_said(lasting: WorkerEnv, tmp_path: Path) -> None:
         with on_work(lasting, tmp_path, command=(command,)) as program:
             assert program.process.wait(timeout=TIMEOUT) == 2
             assert program.said() == f"on_work: {command}: no such command\n"
-    for wrong in (["--concurrency", "0"], ["--grace", "-1"], ["--grace", "nan"], ["--metrics", "9464"], ["--other"]):
+    for wrong in (["--concurrency", "0"], ["--grace", "-1"], ["--grace", "nan"], ["--other"]):
         with on_work(lasting, tmp_path, *wrong, command=("true",)) as program:
             assert program.process.wait(timeout=TIMEOUT) == 2 and "usage: on_work" in program.said()
+    assert lasting.state(item) == "queued"
+    for address in ("9464", "127.0.0.1:no port"):
+        with on_work(lasting, tmp_path, "--metrics", address, command=("true",)) as program:
+            assert program.process.wait(timeout=TIMEOUT) == 1 and f"on_work: {address}: " in program.said()
     assert lasting.state(item) == "queued"
     lasting.key = "sk-ant-oat01-wrong"
     with on_work(lasting, tmp_path, command=("true",)) as program:

@@ -1,6 +1,6 @@
 /* Runs a command for every item of an environment's work queue.
  *
- *     on_work [--concurrency N] [--grace SECONDS] [--metrics ADDRESS] COMMAND [ARGUMENT]...
+ *     on_work [-c|--concurrency N] [-g|--grace SECONDS] [-m|--metrics ADDRESS] COMMAND [ARGUMENT]...
  *
  * The command finds the item's JSON on its standard input, and in its environment ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID,
  * ANTHROPIC_SESSION_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one, ANTHROPIC_WORK_SECRET. It runs in a process group of

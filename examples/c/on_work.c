@@ -1,17 +1,23 @@
 /* Runs a command for every item of an environment's work queue.
  *
- *     on_work [-c CONCURRENCY] [-g GRACE_SECONDS] COMMAND [ARGUMENT]...
+ *     on_work [-c|--concurrency N] [-g|--grace SECONDS] [-m|--metrics ADDRESS] COMMAND [ARGUMENT]...
  *
  * The command finds the item's JSON on its standard input, and in its environment ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID,
  * ANTHROPIC_SESSION_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one, ANTHROPIC_WORK_SECRET. It runs in a process group of
- * its own. When it has ended, its item is stopped, whatever its exit status, which is only logged; processes that it has left are killed.
+ * its own. When it has ended, its item is stopped, whatever its exit status, which is only logged; what is left of its process
+ * group is killed.
  *
- * While the system cannot start another process, it is tried again every second.
+ * A command that cannot be found at the start is wrong usage. While the system has no room for another process, starting it is
+ * tried again every second. If it cannot be started for another reason, the item is left to the work queue, and this program
+ * claims no more, waits for its other commands and exits with 1.
  *
- * When its lease is lost or the item is to be stopped, the command gets SIGTERM, and SIGKILL when GRACE_SECONDS (30) have passed.
- * When this program gets SIGTERM or SIGINT it claims no more, and waits for the commands; those that still run after GRACE_SECONDS
- * get SIGTERM, and SIGKILL after as long again. (A second SIGTERM or SIGINT ends the first of these waits.) It exits with 0 when all
- * is in order, with 1 when it had to give up, such as for a key that is rejected, and with 2 on wrong usage.
+ * When a lease is lost or an item is to be stopped, the command gets SIGTERM, and SIGKILL when SECONDS (30; up to 86400, such as
+ * 0.5 or 30s) have passed. On SIGTERM or SIGINT this program claims no more and waits for the commands; those that still run after
+ * SECONDS get SIGTERM, and SIGKILL after as long again. (A second SIGTERM or SIGINT ends the first of these waits.) It exits with 0
+ * when all is in order, with 1 when it had to give up, such as for a key that is rejected, and with 2 on wrong usage.
+ *
+ * ADDRESS, such as :9464 or 127.0.0.1:9464, is where /metrics is served for Prometheus. As a container's first process, this
+ * program also reaps orphans.
  *
  * Reads ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY and ANTHROPIC_BASE_URL. One thread and poll() do it all: any event loop
  * could. ../deploy has what it takes to run this as a service. */
@@ -19,6 +25,8 @@
 #include <antenv.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
+#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -27,6 +35,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -61,7 +71,8 @@ static uint64_t finish_tag(const struct job *job) {
 static antenv_worker *worker;
 static antenv_queue *queue;
 static char **command;
-static long concurrency = 1, grace_seconds = 30;
+static long concurrency = 1;
+static double grace_seconds = 30;
 static struct job *jobs;
 static uint64_t jobs_so_far;
 static bool is_over;     /* no more items will come */
@@ -97,6 +108,12 @@ static bool make_pipe(int ends[2]) {
     if (pipe(ends) != 0) return false;
     for (int i = 0; i < 2; i++) fcntl(ends[i], F_SETFD, FD_CLOEXEC);
     return true;
+}
+
+/* Keeps a descriptor from commands, and from blocking. */
+static void prepare(int descriptor) {
+    fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+    fcntl(descriptor, F_SETFL, O_NONBLOCK);
 }
 
 /* The item's value at a pointer, to be freed with antenv_string_free. NULL: it has none, or one that C's strings cannot hold. */
@@ -202,7 +219,7 @@ static void drop(struct job *job) {
     free(job);
 }
 
-/* This program gives up: it claims no more, waits for the commands that run, and exits with 1. */
+/* Gives up: this program claims no more, waits for the commands that run, and exits with 1. */
 static void give_up(const char *why, const char *error) {
     say(NULL, "%s: %s", why, error);
     has_failed = is_stopping = true;
@@ -254,17 +271,12 @@ static void tell(struct job *job, const char *why) {
     if (job->pid == 0 || job->kill_at > 0) return;
     say(job, "is told to end: %s", why);
     kill(-job->pid, SIGTERM);
-    job->kill_at = now() + (double)grace_seconds;
+    job->kill_at = now() + grace_seconds;
 }
 
-/* If the command has ended, has its item stopped. */
-static void reap(struct job *job) {
-    siginfo_t ended = {0};
+/* Stops the item of a command that has ended. */
+static void finish(struct job *job, int status) {
     char *error;
-    int status;
-    if (job->pid == 0 || waitid(P_PID, (id_t)job->pid, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid == 0) return;
-    kill(-job->pid, SIGKILL); /* what it has left running; the group is its own for as long as it has not been waited for */
-    while (waitpid(job->pid, &status, 0) < 0 && errno == EINTR) {}
     job->pid = 0;
     close_input(job);
     if (WIFEXITED(status)) say(job, "exited with %d", WEXITSTATUS(status));
@@ -274,6 +286,107 @@ static void reap(struct job *job) {
         antenv_string_free(error);
         leave(job);
     }
+}
+
+/* Reaps every process that has ended: commands, and orphans if this program is the one that they are left to. */
+static void reap(void) {
+    for (;;) {
+        siginfo_t ended = {0};
+        int status = 0;
+        if (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid == 0) return;
+        struct job *job = jobs;
+        while (job && job->pid != ended.si_pid) job = job->next;
+        if (job) kill(-job->pid, SIGKILL); /* what is left of it; the group is its own for as long as it has not been waited for */
+        while (waitpid(ended.si_pid, &status, 0) < 0 && errno == EINTR) {}
+        if (job) finish(job, status);
+    }
+}
+
+/* ---- Metrics ---- */
+
+/* A connection that asks for metrics. */
+struct visitor {
+    int socket; /* -1: there is none */
+    char request[4096], *reply;
+    size_t length, written; /* of the request that has come, of the reply that has gone */
+};
+
+enum { VISITORS = 8 }; /* When one more comes, the oldest has to go. */
+static struct visitor visitors[VISITORS];
+static size_t visitors_so_far;
+static int listener = -1;
+static double listen_at; /* when connections are taken again, after a failure */
+
+/* Listens at HOST:PORT, or at :PORT of every interface. */
+static bool listen_on(const char *address) {
+    char host[256] = "", port[32];
+    const char *colon = strrchr(address, ':');
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
+    struct sockaddr_storage own;
+    socklen_t size = sizeof own;
+    bool is_bracketed = colon && *address == '[' && colon - address >= 2 && colon[-1] == ']';
+    if (colon) snprintf(host, sizeof host, "%.*s", (int)(colon - address) - 2 * is_bracketed, address + is_bracketed);
+    int problem = colon ? getaddrinfo(*host ? host : NULL, colon + 1, &hints, &found) : EAI_NONAME;
+    if (problem) say(NULL, "%s: %s", address, gai_strerror(problem));
+    if (problem) return false;
+    listener = socket(found->ai_family, SOCK_STREAM, 0);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    bool is_well = bind(listener, found->ai_addr, found->ai_addrlen) == 0 && listen(listener, 16) == 0 &&
+                   getsockname(listener, (struct sockaddr *)&own, &size) == 0;
+    if (!is_well) say(NULL, "%s: %s", address, strerror(errno));
+    freeaddrinfo(found);
+    if (!is_well) return false;
+    prepare(listener);
+    getnameinfo((struct sockaddr *)&own, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+    say(NULL, strchr(host, ':') ? "metrics at http://[%s]:%s/metrics" : "metrics at http://%s:%s/metrics", host, port);
+    return true;
+}
+
+static void dismiss(struct visitor *visitor) {
+    if (visitor->socket >= 0) close(visitor->socket);
+    free(visitor->reply);
+    *visitor = (struct visitor){.socket = -1};
+}
+
+static void take_visitors(void) {
+    int taken;
+    while ((taken = accept(listener, NULL, NULL)) >= 0) {
+        struct visitor *visitor = &visitors[visitors_so_far++ % VISITORS];
+        dismiss(visitor);
+        prepare(taken);
+        visitor->socket = taken;
+    }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) listen_at = now() + 1;
+}
+
+static void reply_to(struct visitor *visitor) {
+    char *text = NULL;
+    const char *status = "404 Not Found";
+    if (strncmp(visitor->request, "GET /metrics ", 13) == 0) {
+        status = antenv_worker_metrics(worker, &text) == ANTENV_OK ? "200 OK" : "503 Service Unavailable";
+    }
+    size_t length = text ? strlen(text) : 0, size = length + 256;
+    visitor->reply = allocate(size);
+    snprintf(visitor->reply, size,
+             "HTTP/1.1 %s\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: %zu\r\nconnection: close\r\n\r\n%s",
+             status, length, text ? text : "");
+    antenv_string_free(text);
+}
+
+/* Reads from a visitor, or writes to it, what is possible without waiting. */
+static void attend(struct visitor *visitor) {
+    ssize_t count;
+    if (visitor->reply) {
+        count = write(visitor->socket, visitor->reply + visitor->written, strlen(visitor->reply + visitor->written));
+        if (count > 0) visitor->written += (size_t)count;
+        if (!visitor->reply[visitor->written]) count = 0;
+    } else {
+        size_t room = sizeof visitor->request - 1 - visitor->length;
+        count = read(visitor->socket, visitor->request + visitor->length, room);
+        if (count > 0) visitor->length += (size_t)count;
+        if (count > 0 && (strstr(visitor->request, "\r\n\r\n") || (size_t)count == room)) reply_to(visitor);
+    }
+    if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) dismiss(visitor);
 }
 
 /* ---- The loop ---- */
@@ -289,7 +402,7 @@ static void on_signal(int number) {
 static void take_signals(void) {
     unsigned char byte;
     while (read(signals[0], &byte, 1) == 1) {
-        if (byte == SIGCHLD) continue; /* every job is checked below */
+        if (byte == SIGCHLD) continue; /* see below */
         if (is_stopping) {
             for (struct job *job = jobs, *next; job; job = next) {
                 next = job->next;
@@ -301,10 +414,7 @@ static void take_signals(void) {
             antenv_worker_stop(worker);
         }
     }
-    for (struct job *job = jobs, *next; job; job = next) {
-        next = job->next;
-        reap(job);
-    }
+    reap();
 }
 
 /* An item is ready, or there will be no more. */
@@ -364,29 +474,67 @@ static int do_what_is_due(void) {
 }
 
 static void run(void) {
-    struct pollfd *watched = allocate(((size_t)concurrency + 2) * sizeof *watched);
+    struct pollfd *watched = allocate(((size_t)concurrency + VISITORS + 3) * sizeof *watched);
     while (!is_over || jobs) {
         nfds_t count = 2;
+        int wait = do_what_is_due();
         watched[0] = (struct pollfd){.fd = antenv_queue_fd(queue), .events = POLLIN};
         watched[1] = (struct pollfd){.fd = signals[0], .events = POLLIN};
-        for (struct job *job = jobs; job; job = job->next) {
-            if (job->input < 0 || count == (nfds_t)concurrency + 2) continue;
-            watched[count++] = (struct pollfd){.fd = job->input, .events = POLLOUT};
+        if (now() >= listen_at) watched[count++] = (struct pollfd){.fd = listener, .events = POLLIN};
+        else if (wait < 0 || wait > 1000) wait = 1000;
+        for (struct visitor *visitor = visitors; visitor < visitors + VISITORS; visitor++) {
+            watched[count++] = (struct pollfd){.fd = visitor->socket, .events = visitor->reply ? POLLOUT : POLLIN};
         }
-        poll(watched, count, do_what_is_due());
+        nfds_t most = count + (nfds_t)concurrency;
+        for (struct job *job = jobs; job && count < most; job = job->next) {
+            if (job->input >= 0) watched[count++] = (struct pollfd){.fd = job->input, .events = POLLOUT};
+        }
+        poll(watched, count, wait);
         for (struct job *job = jobs; job; job = job->next) {
             if (job->input >= 0) feed(job);
+        }
+        if (listener >= 0 && now() >= listen_at) take_visitors();
+        for (struct visitor *visitor = visitors; visitor < visitors + VISITORS; visitor++) {
+            if (visitor->socket >= 0) attend(visitor);
         }
         take_signals();
         take_completions();
     }
     free(watched);
+    for (size_t i = 0; i < VISITORS; i++) dismiss(&visitors[i]);
 }
 
-static bool number_option(const char *text, long least, long most, long *number) {
+/* ---- The start ---- */
+
+static bool whole_option(const char *text, long least, long most, long *number) {
     char *end;
     *number = strtol(text, &end, 10);
     return end != text && *end == '\0' && *number >= least && *number <= most;
+}
+
+static bool seconds_option(const char *text, double *seconds) {
+    char *end;
+    *seconds = strtod(text, &end);
+    return end != text && strcmp(end, *end == 's' ? "s" : "") == 0 && *seconds >= 0 && *seconds <= 86400;
+}
+
+static bool is_executable(const char *file) {
+    struct stat about;
+    return stat(file, &about) == 0 && S_ISREG(about.st_mode) && access(file, X_OK) == 0;
+}
+
+/* Reports whether a command can be found: the file that a path names, or one in PATH. */
+static bool is_there(const char *name) {
+    const char *path = getenv("PATH");
+    if (strchr(name, '/')) return is_executable(name);
+    for (path = path ? path : "/bin:/usr/bin";; path++) {
+        char file[4096];
+        size_t length = strcspn(path, ":");
+        snprintf(file, sizeof file, "%.*s/%s", length ? (int)length : 1, length ? path : ".", name);
+        if (is_executable(file)) return true;
+        path += length;
+        if (!*path) return false;
+    }
 }
 
 static bool set_up(antenv_client **client) {
@@ -394,7 +542,7 @@ static bool set_up(antenv_client **client) {
     const char *key = getenv("ANTHROPIC_ENVIRONMENT_KEY");
     snprintf(config, sizeof config, "{\"environment_key\":\"%s\"}", key ? key : "");
     if (antenv_client_new(config, client, &error) == ANTENV_OK) {
-        snprintf(config, sizeof config, "{\"concurrency\":%ld,\"grace_ms\":%ld}", concurrency, grace_seconds * 1000);
+        snprintf(config, sizeof config, "{\"concurrency\":%ld,\"grace_ms\":%.0f}", concurrency, grace_seconds * 1000);
         if (antenv_worker_new(*client, config, &worker, &error) == ANTENV_OK &&
             antenv_queue_new(&queue, &error) == ANTENV_OK) {
             return true;
@@ -406,32 +554,40 @@ static bool set_up(antenv_client **client) {
 }
 
 int main(int argc, char **argv) {
+    static const struct option options[] = {
+        {"concurrency", 1, NULL, 'c'}, {"grace", 1, NULL, 'g'}, {"metrics", 1, NULL, 'm'}, {NULL, 0, NULL, 0},
+    };
     antenv_client *client = NULL;
+    const char *metrics = NULL;
     bool is_well = true;
     /* Not past the command: what follows it is the command's own, though some getopt() would look there. */
-    for (int option; optind < argc && *argv[optind] == '-' && (option = getopt(argc, argv, "c:g:")) != -1;) {
-        if (option == 'c') is_well = is_well && number_option(optarg, 1, 10000, &concurrency);
-        else if (option == 'g') is_well = is_well && number_option(optarg, 0, 86400, &grace_seconds);
+    for (int option; optind < argc && *argv[optind] == '-' && (option = getopt_long(argc, argv, "+c:g:m:", options, NULL)) != -1;) {
+        if (option == 'c') is_well = is_well && whole_option(optarg, 1, 10000, &concurrency);
+        else if (option == 'g') is_well = is_well && seconds_option(optarg, &grace_seconds);
+        else if (option == 'm') metrics = optarg;
         else is_well = false;
     }
     command = argv + optind;
     if (!is_well || !*command) {
-        fprintf(stderr, "usage: on_work [-c CONCURRENCY] [-g GRACE_SECONDS] COMMAND [ARGUMENT]...\n");
+        fprintf(stderr, "usage: on_work [--concurrency N] [--grace SECONDS] [--metrics ADDRESS] COMMAND [ARGUMENT]...\n");
+        return 2;
+    }
+    if (!is_there(*command)) {
+        say(NULL, "%s: no such command", *command);
         return 2;
     }
     if (!make_pipe(signals)) {
         perror("on_work");
         return 1;
     }
-    for (int i = 0; i < 2; i++) fcntl(signals[i], F_SETFL, O_NONBLOCK);
+    for (int i = 0; i < 2; i++) prepare(signals[i]);
+    for (int i = 0; i < VISITORS; i++) visitors[i].socket = -1;
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, ignored = {.sa_handler = SIG_IGN};
     sigemptyset(&action.sa_mask);
-    sigaction(SIGCHLD, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    for (int i = 0; i < 3; i++) sigaction((const int[]){SIGCHLD, SIGTERM, SIGINT}[i], &action, NULL);
     sigaction(SIGPIPE, &ignored, NULL); /* a command that does not read its input */
 
-    if (set_up(&client)) {
+    if ((!metrics || listen_on(metrics)) && set_up(&client)) {
         antenv_worker_attach(worker, queue, WORKER_TAG);
         run();
     } else {

@@ -1,12 +1,21 @@
 """Serves the work queue of a self-hosted environment: runs a command for each item.
 
-    python on_work.py [--concurrency N] [--grace SECONDS] [--metrics PORT] -- command argument ...
+    python on_work.py [--concurrency N] [--grace SECONDS] [--metrics ADDRESS] -- command argument ...
 
 The command has the item's JSON on its standard input, and in its environment ANTHROPIC_WORK_ID, ANTHROPIC_SESSION_ID,
-ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one, ANTHROPIC_WORK_SECRET.
-While the system has no room for another process, starting it is tried again every second.
-When the item is to be stopped or its lease is lost, the command and all it started get SIGTERM, and SIGKILL after the
-grace. SIGTERM and SIGINT end this program: it claims no more, and commands have the grace to end by themselves.
+ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one, ANTHROPIC_WORK_SECRET. It runs in a
+process group of its own. When it has ended, its item is stopped, and what is left of its process group is killed.
+
+A command that cannot be found at the start is wrong usage. While the system has no room for another process, starting
+it is tried again every second. If it cannot be started for another reason, the item is left to the work queue, and this
+program claims no more, waits for its other commands and exits with 1.
+
+When a lease is lost or an item is to be stopped, the command gets SIGTERM, and SIGKILL when SECONDS (30; up to 86400,
+such as 0.5 or 30s) have passed. On SIGTERM or SIGINT this program claims no more and waits for the commands; those that
+still run after SECONDS get SIGTERM, and SIGKILL after as long again. A second SIGTERM or SIGINT ends the first wait.
+
+ADDRESS, such as :9464 or 127.0.0.1:9464, is where /metrics is served for Prometheus. As a container's first process,
+this program also reaps orphans.
 
 Reads ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY and, if it is set, ANTHROPIC_BASE_URL.
 """
@@ -17,31 +26,45 @@ import argparse
 import asyncio
 import contextlib
 import errno
-import http.server
 import logging
 import os
 import shutil
 import signal
 import sys
-import threading
+from typing import Any
 
 import antenv
 
 LOG = logging.getLogger("on_work")
 NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # which passes
-LAST_SECONDS = 5.0  # that a command has after SIGTERM when the program's own grace is over
+
+
+def concurrency(text: str) -> int:
+    if not 1 <= int(text) <= 10_000:
+        raise ValueError
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    value = float(text.removesuffix("s"))
+    if not 0 <= value <= 86_400:
+        raise ValueError
+    return value
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Runs a command for each item of a work queue.")
-    parser.add_argument("--concurrency", type=int, default=1, metavar="N", help="how many items at once (1)")
-    parser.add_argument("--grace", type=float, default=30.0, metavar="SECONDS", help="time for commands to end in (30)")
-    parser.add_argument("--metrics", type=int, metavar="PORT", help="serve /metrics there")
+    parser.add_argument("--concurrency", type=concurrency, default=1, metavar="N", help="how many items at once (1)")
+    parser.add_argument("--grace", type=seconds, default=30.0, metavar="SECONDS", help="time for commands to end (30)")
+    parser.add_argument("--metrics", metavar="ADDRESS", help="serve /metrics there, such as :9464")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run, after --")
     options = parser.parse_args()
     options.command = options.command[options.command[:1] == ["--"] :]
-    if not options.command or not shutil.which(options.command[0]):
-        parser.error("a command is needed that can be run")
+    if not options.command:
+        parser.error("a command is needed")
+    if not shutil.which(options.command[0]):
+        print(f"on_work: {options.command[0]}: no such command", file=sys.stderr)
+        sys.exit(2)
     return options
 
 
@@ -53,112 +76,182 @@ def variables(lease: antenv.AsyncLease) -> dict[str, str]:
     return own | {f"ANTHROPIC_{name}": value for name, value in names.items()}
 
 
-def signal_group(child: asyncio.subprocess.Process, number: signal.Signals) -> None:
+def signal_group(leader: int, number: signal.Signals) -> None:
     """Signals a command and what it started."""
-    with contextlib.suppress(ProcessLookupError):  # no process is left
-        os.killpg(child.pid, number)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # no process is left, or none of this user
+        os.killpg(leader, number)
 
 
-async def start(
-    lease: antenv.AsyncLease, options: argparse.Namespace, stopping: asyncio.Event
-) -> asyncio.subprocess.Process:
-    """Starts the command. An item for which that does not come about is left to the queue, which hands it out again."""
+async def feed(writing: int, data: bytes) -> None:
+    """Writes what the command accepts, until this is cancelled. It need not read it."""
+    loop, room = asyncio.get_running_loop(), asyncio.Event()
+    os.set_blocking(writing, False)
+    loop.add_writer(writing, room.set)
     try:
-        while True:
-            try:
-                return await asyncio.create_subprocess_exec(
-                    *options.command, stdin=asyncio.subprocess.PIPE, env=variables(lease), start_new_session=True
-                )
-            except OSError as error:
-                if error.errno not in NO_ROOM or stopping.is_set():
-                    raise
-                LOG.warning("%s: not begun yet: %s", lease.id, error)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stopping.wait(), 1)
-    except BaseException:
-        lease.abandon()
-        raise
-
-
-async def serve(lease: antenv.AsyncLease, options: argparse.Namespace, stopping: asyncio.Event) -> None:
-    """Runs the command for an item. The worker cancels this when the lease is no longer simply held."""
-    child = await start(lease, options, stopping)
-    try:
-        await child.communicate(lease.work.to_json().encode())
-        if child.returncode:
-            LOG.warning("%s: the command ended with %d", lease.id, child.returncode)
-    except asyncio.CancelledError:
-        state = lease.state()
-        LOG.warning("%s: %s, %s: the command is ended", lease.id, state.state, state.reason)
-        signal_group(child, signal.SIGTERM)
-        seconds = min(options.grace, LAST_SECONDS) if state.reason == "shutdown" else options.grace
-        await asyncio.wait([asyncio.ensure_future(child.wait())], timeout=seconds)
-        raise
+        while data:
+            await room.wait()
+            room.clear()
+            with contextlib.suppress(BlockingIOError):
+                data = data[os.write(writing, data) :]
+    except BrokenPipeError:
+        pass
     finally:
-        signal_group(child, signal.SIGKILL)  # whatever is left
-        await child.wait()
+        loop.remove_writer(writing)
+        os.close(writing)
 
 
-def metrics(worker: antenv.AsyncWorker, client: antenv.Client) -> str:
-    """The worker's numbers and the queue's, for Prometheus."""
-    text = worker.metrics()
+class Program:
+    """What the items share: the options, the commands that run, and how far the end has come."""
+
+    def __init__(self, options: argparse.Namespace, worker: antenv.AsyncWorker) -> None:
+        self.options = options
+        self.worker = worker
+        self.commands: dict[int, asyncio.Future[int]] = {}  # by process: receive its exit code
+        self.stopping = asyncio.Event()
+        self.hurry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.failure: OSError | None = None
+
+    def stop(self) -> None:
+        """Claims no more; the second time, ends the commands."""
+        if self.stopping.is_set() and not self.hurry.done():
+            self.hurry.set_result(None)
+        self.stopping.set()
+        self.worker.stop()
+
+    def reap(self) -> None:
+        """Reaps every process that has ended: commands, and orphans if this program is the one they are left to."""
+        with contextlib.suppress(ChildProcessError):  # no process is left
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                command = self.commands.pop(ended.si_pid, None)
+                if command:  # the group is its own for as long as it has not been waited for
+                    signal_group(ended.si_pid, signal.SIGKILL)
+                _, status = os.waitpid(ended.si_pid, 0)
+                if command:
+                    command.set_result(os.waitstatus_to_exitcode(status))
+
+    def spawn(self, lease: antenv.AsyncLease) -> tuple[int, int]:
+        """Starts the command. Returns its process and the descriptor of its input."""
+        reading, writing = os.pipe()
+        try:
+            process = os.posix_spawnp(
+                self.options.command[0],
+                self.options.command,
+                variables(lease),
+                file_actions=[(os.POSIX_SPAWN_DUP2, reading, 0)],
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which Python ignores
+            )
+        except BaseException:
+            os.close(writing)
+            raise
+        finally:
+            os.close(reading)
+        self.commands[process] = asyncio.get_running_loop().create_future()
+        return process, writing
+
+    async def start(self, lease: antenv.AsyncLease) -> tuple[int, int]:
+        """Starts the command, later if there is no room. Leaves an item that cannot have it to the work queue."""
+        try:
+            while True:
+                try:
+                    return self.spawn(lease)
+                except OSError as error:
+                    if error.errno not in NO_ROOM or self.stopping.is_set():
+                        raise
+                    LOG.warning("%s: not begun yet: %s", lease.id, error)
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self.stopping.wait(), 1)
+        except BaseException:
+            lease.abandon()
+            raise
+
+    async def end(self, lease: antenv.AsyncLease, process: int, why: str) -> None:
+        """Ends a command that runs: asks it, and kills it when its time is over."""
+        LOG.warning("%s: %s: the command is ended", lease.id, why)
+        ended = self.commands[process]
+        signal_group(process, signal.SIGTERM)
+        await asyncio.wait([ended], timeout=self.options.grace)
+        if not ended.done():
+            LOG.warning("%s: is killed", lease.id)
+            signal_group(process, signal.SIGKILL)
+            await asyncio.wait([ended])
+
+    async def serve(self, lease: antenv.AsyncLease) -> None:
+        """Runs the command for an item. The worker cancels this when the lease is no longer simply held."""
+        process, writing = await self.start(lease)
+        ended: asyncio.Future[Any] = self.commands[process]
+        feeding = asyncio.ensure_future(feed(writing, lease.work.to_json().encode()))
+        why = "a second signal"
+        try:
+            await asyncio.wait([ended, self.hurry], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            state = lease.state()
+            why = f"{state.state}, {state.reason}"
+        ending = None if ended.done() else asyncio.ensure_future(self.end(lease, process, why))
+        while ending and not ending.done():
+            with contextlib.suppress(asyncio.CancelledError):  # for another reason: it is being ended already
+                await asyncio.wait([ending])
+        feeding.cancel()
+        if ended.result():
+            LOG.warning("%s: the command ended with %d", lease.id, ended.result())
+
+    async def handle(self, lease: antenv.AsyncLease) -> None:
+        """Serves an item. If its command cannot be started, this program gives up: it would be so with the next."""
+        if self.failure:
+            lease.abandon()
+            return
+        try:
+            await self.serve(lease)
+        except OSError as error:
+            if error.errno not in NO_ROOM and not self.failure:
+                self.failure = error
+                self.stopping.set()
+                self.worker.stop()
+
+
+async def serve_metrics(address: str, worker: antenv.AsyncWorker) -> asyncio.Server:
+    """Serves /metrics at HOST:PORT, or at :PORT of every interface."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, EOFError, asyncio.LimitOverrunError), contextlib.closing(writer):
+            request = await reader.readuntil(b"\r\n\r\n")
+            is_there = request.startswith(b"GET /metrics ")
+            text = worker.metrics() if is_there else ""
+            status = "200 OK" if is_there else "404 Not Found"
+            head = f"HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4\r\n"
+            head += f"content-length: {len(text.encode())}\r\nconnection: close\r\n\r\n"
+            writer.write((head + text).encode())
+            await writer.drain()
+
+    host, colon, port = address.rpartition(":")
     try:
-        stats = client.environments.work.stats(worker.stats()["environment_id"], timeout=5)
-        for name in ("depth", "pending", "workers_polling"):
-            text += f"# TYPE antenv_queue_{name} gauge\nantenv_queue_{name} {getattr(stats, name) or 0}\n"
-    except antenv.AntenvError as error:
-        LOG.warning("the queue's numbers are not to be had: %s", error)
-    return text
-
-
-def serve_metrics(port: int, worker: antenv.AsyncWorker, client: antenv.Client) -> None:
-    """Has /metrics answered, by threads of its own."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            is_there = self.path == "/metrics"
-            self.send_response(200 if is_there else 404)
-            self.send_header("content-type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(metrics(worker, client).encode() if is_there else b"")
-
-    server = http.server.ThreadingHTTPServer(("0.0.0.0", port), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    LOG.info("metrics at port %d", server.server_port)
+        server = await asyncio.start_server(answer, host.strip("[]") or None, port if colon else "none")
+    except OSError as error:
+        sys.exit(f"on_work: {address}: {error}")
+    host, port = server.sockets[0].getsockname()[:2]
+    LOG.info("metrics at http://%s:%d/metrics", f"[{host}]" if ":" in host else host, port)
+    return server
 
 
 async def main(options: argparse.Namespace) -> None:
-    key = os.environ.get("ANTHROPIC_ENVIRONMENT_KEY")
-    client = antenv.AsyncClient(environment_key=key)
+    client = antenv.AsyncClient(environment_key=os.environ.get("ANTHROPIC_ENVIRONMENT_KEY"))
     async with client.environments.worker(concurrency=options.concurrency, grace=options.grace) as worker:
-        stopping = asyncio.Event()
-
-        def stop() -> None:
-            stopping.set()
-            worker.stop()
-
+        program, loop = Program(options, worker), asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, program.reap)
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop)
-        if options.metrics is not None:
-            serve_metrics(options.metrics, worker, antenv.Client(environment_key=key))
-        failures: list[OSError] = []
-
-        async def handle(lease: antenv.AsyncLease) -> None:
-            try:
-                await serve(lease, options, stopping)
-            except OSError as error:
-                if not stopping.is_set():  # it would be the same with the next item
-                    failures.append(error)
-                    stop()
-
-        await worker.run(handle)
-        if failures:
-            sys.exit(f"on_work: {failures[0]}")
+            loop.add_signal_handler(number, program.stop)
+        server = await serve_metrics(options.metrics, worker) if options.metrics else None
+        await worker.run(program.handle)
+        if server:
+            server.close()
+        if program.failure:
+            sys.exit(f"on_work: {options.command[0]}: {program.failure}")
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(main(arguments()))
-    except antenv.AntenvError as error:
+    except (antenv.AntenvError, OSError) as error:
         sys.exit(f"on_work: {error}")

@@ -18,6 +18,7 @@ import pytest
 from support.build import BINARY, GO, ROOT, build_go
 from support.driver import one_descriptor_left
 from support.emulator import API_HEADERS, Emulator
+from support.processes import ORPHAN, become_subreaper, parent_of
 
 MODULE = ROOT / "bindings" / "go"
 QUICKSTART = ROOT / "examples" / "go" / "quickstart"
@@ -116,7 +117,13 @@ class OnWork:
     """
 
     def __init__(
-        self, emulator: Emulator, there: Path, script: str, *options: str, command: tuple[str, ...] = ()
+        self,
+        emulator: Emulator,
+        there: Path,
+        script: str,
+        *options: str,
+        command: tuple[str, ...] = (),
+        preparation: Callable[[], None] | None = None,
     ) -> None:
         self._emulator, self._there = emulator, there
         self.environment = emulator.create_environment("hosts", config={"type": "self_hosted"})
@@ -128,8 +135,10 @@ class OnWork:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
         self.process = subprocess.Popen(
             [build_go(ONWORK), *options, *(command or ("sh", "-c", script))],
-            env=clean | GO | self.variables | {"there": str(there)},
+            env=clean | GO | self.variables | {"there": str(there), "ANTHROPIC_WORK_SECRET": "another's"},
             stderr=(there / "log").open("w"),
+            cwd=there,
+            preexec_fn=preparation,
         )
 
     def __enter__(self) -> OnWork:
@@ -139,9 +148,9 @@ class OnWork:
         self.process.kill()
         self.process.wait()
 
-    def enqueue(self) -> str:
+    def enqueue(self, **item: Any) -> str:
         """Queues an item; returns its identifier."""
-        identifier: str = self._emulator.enqueue(self.environment)["id"]
+        identifier: str = self._emulator.enqueue(self.environment, **item)["id"]
         return identifier
 
     def api(self, method: str, path: str) -> Any:
@@ -212,7 +221,7 @@ def test_onwork_runs_a_command_for_each_item(strict_emulator: Emulator, tmp_path
         test -e "$there/first" && exit 3
         echo > "$there/first"
     """
-    with OnWork(strict_emulator, tmp_path, script, "-metrics", "127.0.0.1:0") as onwork:
+    with OnWork(strict_emulator, tmp_path, script, "--metrics", "127.0.0.1:0") as onwork:
         items = [onwork.enqueue() for _ in range(2)]
         until(lambda: all(onwork.state(item) == "stopped" for item in items))
         for item in items:
@@ -232,12 +241,16 @@ def test_onwork_runs_a_command_for_each_item(strict_emulator: Emulator, tmp_path
             lambda: "antenv_worker_finished_total 2"
             in re.sub("{.*}", "", urllib.request.urlopen(found[1]).read().decode())
         )
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            urllib.request.urlopen(found[1].replace("/metrics", "/other"), timeout=120)
+        assert failed.value.code == 404
+        failed.value.close()
         assert onwork.end() == 0
         assert onwork.log().count("exit status 3") == 1
 
 
 def test_onwork_ends_a_command_whose_item_is_to_be_stopped(short_leases: Emulator, tmp_path: Path) -> None:
-    with OnWork(short_leases, tmp_path, STUBBORN, "-grace", "300ms") as onwork:
+    with OnWork(short_leases, tmp_path, STUBBORN, "--grace", "0.3") as onwork:
         item = onwork.enqueue()
         processes = [int(onwork.file(name)) for name in ("child", "parent")]
         onwork.api("POST", f"/work/{item}/stop")
@@ -270,7 +283,7 @@ def test_onwork_lets_commands_end(strict_emulator: Emulator, tmp_path: Path) -> 
         until test -e "$there/go"; do sleep 0.02; done
         echo > "$there/done-$ANTHROPIC_WORK_ID"
     """
-    with OnWork(strict_emulator, tmp_path, script, "-concurrency", "2") as onwork:
+    with OnWork(strict_emulator, tmp_path, script, "--concurrency", "2") as onwork:
         items = [onwork.enqueue() for _ in range(2)]
         until(lambda: onwork.log().count(": begun") == 2)
         onwork.process.send_signal(signal.SIGTERM)
@@ -284,13 +297,63 @@ def test_onwork_lets_commands_end(strict_emulator: Emulator, tmp_path: Path) -> 
 
 
 def test_onwork_ends_commands_when_the_grace_period_is_over(strict_emulator: Emulator, tmp_path: Path) -> None:
-    with OnWork(strict_emulator, tmp_path, STUBBORN, "-grace", "300ms") as onwork:
+    with OnWork(strict_emulator, tmp_path, STUBBORN, "--grace", "0.3") as onwork:
         item = onwork.enqueue()
         processes = [int(onwork.file(name)) for name in ("child", "parent")]
         assert onwork.end() == 0
         onwork.file("asked")
         assert not any(map(alive, processes)) and onwork.state(item) == "stopped"
         assert f"{item} is to be stopped (shutdown): signal: killed" in onwork.log()
+
+
+def test_onwork_ends_commands_at_the_second_signal(strict_emulator: Emulator, tmp_path: Path) -> None:
+    script = "trap 'exit 3' TERM; touch begun; while :; do sleep 0.1; done"
+    with OnWork(strict_emulator, tmp_path, script, "--grace", "600s") as onwork:
+        item = onwork.enqueue()
+        onwork.file("begun")
+        onwork.process.send_signal(signal.SIGINT)
+        until(lambda: "claims no more" in onwork.log())
+        assert onwork.end() == 0 and onwork.state(item) == "stopped"
+        assert "exit status 3" in onwork.log()
+
+
+def test_onwork_kills_what_is_left_of_a_command(strict_emulator: Emulator, tmp_path: Path) -> None:
+    # Nor does it matter that what is left has the input, which it does not read.
+    script = "sleep 600 <&0 & echo $! >left.new; mv left.new left"
+    with OnWork(strict_emulator, tmp_path, script) as onwork:
+        item = onwork.enqueue(data={"type": "session", "id": "s", "text": "x" * 1_000_000})
+        until(lambda: onwork.state(item) == "stopped")
+        left = int(onwork.file("left"))
+        until(lambda: not alive(left))
+        assert onwork.end() == 0
+
+
+def test_onwork_reaps_orphans(strict_emulator: Emulator, tmp_path: Path) -> None:
+    with OnWork(strict_emulator, tmp_path, ORPHAN, preparation=become_subreaper) as onwork:
+        item = onwork.enqueue()
+        until(lambda: onwork.state(item) == "stopped")
+        orphan = int(onwork.file("orphan"))
+        assert parent_of(orphan) == onwork.process.pid
+        (tmp_path / "go").touch()
+        until(lambda: parent_of(orphan) is None)
+        assert onwork.end() == 0
+
+
+def test_onwork_ends_after_its_other_items_when_its_command_has_gone(strict_emulator: Emulator, tmp_path: Path) -> None:
+    command = tmp_path / "command"
+    command.write_text("#!/bin/sh\ntouch begun; while ! [ -e go ]; do sleep 0.01; done; touch ended\n")
+    command.chmod(0o755)
+    with OnWork(strict_emulator, tmp_path, "", "--concurrency", "2", command=(str(command),)) as onwork:
+        first = onwork.enqueue()
+        onwork.file("begun")
+        command.unlink()
+        second = onwork.enqueue()
+        until(lambda: "claims no more" in onwork.log())
+        third = onwork.enqueue()
+        (tmp_path / "go").touch()
+        assert onwork.process.wait(timeout=120) == 1
+        assert f"{command}: no such file or directory" in onwork.log() and (tmp_path / "ended").exists()
+        assert [onwork.state(item) for item in (first, second, third)] == ["stopped", "active", "queued"]
 
 
 @pytest.mark.parametrize("in_time", [True, False])
@@ -329,6 +392,12 @@ def test_onwork_says_what_is_wrong(strict_emulator: Emulator, tmp_path: Path) ->
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")} | GO
     for arguments, variables, code, said in [
         ([], {}, 2, "usage: onwork"),
+        (["--grace", "1m", "true"], {}, 2, "usage: onwork"),
+        (["--grace", "nan", "true"], {}, 2, "usage: onwork"),
+        (["--concurrency", "0", "true"], {}, 2, "usage: onwork"),
+        (["no such command"], {}, 2, "onwork: no such command: no such command\n"),
+        (["/nowhere/command"], {}, 2, "onwork: /nowhere/command: no such command\n"),
+        (["--metrics", "127.0.0.1:no port", "true"], {}, 1, "127.0.0.1:no port: "),
         (["true"], {}, 1, "environment_key"),
         (["true"], {"ANTHROPIC_ENVIRONMENT_KEY": "k"}, 1, "ANTHROPIC_ENVIRONMENT_ID"),
         (

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from python.worker_env import TIMEOUT, WorkerEnv, wait_until, worker_env
 from support.build import ROOT
 from support.driver import one_descriptor_left
 from support.emulator import Emulator
+from support.processes import ORPHAN, become_subreaper, parent_of
 
 PROGRAM = ROOT / "examples" / "python" / "on_work.py"
 #: Says where it is, and what its child is, and then does not mind SIGTERM.
@@ -34,7 +35,14 @@ def lasting(strict_emulator: Emulator) -> WorkerEnv:
 class OnWork:
     """The program, running."""
 
-    def __init__(self, env: WorkerEnv, folder: Path, options: tuple[str, ...], command: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        env: WorkerEnv,
+        folder: Path,
+        options: tuple[str, ...],
+        command: tuple[str, ...],
+        preparation: Callable[[], None] | None,
+    ) -> None:
         variables = {
             "ANTHROPIC_ENVIRONMENT_ID": env.environment,
             "ANTHROPIC_ENVIRONMENT_KEY": env.key,
@@ -48,6 +56,7 @@ class OnWork:
             stderr=self._output,
             cwd=folder,
             env=os.environ | variables,
+            preexec_fn=preparation,
         )
 
     def said(self) -> str:
@@ -67,8 +76,14 @@ class OnWork:
 
 
 @contextmanager
-def on_work(env: WorkerEnv, folder: Path, *options: str, command: tuple[str, ...]) -> Iterator[OnWork]:
-    program = OnWork(env, folder, options, command)
+def on_work(
+    env: WorkerEnv,
+    folder: Path,
+    *options: str,
+    command: tuple[str, ...],
+    preparation: Callable[[], None] | None = None,
+) -> Iterator[OnWork]:
+    program = OnWork(env, folder, options, command, preparation)
     try:
         yield program
     finally:
@@ -113,11 +128,25 @@ def test_a_command_has_the_item_and_its_environment(lasting: WorkerEnv, tmp_path
 
 def test_what_is_left_of_a_command_is_ended_with_it(lasting: WorkerEnv, tmp_path: Path) -> None:
     file = tmp_path / "processes"
-    with on_work(lasting, tmp_path, command=("sh", "-c", f"sleep 60 & echo $! >{file}.new; mv {file}.new {file}")):
-        item = lasting.enqueue()
+    # Nor does it matter that what is left has the input, which it does not read.
+    script = f"sleep 600 <&0 & echo $! >{file}.new; mv {file}.new {file}"
+    data = {"type": "session", "id": "s", "text": "x" * 1_000_000}
+    with on_work(lasting, tmp_path, command=("sh", "-c", script)):
+        item = lasting.emulator.enqueue(lasting.environment, data=data)["id"]
         wait_until(lambda: lasting.state(item) == "stopped")
         (left,) = processes(file)
         wait_until(lambda: not is_alive(left))
+
+
+def test_orphans_are_reaped(lasting: WorkerEnv, tmp_path: Path) -> None:
+    with on_work(lasting, tmp_path, command=("sh", "-c", ORPHAN), preparation=become_subreaper) as program:
+        item = lasting.enqueue()
+        wait_until(lambda: lasting.state(item) == "stopped")
+        (orphan,) = processes(tmp_path / "orphan")
+        assert parent_of(orphan) == program.process.pid
+        (tmp_path / "go").touch()
+        wait_until(lambda: parent_of(orphan) is None)
+        assert program.end() == 0
 
 
 def test_a_command_that_does_not_mind_is_killed_when_its_item_is_to_be_stopped(tmp_path: Path) -> None:
@@ -178,27 +207,53 @@ def test_when_the_grace_is_over_commands_are_killed(lasting: WorkerEnv, tmp_path
         started = processes(file)
         assert program.end() == 0
         assert not any(map(is_alive, started)) and lasting.state(item) == "stopped"
-        assert f"{item}: stop_requested, shutdown" in program.said()
+        assert f"{item}: stop_requested, shutdown" in program.said() and f"{item}: is killed" in program.said()
+
+
+def test_a_second_signal_ends_commands(lasting: WorkerEnv, tmp_path: Path) -> None:
+    script = "trap 'exit 3' TERM; touch begun; while :; do sleep 0.1; done"
+    with on_work(lasting, tmp_path, "--grace", "600s", command=("sh", "-c", script)) as program:
+        item = lasting.enqueue()
+        wait_until((tmp_path / "begun").exists)
+        program.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "claims no more" in program.said())
+        assert program.end(signal.SIGINT) == 0
+        assert f"{item}: the command ended with 3" in program.said() and lasting.state(item) == "stopped"
 
 
 def test_it_serves_metrics(lasting: WorkerEnv, tmp_path: Path) -> None:
-    with on_work(lasting, tmp_path, "--metrics", "0", command=("true",)) as program:
-        lasting.emulator.faults({"operation": "work.poll", "latency_ms": 60_000, "count": 100})
-        wait_until(lambda: "metrics at port" in program.said())
-        port = re.findall(r"metrics at port (\d+)", program.said())[0]
-        lasting.enqueue()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT) as response:
-            text = response.read().decode()
-        assert "\nantenv_queue_depth 1\n" in text and "\nantenv_queue_workers_polling " in text
-        assert "# TYPE antenv_queue_pending gauge" in text and "antenv_worker_claimed_total" in text
-        with pytest.raises(urllib.error.HTTPError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/other", timeout=TIMEOUT)
+    with on_work(lasting, tmp_path, "--metrics", "127.0.0.1:0", command=("true",)) as program:
+        item = lasting.enqueue()
+        wait_until(lambda: lasting.state(item) == "stopped")
+        url = re.findall(r"metrics at (\S+)", program.said())[0]
+
+        def text() -> str:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+                assert response.headers["content-type"] == "text/plain; version=0.0.4"
+                return re.sub("{.*}", "", response.read().decode())
+
+        wait_until(lambda: "\nantenv_worker_finished_total 1\n" in text())
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            urllib.request.urlopen(url.replace("/metrics", "/other"), timeout=TIMEOUT)
+        assert failed.value.code == 404
+        failed.value.close()
         assert program.end() == 0
 
 
 def test_what_is_wrong_is_said(lasting: WorkerEnv, tmp_path: Path) -> None:
-    with on_work(lasting, tmp_path, command=("/nowhere/command",)) as program:
-        assert program.process.wait(timeout=TIMEOUT) == 2 and "a command is needed" in program.said()
+    item = lasting.enqueue()
+    for command in ("/nowhere/command", "no such command"):
+        with on_work(lasting, tmp_path, command=(command,)) as program:
+            assert program.process.wait(timeout=TIMEOUT) == 2
+            assert program.said() == f"on_work: {command}: no such command\n"
+    for wrong in (["--concurrency", "0"], ["--grace", "-1"], ["--grace", "nan"], ["--other"]):
+        with on_work(lasting, tmp_path, *wrong, command=("true",)) as program:
+            assert program.process.wait(timeout=TIMEOUT) == 2 and "usage: on_work" in program.said()
+    assert lasting.state(item) == "queued"
+    for address in ("9464", "127.0.0.1:no port"):
+        with on_work(lasting, tmp_path, "--metrics", address, command=("true",)) as program:
+            assert program.process.wait(timeout=TIMEOUT) == 1 and f"on_work: {address}: " in program.said()
+    assert lasting.state(item) == "queued"
     lasting.key = "sk-ant-oat01-wrong"
     with on_work(lasting, tmp_path, command=("true",)) as program:
         assert program.process.wait(timeout=TIMEOUT) == 1
@@ -243,3 +298,22 @@ def test_a_command_that_is_no_program_ends_it(lasting: WorkerEnv, tmp_path: Path
         item = lasting.enqueue()
         assert program.process.wait(timeout=TIMEOUT) == 1
         assert "Exec format error" in program.said() and lasting.state(item) == "active"
+
+
+def test_a_command_that_has_gone_ends_it_after_its_other_items(lasting: WorkerEnv, tmp_path: Path) -> None:
+    command = tmp_path / "command"
+    command.write_text("#!/bin/sh\ntouch begun; while ! [ -e go ]; do sleep 0.01; done; touch ended\n")
+    command.chmod(0o755)
+    with on_work(lasting, tmp_path, "--concurrency", "2", command=(str(command),)) as program:
+        first = lasting.enqueue()
+        wait_until((tmp_path / "begun").exists)
+        command.unlink()
+        second = lasting.enqueue()
+        wait_until(lambda: "claims no more" in program.said())
+        third = lasting.enqueue()
+        (tmp_path / "go").touch()
+        assert program.process.wait(timeout=TIMEOUT) == 1
+        (why,) = [line for line in program.said().splitlines() if line.startswith(f"on_work: {command}: ")]
+        assert "No such file or directory" in why
+        assert (tmp_path / "ended").exists()
+        assert [lasting.state(item) for item in (first, second, third)] == ["stopped", "active", "queued"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from bindings.test_c import EXAMPLES, SANITIZERS, SOURCES, VALGRIND, run
 from support.build import compile_c
 from support.driver import one_descriptor_left
 from support.emulator import API_HEADERS, Emulator, trusted
+from support.processes import ORPHAN, become_subreaper, parent_of
 
 pytestmark = pytest.mark.transports
 WAYS = ["plain", "valgrind", *SANITIZERS]
@@ -139,11 +142,15 @@ class OnWork:
 
 @contextmanager
 def on_work(*arguments: str, folder: Path, way: str = "plain", **environ: str) -> Iterator[OnWork]:
-    """Runs the program in a folder until the block is left."""
+    """Runs the program in a folder until the block is left, in one of the ways or as a "subreaper"."""
     program = compile_c(EXAMPLES / "on_work.c", *([SANITIZERS[way]] if way in SANITIZERS else []))
     command = [*(VALGRIND if way == "valgrind" else []), str(program), *arguments]
     said = folder / "said"
-    with said.open("wb") as errors, subprocess.Popen(command, stderr=errors, cwd=folder, env=environ) as process:
+    prepare = become_subreaper if way == "subreaper" else None
+    with (
+        said.open("wb") as errors,
+        subprocess.Popen(command, stderr=errors, cwd=folder, env=environ, preexec_fn=prepare) as process,
+    ):
         try:
             yield OnWork(process, said)
         finally:
@@ -305,15 +312,97 @@ def test_it_gives_up_when_there_is_no_use_in_going_on(strict_emulator: Emulator,
     for missing in ("ANTHROPIC_ENVIRONMENT_ID", "ANTHROPIC_ENVIRONMENT_KEY"):
         with on_work("true", folder=tmp_path, **{**environ, missing: ""}) as program:
             program.ends_with(1)
-    item = strict_emulator.enqueue(environment)["id"]
-    with on_work("no such command", folder=tmp_path, **environ) as program:
+    with on_work("--metrics", "127.0.0.1:no port", "true", folder=tmp_path, **environ) as program:
         program.ends_with(1)
-        assert "no such command: No such file or directory" in program.said
-    assert state_of(strict_emulator, environment, item) == "active"  # it goes back when its lease runs out
-    for wrong in ([], ["-c", "0", "true"], ["-c", "x", "true"], ["-g", "-1", "true"], ["-x", "true"]):
+        assert program.said.startswith("on_work: 127.0.0.1:no port: ")
+
+
+def test_wrong_usage_claims_nothing(strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = hosts(strict_emulator)
+    environ = variables(strict_emulator, environment)
+    item = strict_emulator.enqueue(environment)["id"]
+    (tmp_path / "no program").write_text("")
+    for command in ("no such command", "./nowhere", "./no program", str(tmp_path)):
+        with on_work(command, folder=tmp_path, **environ) as program:
+            program.ends_with(2)
+            assert program.said == f"on_work: {command}: no such command\n"
+    for wrong in (
+        [],
+        ["-c", "0", "true"],
+        ["--concurrency", "x", "true"],
+        ["-g", "-1", "true"],
+        ["--grace", "nan", "true"],
+        ["--grace", "1m", "true"],
+        ["-x", "true"],
+    ):
         with on_work(*wrong, folder=tmp_path, **environ) as program:
             program.ends_with(2)
             assert "usage: on_work" in program.said
+    assert state_of(strict_emulator, environment, item) == "queued"
+
+
+def test_a_command_that_has_gone_ends_it_after_its_other_items(strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = hosts(strict_emulator)
+    command = tmp_path / "command"
+    command.write_text("#!/bin/sh\ntouch began; while ! [ -e go ]; do sleep 0.05; done\n")
+    command.chmod(0o755)
+    environ = variables(strict_emulator, environment)
+    with on_work("--concurrency", "2", str(command), folder=tmp_path, **environ) as program:
+        first = strict_emulator.enqueue(environment)["id"]
+        until((tmp_path / "began").exists, "the command")
+        command.unlink()
+        second = strict_emulator.enqueue(environment)["id"]
+        program.says(f"on_work: {command}: No such file or directory")
+        third = strict_emulator.enqueue(environment)["id"]
+        (tmp_path / "go").touch()
+        program.ends_with(1)
+        assert f"{first}: exited with 0" in program.said
+    states = [state_of(strict_emulator, environment, item) for item in (first, second, third)]
+    assert states == ["stopped", "active", "queued"]  # the second goes back when its lease runs out
+
+
+def test_orphans_are_reaped(strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = hosts(strict_emulator)
+    item = strict_emulator.enqueue(environment)["id"]
+    environ = variables(strict_emulator, environment)
+    with on_work("sh", "-c", ORPHAN, folder=tmp_path, way="subreaper", **environ) as program:
+        program.says(f"{item}: done")
+        orphan = int((tmp_path / "orphan").read_text())
+        assert parent_of(orphan) == program.process.pid
+        (tmp_path / "go").touch()
+        until(lambda: parent_of(orphan) is None, "the orphan's end")
+        program.process.send_signal(signal.SIGTERM)
+        program.ends_with(0)
+
+
+def test_it_serves_metrics(strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = hosts(strict_emulator)
+    item = strict_emulator.enqueue(environment)["id"]
+    environ = variables(strict_emulator, environment)
+    with on_work("--metrics", "127.0.0.1:0", "true", folder=tmp_path, **environ) as program:
+        program.says(f"{item}: done")
+        (url,) = re.findall(r"metrics at (\S+)", program.said)
+
+        def text() -> str:
+            with urllib.request.urlopen(url, timeout=120) as response:
+                assert response.headers["content-type"] == "text/plain; version=0.0.4"
+                return re.sub("{.*}", "", response.read().decode())
+
+        until(lambda: "\nantenv_worker_finished_total 1\n" in text(), "the count")
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            urllib.request.urlopen(url.replace("/metrics", "/other"), timeout=120)
+        assert failed.value.code == 404
+        failed.value.close()
+        # Those that ask nothing, or slowly, keep none of the others from an answer, and not the program from its end.
+        address = ("127.0.0.1", int(url.split(":")[2].split("/")[0]))
+        with ExitStack() as stack:
+            silent = [stack.enter_context(socket.create_connection(address, timeout=120)) for _ in range(20)]
+            silent[-1].sendall(b"GET /metrics HTTP/1.1\r\n")
+            assert "antenv_worker_finished_total" in text()
+            silent[-1].sendall(b"host: here\r\n\r\n")
+            assert silent[-1].recv(15) == b"HTTP/1.1 200 OK"
+            program.process.send_signal(signal.SIGTERM)
+            program.ends_with(0)
 
 
 def test_many_commands_run_at_once_and_no_more(strict_emulator: Emulator, tmp_path: Path) -> None:

@@ -159,6 +159,22 @@ def test_any_other_success_opens_a_tunnel_too(
         assert set(proxy.asked) == {"tunnelled.test:443"}
 
 
+@pytest.mark.parametrize("shows_certificate", [False, True])
+def test_no_relay_shows_the_client_certificate_for_others(
+    shows_certificate: bool, authority: Authority, driver: Driver
+) -> None:
+    """The relay that another success needs is open to every program of the machine."""
+    mine = authority.issue("mine")
+    own = {"client_cert_file": str(mine.certificate), "client_key_file": str(mine.key)} if shows_certificate else {}
+    tls = authority.issue("proxy").context(authority.root if shows_certificate else None)
+    reply = b"HTTP/1.1 201 Made\r\n\r\n"
+    with tunnelled_server(authority) as server, ConnectProxy(lambda _: reply, target=server.port, tls=tls) as proxy:
+        driver.client(**secure(authority, "tunnelled.test", proxy=f"https://localhost:{proxy.port}", **own))
+        outcome = driver.call("environments.list")
+        assert outcome.status == (CONNECTION if shows_certificate else OK), outcome
+        assert not shows_certificate or "answered CONNECT with 201 Made" in outcome.json["message"], outcome
+
+
 def test_a_tunnel_that_a_proxy_opens_with_201_can_break_and_be_opened_again(
     authority: Authority, driver: Driver
 ) -> None:

@@ -1,6 +1,7 @@
 //! Tunnels through a proxy that opens them with another status than 200. Any 2xx does (RFC 9110), but reqwest accepts 200 alone, and its
 //! connections cannot be replaced. Such a proxy is reached through this relay on loopback, which writes 200 in place of that status and
-//! passes all other bytes on. It adds no credential: other programs of this machine gain nothing from it.
+//! passes all other bytes on. It adds no credential, so other programs of this machine gain nothing from it: there is none where it would
+//! have to show a client certificate.
 
 use super::tunnel;
 use crate::credentials::Secret;
@@ -32,6 +33,9 @@ impl Relay {
     /// Starts a relay on the runtime. `tls` is for a proxy that is reached over TLS.
     pub async fn start(proxy: &Proxy, tls: &ClientConfig) -> io::Result<Relay> {
         let proxy: Url = proxy.url.expose().parse().map_err(io::Error::other)?;
+        if proxy.scheme() == "https" && tls.client_auth_cert_resolver.has_certs() {
+            return Err(io::Error::other("the relay would show the client certificate for every program of this machine"));
+        }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let mut url = proxy.clone();
         let is_http = url.set_scheme("http").is_ok() && url.set_ip_host(Ipv4Addr::LOCALHOST.into()).is_ok();

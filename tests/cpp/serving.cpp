@@ -33,8 +33,8 @@ static std::string member(const std::string &json, const char *name) {
 }
 
 // An environment, and what happens to it behind the workers' backs.
-struct house {
-    explicit house(const char *url) : owner(std::string(R"({"api_key":"k","base_url":")") + url + "\"}") {
+struct server {
+    explicit server(const char *url) : owner(std::string(R"({"api_key":"k","base_url":")") + url + "\"}") {
         environment = member(owner.environments().create(R"({"name":"hosts","config":{"type":"self_hosted"}})"), "id");
         key = member(control("environment_keys", "{}"), "environment_key");
     }
@@ -59,50 +59,50 @@ static antenv::lease taken(const antenv::worker &worker) {
     return *std::move(next.lease);
 }
 
-static void items_are_served_in_a_loop_and_each_is_stopped(const house &house) {
+static void items_are_served_in_a_loop_and_each_is_stopped(const server &server) {
     std::set<std::string> wanted, served;
-    for (int number = 0; number < 4; number++) wanted.insert(house.enqueue());
-    antenv::worker worker = house.worker();
+    for (int number = 0; number < 4; number++) wanted.insert(server.enqueue());
+    antenv::worker worker = server.worker();
     std::vector<std::thread> threads;
     for (antenv::lease &lease : worker) {
         std::string id = member(lease.item(), "id");
-        CHECK(served.insert(id).second && house.state_of(id) == "active" && member(lease.item(), "secret") != "");
+        CHECK(served.insert(id).second && server.state_of(id) == "active" && member(lease.item(), "secret") != "");
         if (served.size() == 1) CHECK(member(lease.finish(), "state") == "stopped");
         if (served.size() == 2) threads.emplace_back([lease = std::move(lease)] { CHECK(member(lease.state(), "state") == "held"); });
         if (served.size() == 4) worker.stop(); // the loop comes to its end
     }
     for (std::thread &thread : threads) thread.join();
     CHECK(served == wanted);
-    for (const std::string &id : wanted) CHECK(house.state_of(id) == "stopped");
+    for (const std::string &id : wanted) CHECK(server.state_of(id) == "stopped");
     CHECK(worker.next().status == ANTENV_DONE && !worker.next(seconds(0)).lease);
     CHECK(worker.stats().find("\"finished\":4") != std::string::npos);
     CHECK(worker.metrics().find("antenv_worker_claimed_total") != std::string::npos);
     for (antenv::lease &lease : worker) CHECK(lease.item() == "there is none");
 }
 
-static void however_a_lease_is_left_its_item_is_stopped(const house &house) {
-    antenv::worker worker = house.worker();
-    std::string broken_out_of = house.enqueue();
+static void however_a_lease_is_left_its_item_is_stopped(const server &server) {
+    antenv::worker worker = server.worker();
+    std::string broken_out_of = server.enqueue();
     for (antenv::lease &lease : worker) {
         CHECK(member(lease.item(), "id") == broken_out_of);
         break;
     }
-    CHECK(house.state_of(broken_out_of) == "stopped");
-    std::string thrown_out_of = house.enqueue();
+    CHECK(server.state_of(broken_out_of) == "stopped");
+    std::string thrown_out_of = server.enqueue();
     try {
         for (antenv::lease &lease : worker) throw lease.item();
     } catch (const std::string &item) {
-        CHECK(member(item, "id") == thrown_out_of && house.state_of(thrown_out_of) == "stopped");
+        CHECK(member(item, "id") == thrown_out_of && server.state_of(thrown_out_of) == "stopped");
     }
-    std::string assigned_over = house.enqueue();
+    std::string assigned_over = server.enqueue();
     antenv::lease lease = taken(worker);
     lease = antenv::lease(nullptr);
-    CHECK(house.state_of(assigned_over) == "stopped" && lease.item().empty());
+    CHECK(server.state_of(assigned_over) == "stopped" && lease.item().empty());
     CHECK(thrown([&] { lease.finish(); }).status() == ANTENV_INVALID_HANDLE && lease.abandon() == ANTENV_INVALID_HANDLE);
-    std::string abandoned = house.enqueue();
+    std::string abandoned = server.enqueue();
     taken(worker).abandon();
-    CHECK(house.state_of(abandoned) == "active"); // its lease has to run out first
-    std::string outlived = house.enqueue();
+    CHECK(server.state_of(abandoned) == "active"); // its lease has to run out first
+    std::string outlived = server.enqueue();
     lease = taken(worker);
     { antenv::worker gone(std::move(worker)); }
     CHECK(thrown([&] { worker.next(seconds(0)); }).status() == ANTENV_INVALID_HANDLE);
@@ -110,18 +110,18 @@ static void however_a_lease_is_left_its_item_is_stopped(const house &house) {
     CHECK(thrown([&] { lease.finish(); }).status() == ANTENV_INVALID_HANDLE);
 }
 
-static void nothing_is_handed_out_before_its_time(const house &house) {
-    antenv::worker worker = house.worker();
+static void nothing_is_handed_out_before_its_time(const server &server) {
+    antenv::worker worker = server.worker();
     CHECK(worker.next(seconds(0)).status == ANTENV_TIMEOUT && worker.next(milliseconds(20)).status == ANTENV_TIMEOUT);
-    std::string id = house.enqueue();
+    std::string id = server.enqueue();
     antenv::lease lease = taken(worker);
     CHECK(!lease.wait(seconds(0)) && !lease.wait(milliseconds(20)));
     CHECK(thrown([&] { lease.wait(milliseconds(-7)); }).parameter() == "timeout_ms");
     CHECK(thrown([&] { worker.next(milliseconds(-7)); }).parameter() == "timeout_ms");
     CHECK(thrown([&] { lease.finish(R"({"forced":true})"); }).parameter() == "forced");
     CHECK(thrown([&] { lease.finish(std::string("{}\0", 3)); }).parameter() == "params_json");
-    CHECK(thrown([&] { house.owner.worker(std::string("{}\0", 3)); }).parameter() == "config_json");
-    CHECK(thrown([&] { house.worker(R"(,"concurrency":0)"); }).parameter() == "concurrency");
+    CHECK(thrown([&] { server.owner.worker(std::string("{}\0", 3)); }).parameter() == "config_json");
+    CHECK(thrown([&] { server.worker(R"(,"concurrency":0)"); }).parameter() == "concurrency");
     antenv::client own = lease.client(); // with the token of the item, which reads the item's session and no other
     CHECK(thrown([&] { own.environments().list(); }).status() == ANTENV_PERMISSION_DENIED);
     std::thread other([&] {
@@ -134,7 +134,7 @@ static void nothing_is_handed_out_before_its_time(const house &house) {
     });
     CHECK(member(lease.finish(R"({"force":false})"), "state") == "stopping");
     other.join();
-    CHECK(house.state_of(id) == "stopping");
+    CHECK(server.state_of(id) == "stopping");
 }
 
 // Sends a signal to this thread until the wait has ended: one that arrives before the wait does not end it.
@@ -148,8 +148,8 @@ template <class Function> static void interrupted(const Function &wait) {
     other.join();
 }
 
-static void a_signal_ends_the_wait_and_nothing_is_lost(const house &house) {
-    antenv::worker worker = house.worker();
+static void a_signal_ends_the_wait_and_nothing_is_lost(const server &server) {
+    antenv::worker worker = server.worker();
     interrupted([&] { CHECK(worker.next(patience).status == ANTENV_INTERRUPTED); });
     interrupted([&] {
         antenv::error error = thrown([&] {
@@ -157,21 +157,21 @@ static void a_signal_ends_the_wait_and_nothing_is_lost(const house &house) {
         });
         CHECK(error.status() == ANTENV_INTERRUPTED && error.message() == "interrupted");
     });
-    std::string id = house.enqueue();
+    std::string id = server.enqueue();
     for (antenv::lease &lease : worker) {
         CHECK(member(lease.item(), "id") == id);
         break;
     }
 }
 
-static void a_lost_lease_is_reported_and_stops_nothing(const house &house) {
-    antenv::worker worker = house.worker(R"(,"desired_ttl_seconds":2)");
+static void a_lost_lease_is_reported_and_stops_nothing(const server &server) {
+    antenv::worker worker = server.worker(R"(,"desired_ttl_seconds":2)");
     antenv::queue queue;
-    house.enqueue();
+    server.enqueue();
     antenv::lease lease = taken(worker);
     lease.attach(queue, 7);
-    house.control("clock", R"({"advance_ms":3000})");
-    antenv::worker others = house.worker();
+    server.control("clock", R"({"advance_ms":3000})");
+    antenv::worker others = server.worker();
     antenv::lease taken_over = taken(others);
     CHECK(member(taken_over.item(), "id") == member(lease.item(), "id"));
     std::optional<std::string> state = lease.wait(patience);
@@ -182,12 +182,12 @@ static void a_lost_lease_is_reported_and_stops_nothing(const house &house) {
     CHECK(member(taken_over.state(), "state") == "held");
 }
 
-static void an_event_loop_needs_no_thread(const house &house) {
-    antenv::worker worker = house.worker(R"(,"concurrency":3)");
+static void an_event_loop_needs_no_thread(const server &server) {
+    antenv::worker worker = server.worker(R"(,"concurrency":3)");
     antenv::queue queue;
     worker.attach(queue, 1);
     std::set<std::string> wanted;
-    for (int number = 0; number < 9; number++) wanted.insert(house.enqueue());
+    for (int number = 0; number < 9; number++) wanted.insert(server.enqueue());
     std::vector<antenv::lease> held;
     std::size_t finished = 0, ended = 0;
     bool is_done = false;
@@ -213,16 +213,16 @@ static void an_event_loop_needs_no_thread(const house &house) {
     CHECK(wanted.empty());
     CHECK(thrown([&] { held[0].submit_finish(queue, 3); }).status() == ANTENV_INVALID_HANDLE);
     CHECK(thrown([&] { held[0].attach(queue, 3); }).status() == ANTENV_INVALID_HANDLE);
-    house.enqueue();
-    antenv::worker other = house.worker();
+    server.enqueue();
+    antenv::worker other = server.worker();
     antenv::lease lease = taken(other);
     CHECK(thrown([&] { lease.submit_finish(queue, 3, "[]"); }).parameter() == "params_json");
     CHECK(thrown([&] { lease.submit_finish(queue, 3, std::string_view("{}\0", 3)); }).parameter() == "params_json");
 }
 
-static void a_key_that_is_refused_ends_the_worker(const house &house) {
+static void a_key_that_is_refused_ends_the_worker(const server &server) {
     antenv::worker worker =
-        house.owner.worker("{\"environment_id\":\"" + house.environment + "\",\"environment_key\":\"sk-ant-oat01-wrong\"}");
+        server.owner.worker("{\"environment_id\":\"" + server.environment + "\",\"environment_key\":\"sk-ant-oat01-wrong\"}");
     CHECK(thrown([&] { worker.next(patience); }).status() == ANTENV_AUTHENTICATION);
     antenv::error error = thrown([&] {
         for (antenv::lease &lease : worker) CHECK(lease.item() == "there is none");
@@ -233,29 +233,29 @@ static void a_key_that_is_refused_ends_the_worker(const house &house) {
     CHECK(queue.next(patience)->result.error().status() == ANTENV_AUTHENTICATION);
 }
 
-static void leases_are_lost_when_the_library_shuts_down(const house &house) {
-    antenv::worker worker = house.worker();
-    house.enqueue();
+static void leases_are_lost_when_the_library_shuts_down(const server &server) {
+    antenv::worker worker = server.worker();
+    server.enqueue();
     antenv::lease lease = taken(worker);
     CHECK(!antenv::shutdown(seconds(0))); // it does not wait for leases
     CHECK(member(*lease.wait(patience), "reason") == "shutdown");
     CHECK(thrown([&] { lease.finish(); }).status() == ANTENV_LEASE_LOST);
     CHECK(worker.next(patience).status == ANTENV_DONE);
-    antenv::worker another = house.worker();
-    std::string id = house.enqueue();
+    antenv::worker another = server.worker();
+    std::string id = server.enqueue();
     CHECK(member(taken(another).item(), "id") == id);
-    CHECK(house.state_of(id) == "stopped");
+    CHECK(server.state_of(id) == "stopped");
 }
 
 int main(int, char **argv) {
-    house house(argv[1]);
-    items_are_served_in_a_loop_and_each_is_stopped(house);
-    however_a_lease_is_left_its_item_is_stopped(house);
-    nothing_is_handed_out_before_its_time(house);
-    a_signal_ends_the_wait_and_nothing_is_lost(house);
-    a_lost_lease_is_reported_and_stops_nothing(house);
-    an_event_loop_needs_no_thread(house);
-    a_key_that_is_refused_ends_the_worker(house);
-    leases_are_lost_when_the_library_shuts_down(house);
+    server server(argv[1]);
+    items_are_served_in_a_loop_and_each_is_stopped(server);
+    however_a_lease_is_left_its_item_is_stopped(server);
+    nothing_is_handed_out_before_its_time(server);
+    a_signal_ends_the_wait_and_nothing_is_lost(server);
+    a_lost_lease_is_reported_and_stops_nothing(server);
+    an_event_loop_needs_no_thread(server);
+    a_key_that_is_refused_ends_the_worker(server);
+    leases_are_lost_when_the_library_shuts_down(server);
     std::puts("serving: as it should be");
 }

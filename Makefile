@@ -70,12 +70,12 @@ PYTEST := $(VENV)/bin/python -m pytest tests --dist worksteal
 
 test: wheel prefix ## run every functional test, in every language (some minutes)
 	@scripts/need.sh cc c++ clang openssl pkg-config cmake go man nlohmann abidw
-	@echo "== Rust tests"
-	$(CARGO) test --profile quick --workspace
-	@echo "== Rust tests of workers, over HTTPS with HTTP/2"
-	ANTENV_TEST_TLS=1 $(CARGO) test --profile quick --workspace --test worker
-	@echo "== tests from outside: C, C++, Python, Go, installation, networks"
-	$(PYTEST) -n $(JOBS) -m "not deep"
+	@echo "== building the Rust tests"
+	$(CARGO) test --profile quick --workspace --no-run
+	@# Workers once more over HTTPS with HTTP/2; from outside: C, C++, Python, Go, installation, networks.
+	@$(VENV)/bin/python scripts/together.py "$(CARGO) test --profile quick --workspace" \
+	  "env ANTENV_TEST_TLS=1 $(CARGO) test --profile quick --workspace --test worker" \
+	  '$(PYTEST) -n $(JOBS) -m "not deep"'
 
 test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, mutated input, soak
 	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm

@@ -205,7 +205,7 @@ logging.basicConfig(level=logging.DEBUG, handlers=[Handler()])
 client = antenv.Client(api_key="k", base_url=sys.argv[1])
 child = os.fork()
 client.environments.list()
-assert logged.wait(20)
+assert logged.wait(60)
 if child == 0:
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0

@@ -141,7 +141,7 @@ def test_the_state_of_a_lease(brief: WorkerEnv) -> None:
     assert isinstance(state, types.LeaseState) and (state.state, state.reason) == ("held", None)
     assert (state.work_id, state.ttl_seconds) == (lease.id, 2) and state.last_heartbeat
     assert not lease.lost and not lease.cancelled.is_set() and not lease.cancelled.wait(0.05)
-    done = lease.finish(force=False, timeout=10, extra_headers={"x-test": "1"})
+    done = lease.finish(force=False, timeout=60, extra_headers={"x-test": "1"})
     assert isinstance(done, types.Work) and done.state == "stopping"
     (request,) = brief.requests("work.stop")
     assert (request["body"], request["headers"]["x-test"]) == ({"force": False}, "1")

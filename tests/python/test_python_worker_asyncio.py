@@ -242,7 +242,7 @@ def test_finishing_wakes_those_who_wait(lasting: WorkerEnv, run: Run) -> None:
         lease = await taken(worker_of(lasting))
         waiting = asyncio.ensure_future(lease.cancelled.wait())
         await asyncio.sleep(0)
-        done = await lease.finish(force=False, timeout=10)
+        done = await lease.finish(force=False, timeout=60)
         assert isinstance(done, types.Work) and done.state == "stopping"
         assert await asyncio.wait_for(waiting, TIMEOUT)
 

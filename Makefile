@@ -65,7 +65,7 @@ $(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(wildcard $(PYTHON)/*.py $(PYTH
 	@touch $@
 
 # Most tests wait most of the time.
-JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
+JOBS ?= $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 1))))
 PYTEST := $(VENV)/bin/python -m pytest tests --dist worksteal
 
 test: wheel prefix ## run every functional test, in every language (some minutes)

@@ -342,6 +342,7 @@ def wheel_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- Frozen programs ----
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["--onedir", "--onefile"])
 def test_a_frozen_program_has_the_library_in_it(kind: str, emulator: Emulator, tmp_path: Path) -> None:
     program = tmp_path / "program.py"

@@ -150,6 +150,7 @@ def test_the_wheel_holds_the_library_and_the_types_and_suits_every_python() -> N
     assert "Requires-Dist" not in metadata and "Requires-Python: >=3.9" in metadata
 
 
+@pytest.mark.long
 def test_pip_builds_and_installs_it_into_an_empty_environment(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path)], check=True)
     python = str(tmp_path / "bin" / "python")

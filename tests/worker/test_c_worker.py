@@ -47,6 +47,7 @@ CASES = [(case, way) for case in ("claiming", "ending", "shutting down") for way
 CASES += [("forking", way) for way in WAYS if way != "tsan"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("case", "way"), CASES)
 def test_a_worker_in_c(case: str, way: str, strict_emulator: Emulator) -> None:
     assert run_case(case, way, strict_emulator, hosts(strict_emulator)) == f"worker {case}: as it should be\n"

@@ -64,8 +64,10 @@ $(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(wildcard $(PYTHON)/*.py $(PYTH
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(@D)/*.whl
 	@touch $@
 
-# Most tests wait most of the time.
-JOBS ?= $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 1))))
+# How many tests run at a time. Most of them wait most of the time; those of test-deep less so.
+PROCESSORS := $(shell nproc 2>/dev/null || echo 1)
+JOBS ?= $(shell echo $$((3 * $(PROCESSORS))))
+DEEP_JOBS ?= $(shell echo $$((2 * $(PROCESSORS))))
 PYTEST := $(VENV)/bin/python -m pytest tests --dist worksteal
 
 test: wheel prefix ## run every functional test, in every language (some minutes)
@@ -82,7 +84,7 @@ test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, san
 	@echo "== mutated input"
 	ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),100) $(CARGO) test --profile quick --workspace --test fuzz
 	@echo "== tests in depth"
-	$(PYTEST) -n $(JOBS) -m deep
+	$(PYTEST) -n $(DEEP_JOBS) -m deep
 
 # A selection of pytest's, or any other command that runs tests: COMMAND="cargo test --profile quick --test worker".
 SUITE ?= tests -m "not deep"

@@ -236,6 +236,7 @@ def test_a_command_whose_lease_is_lost_is_ended(script: str, grace: str, end: st
             program.ends_with(0)
 
 
+@pytest.mark.long
 def test_a_command_whose_item_another_worker_has_is_ended(tmp_path: Path) -> None:
     with Emulator("--lease-ttl", "30") as emulator:
         environment = hosts(emulator)
@@ -260,6 +261,7 @@ def test_a_command_whose_item_another_worker_has_is_ended(tmp_path: Path) -> Non
             first.ends_with(0)
 
 
+@pytest.mark.long
 def test_a_command_whose_item_is_to_be_stopped_is_asked_to_end(tmp_path: Path) -> None:
     with Emulator("--lease-ttl", "30") as emulator:
         environment = hosts(emulator)

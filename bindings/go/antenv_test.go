@@ -349,6 +349,11 @@ func TestErrorsCarryEverything(t *testing.T) {
 	_, err = antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL("http://example.com"))
 	equal(t, failure(t, err).Parameter, "base_url")
 	equal(t, errors.Is(err, antenv.ErrConfig), true)
+	_, err = antenv.NewClient(antenv.WithAPIKey(""))
+	equal(t, failure(t, err).Parameter, "api_key")
+	t.Setenv("ANTHROPIC_API_KEY", "")
+	_, err = antenv.NewClient()
+	equal(t, failure(t, err).Parameter, "ANTHROPIC_API_KEY")
 }
 
 func TestAFailureCarriesItsResponse(t *testing.T) {

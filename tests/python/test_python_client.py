@@ -309,6 +309,12 @@ def test_the_environment_is_read_when_nothing_is_given(emulator: Emulator, monke
     monkeypatch.delenv("ANTHROPIC_AUTH_TOKEN", raising=False)
     with pytest.raises(antenv.ConfigError):
         antenv.Client(base_url=emulator.url)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "")
+    with pytest.raises(antenv.ConfigError, match="^`ANTHROPIC_API_KEY` is set but empty"):
+        antenv.Client(base_url=emulator.url)
+    with pytest.raises(antenv.ConfigError) as caught:
+        antenv.Client(api_key="")
+    assert caught.value.parameter == "api_key"
     monkeypatch.setenv("ANTHROPIC_API_KEY", "from-the-environment")
     monkeypatch.setenv("ANTHROPIC_BASE_URL", emulator.url)
     with antenv.Client() as client:

@@ -572,7 +572,7 @@ func TestACallGoesOnWhenItsClientIsClosed(t *testing.T) {
 	emulator := antenvtest.Start(t, "--auth", "any")
 	goroutines := runtime.NumGoroutine()
 	client := must(antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL(emulator.URL)))(t)
-	emulator.Faults(antenvtest.Fault{"latency_ms": 100, "count": 1})
+	emulator.Faults(antenvtest.Fault{"hold": true})
 	ended := make(chan error)
 	go func() {
 		_, err := client.Environments.ListPage(ctx, antenv.EnvironmentListParams{})
@@ -580,6 +580,7 @@ func TestACallGoesOnWhenItsClientIsClosed(t *testing.T) {
 	}()
 	waitFor(t, func() bool { return len(emulator.Requests()) == 1 })
 	client.Close()
+	emulator.Control("DELETE", "holds", nil, nil)
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}

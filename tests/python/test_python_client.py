@@ -310,7 +310,7 @@ def test_the_environment_is_read_when_nothing_is_given(emulator: Emulator, monke
     with pytest.raises(antenv.ConfigError):
         antenv.Client(base_url=emulator.url)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "")
-    with pytest.raises(antenv.ConfigError, match="^`ANTHROPIC_API_KEY` is set but empty"):
+    with pytest.raises(antenv.ConfigError, match=r"^`ANTHROPIC_API_KEY` is set but empty"):
         antenv.Client(base_url=emulator.url)
     with pytest.raises(antenv.ConfigError) as caught:
         antenv.Client(api_key="")

@@ -45,7 +45,7 @@ C_TYPES: dict[str, Any] = {
 
 
 def c_type(text: str) -> Any:
-    """What a type of the header is to ctypes; handles are pointers that nobody looks behind."""
+    """What a type of the header is to ctypes; handles are opaque pointers."""
     text = " ".join(text.replace("*", " * ").split()).replace("* *", "**")
     if re.fullmatch(r"antenv_(client|queue|ticket|worker|lease) (\*\*?)", text):
         return POINTER(c_void_p) if text.endswith("**") else c_void_p

@@ -21,7 +21,7 @@ import pytest
 import antenv
 from antenv import types
 from python.test_python_asyncio import LOOPS, LoopWithoutReaders, until
-from python.worker_env import TIMEOUT, WorkerEnv, wait_until, worker_env
+from python.worker_env import BRIEF, TIMEOUT, WorkerEnv, wait_until, worker_env
 from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
@@ -37,8 +37,8 @@ def lasting(strict_emulator: Emulator) -> WorkerEnv:
 
 @pytest.fixture
 def brief() -> Iterator[WorkerEnv]:
-    """One whose leases last for two seconds."""
-    with worker_env("--lease-ttl", "2") as found:
+    """One whose leases get their heartbeats every few seconds."""
+    with worker_env("--lease-ttl", str(BRIEF)) as found:
         yield found
 
 
@@ -78,7 +78,7 @@ def lose(env: WorkerEnv, item: str) -> antenv.Lease:
     with ThreadPoolExecutor() as pool:
         claimed = pool.submit(worker.next, TIMEOUT)
         wait_until(lambda: env.polls() == 1)
-        env.advance(3)
+        env.advance(BRIEF + 1)
         other = claimed.result()
     assert other is not None and other.id == item
     return other
@@ -421,7 +421,7 @@ def test_the_client_of_a_lease_has_the_items_token(lasting: WorkerEnv, run: Run)
     run(main())
 
 
-def test_a_lease_that_nobody_has_any_more_is_abandoned(lasting: WorkerEnv, run: Run) -> None:
+def test_a_lease_that_is_garbage_collected_is_abandoned(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         lasting.enqueue()
         worker = worker_of(lasting)

@@ -32,7 +32,7 @@ help: ## list what there is to do
 build: ## build the library (shared and static), its header and the emulator
 	@scripts/need.sh cargo cc
 	@echo "== building the library (a release build takes a few minutes the first time)"
-	@# Not `cargo build`: beside the rlib that Cargo.toml asks for too, cargo leaves link-time optimisation out.
+	@# Not `cargo build`: with the rlib that Cargo.toml asks for too, cargo leaves link-time optimisation out.
 	$(CARGO) rustc --release -p antenv --lib --crate-type cdylib,staticlib
 	@ln -sf libantenv.so $(RELEASE)/libantenv.so.0
 	@echo "== building the emulator"
@@ -92,7 +92,7 @@ COMMAND ?= $(VENV)/bin/python -m pytest -q -rfE --dist worksteal -n $(JOBS) $(SU
 flakes: wheel prefix ## run a suite many times with every processor busy, and list what failed how often (SUITE, TIMES, COMMAND)
 	$(VENV)/bin/python scripts/flakes.py --times $(TIMES) --output $(TARGET)/flakes $(COMMAND)
 
-bench: wheel prefix ## measure the library beside its peers, in one run
+bench: wheel prefix ## measure the library alongside its peers, in one run
 	@scripts/need.sh cc c++ curl-config go pkg-config
 	$(VENV)/bin/python benches/bench.py
 
@@ -109,7 +109,7 @@ fmt: venv ## format everything
 	$(VENV)/bin/ruff format -q $(PYTHON_SOURCES)
 	gofmt -w $(GO_MODULES)
 
-abi: ## write down the binary interface anew, when it was changed on purpose (docs/abi-policy.md)
+abi: ## re-record the binary interface after an intentional change (docs/abi-policy.md)
 	@scripts/need.sh c++ abidw
 	python3 scripts/abi.py record
 

@@ -225,7 +225,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Environment and item exist, and are the caller's: 404 before 403, so that a deleted environment is gone for everybody.
+/// Environment and item exist, and are the caller's: 404 before 403, so that a deleted environment is gone for every caller.
 fn check_reach(app: &App, caller: &Caller, ids: &Ids) -> Result<(), ApiError> {
     app.store.read(|connection| environments::find(connection, &ids.environment).map(drop))?;
     caller.check_environment(&ids.environment)?;

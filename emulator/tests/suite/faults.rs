@@ -449,7 +449,7 @@ fn a_detached_poll_claims_for_a_client_that_has_gone() {
     let queue = emulator.queue();
     emulator.fault(json!({"operation": "work.poll", "detached": true, "count": 1000}));
     // Again on a machine so slow that the poll is over before the item arrives.
-    until("an item goes to a poll that nobody waits for", || {
+    until("an item goes to a poll whose client has gone", || {
         drop(hold_poll(&queue));
         let id = queue.enqueue();
         until("the poll is over", || emulator.polls_waiting() == 0);

@@ -66,7 +66,7 @@ fn the_second_line_is_the_file_to_trust_which_is_gone_in_the_end() {
 }
 
 #[test]
-fn a_file_that_was_named_stays_and_is_written_anew() {
+fn a_file_that_was_named_stays_and_is_overwritten() {
     let scratch = Scratch::new("ca");
     let file = scratch.0.join("ca.pem");
     std::fs::write(&file, "of another day, and longer than what comes now\n".repeat(100)).unwrap();

@@ -131,7 +131,7 @@ def test_an_error_in_the_middle_of_a_list_is_raised_where_it_happens(client: ant
         next(items)
 
 
-def test_errors_tell_everything(client: antenv.Client) -> None:
+def test_errors_report_everything(client: antenv.Client) -> None:
     with pytest.raises(antenv.NotFoundError) as caught:
         client.environments.retrieve("env_missing")
     error = caught.value

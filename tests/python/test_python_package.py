@@ -220,7 +220,7 @@ def test_it_works_under_every_python_here(python: str, emulator: Emulator, tmp_p
     assert (done.stdout, done.stderr) == ("as it should be\n", "")
 
 
-def test_the_module_tells_versions_and_paths() -> None:
+def test_the_module_reports_versions_and_paths() -> None:
     said = subprocess.run([sys.executable, "-m", "antenv"], check=True, capture_output=True, text=True).stdout
     assert f"antenv   {VERSION} (ABI version 1)" in said and f"library  {_native.PATH}" in said
 

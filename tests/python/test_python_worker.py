@@ -184,7 +184,7 @@ def test_the_client_of_a_lease_has_the_items_token(lasting: WorkerEnv) -> None:
             )
 
 
-def test_an_item_that_is_to_be_stopped_tells_its_holder(brief: WorkerEnv) -> None:
+def test_an_item_that_is_to_be_stopped_notifies_its_holder(brief: WorkerEnv) -> None:
     item = brief.enqueue()
     with taken(brief.worker()) as lease:
         woken: list[bool] = []
@@ -200,7 +200,7 @@ def test_an_item_that_is_to_be_stopped_tells_its_holder(brief: WorkerEnv) -> Non
     assert brief.state(item) == "stopped"
 
 
-def test_a_lost_lease_tells_its_holder_and_is_not_finished(brief: WorkerEnv) -> None:
+def test_a_lost_lease_notifies_its_holder_and_is_not_finished(brief: WorkerEnv) -> None:
     brief.enqueue()
     worker = brief.worker()
     lease = taken(worker)

@@ -217,7 +217,7 @@ def test_closing_a_worker_wakes_those_who_wait(lasting: WorkerEnv, run: Run) -> 
     run(main())
 
 
-def test_an_item_that_is_to_be_stopped_tells_its_holder(brief: WorkerEnv, run: Run) -> None:
+def test_an_item_that_is_to_be_stopped_notifies_its_holder(brief: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         item = brief.enqueue()
         async with await taken(worker_of(brief)) as lease:
@@ -331,7 +331,7 @@ def test_what_a_handler_raises_is_logged_and_the_others_go_on(
     assert items[0] in record.getMessage()
 
 
-def test_an_error_for_good_is_raised_when_the_handlers_are_done(lasting: WorkerEnv, run: Run) -> None:
+def test_a_permanent_error_is_raised_when_the_handlers_are_done(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         wrong = worker_of(lasting, environment_key="sk-ant-oat01-wrong")
         waiting = [asyncio.ensure_future(wrong.next()) for _ in range(2)]
@@ -383,7 +383,7 @@ def test_cancelling_run_cancels_the_handlers_and_finishes_their_items(lasting: W
     run(main())
 
 
-def test_a_stop_lets_the_handlers_end_or_tells_them_when_the_grace_is_over(lasting: WorkerEnv, run: Run) -> None:
+def test_a_stop_lets_the_handlers_end_or_notifies_them_when_the_grace_is_over(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         for grace, seconds, reasons in ((30, 0.1, []), (0.1, TIMEOUT, ["shutdown"])):
             lasting.enqueue()

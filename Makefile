@@ -120,6 +120,7 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	$(CARGO) clippy --profile quick --workspace --all-targets -- -D warnings
 	$(CARGO) fmt --manifest-path $(PEERS) --check
 	$(CARGO) clippy --manifest-path $(PEERS) --target-dir $(TARGET)/peers -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile quick --workspace --no-deps --document-private-items
 	git diff --exit-code -- include/antenv.h
 	@echo "== C and C++"
 	@for compiler in gcc clang; do for source in $(C_SOURCES); do \

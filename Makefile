@@ -32,7 +32,7 @@ help: ## list what there is to do
 build: ## build the library (shared and static), its header and the emulator
 	@scripts/need.sh cargo cc
 	@echo "== building the library (a release build takes a few minutes the first time)"
-	@# Not `cargo build`: beside the rlib that Cargo.toml asks for too, cargo leaves link-time optimisation out.
+	@# Not `cargo build`: with the rlib that Cargo.toml asks for too, cargo leaves link-time optimisation out.
 	$(CARGO) rustc --release -p antenv --lib --crate-type cdylib,staticlib
 	@ln -sf libantenv.so $(RELEASE)/libantenv.so.0
 	@echo "== building the emulator"
@@ -94,7 +94,7 @@ COMMAND ?= $(VENV)/bin/python -m pytest -q -rfE --dist worksteal -n $(JOBS) $(SU
 flakes: wheel prefix ## run a suite many times with every processor busy, and list what failed how often (SUITE, TIMES, COMMAND)
 	$(VENV)/bin/python scripts/flakes.py --times $(TIMES) --output $(TARGET)/flakes $(COMMAND)
 
-bench: wheel prefix ## measure the library beside its peers, in one run
+bench: wheel prefix ## measure the library alongside its peers, in one run
 	@scripts/need.sh cc c++ curl-config go pkg-config
 	$(VENV)/bin/python benches/bench.py
 
@@ -111,7 +111,7 @@ fmt: venv ## format everything
 	$(VENV)/bin/ruff format -q $(PYTHON_SOURCES)
 	gofmt -w $(GO_MODULES)
 
-abi: ## write down the binary interface anew, when it was changed on purpose (docs/abi-policy.md)
+abi: ## re-record the binary interface after an intentional change (docs/abi-policy.md)
 	@scripts/need.sh c++ abidw
 	python3 scripts/abi.py record
 
@@ -122,6 +122,7 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	$(CARGO) clippy --profile quick --workspace --all-targets -- -D warnings
 	$(CARGO) fmt --manifest-path $(PEERS) --check
 	$(CARGO) clippy --manifest-path $(PEERS) --target-dir $(TARGET)/peers -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile quick --workspace --no-deps --document-private-items
 	git diff --exit-code -- include/antenv.h
 	@echo "== C and C++"
 	@for compiler in gcc clang; do for source in $(C_SOURCES); do \

@@ -408,6 +408,16 @@ def test_a_missing_credential_is_reported_with_the_variables_looked_at(driver: D
         assert name in outcome.json["message"]
 
 
+@pytest.mark.http1  # nothing is sent
+@pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_ENVIRONMENT_KEY"])
+def test_an_empty_credential_is_reported_by_its_name(name: str, driver_program: Path) -> None:
+    with Driver(driver_program, environment={name: ""}) as driver:
+        of_environment, of_config = driver.run("client", None), driver.client(api_key="")
+    assert (of_environment.status, of_environment.json["parameter"]) == (CONFIG, name)
+    assert of_environment.json["message"].startswith(f"`{name}` is set but empty")
+    assert (of_config.status, of_config.json["parameter"]) == (CONFIG, "api_key")
+
+
 SECRET = 'sk-ant-secret-"quoted"-0123456789'
 
 

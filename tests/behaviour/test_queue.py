@@ -43,7 +43,7 @@ def test_a_cancelled_call_ends_at_once_and_takes_its_request_along(
     run_c: Runner, request: pytest.FixtureRequest, emulator: Emulator
 ) -> None:
     rounds = "50" if "plain" in request.node.name else "5"
-    # Calls that are not cancelled take a minute: half of that tells them apart on any machine.
+    # Calls that are not cancelled take a minute: half of that distinguishes them on any machine.
     said = run_c(SOURCES / "queue_cancel.c", emulator.url, rounds, "30000")
     given_up = int(said.split()[0])
     until(lambda: emulator.control("GET", "/_emulator/connections")["open"] <= 1, "the connections stay open")

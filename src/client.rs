@@ -7,7 +7,7 @@
 //! runtime                      └─ attempt ─ retry? ─ wait ─ … ─────┘
 //! ```
 
-use crate::api::operations::{self, OPERATIONS, Operation, Traffic};
+use crate::api::operations::{self, Operation, ResponseKind, Traffic};
 use crate::config::{self, CallDefaults, ConnectionSettings};
 use crate::credentials::{Redactor, Secret};
 use crate::error::{Error, Result, Status};
@@ -117,7 +117,7 @@ impl Client {
 
     /// Calls an operation by name, with every parameter in `params_json`. Blocks until the call is done.
     pub fn call(&self, operation: &str, params_json: Option<&str>) -> Result<String> {
-        self.call_with(find(operation)?, &[], params_json)
+        self.call_with(operations::find(operation, ResponseKind::Json)?, &[], params_json)
     }
 
     /// Calls an operation, with its path parameters in `ids` and the others in `params_json`. Blocks until the call is done.
@@ -283,14 +283,6 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("connection", &self.connection).finish_non_exhaustive()
     }
-}
-
-/// Returns the operation with this name, or an error that lists all names.
-pub fn find(name: &str) -> Result<&'static Operation> {
-    operations::find(name).ok_or_else(|| {
-        let known: Vec<_> = OPERATIONS.iter().map(|operation| operation.name).collect();
-        Error::argument("operation", format_args!("is not known; known are: {}", known.join(", ")))
-    })
 }
 
 /// Returns the redactor for the client's and the request's secrets.

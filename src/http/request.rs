@@ -1,7 +1,7 @@
 //! Building an HTTP request from an operation and its parameters. Pure. Invalid input is rejected here, before anything is sent.
 
 use super::body::Body;
-use crate::api::operations::{COMMON, CredentialKind, Operation, Traffic};
+use crate::api::operations::{COMMON, CredentialKind, MANAGED_AGENTS_BETA, Operation, Traffic};
 use crate::api::params::{self, OPTIONS, ParamLocation, ParamType, Parameter, check_id, check_path};
 use crate::config::{self, BETA_HEADER, CallDefaults};
 use crate::credentials::is_credential;
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::json::{Object, Value};
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -90,10 +90,7 @@ pub fn operation(
     builder.request.operation = Some(operation);
     builder.body = Body::new(operation.has_body);
     for parameter in operation.parameters.iter().chain(COMMON) {
-        let given = match parameter.location {
-            ParamLocation::Body if !parameter.required => params.take_or_null(parameter.name),
-            _ => params.take(parameter.name),
-        };
+        let given = if parameter.is_nullable() { params.take_or_null(parameter.name) } else { params.take(parameter.name) };
         let argument = ids.iter().find(|(name, _)| *name == parameter.name).map(|(_, id)| *id);
         match (given, argument) {
             (_, Some(id)) => builder.set_id(parameter.name, id)?,
@@ -206,9 +203,7 @@ impl<'a> Builder<'a> {
     fn add_parameter(&mut self, parameter: &Parameter, value: Value<'a>) -> Result<()> {
         match parameter.location {
             ParamLocation::Path => self.set_id(parameter.name, &value.string()?)?,
-            ParamLocation::Query => {
-                self.request.query.push((parameter.name.to_owned(), parameter.query_text(&value)?));
-            }
+            ParamLocation::Query => self.request.query.extend(parameter.query_pairs(&value)?),
             ParamLocation::Header(_) if parameter.param_type == ParamType::Strings => self.betas.extend(config::betas(&value)?),
             ParamLocation::Header(name) => {
                 let header = config::header_value(&value, &value.non_empty_string()?)?;
@@ -304,8 +299,15 @@ impl<'a> Builder<'a> {
         let Builder { mut request, body, betas, headers: extra } = self;
         request.headers = defaults.headers.clone();
         let headers = &mut request.headers;
-        if !betas.is_empty() {
-            headers.insert(BETA_HEADER, config::join_betas(defaults.betas.iter().chain(&betas)));
+        let required_beta = request.operation.map_or(Some(MANAGED_AGENTS_BETA), |operation| operation.beta);
+        if !betas.is_empty() || required_beta != Some(MANAGED_AGENTS_BETA) {
+            match config::join_betas(defaults.betas.iter().chain(&betas), required_beta) {
+                Some(joined) => drop(headers.insert(BETA_HEADER, joined)),
+                None => drop(headers.remove(BETA_HEADER)),
+            }
+        }
+        if let Some(accept) = request.operation.and_then(|operation| operation.response.accept()) {
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
         }
         request.body = body.into_bytes();
         if request.body.is_some() {

@@ -3,9 +3,10 @@
 use super::*;
 use crate::api::operations::{
     ENVIRONMENTS_CREATE, ENVIRONMENTS_LIST, ENVIRONMENTS_RETRIEVE, MEMORY_STORES_MEMORIES_CREATE, MEMORY_STORES_MEMORIES_LIST,
-    SESSIONS_CREATE, SESSIONS_EVENTS_LIST, SESSIONS_EVENTS_SEND, SESSIONS_EVENTS_STREAM, SKILLS_VERSIONS_DOWNLOAD,
+    OPERATIONS, SESSIONS_CREATE, SESSIONS_EVENTS_LIST, SESSIONS_EVENTS_SEND, SESSIONS_EVENTS_STREAM, SKILLS_VERSIONS_DOWNLOAD,
     SKILLS_VERSIONS_RETRIEVE, WORK_ACK, WORK_HEARTBEAT, WORK_POLL, WORK_UPDATE,
 };
+use percent_encoding::percent_decode_str;
 
 fn defaults(config: &str) -> CallDefaults {
     config::read(config, &|name| (name == "ANTHROPIC_API_KEY").then(|| "key".to_owned())).unwrap().1
@@ -100,6 +101,42 @@ fn each_operation_gets_its_own_beta_and_accept_header() {
         ),
     ] {
         assert_eq!(headers(operation, config, params), (beta.to_owned(), accept.to_owned()), "{} {config}", operation.name);
+    }
+}
+
+/// The recorded requests of the official client, also of streams and downloads. The drivers of all languages send the others for real.
+#[test]
+fn each_request_is_the_one_that_the_official_client_makes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/requests.json");
+    let cases: Vec<serde_json::Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let decoded = |path: &str| path.split('/').map(|part| percent_decode_str(part).collect::<Vec<u8>>()).collect::<Vec<_>>();
+    for case in cases {
+        let (name, expected) = (&case["name"], &case["expect"]);
+        let operation = OPERATIONS.iter().find(|operation| case["operation"] == operation.name).unwrap();
+        let request = super::operation(operation, &[], Some(&case["params"].to_string()), &defaults(r#"{"api_key":"test-key"}"#));
+        if expected["rejected"] == true {
+            let error = request.unwrap_err();
+            assert!(case["params"].get(error.parameter().unwrap()).is_some(), "{name}");
+            continue;
+        }
+        let request = request.unwrap();
+        let url: Url = url(&request, "http://h").parse().unwrap();
+        let query: Vec<_> = url.query_pairs().map(|(name, value)| serde_json::json!([name, value])).collect();
+        assert_eq!(expected["method"], request.method.as_str(), "{name}");
+        assert_eq!(decoded(url.path()), decoded(expected["path"].as_str().unwrap()), "{name}");
+        assert_eq!(expected["query"], serde_json::Value::from(query), "{name}");
+        let sent = request.body.as_deref().map_or(serde_json::Value::Null, |body| serde_json::from_slice(body).unwrap());
+        assert_eq!(expected["body"], sent, "{name}");
+        for header in ["accept", "authorization", "anthropic-version", "anthropic-beta", "anthropic-workspace-id"] {
+            // The official client repeats the required beta if the caller gives it, too.
+            let once = |text: &str| {
+                let mut parts: Vec<_> = text.split(',').map(str::to_owned).collect();
+                parts.dedup();
+                parts
+            };
+            let sent = request.headers.get(header).map(|value| once(value.to_str().unwrap()));
+            assert_eq!(sent, expected["headers"][header].as_str().map(once), "{name}: {header}");
+        }
     }
 }
 

@@ -7,6 +7,11 @@ use crate::json::{Object, Value};
 pub const OPTIONS: &[&str] =
     &["timeout_ms", "attempt_timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response"];
 
+/// The options that opening a stream takes besides.
+pub const STREAM_OPTIONS: &[&str] = &["idle_timeout_ms", "max_event_bytes"];
+/// The options that a download takes besides.
+pub const DOWNLOAD_OPTIONS: &[&str] = &["max_bytes"];
+
 /// Where a parameter travels in the HTTP request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParamLocation {

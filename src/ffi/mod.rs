@@ -29,6 +29,8 @@ mod pager;
 
 mod queue;
 
+mod stream;
+
 mod worker;
 
 mod lease;

@@ -1,8 +1,10 @@
 //! Building an HTTP request from an operation and its parameters. Pure. Invalid input is rejected here, before anything is sent.
 
 use super::body::Body;
-use crate::api::operations::{COMMON, CredentialKind, MANAGED_AGENTS_BETA, Operation, Traffic};
-use crate::api::params::{self, OPTIONS, ParamLocation, ParamType, Parameter, check_id, check_path};
+use crate::api::operations::{COMMON, CredentialKind, MANAGED_AGENTS_BETA, Operation, ResponseKind, Traffic};
+use crate::api::params::{
+    self, DOWNLOAD_OPTIONS, OPTIONS, ParamLocation, ParamType, Parameter, STREAM_OPTIONS, check_id, check_path,
+};
 use crate::config::{self, BETA_HEADER, CallDefaults};
 use crate::credentials::is_credential;
 use crate::error::{Error, Result};
@@ -35,14 +37,22 @@ pub struct Request {
     pub attempt_timeout: Duration,
     /// The maximum number of retries.
     pub max_retries: u32,
-    /// The maximum size of the response's body.
+    /// The maximum size of the response's body; a stream has none.
     pub max_response_bytes: usize,
+    /// How long a stream may be silent.
+    pub idle_timeout: Duration,
+    /// The maximum size of one event of a stream.
+    pub max_event_bytes: usize,
     /// Whether the result contains the response's status, headers and request id.
     pub with_response: bool,
     /// Whether a success may have an empty body, which is read as `null`.
     pub allows_empty_body: bool,
 }
 
+/// The default of `idle_timeout_ms`. The server's pings come far more often.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// The default of `max_event_bytes`.
+const MAX_EVENT_BYTES: usize = 16 << 20;
 /// The longest URL that the crate `http` accepts.
 const MAX_URL: usize = u16::MAX as usize - 1;
 /// The members that `antenv_request` takes besides the options.
@@ -84,7 +94,12 @@ pub fn operation(
         }
     }
     let known = operation.parameters.iter().chain(COMMON).filter(|p| !ids.iter().any(|(id, _)| *id == p.name));
-    params.check_names(known.map(|parameter| parameter.name).chain(OPTIONS.iter().copied()))?;
+    let special = match operation.response {
+        ResponseKind::Json => &[],
+        ResponseKind::Stream => STREAM_OPTIONS,
+        ResponseKind::Binary => DOWNLOAD_OPTIONS,
+    };
+    params.check_names(known.map(|parameter| parameter.name).chain(OPTIONS.iter().chain(special).copied()))?;
     let mut builder =
         Builder::new(operation.method.parse().unwrap_or_default(), operation.path, operation.allows_empty_body, defaults);
     builder.request.operation = Some(operation);
@@ -193,6 +208,8 @@ impl<'a> Builder<'a> {
             attempt_timeout: defaults.attempt_timeout.unwrap_or(config::ATTEMPT_TIMEOUT),
             max_retries: defaults.max_retries,
             max_response_bytes: defaults.max_response_bytes,
+            idle_timeout: IDLE_TIMEOUT,
+            max_event_bytes: MAX_EVENT_BYTES,
             with_response: false,
             allows_empty_body,
         };
@@ -233,6 +250,15 @@ impl<'a> Builder<'a> {
     fn take_options(&mut self, params: &mut Object<'a>) -> Result<()> {
         if let Some(value) = params.take("timeout_ms") {
             self.request.timeout = config::milliseconds(&value)?;
+        }
+        if let Some(value) = params.take("idle_timeout_ms") {
+            self.request.idle_timeout = config::milliseconds(&value)?;
+        }
+        if let Some(value) = params.take("max_event_bytes") {
+            self.request.max_event_bytes = value.integer(1, isize::MAX as i64)? as usize;
+        }
+        if let Some(value) = params.take("max_bytes") {
+            self.request.max_response_bytes = value.integer(1, isize::MAX as i64)? as usize;
         }
         if let Some(value) = params.take("attempt_timeout_ms") {
             self.request.attempt_timeout = config::milliseconds(&value)?;

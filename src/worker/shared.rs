@@ -10,12 +10,11 @@ use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
 use crate::runtime::clock::{self, ClockTime};
-use crate::runtime::fork::{ForkSafeMutex, ProcessLocal};
-use crate::runtime::wakeup::WakeupFd;
+use crate::runtime::fork::ForkSafeMutex;
+use crate::runtime::waiters::Waiters;
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use slab::Slab;
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
@@ -79,8 +78,8 @@ pub(super) struct State {
     pub(super) last_poll_failure: Option<String>,
     /// The number of threads in `next`.
     pub(super) waiting: usize,
-    /// The sleeping ones among them, in the order of arrival. One item wakes one thread. [`WakeOnDrop`] removes them.
-    pub(super) waiters: VecDeque<Arc<WakeupFd>>,
+    /// The sleeping ones among them. One item wakes one thread.
+    pub(super) waiters: Waiters,
     /// Until when the host counts as wanting work although no thread waits.
     pub(super) demand_until: ClockTime,
     pub(super) attached: Option<(Arc<Queue>, u64)>,
@@ -108,25 +107,6 @@ impl WorkerEnd {
             WorkerEnd::Failed(error) => error.clone(),
             _ => Error::new(Status::Done, format!("the worker is {}: no more items will come", self.name())),
         }
-    }
-}
-
-/// A waiter that was removed from the list. Only this wakes it, so dropping this wakes it in any case.
-struct WakeOnDrop(Arc<WakeupFd>);
-
-impl WakeOnDrop {
-    fn one(state: &mut State) -> Option<WakeOnDrop> {
-        state.waiters.pop_front().map(WakeOnDrop)
-    }
-
-    fn all(state: &mut State) -> Vec<WakeOnDrop> {
-        state.waiters.drain(..).map(WakeOnDrop).collect()
-    }
-}
-
-impl Drop for WakeOnDrop {
-    fn drop(&mut self) {
-        self.0.set();
     }
 }
 
@@ -191,7 +171,7 @@ impl WorkerShared {
     pub(super) fn offer(&self, lease: &Arc<Lease>) {
         let mut state = self.state.lock();
         state.ready.push_back(lease.clone());
-        let (attached, is_closed, waiter) = (state.attached.clone(), state.is_closed, WakeOnDrop::one(&mut state));
+        let (attached, is_closed, waiter) = (state.attached.clone(), state.is_closed, state.waiters.take(1));
         drop(state);
         drop(waiter);
         if is_closed {
@@ -228,7 +208,7 @@ impl WorkerShared {
         self.stop();
         let mut state = self.state.lock();
         state.is_closed = true;
-        let waiters = WakeOnDrop::all(&mut state);
+        let waiters = state.waiters.take_all();
         drop(state);
         drop(waiters);
         self.release_ready();
@@ -256,7 +236,7 @@ impl WorkerShared {
             return;
         }
         state.end = state.ending.clone();
-        let (attached, end, waiters) = (state.attached.clone(), state.end.clone(), WakeOnDrop::all(&mut state));
+        let (attached, end, waiters) = (state.attached.clone(), state.end.clone(), state.waiters.take_all());
         drop(state);
         drop(waiters);
         if let Some(end) = end {
@@ -346,23 +326,6 @@ impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.state.lock().waiting -= 1;
     }
-}
-
-thread_local! {
-    /// Wakes this thread while it waits for an item.
-    static THREAD_WAKEUP: RefCell<Option<ProcessLocal<Arc<WakeupFd>>>> = const { RefCell::new(None) };
-}
-
-/// Returns the wake-up descriptor of this thread. A forked child creates its own.
-pub(super) fn thread_wakeup() -> Result<Arc<WakeupFd>> {
-    THREAD_WAKEUP.with_borrow_mut(|wakeup| match wakeup.as_ref().and_then(ProcessLocal::get) {
-        Some(known) => Ok(known.clone()),
-        None => {
-            let fresh = Arc::new(WakeupFd::new()?);
-            *wakeup = Some(ProcessLocal::new(fresh.clone()));
-            Ok(fresh)
-        }
-    })
 }
 
 /// One of the `concurrency` items that a worker may hold.

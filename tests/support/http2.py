@@ -106,6 +106,9 @@ class Stream:
     number: int
     headers: dict[str, str]
     body: bytearray = field(default_factory=bytearray)
+    #: Set when the client has reset the stream, with this code.
+    closed: threading.Event = field(default_factory=threading.Event)
+    reset_code: int | None = None
 
     @property
     def method(self) -> str:
@@ -188,6 +191,10 @@ class Http2Server(Server):
                 ours.is_acknowledged = True
             elif kind == RST_STREAM:
                 ours.open_streams.discard(stream_id)
+                for request in self.requests:
+                    if request.connection is ours and request.id == stream_id:
+                        request.reset_code = struct.unpack(">I", payload)[0]
+                        request.closed.set()
             elif kind == HEADERS:
                 # A client that is asked for little here sends neither padding nor CONTINUATION; a priority it may.
                 assert flags & END_HEADERS and not flags & PADDED

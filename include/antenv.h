@@ -890,7 +890,8 @@ antenv_status antenv_ticket_free(antenv_ticket *ticket);
  * @param out Receives the stream; free it with antenv_stream_free.
  * @param out_error Receives the error object.
  *
- * Errors: the common call errors. Blocks until the server has responded, for at most `timeout_ms`. Over HTTP/1.1 each open stream
+ * Errors: the common call errors; ANTENV_RESPONSE when the response is no stream, such as the page of a gateway. Blocks until the
+ * server has responded, for at most `timeout_ms`. Over HTTP/1.1 each open stream
  * has a connection of its own, which takes a file descriptor. A stream that has ended is not opened again.
  *
  *     antenv_stream_open(client, "sessions.events.stream", "{\"session_id\":\"sesn_...\"}", &stream, &error);

@@ -666,15 +666,18 @@ antenv_status antenv_work_stop(antenv_client *client,
  * Calls any operation by its name.
  *
  * @param client The client.
- * @param operation "environments.create", ".list", ".retrieve", ".update", ".delete", ".archive", or "work.list", ".poll",
- *   ".stats", ".retrieve", ".update", ".ack", ".heartbeat", ".stop".
- * @param params_json Every parameter of that operation, `environment_id` and `work_id` too; otherwise as for the function of that
- *   name.
+ * @param operation "environments.create", ".list", ".retrieve", ".update", ".delete", ".archive"; "work.list", ".poll",
+ *   ".stats", ".retrieve", ".update", ".ack", ".heartbeat", ".stop"; "sessions.create", ".retrieve"; "sessions.events.list",
+ *   ".send"; "skills.versions.retrieve"; "memory_stores.memories.create", ".retrieve", ".update", ".list", ".delete".
+ * @param params_json Every parameter of that operation, identifiers such as `environment_id` too; otherwise as for the function
+ *   of that name, if there is one. A filter by time has its name on the wire, such as `created_at[gt]`; an array of strings in
+ *   the query is an array: `"types":["user.message"]`.
  * @param out_json Receives the result.
  *
- * Errors: those of the operation; an unknown name gives ANTENV_INVALID_ARGUMENT and a message that lists the known ones. Blocks.
+ * Errors: those of the operation; an unknown name gives ANTENV_INVALID_ARGUMENT and a message that lists the known ones; so does
+ * the name of a stream or download, and the message says which function calls it. Blocks.
  *
- *     antenv_call(client, "work.stats", "{\"environment_id\":\"env_...\"}", &json);
+ *     antenv_call(client, "sessions.retrieve", "{\"session_id\":\"sesn_...\"}", &json);
  */
 antenv_status antenv_call(antenv_client *client, const char *operation, const char *params_json, char **out_json);
 
@@ -683,13 +686,13 @@ antenv_status antenv_call(antenv_client *client, const char *operation, const ch
  *
  * @param client The client.
  * @param method GET, POST, PUT, PATCH or DELETE.
- * @param path Begins with `/`, such as "/v1/sessions"; percent-encoded where needed, without a query.
+ * @param path Begins with `/`, such as "/v1/agents"; percent-encoded where needed, without a query.
  * @param params_json NULL or {"query":{...}, "body": any JSON, "headers":{...}}.
  * @param out_json Receives the result; `null` when the server sends none.
  *
  * Errors: the common call errors. Blocks.
  *
- *     antenv_request(client, "POST", "/v1/sessions", "{\"body\":{\"environment_id\":\"env_...\"}}", &json);
+ *     antenv_request(client, "POST", "/v1/agents", "{\"body\":{\"name\":\"helper\"}}", &json);
  */
 antenv_status antenv_request(antenv_client *client,
                              const char *method,
@@ -703,8 +706,8 @@ antenv_status antenv_request(antenv_client *client,
  * Creates a pager over a list operation. Nothing is sent yet.
  *
  * @param client The client; it may be freed before the pager.
- * @param operation "environments.list" or "work.list".
- * @param params_json NULL or the operation's parameters, `environment_id` too. Options of a call apply to each page; `limit` is
+ * @param operation "environments.list", "work.list", "sessions.events.list" or "memory_stores.memories.list".
+ * @param params_json NULL or the operation's parameters, identifiers too. Options of a call apply to each page; `limit` is
  *   the size of a page, `page` where to begin.
  * @param out Receives the pager; free it with antenv_pager_free.
  * @param out_error Receives the error object.

@@ -71,9 +71,7 @@ def fail(peer: Peer) -> None:
     peer.break_off()
 
 
-REPORTED = (
-    b'{"type":"error","error":{"type":"overloaded_error","message":"Busy: an-api-key-to-hide"}}'
-)
+REPORTED = b'{"type":"error","error":{"type":"overloaded_error","message":"Busy: an-api-key-to-hide"}}'
 
 
 @pytest.mark.parametrize(
@@ -131,15 +129,23 @@ def test_opening_is_retried_like_a_call_and_its_errors_are_those_of_a_call(drive
         status = next(busy, 200)
         streaming(event(1))(peer) if status == 200 else peer.answer(status, b"{}")
 
+    def page(peer: Peer) -> None:
+        peer.begin("text/html")
+        peer.send(b"<html>event: x\ndata: 1\n\n")
+        peer.wait_closed()
+
     def slow(peer: Peer) -> None:
         peer.wait_closed()
 
     missing = b'{"type":"error","error":{"type":"not_found_error","message":"No such session."}}'
-    server = start({"busy": run, "missing": lambda peer: peer.answer(404, missing), "slow": slow})
+    server = start({"busy": run, "missing": lambda peer: peer.answer(404, missing), "slow": slow, "page": page})
     assert open_stream(driver, "busy").status == OK and server.streams.opened["busy"] == 3
     assert numbers(driver) == ([1], Outcome(DONE, None))
     none = open_stream(driver, "missing")
     assert (none.status, none.json["type"], none.json["attempts"]) == (NOT_FOUND, "not_found_error", 1)
+    other = open_stream(driver, "page")
+    assert (other.status, other.json["http_status"], other.json["attempts"]) == (RESPONSE, 200, 1)
+    assert "text/html" in other.json["message"]
     late = open_stream(driver, "slow", timeout_ms=300)
     assert late.status == TIMEOUT and server.streams.opened["slow"] == 1
     for params, parameter in [

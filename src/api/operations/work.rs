@@ -94,7 +94,7 @@ pub const WORK_UPDATE: Operation = Operation {
 pub const WORK_ACK: Operation = Operation {
     name: "work.ack",
     title: "Acknowledge Work",
-    doc: "Acknowledges an item, which then leaves the queue.",
+    doc: "Acknowledges an item. It then leaves the queue.",
     result: "Work",
     method: "POST",
     path: "/v1/environments/{environment_id}/work/{work_id}/ack",

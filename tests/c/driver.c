@@ -5,7 +5,7 @@
  *     client   CONFIG                                     makes a client; later lines use it
  *     derive   CONFIG                                     replaces it by one derived from it
  *     call     OPERATION PARAMS                           antenv_call
- *     named    OPERATION ENVIRONMENT_ID WORK_ID PARAMS    the operation's own function
+ *     named    OPERATION FIRST_ID SECOND_ID PARAMS         the operation's own function, with the identifiers of its path
  *     request  METHOD PATH PARAMS                         antenv_request
  *     pager    OPERATION PARAMS                           makes a pager
  *     next                                                takes its next item

@@ -16,6 +16,7 @@ const MEMORY: Operation = Operation { beta: Some("agent-memory-2026-07-22"), ..R
 pub const MEMORY_STORES_MEMORIES_CREATE: Operation = Operation {
     name: "memory_stores.memories.create",
     title: "Create a Memory",
+    doc: "Creates a memory.",
     method: "POST",
     path: "/v1/memory_stores/{memory_store_id}/memories",
     parameters: &[
@@ -32,6 +33,7 @@ pub const MEMORY_STORES_MEMORIES_CREATE: Operation = Operation {
 pub const MEMORY_STORES_MEMORIES_RETRIEVE: Operation = Operation {
     name: "memory_stores.memories.retrieve",
     title: "Retrieve a Memory",
+    doc: "Retrieves a memory.",
     path: "/v1/memory_stores/{memory_store_id}/memories/{memory_id}",
     parameters: &[MEMORY_STORE_ID, MEMORY_ID, VIEW],
     ..MEMORY
@@ -41,6 +43,7 @@ pub const MEMORY_STORES_MEMORIES_RETRIEVE: Operation = Operation {
 pub const MEMORY_STORES_MEMORIES_UPDATE: Operation = Operation {
     name: "memory_stores.memories.update",
     title: "Update a Memory",
+    doc: "Updates a memory. Absent parameters change nothing.",
     method: "POST",
     path: "/v1/memory_stores/{memory_store_id}/memories/{memory_id}",
     parameters: &[
@@ -65,6 +68,7 @@ pub const MEMORY_STORES_MEMORIES_UPDATE: Operation = Operation {
 pub const MEMORY_STORES_MEMORIES_LIST: Operation = Operation {
     name: "memory_stores.memories.list",
     title: "List Memories",
+    doc: "Lists the memories of a memory store.",
     path: "/v1/memory_stores/{memory_store_id}/memories",
     parameters: &[
         MEMORY_STORE_ID,
@@ -82,6 +86,7 @@ pub const MEMORY_STORES_MEMORIES_LIST: Operation = Operation {
 pub const MEMORY_STORES_MEMORIES_DELETE: Operation = Operation {
     name: "memory_stores.memories.delete",
     title: "Delete a Memory",
+    doc: "Deletes a memory.",
     method: "DELETE",
     path: "/v1/memory_stores/{memory_store_id}/memories/{memory_id}",
     parameters: &[

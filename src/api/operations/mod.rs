@@ -81,6 +81,10 @@ pub struct Operation {
     pub name: &'static str,
     /// The title of its page in the API reference.
     pub title: &'static str,
+    /// What it does, in sentences that begin with the verb; for the bindings' documentation. Literals and errors stand in backticks.
+    pub doc: &'static str,
+    /// The type of its result, or of a page's items, in Python and Go. Empty: any JSON object.
+    pub result: &'static str,
     /// The HTTP method.
     pub method: &'static str,
     /// The path, with `{name}` for each path parameter.
@@ -120,6 +124,8 @@ pub const COMMON: &[Parameter] = &[
 const READ: Operation = Operation {
     name: "",
     title: "",
+    doc: "",
+    result: "",
     method: "GET",
     path: "",
     parameters: &[],

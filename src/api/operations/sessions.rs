@@ -11,6 +11,7 @@ const SESSION_ID: Parameter = required("session_id", Path, Id, "Session identifi
 pub const SESSIONS_CREATE: Operation = Operation {
     name: "sessions.create",
     title: "Create Session",
+    doc: "Creates a session.",
     method: "POST",
     path: "/v1/sessions",
     parameters: &[
@@ -36,6 +37,7 @@ pub const SESSIONS_CREATE: Operation = Operation {
 pub const SESSIONS_RETRIEVE: Operation = Operation {
     name: "sessions.retrieve",
     title: "Get Session",
+    doc: "Retrieves a session.",
     path: "/v1/sessions/{session_id}",
     parameters: &[SESSION_ID],
     ..READ
@@ -45,6 +47,7 @@ pub const SESSIONS_RETRIEVE: Operation = Operation {
 pub const SESSIONS_EVENTS_LIST: Operation = Operation {
     name: "sessions.events.list",
     title: "List Events",
+    doc: "Lists a session's events.",
     path: "/v1/sessions/{session_id}/events",
     parameters: &[
         SESSION_ID,
@@ -65,6 +68,7 @@ pub const SESSIONS_EVENTS_LIST: Operation = Operation {
 pub const SESSIONS_EVENTS_SEND: Operation = Operation {
     name: "sessions.events.send",
     title: "Send Events",
+    doc: "Sends events to a session.",
     method: "POST",
     path: "/v1/sessions/{session_id}/events",
     parameters: &[
@@ -79,6 +83,7 @@ pub const SESSIONS_EVENTS_SEND: Operation = Operation {
 pub const SESSIONS_EVENTS_STREAM: Operation = Operation {
     name: "sessions.events.stream",
     title: "Stream Events",
+    doc: "Streams a session's events as they happen.",
     path: "/v1/sessions/{session_id}/events/stream",
     parameters: &[
         SESSION_ID,

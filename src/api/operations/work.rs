@@ -11,6 +11,8 @@ const WORK_ID: Parameter = required("work_id", Path, Id, "Work identifier (`work
 pub const WORK_LIST: Operation = Operation {
     name: "work.list",
     title: "List Work Items",
+    doc: "Lists work items.",
+    result: "Work",
     path: "/v1/environments/{environment_id}/work",
     parameters: &[ENVIRONMENT_ID, LIMIT, PAGE],
     credential: CredentialKind::EnvironmentKey,
@@ -22,10 +24,13 @@ pub const WORK_LIST: Operation = Operation {
 pub const WORK_POLL: Operation = Operation {
     name: "work.poll",
     title: "Poll for Work",
+    doc: "Claims the next item; returns `null` when there is none. Acknowledge the item soon, or another poll may claim it. \
+          An item that is claimed while the call is being cancelled may be lost to this process until it is reclaimed.",
+    result: "Work",
     path: "/v1/environments/{environment_id}/work/poll",
     parameters: &[
         ENVIRONMENT_ID,
-        optional("block_ms", Query, Integer(1, 999), "Milliseconds to wait for work; absent: do not wait."),
+        optional("block_ms", Query, Integer(1, 999), "Milliseconds to wait for work, 1 to 999; absent: do not wait."),
         optional(
             "reclaim_older_than_ms",
             Query,
@@ -36,7 +41,7 @@ pub const WORK_POLL: Operation = Operation {
             "anthropic_worker_id",
             Header("anthropic-worker-id"),
             Text,
-            "Name of the polling worker, for the work queue's statistics.",
+            "Name of the polling worker, one per worker, for the work queue's statistics.",
         ),
     ],
     credential: CredentialKind::EnvironmentKey,
@@ -49,6 +54,8 @@ pub const WORK_POLL: Operation = Operation {
 pub const WORK_STATS: Operation = Operation {
     name: "work.stats",
     title: "Get Queue Statistics",
+    doc: "Returns the work queue's statistics.",
+    result: "WorkQueueStats",
     path: "/v1/environments/{environment_id}/work/stats",
     parameters: &[ENVIRONMENT_ID],
     credential: CredentialKind::Both,
@@ -59,6 +66,8 @@ pub const WORK_STATS: Operation = Operation {
 pub const WORK_RETRIEVE: Operation = Operation {
     name: "work.retrieve",
     title: "Get Work Item",
+    doc: "Retrieves an item.",
+    result: "Work",
     path: "/v1/environments/{environment_id}/work/{work_id}",
     parameters: &[ENVIRONMENT_ID, WORK_ID],
     ..READ
@@ -68,6 +77,8 @@ pub const WORK_RETRIEVE: Operation = Operation {
 pub const WORK_UPDATE: Operation = Operation {
     name: "work.update",
     title: "Update Work Item",
+    doc: "Updates an item's metadata.",
+    result: "Work",
     method: "POST",
     path: "/v1/environments/{environment_id}/work/{work_id}",
     parameters: &[
@@ -83,6 +94,8 @@ pub const WORK_UPDATE: Operation = Operation {
 pub const WORK_ACK: Operation = Operation {
     name: "work.ack",
     title: "Acknowledge Work",
+    doc: "Acknowledges an item. It then leaves the queue.",
+    result: "Work",
     method: "POST",
     path: "/v1/environments/{environment_id}/work/{work_id}/ack",
     parameters: &[ENVIRONMENT_ID, WORK_ID],
@@ -94,6 +107,9 @@ pub const WORK_ACK: Operation = Operation {
 pub const WORK_HEARTBEAT: Operation = Operation {
     name: "work.heartbeat",
     title: "Record Heartbeat",
+    doc: "Extends an item's lease. Fails with `precondition_failed` when the last heartbeat is not the expected one: another \
+          worker may hold the lease.",
+    result: "WorkHeartbeat",
     method: "POST",
     path: "/v1/environments/{environment_id}/work/{work_id}/heartbeat",
     parameters: &[
@@ -116,6 +132,8 @@ pub const WORK_HEARTBEAT: Operation = Operation {
 pub const WORK_STOP: Operation = Operation {
     name: "work.stop",
     title: "Stop Work",
+    doc: "Stops an item. Returns `null` when the server sends no content.",
+    result: "Work",
     method: "POST",
     path: "/v1/environments/{environment_id}/work/{work_id}/stop",
     parameters: &[

@@ -74,6 +74,7 @@ def test_a_conflict_has_a_type_that_the_client_knows(strict_emulator: Emulator, 
     store = make_store(strict_emulator, a="one", b="two")
     memories = client.beta.memory_stores.memories
     first = next(iter(memories.list(store)))
+    assert isinstance(first, BetaManagedAgentsMemory)
     with pytest.raises(ConflictError) as caught:
         memories.create(store, path="/a", content="three")
     assert caught.value.type == "memory_path_conflict_error"

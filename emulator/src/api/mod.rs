@@ -3,8 +3,10 @@
 pub mod auth;
 pub mod environments;
 pub mod handler;
+pub mod memories;
 pub mod page;
 pub mod poll;
 pub mod route;
 pub mod sessions;
+pub mod skills;
 pub mod work;

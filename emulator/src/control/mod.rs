@@ -5,7 +5,9 @@ pub mod browser_guard;
 pub mod faults;
 pub mod holds;
 pub mod latency;
+pub mod memory_stores;
 pub mod request_log;
+pub mod skills;
 
 use std::sync::atomic::Ordering;
 
@@ -51,6 +53,8 @@ pub fn respond(app: &App, connection: &Connection, parts: &Parts, body: Option<B
         ("health", "GET") => Ok(Response::of(&json!({"ok": true, "version": env!("CARGO_PKG_VERSION")}))),
         ("work", "POST") => enqueue(app, &object(&body)?),
         ("environment_keys", "POST") => environment_key(app, &object(&body)?),
+        ("skills", "POST") => skills::upload(app, &object(&body)?),
+        ("memory_stores", "POST") => memory_stores::create(app, &object(&body)?),
         ("faults", "GET") => Ok(Response::of(&List { data: app.faults.list() })),
         ("faults", "POST") => faults(app, &body),
         ("faults", "DELETE") => Ok(Response::of(&json!({"cleared": app.faults.clear()}))),
@@ -75,8 +79,8 @@ pub fn respond(app: &App, connection: &Connection, parts: &Parts, body: Option<B
 fn no_such_endpoint(method: &Method, path: &str, name: &str) -> ApiError {
     let allowed = match name {
         "health" => "GET",
-        "work" | "environment_keys" | "reset" => "POST",
         "holds" | "requests" | "history" => "GET, DELETE",
+        "work" | "environment_keys" | "skills" | "memory_stores" | "reset" => "POST",
         "faults" => "GET, POST, DELETE",
         "clock" | "connections" => "GET, POST",
         _ => return ApiError::not_found(format!("There is nothing at {path}.")),
@@ -191,6 +195,14 @@ fn connections(app: &App, connection: &Connection, body: &Object) -> Result<Resp
 /// A value that is there and not `null`.
 fn given<'a>(body: &'a Object, key: &str) -> Option<&'a RawValue> {
     body.get(key).filter(|value| !json::is_null(value))
+}
+
+/// A string that is there and not `null`.
+fn given_string(body: &Object, key: &str) -> Result<Option<String>, ApiError> {
+    match given(body, key) {
+        None => Ok(None),
+        Some(value) => json::string(value).map(Some).ok_or_else(|| ApiError::invalid(format!("{key}: must be a string"))),
+    }
 }
 
 fn required(body: &Object, key: &str) -> Result<String, ApiError> {

@@ -17,9 +17,9 @@ use crate::{
     App,
     api::{
         auth::{self, Caller},
-        environments, poll,
+        environments, events, poll,
         route::{self, Ids, Operation, Row},
-        sessions, work,
+        sessions, stream, work,
     },
     control,
     control::{
@@ -99,7 +99,7 @@ where
 }
 
 /// Handles a request that met a fault.
-async fn respond_with_fault(app: &App, connection: Option<&Connection>, call: &Call, fault: &Fault) -> Outcome {
+async fn respond_with_fault(app: &Arc<App>, connection: Option<&Connection>, call: &Call, fault: &Fault) -> Outcome {
     pause(fault.latency(When::Before)).await;
     let real = match fault.processes() {
         true => Some(respond(app, connection, call).await),
@@ -158,7 +158,7 @@ where
 }
 
 /// Makes the real response. `connection` shows whether the client is still there; without one, it is not checked.
-async fn respond(app: &App, connection: Option<&Connection>, call: &Call) -> Response {
+async fn respond(app: &Arc<App>, connection: Option<&Connection>, call: &Call) -> Response {
     let response = match &call.route {
         Ok((row, ids)) => perform(app, connection, call, row, ids).await.unwrap_or_else(|error| error.response(&call.request_id)),
         Err(error) => error.response(&call.request_id),
@@ -167,7 +167,7 @@ async fn respond(app: &App, connection: Option<&Connection>, call: &Call) -> Res
 }
 
 async fn perform(
-    app: &App,
+    app: &Arc<App>,
     connection: Option<&Connection>,
     call: &Call,
     row: &'static Row,
@@ -202,6 +202,10 @@ async fn perform(
         Operation::WorkStop => work::stop(app, &caller, environment, item, &body()?),
         Operation::SessionsCreate => sessions::create(app, &body()?),
         Operation::SessionsRetrieve => sessions::retrieve(app, &caller, session),
+        Operation::SessionsArchive => sessions::archive(app, session),
+        Operation::EventsList => events::list(app, &caller, session, &query()),
+        Operation::EventsSend => events::send(app, &caller, session, &body()?),
+        Operation::EventsStream => stream::open(app, &caller, session, &query()),
     }
 }
 

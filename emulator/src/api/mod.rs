@@ -2,9 +2,12 @@
 
 pub mod auth;
 pub mod environments;
+pub mod event_rules;
+pub mod events;
 pub mod handler;
 pub mod page;
 pub mod poll;
 pub mod route;
 pub mod sessions;
+pub mod stream;
 pub mod work;

@@ -24,6 +24,10 @@ pub enum Operation {
     WorkStop,
     SessionsCreate,
     SessionsRetrieve,
+    SessionsArchive,
+    EventsList,
+    EventsSend,
+    EventsStream,
 }
 
 /// A kind of credential.
@@ -68,7 +72,7 @@ const fn row(
 
 /// Fixed segments come before `{…}` ones, because the first match wins.
 #[rustfmt::skip]
-pub static OPERATIONS: [Row; 16] = [
+pub static OPERATIONS: [Row; 20] = [
     row(Operation::EnvironmentsCreate,   "environments.create",   Method::POST,   "/v1/environments",                          API),
     row(Operation::EnvironmentsList,     "environments.list",     Method::GET,    "/v1/environments",                          API),
     row(Operation::EnvironmentsRetrieve, "environments.retrieve", Method::GET,    "/v1/environments/{environment}",            API),
@@ -85,6 +89,10 @@ pub static OPERATIONS: [Row; 16] = [
     row(Operation::WorkStop,             "work.stop",             Method::POST,   "/v1/environments/{environment}/work/{work}/stop", ALL),
     row(Operation::SessionsCreate,       "sessions.create",       Method::POST,   "/v1/sessions",                              API),
     row(Operation::SessionsRetrieve,     "sessions.retrieve",     Method::GET,    "/v1/sessions/{session}",                    ALL),
+    row(Operation::SessionsArchive,      "sessions.archive",      Method::POST,   "/v1/sessions/{session}/archive",            API),
+    row(Operation::EventsList,           "sessions.events.list",  Method::GET,    "/v1/sessions/{session}/events",             ALL),
+    row(Operation::EventsSend,           "sessions.events.send",  Method::POST,   "/v1/sessions/{session}/events",             ALL),
+    row(Operation::EventsStream,         "sessions.events.stream", Method::GET,   "/v1/sessions/{session}/events/stream",      ALL),
 ];
 
 /// The ids of a path, decoded. Those that the path does not have are empty.

@@ -119,9 +119,10 @@ fn content(object: &Object, allowed: &[&str], is_required: bool) -> Result<(), S
     if blocks.is_empty() && is_required {
         return Err(".content: must not be empty".to_owned());
     }
-    blocks.iter().enumerate().try_for_each(|(number, block)| {
-        check_block(block, allowed).map_err(|reason| format!(".content[{number}]{reason}"))
-    })
+    blocks
+        .iter()
+        .enumerate()
+        .try_for_each(|(number, block)| check_block(block, allowed).map_err(|reason| format!(".content[{number}]{reason}")))
 }
 
 fn check_block(block: &Object, allowed: &[&str]) -> Result<(), String> {
@@ -236,10 +237,7 @@ mod tests {
             (r#"[{"type": "agent.message", "content": []}]"#.to_owned(), "events[0].type:"),
             (r#"[{"type": "user.message"}]"#.to_owned(), "events[0].content:"),
             (r#"[{"type": "user.message", "content": []}]"#.to_owned(), "events[0].content:"),
-            (
-                r#"[{"type": "user.message", "content": [{"type": "search_result"}]}]"#.to_owned(),
-                "events[0].content[0].type:",
-            ),
+            (r#"[{"type": "user.message", "content": [{"type": "search_result"}]}]"#.to_owned(), "events[0].content[0].type:"),
             (r#"[{"type": "user.tool_result"}]"#.to_owned(), "events[0].tool_use_id:"),
             (r#"[{"type": "user.tool_result", "tool_use_id": "c", "is_error": 1}]"#.to_owned(), "events[0].is_error:"),
             (r#"[{"type": "user.custom_tool_result", "tool_use_id": "c"}]"#.to_owned(), "events[0].custom_tool_use_id:"),

@@ -20,8 +20,18 @@ use crate::{
 };
 
 /// Fields that the emulator decides, whatever the request says.
-const SERVER_FIELDS: [&str; 10] =
-    ["id", "initial_events", "type", "status", "created_at", "updated_at", "archived_at", "outcome_evaluations", "stats", "usage"];
+const SERVER_FIELDS: [&str; 10] = [
+    "id",
+    "initial_events",
+    "type",
+    "status",
+    "created_at",
+    "updated_at",
+    "archived_at",
+    "outcome_evaluations",
+    "stats",
+    "usage",
+];
 
 /// The model of every agent whose caller names none.
 const MODEL: &str = "claude-opus-5-5";

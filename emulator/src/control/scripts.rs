@@ -32,9 +32,7 @@ pub fn post(app: &Arc<App>, body: &Object) -> Result<Response, ApiError> {
     };
     match (body.string("session_id"), body.string("environment_id")) {
         (Some(session_id), None) => {
-            session::change(app, &session_id, |live| {
-                attach(live.transaction, &live.session.id, steps, on_message)
-            })?;
+            session::change(app, &session_id, |live| attach(live.transaction, &live.session.id, steps, on_message))?;
             Ok(Response::of(&app.store.read(|connection| report(connection, &session_id))?))
         }
         (None, Some(environment_id)) => {

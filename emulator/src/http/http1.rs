@@ -92,6 +92,8 @@ fn to_hyper(response: Response, connection: &Arc<Connection>) -> hyper::Response
 enum ResponseBody {
     Whole(Full<Bytes>),
     Streamed(Pieces, Arc<Connection>),
+    /// Nothing more comes, and no end either: the connection is about to end.
+    Cut,
 }
 
 impl Body for ResponseBody {
@@ -105,11 +107,13 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Piece::Bytes(bytes))) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 Poll::Ready(Some(Piece::Cut)) => {
                     connection.end(Vec::new(), Ending::Close);
+                    *self = ResponseBody::Cut;
                     Poll::Pending
                 }
                 Poll::Ready(None) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             },
+            ResponseBody::Cut => Poll::Pending,
         }
     }
 
@@ -120,7 +124,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             ResponseBody::Whole(body) => body.size_hint(),
-            ResponseBody::Streamed(..) => SizeHint::default(),
+            ResponseBody::Streamed(..) | ResponseBody::Cut => SizeHint::default(),
         }
     }
 }

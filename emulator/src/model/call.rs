@@ -143,9 +143,11 @@ pub fn insert(transaction: &Transaction, session_id: &str, call: &Call) -> rusql
 
 /// Stores what has become of a call.
 pub fn save(transaction: &Transaction, call: &Call) -> rusqlite::Result<usize> {
-    transaction
-        .prepare_cached("UPDATE calls SET verdict = ?2, ending = ?3 WHERE id = ?1")?
-        .execute(params![call.id, call.verdict, call.ending])
+    transaction.prepare_cached("UPDATE calls SET verdict = ?2, ending = ?3 WHERE id = ?1")?.execute(params![
+        call.id,
+        call.verdict,
+        call.ending
+    ])
 }
 
 /// Returns a session's call.

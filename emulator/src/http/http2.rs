@@ -155,15 +155,12 @@ async fn serve_stream(
     None
 }
 
-/// Makes the head of a response.
+/// Makes the head of a response, as HTTP/2 has it.
 fn head(mut response: Response) -> hyper::Response<()> {
     // What HTTP/2 does not have.
     let names = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
     for name in names.into_iter().chain(["keep-alive", "proxy-connection"].map(HeaderName::from_static)) {
         response.headers.remove(name);
-    }
-    if response.needs_length() {
-        response.headers.insert(CONTENT_LENGTH, response.body.len().into());
     }
     let mut head = hyper::Response::new(());
     *head.status_mut() = response.status;
@@ -172,7 +169,10 @@ fn head(mut response: Response) -> hyper::Response<()> {
 }
 
 /// Sends a response with at most `limit` bytes of its body. A client that has gone is ignored.
-fn send(respond: &mut SendResponse<Bytes>, response: Response, limit: usize) {
+fn send(respond: &mut SendResponse<Bytes>, mut response: Response, limit: usize) {
+    if response.needs_length() {
+        response.headers.insert(CONTENT_LENGTH, response.body.len().into());
+    }
     let body = response.body.clone();
     if let Ok(mut stream) = respond.send_response(head(response), body.is_empty())
         && !body.is_empty()

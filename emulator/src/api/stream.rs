@@ -107,6 +107,9 @@ impl EventStream {
                 return Err(Ended);
             };
             if events.is_empty() {
+                if !self.exists() {
+                    return Ok(());
+                }
                 tokio::select! {
                     changed = self.changed.changed() => changed.map_err(|_| Ended)?,
                     () = self.app.stopped() => return Ok(()),
@@ -114,9 +117,6 @@ impl EventStream {
                         self.send(client, &frame("ping", r#"{"type":"ping"}"#)).await?;
                         ping = Instant::now() + interval;
                     }
-                }
-                if !self.exists() {
-                    return Ok(());
                 }
             }
             for (seq, kind, object) in events {

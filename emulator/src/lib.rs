@@ -31,7 +31,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     time::Duration,
@@ -42,9 +42,9 @@ use tokio::{runtime::Runtime, sync::watch};
 use tokio_rustls::TlsAcceptor;
 
 pub use api::auth::Auth;
-use control::{faults, holds, request_log};
+use control::{faults, holds, request_log, scripts};
 use http::{server, tls};
-use model::{clock, store, work_queue};
+use model::{clock, event, store, work_queue};
 
 /// An emulator's configuration.
 #[derive(Clone, Debug)]
@@ -65,6 +65,11 @@ pub struct Config {
     pub auth: Auth,
     /// For how many seconds a heartbeat extends a lease, unless it requests another time.
     pub lease_ttl: u32,
+    /// Answer the heartbeat of a lease that ran out, while no poll has handed its item out again, with `lease_extended: false` and
+    /// the state `stopped`, rather than with 412.
+    pub lapsed_leases_answer_stopped: bool,
+    /// After how many milliseconds without an event a stream sends a ping.
+    pub ping_interval_ms: u64,
     /// How many requests the log keeps.
     pub request_log: usize,
     /// The number of threads that serve requests.
@@ -84,6 +89,8 @@ impl Default for Config {
             data: None,
             auth: Auth::Strict,
             lease_ttl: 300,
+            lapsed_leases_answer_stopped: false,
+            ping_interval_ms: 10_000,
             request_log: 10_000,
             threads: 2,
             verbose: false,
@@ -170,6 +177,8 @@ impl Emulator {
         let app = Arc::new(App {
             log: request_log::RequestLog::new(config.request_log),
             max_streams: AtomicU32::new(config.max_streams),
+            lapsed_leases_answer_stopped: AtomicBool::new(config.lapsed_leases_answer_stopped),
+            streams: event::Streams::default(),
             config,
             url,
             tls,
@@ -189,6 +198,8 @@ impl Emulator {
         let (finish, finished) = mpsc::channel();
         let serving = app.clone();
         runtime.spawn(async move {
+            // What cannot be resumed is a defect of the data; requests will say so.
+            let _ = scripts::resume(&serving);
             server::run(serving, listener).await;
             let _ = finish.send(());
         });
@@ -231,6 +242,9 @@ struct App {
     faults: faults::Faults,
     holds: holds::Holds,
     log: request_log::RequestLog,
+    /// The open streams of sessions.
+    streams: event::Streams,
+    lapsed_leases_answer_stopped: AtomicBool,
     polls_waiting: AtomicUsize,
     connections_open: AtomicUsize,
     connections_total: AtomicU64,
@@ -259,6 +273,7 @@ impl App {
             "total": self.connections_total.load(Ordering::SeqCst),
             "requests_open": self.requests_open.load(Ordering::SeqCst),
             "polls_waiting": self.polls_waiting.load(Ordering::SeqCst),
+            "streams_open": self.streams.total(),
             "silent": self.connections_silent.load(Ordering::SeqCst),
             "max_streams": self.max_streams(),
         })
@@ -276,6 +291,8 @@ impl App {
         self.log.clear();
         self.clock.set_offset(0);
         self.max_streams.store(self.config.max_streams, Ordering::SeqCst);
+        self.lapsed_leases_answer_stopped.store(self.config.lapsed_leases_answer_stopped, Ordering::SeqCst);
+        self.streams.announce_all();
         self.waiters.clear();
         self.waiters.wake_all();
         Ok(())

@@ -9,7 +9,7 @@ use std::{
 };
 
 use antenv_emulator::{Auth, Config, Emulator, Tls};
-use clap::{Parser, error::ErrorKind};
+use clap::{Parser, ValueEnum, error::ErrorKind};
 use tokio::sync::oneshot;
 
 /// Serves the Environments API on localhost, for development and tests.
@@ -56,6 +56,14 @@ struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
     lease_ttl: u32,
 
+    /// How a heartbeat is answered after its lease ran out, while no poll has handed the item out again
+    #[arg(long, value_enum, default_value_t = LapsedLease::Refused)]
+    lapsed_lease: LapsedLease,
+
+    /// After how many milliseconds without an event a stream sends a ping
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    ping_interval_ms: u64,
+
     /// How many requests to keep for GET /_emulator/requests
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     request_log: usize,
@@ -71,6 +79,15 @@ struct Options {
     /// Write one line a request to standard error
     #[arg(long)]
     verbose: bool,
+}
+
+/// The answers to the heartbeat of a lapsed lease.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LapsedLease {
+    /// 412
+    Refused,
+    /// 200 with `lease_extended: false` and the state `stopped`
+    Stopped,
 }
 
 fn main() -> ExitCode {
@@ -100,6 +117,8 @@ fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
         data: options.data,
         auth: options.auth,
         lease_ttl: options.lease_ttl,
+        lapsed_leases_answer_stopped: options.lapsed_lease == LapsedLease::Stopped,
+        ping_interval_ms: options.ping_interval_ms,
         request_log: options.request_log,
         threads: usize::from(options.threads),
         verbose: options.verbose,

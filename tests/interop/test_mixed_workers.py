@@ -23,6 +23,9 @@ def test_an_official_worker_and_ours_serve_one_queue_side_by_side(
     strict_emulator: Emulator, client: Anthropic, hosted: BetaEnvironment, tmp_path: Path
 ) -> None:
     key = strict_emulator.environment_key(hosted.id)
+    # An official worker stops the item of a session that has ended, and streams that of any other.
+    script = {"environment_id": hosted.id, "count": MANY, "steps": [{"terminate": True}]}
+    strict_emulator.control("POST", "/_emulator/scripts", script)
     for _ in range(MANY):
         client.beta.sessions.create(agent="agent_interop", environment_id=hosted.id)
 

@@ -138,6 +138,16 @@ impl Caller {
         }
     }
 
+    /// The kind of the caller's credential, and the row of the delivery that it came with.
+    pub fn identity(&self) -> (&'static str, Option<i64>) {
+        match self {
+            Caller::ApiKey => ("api_key", None),
+            Caller::Environment(_) => ("environment_key", None),
+            Caller::Item(own) | Caller::Anyone(Some(own)) => ("sessions_token", Some(own.seq)),
+            Caller::Anyone(None) => ("any", None),
+        }
+    }
+
     /// The delivery of this item that the caller's token came with.
     pub fn delivery_of(&self, work_id: &str) -> Option<i64> {
         match self {

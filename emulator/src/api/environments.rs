@@ -96,7 +96,7 @@ pub fn list(app: &App, query: &Query) -> Result<Response, ApiError> {
             .prepare_cached(
                 "SELECT seq, object FROM environments WHERE seq < ?1 AND (?2 OR NOT archived) ORDER BY seq DESC LIMIT ?3",
             )?
-            .query_map(params![page.before, archived, page.fetch()], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .query_map(params![page.before(), archived, page.fetch()], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<Vec<(i64, String)>, _>>()
     })?;
     Ok(Response::json(page.body(rows)))

@@ -17,9 +17,9 @@ use crate::{
     App,
     api::{
         auth::{self, Caller},
-        environments, memories, poll,
+        environments, events, memories, poll,
         route::{self, Ids, Operation, Row},
-        sessions, skills, work,
+        sessions, skills, stream, work,
     },
     control,
     control::{
@@ -96,7 +96,7 @@ where
 }
 
 /// Handles a request that met a fault.
-async fn respond_with_fault(app: &App, connection: Option<&Connection>, call: &Call, fault: &Fault) -> Outcome {
+async fn respond_with_fault(app: &Arc<App>, connection: Option<&Connection>, call: &Call, fault: &Fault) -> Outcome {
     pause(app, call, fault, When::Before).await;
     let real = match fault.processes() {
         true => Some(respond(app, connection, call).await),
@@ -159,7 +159,7 @@ where
 }
 
 /// Makes the real response. `connection` shows whether the client is still there; without one, it is not checked.
-async fn respond(app: &App, connection: Option<&Connection>, call: &Call) -> Response {
+async fn respond(app: &Arc<App>, connection: Option<&Connection>, call: &Call) -> Response {
     let response = match &call.route {
         Ok((row, ids)) => perform(app, connection, call, row, ids).await.unwrap_or_else(|error| error.response(&call.request_id)),
         Err(error) => error.response(&call.request_id),
@@ -168,7 +168,7 @@ async fn respond(app: &App, connection: Option<&Connection>, call: &Call) -> Res
 }
 
 async fn perform(
-    app: &App,
+    app: &Arc<App>,
     connection: Option<&Connection>,
     call: &Call,
     row: &'static Row,
@@ -203,6 +203,10 @@ async fn perform(
         Operation::WorkStop => work::stop(app, &caller, environment, item, &body()?),
         Operation::SessionsCreate => sessions::create(app, &body()?),
         Operation::SessionsRetrieve => sessions::retrieve(app, &caller, session),
+        Operation::SessionsArchive => sessions::archive(app, session),
+        Operation::EventsList => events::list(app, &caller, session, &query()),
+        Operation::EventsSend => events::send(app, &caller, session, &body()?),
+        Operation::EventsStream => stream::open(app, &caller, session, &query()),
         Operation::SkillsVersionsRetrieve => skills::retrieve(app, &ids.skill, &ids.version),
         Operation::SkillsVersionsDownload => skills::download(app, &ids.skill, &ids.version),
         Operation::MemoriesList => memories::list(app, &ids.store, &query()),

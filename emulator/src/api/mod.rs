@@ -2,6 +2,8 @@
 
 pub mod auth;
 pub mod environments;
+pub mod event_rules;
+pub mod events;
 pub mod handler;
 pub mod memories;
 pub mod page;
@@ -9,4 +11,5 @@ pub mod poll;
 pub mod route;
 pub mod sessions;
 pub mod skills;
+pub mod stream;
 pub mod work;

@@ -1,4 +1,4 @@
-//! Lists in pages, newest first. The cursor names the last row handed out, so rows inserted or deleted meanwhile shift nothing.
+//! Lists in pages, most of them newest first. The cursor names the last row handed out, so rows inserted or deleted meanwhile shift nothing.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -9,22 +9,28 @@ const DEFAULT_LIMIT: i64 = 20;
 /// Which part of a list is wanted.
 pub struct Page {
     list: char,
-    /// Only rows older than this one.
-    pub before: i64,
+    /// The row after which the page begins.
+    pub cursor: Option<i64>,
     limit: usize,
 }
 
 impl Page {
-    /// Reads `limit` and `page`; `list` marks the cursors, so that one list refuses those of another.
+    /// Reads `limit` (at most 100) and `page`; `list` marks the cursors, so that one list refuses those of another.
     pub fn from_query(list: char, query: &Query) -> Result<Page, ApiError> {
-        let limit = query.integer("limit", 1..=100)?.unwrap_or(DEFAULT_LIMIT);
-        let before = match query.get("page") {
-            None => i64::MAX,
-            Some(cursor) => decode(list, cursor).ok_or_else(|| {
-                ApiError::invalid("page: not a cursor of this list; pass the next_page of a previous response verbatim")
-            })?,
-        };
-        Ok(Page { list, before, limit: limit as usize })
+        Page::read(list, query, 100)
+    }
+
+    /// The same with another maximum of `limit`.
+    pub fn read(list: char, query: &Query, max_limit: i64) -> Result<Page, ApiError> {
+        let limit = query.integer("limit", 1..=max_limit)?.unwrap_or(DEFAULT_LIMIT);
+        let wrong = || ApiError::invalid("page: not a cursor of this list; pass the next_page of a previous response verbatim");
+        let cursor = query.get("page").map(|cursor| decode(list, cursor).ok_or_else(wrong)).transpose()?;
+        Ok(Page { list, cursor, limit: limit as usize })
+    }
+
+    /// Only rows older than this one, where the newest come first.
+    pub fn before(&self) -> i64 {
+        self.cursor.unwrap_or(i64::MAX)
     }
 
     /// How many rows to fetch: one more than wanted shows whether another page follows.

@@ -1,33 +1,51 @@
 //! Sessions, as far as a worker needs them: creating one queues its work item, and a worker can look it up.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::{json, value::RawValue};
 
 use crate::{
     App,
-    api::{auth::Caller, environments, work},
+    api::{auth::Caller, environments, event_rules},
+    control::scripts,
     http::response::{ApiError, Response},
     model::{
         clock::{self, Micros},
         ids,
         json::{self, Object},
-        store, work_queue,
+        session::{self, Session},
+        work_queue,
     },
 };
 
 /// Fields that the emulator decides, whatever the request says.
-const SERVER_FIELDS: [&str; 9] =
-    ["id", "type", "status", "created_at", "updated_at", "archived_at", "outcome_evaluations", "stats", "usage"];
+const SERVER_FIELDS: [&str; 10] = [
+    "id",
+    "initial_events",
+    "type",
+    "status",
+    "created_at",
+    "updated_at",
+    "archived_at",
+    "outcome_evaluations",
+    "stats",
+    "usage",
+];
 
 /// The model of every agent whose caller names none.
 const MODEL: &str = "claude-opus-5-5";
 
 /// `sessions.create`
-pub fn create(app: &App, body: &Object) -> Result<Response, ApiError> {
+pub fn create(app: &Arc<App>, body: &Object) -> Result<Response, ApiError> {
     let Some(environment_id) = &body.string("environment_id") else {
         return Err(ApiError::invalid("environment_id: is required and must be a string"));
     };
     environments::new_metadata(body.get("metadata"))?;
+    let initial = match body.get("initial_events").filter(|events| !json::is_null(events) && !json::is_empty_list(events)) {
+        None => Vec::new(),
+        events => event_rules::read_initial(events).map_err(ApiError::invalid)?,
+    };
     let environment = app.store.read(|connection| environments::find(connection, environment_id))?;
     if environment.archived {
         return Err(environments::archived(environment_id));
@@ -35,7 +53,7 @@ pub fn create(app: &App, body: &Object) -> Result<Response, ApiError> {
     if !environment.self_hosted {
         let now = app.clock.now();
         let session = app.store.write(|transaction| insert(transaction, environment_id, body, now))?;
-        return Ok(Response::of(&session));
+        return begin(app, session, initial);
     }
     let mut session = Object::default();
     work_queue::enqueue(app, environment_id, 1, |transaction, now| {
@@ -45,23 +63,50 @@ pub fn create(app: &App, body: &Object) -> Result<Response, ApiError> {
         data.set("type", "session");
         Ok((data, Object::default()))
     })?;
+    begin(app, session, initial)
+}
+
+/// Lets the agent of a new session begin. The response shows the session as it was before.
+fn begin(app: &Arc<App>, session: Object, initial: Vec<Object>) -> Result<Response, ApiError> {
+    let id = session.string("id").unwrap_or_default();
+    session::change(app, &id, |live| {
+        initial.iter().try_for_each(|event| {
+            let mut queued = event.clone();
+            queued.set("processed_at", &());
+            live.add(&queued).map(drop)
+        })
+    })?;
     Ok(Response::of(&session))
 }
 
 /// `sessions.retrieve`
 pub fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<Response, ApiError> {
-    let (environment_id, object) = app.store.read(|connection| find(connection, id))?;
-    caller.check_environment(&environment_id)?;
+    Ok(Response::of(&reach(app, caller, id)?.object))
+}
+
+/// `sessions.archive`
+pub fn archive(app: &Arc<App>, id: &str) -> Result<Response, ApiError> {
+    let now = clock::text(app.clock.now());
+    let object = session::change(app, id, |live| {
+        live.terminate()?;
+        if live.session.object.get("archived_at").is_none_or(json::is_null) {
+            live.session.object.set("archived_at", &now);
+        }
+        Ok(live.session.object.clone())
+    })?;
+    Ok(Response::of(&object))
+}
+
+/// Finds a session that the caller may use: 404 before 403.
+pub fn reach(app: &App, caller: &Caller, id: &str) -> Result<Session, ApiError> {
+    let session = app.store.read(|connection| Session::find(connection, id))?;
+    caller.check_environment(&session.environment_id)?;
     if let Some(work_id) = caller.own_item()
         && app.store.read(|connection| session_of(connection, work_id))?.as_deref() != Some(id)
     {
         return Err(ApiError::forbidden("This sessions token belongs to the work item of another session."));
     }
-    let mut object = Object::parse(object.as_bytes()).map_err(store::corrupt)?;
-    if work::is_session_running(app, &environment_id, id)? {
-        object.set("status", "running");
-    }
-    Ok(Response::of(&object))
+    Ok(session)
 }
 
 /// Stores a new session and returns its object.
@@ -93,6 +138,7 @@ pub fn insert(transaction: &Transaction, environment_id: &str, body: &Object, no
         environment_id,
         json::text(&session)
     ])?;
+    scripts::attach_coming(transaction, &id, environment_id)?;
     Ok(session)
 }
 
@@ -142,14 +188,6 @@ fn set_given(object: &mut Object, given: &Object, own: &[&str]) {
             object.set(key, value);
         }
     }
-}
-
-fn find(connection: &Connection, id: &str) -> Result<(String, String), ApiError> {
-    connection
-        .prepare_cached("SELECT environment_id, object FROM sessions WHERE id = ?1")?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?
-        .ok_or_else(|| ApiError::not_found(format!("There is no session {id:?}.")))
 }
 
 fn session_of(connection: &Connection, work_id: &str) -> rusqlite::Result<Option<String>> {

@@ -1,5 +1,7 @@
 //! The operations on work items, but for the poll, which waits (`poll.rs`).
 
+use std::sync::atomic::Ordering;
+
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -29,7 +31,7 @@ const NO_HEARTBEAT: &str = "NO_HEARTBEAT";
 pub fn list(app: &App, environment_id: &str, query: &Query) -> Result<Response, ApiError> {
     let page = Page::from_query('w', query)?;
     let rows = work_queue::on_environment(app, environment_id, |transaction, _| {
-        Ok(work_queue::list(transaction, environment_id, page.before, page.fetch())?)
+        Ok(work_queue::list(transaction, environment_id, page.before(), page.fetch())?)
     })?;
     Ok(Response::json(page.body(rows)))
 }
@@ -114,34 +116,36 @@ pub fn heartbeat(app: &App, caller: &Caller, environment_id: &str, work_id: &str
         Some(NO_HEARTBEAT) => Precondition::NoHeartbeat,
         Some(text) => Precondition::Last(text),
     };
+    let lapsed_is_stopped = app.lapsed_leases_answer_stopped.load(Ordering::SeqCst);
     // A refusal is a result here and no failure: the history keeps it.
     work_queue::on_item(app, caller, environment_id, work_id, |item, now| {
+        if let Precondition::Last(text) = expected
+            && lapsed_is_stopped
+            && item.has_lapsed(expected)
+        {
+            return Ok((Ok(heartbeat_object(text, false, State::Stopped, default_ttl)), None));
+        }
         let beat = item.heartbeat(now, expected, ttl);
         let ttl_seconds = item.ttl_seconds.unwrap_or(default_ttl);
         let result = match beat {
             HeartbeatOutcome::PreconditionFailed => Err(precondition_failed(item, ttl_seconds)),
-            _ => Ok(Response::of(&json!({
-                "last_heartbeat": item.last_heartbeat(),
-                "lease_extended": beat.is_extended(),
-                "state": item.state.name(),
-                "ttl_seconds": ttl_seconds,
-                "type": "work_heartbeat",
-            }))),
+            _ => {
+                let last = item.last_heartbeat().unwrap_or_default();
+                Ok(heartbeat_object(&last, beat.is_extended(), item.state, ttl_seconds))
+            }
         };
         Ok((result, beat.event()))
     })?
 }
 
-/// Whether a worker has the session in hand.
-pub fn is_session_running(app: &App, environment_id: &str, session_id: &str) -> Result<bool, ApiError> {
-    work_queue::on_environment(app, environment_id, |transaction, _| {
-        Ok(transaction.prepare_cached("SELECT 1 FROM work WHERE session_id = ?1 AND state IN (?2, ?3, ?4)")?.exists((
-            session_id,
-            State::Starting,
-            State::Active,
-            State::Stopping,
-        ))?)
-    })
+fn heartbeat_object(last_heartbeat: &str, lease_extended: bool, state: State, ttl_seconds: i64) -> Response {
+    Response::of(&json!({
+        "last_heartbeat": last_heartbeat,
+        "lease_extended": lease_extended,
+        "state": state.name(),
+        "ttl_seconds": ttl_seconds,
+        "type": "work_heartbeat",
+    }))
 }
 
 /// 404 unless the environment has such an item.

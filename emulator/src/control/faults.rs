@@ -16,13 +16,17 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     api::route::OPERATIONS,
-    control::latency::Latency,
+    control::{latency::Latency, stream_fault::StreamFault},
     http::{
+        body::Streamed,
         connection::Ending,
         response::{ApiError, Response},
     },
     model::json::{self, Object},
 };
+
+/// The operation whose body is a stream.
+const STREAM: &str = "sessions.events.stream";
 
 const GARBAGE: &[u8] = b"\x16\x03\x01 this is not HTTP \xff\xfe\r\n\r\n";
 
@@ -78,6 +82,8 @@ pub struct Fault {
     reset_stream: Option<ErrorCode>,
     #[serde(default, skip_serializing_if = "is_default")]
     goaway: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    stream: Option<StreamFault>,
 }
 
 /// The names of HTTP/2's error codes (RFC 9113, section 7), in their order from 0.
@@ -188,6 +194,15 @@ impl Fault {
         for (name, value) in &self.headers {
             header(name, value)?;
         }
+        if let Some(stream) = &self.stream {
+            stream.check()?;
+            if self.operation != STREAM {
+                return Err(format!("stream: only {STREAM} is streamed"));
+            }
+            if self.canned_status().is_some() {
+                return Err("stream: not with status and body, which replace the stream".to_owned());
+            }
+        }
         let connection_faults = [
             // With `goaway` it means that the connection ends immediately.
             self.drop && !self.goaway,
@@ -198,15 +213,16 @@ impl Fault {
             self.silent,
             self.reset_stream.is_some(),
             self.goaway,
+            self.stream.is_some(),
         ];
         match connection_faults.iter().filter(|set| **set).count() {
             0 if self.does_nothing() => Err(
                 "the fault does nothing: give hold, latency_ms, detached, status, headers, body, drop, reset, cut, garbage, close_after, \
-                 silent, reset_stream or goaway"
+                 silent, reset_stream, goaway or stream"
                     .to_owned(),
             ),
             0 | 1 => Ok(()),
-            _ => Err("only one of drop, reset, cut, garbage, close_after, silent, reset_stream and goaway can happen (drop with goaway as well)".to_owned()),
+            _ => Err("only one of drop, reset, cut, garbage, close_after, silent, reset_stream, goaway and stream can happen (drop with goaway as well)".to_owned()),
         }
     }
 
@@ -259,7 +275,11 @@ impl Fault {
         if self.garbage {
             return lost(GARBAGE, Ending::Close);
         }
-        let response = self.response(real, request_id);
+        let mut response = self.response(real, request_id);
+        if let Some(Streamed(source)) = &mut response.stream {
+            source.spoil(self.stream.unwrap_or_default());
+            return Outcome::Response(response);
+        }
         let own_framing = self
             .headers
             .keys()

@@ -7,9 +7,11 @@ pub mod holds;
 pub mod latency;
 pub mod memory_stores;
 pub mod request_log;
+pub mod scripts;
 pub mod skills;
+pub mod stream_fault;
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use hyper::{Method, body::Bytes, http::request::Parts};
 use serde::Serialize;
@@ -27,7 +29,7 @@ use crate::{
     model::{
         clock, history, ids,
         json::{self, Object},
-        work_queue,
+        session, work_queue,
     },
 };
 
@@ -41,7 +43,7 @@ struct List<T> {
 const MAX_COUNT: i64 = 100_000;
 
 /// Answers a control request.
-pub fn respond(app: &App, connection: &Connection, parts: &Parts, body: Option<Bytes>) -> Result<Response, ApiError> {
+pub fn respond(app: &Arc<App>, connection: &Connection, parts: &Parts, body: Option<Bytes>) -> Result<Response, ApiError> {
     browser_guard::check(&app.config, parts)?;
     let Some(body) = body else {
         return Err(ApiError::invalid("The body is too large."));
@@ -64,6 +66,10 @@ pub fn respond(app: &App, connection: &Connection, parts: &Parts, body: Option<B
         ("requests", "DELETE") => Ok(Response::of(&json!({"cleared": app.log.clear()}))),
         ("history", "GET") => history(app, &query),
         ("history", "DELETE") => Ok(Response::of(&json!({"cleared": app.store.write(history::forget)?}))),
+        ("scripts", "GET") => scripts::get(app, query.get("session_id")),
+        ("scripts", "POST") => scripts::post(app, &object(&body)?),
+        ("leases", "GET") => Ok(leases(app)),
+        ("leases", "POST") => set_leases(app, &object(&body)?),
         ("clock", "GET") => Ok(clock_now(app)),
         ("clock", "POST") => set_clock(app, &object(&body)?),
         ("connections", "GET") => Ok(Response::of(&app.connections())),
@@ -82,13 +88,13 @@ fn no_such_endpoint(method: &Method, path: &str, name: &str) -> ApiError {
         "holds" | "requests" | "history" => "GET, DELETE",
         "work" | "environment_keys" | "skills" | "memory_stores" | "reset" => "POST",
         "faults" => "GET, POST, DELETE",
-        "clock" | "connections" => "GET, POST",
+        "clock" | "connections" | "scripts" | "leases" => "GET, POST",
         _ => return ApiError::not_found(format!("There is nothing at {path}.")),
     };
     ApiError::method_not_allowed(method.as_str(), path, allowed)
 }
 
-fn enqueue(app: &App, body: &Object) -> Result<Response, ApiError> {
+fn enqueue(app: &Arc<App>, body: &Object) -> Result<Response, ApiError> {
     let environment_id = required(body, "environment_id")?;
     let count = match given(body, "count") {
         None => None,
@@ -109,6 +115,7 @@ fn enqueue(app: &App, body: &Object) -> Result<Response, ApiError> {
     let metadata = environments::new_metadata(body.get("metadata"))?;
     work::check_metadata(&metadata)?;
 
+    let made_up = data.get("id").is_none() && matches!(data.string("type").as_deref(), None | Some("session"));
     let items = work_queue::enqueue(app, &environment_id, count.unwrap_or(1), |transaction, now| {
         let mut data = data.clone();
         data.default_to("type", "session");
@@ -122,6 +129,12 @@ fn enqueue(app: &App, body: &Object) -> Result<Response, ApiError> {
         }
         Ok((data, metadata.clone()))
     })?;
+    for (item, _) in &items {
+        // The agent of a session that was made up here begins.
+        if let Some(id) = item.data.string("id").filter(|_| made_up) {
+            session::play(app, &id)?;
+        }
+    }
     let shown: Vec<_> = items.iter().map(|(item, secret)| item.as_json(Some(secret))).collect();
     match (count, shown.first()) {
         (None, Some(one)) => Ok(Response::of(one)),
@@ -155,6 +168,21 @@ fn history(app: &App, query: &Query) -> Result<Response, ApiError> {
     let (work_id, environment_id) = (query.get("work_id"), query.get("environment_id"));
     let events = app.store.read(|connection| history::list(connection, work_id, environment_id))?;
     Ok(Response::of(&List { data: events }))
+}
+
+fn leases(app: &App) -> Response {
+    let answers_stopped = app.lapsed_leases_answer_stopped.load(Ordering::SeqCst);
+    Response::of(&json!({"lapsed": if answers_stopped { "stopped" } else { "refused" }}))
+}
+
+fn set_leases(app: &App, body: &Object) -> Result<Response, ApiError> {
+    let answers_stopped = match body.string("lapsed").as_deref() {
+        Some("stopped") => true,
+        Some("refused") => false,
+        _ => return Err(ApiError::invalid("lapsed: must be \"refused\" or \"stopped\"")),
+    };
+    app.lapsed_leases_answer_stopped.store(answers_stopped, Ordering::SeqCst);
+    Ok(leases(app))
 }
 
 fn clock_now(app: &App) -> Response {

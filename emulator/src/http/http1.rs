@@ -1,7 +1,15 @@
 //! HTTP/1.1: what hyper cannot send is written past it.
 
-use std::{fmt, future::pending, sync::Arc};
+use std::{
+    convert::Infallible,
+    fmt,
+    future::pending,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::{
     Request,
@@ -18,6 +26,7 @@ use crate::{
     api::handler,
     control::faults::Outcome,
     http::{
+        body::{Piece, Pieces, Streamed},
         connection::{Connection, Ending},
         response::Response,
     },
@@ -50,15 +59,15 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(app: &Arc<App>, connectio
 
 async fn respond(
     app: &Arc<App>,
-    connection: &Connection,
+    connection: &Arc<Connection>,
     request: Request<Incoming>,
-) -> Result<hyper::Response<Full<Bytes>>, IncompleteRequest> {
+) -> Result<hyper::Response<ResponseBody>, IncompleteRequest> {
     let (parts, body) = request.into_parts();
     let (bytes, ending) = match handler::serve(app, connection, parts, body).await.ok_or(IncompleteRequest)? {
-        Outcome::Response(response) => return Ok(to_hyper(response)),
+        Outcome::Response(response) => return Ok(to_hyper(response, connection)),
         Outcome::GoAway { response: Some(mut response), .. } => {
             response.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            return Ok(to_hyper(response));
+            return Ok(to_hyper(response, connection));
         }
         // hyper would rightly not send framing that lies.
         Outcome::LastResponse { response, limit } => (serialize(&response, limit), Ending::Close),
@@ -69,11 +78,55 @@ async fn respond(
     pending().await
 }
 
-fn to_hyper(response: Response) -> hyper::Response<Full<Bytes>> {
-    let mut converted = hyper::Response::new(Full::new(response.body));
+fn to_hyper(response: Response, connection: &Arc<Connection>) -> hyper::Response<ResponseBody> {
+    let mut converted = hyper::Response::new(match response.stream {
+        Some(Streamed(source)) => ResponseBody::Streamed(source.start(), connection.clone()),
+        None => ResponseBody::Whole(Full::new(response.body)),
+    });
     *converted.status_mut() = response.status;
     *converted.headers_mut() = response.headers;
     converted
+}
+
+/// A response's body.
+enum ResponseBody {
+    Whole(Full<Bytes>),
+    Streamed(Pieces, Arc<Connection>),
+    /// Nothing more comes, and no end either: the connection is about to end.
+    Cut,
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            ResponseBody::Whole(body) => Pin::new(body).poll_frame(context),
+            ResponseBody::Streamed(pieces, connection) => match pieces.poll_next(context) {
+                Poll::Ready(Some(Piece::Bytes(bytes))) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Poll::Ready(Some(Piece::Cut)) => {
+                    connection.end(Vec::new(), Ending::Close);
+                    *self = ResponseBody::Cut;
+                    Poll::Pending
+                }
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            },
+            ResponseBody::Cut => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, ResponseBody::Whole(body) if body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ResponseBody::Whole(body) => body.size_hint(),
+            ResponseBody::Streamed(..) | ResponseBody::Cut => SizeHint::default(),
+        }
+    }
 }
 
 /// A response as HTTP/1.1, with at most `limit` bytes of its body.

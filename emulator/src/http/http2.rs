@@ -30,6 +30,7 @@ use crate::{
     api::handler,
     control::faults::Outcome,
     http::{
+        body::{Piece, Pieces, Streamed},
         connection::{Connection, Ending},
         response::Response,
     },
@@ -130,7 +131,11 @@ async fn serve_stream(
         _ = poll_fn(|context| respond.poll_reset(context)) => return None,
     };
     match outcome {
-        Outcome::Response(response) => send(&mut respond, response, usize::MAX),
+        Outcome::Response(mut response) => match response.stream.take() {
+            // It fails when the client has had enough.
+            Some(Streamed(source)) => drop(stream(&mut respond, response, source.start()).await),
+            None => send(&mut respond, response, usize::MAX),
+        },
         Outcome::LastResponse { response, limit } => {
             send(&mut respond, response, limit);
             return Some(Last { respond, goes_away: false, is_processed: true, closes: true });
@@ -150,23 +155,57 @@ async fn serve_stream(
     None
 }
 
-/// Sends a response with at most `limit` bytes of its body. A client that has gone is ignored.
-fn send(respond: &mut SendResponse<Bytes>, mut response: Response, limit: usize) {
+/// Makes the head of a response, as HTTP/2 has it.
+fn head(mut response: Response) -> hyper::Response<()> {
     // What HTTP/2 does not have.
     let names = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
     for name in names.into_iter().chain(["keep-alive", "proxy-connection"].map(HeaderName::from_static)) {
         response.headers.remove(name);
     }
-    if response.needs_length() {
-        response.headers.insert(CONTENT_LENGTH, response.body.len().into());
-    }
     let mut head = hyper::Response::new(());
     *head.status_mut() = response.status;
     *head.headers_mut() = response.headers;
-    if let Ok(mut stream) = respond.send_response(head, response.body.is_empty())
-        && !response.body.is_empty()
+    head
+}
+
+/// Sends a response with at most `limit` bytes of its body. A client that has gone is ignored.
+fn send(respond: &mut SendResponse<Bytes>, mut response: Response, limit: usize) {
+    if response.needs_length() {
+        response.headers.insert(CONTENT_LENGTH, response.body.len().into());
+    }
+    let body = response.body.clone();
+    if let Ok(mut stream) = respond.send_response(head(response), body.is_empty())
+        && !body.is_empty()
     {
-        let _ = stream.send_data(response.body.slice(..limit.min(response.body.len())), limit >= response.body.len());
+        let _ = stream.send_data(body.slice(..limit.min(body.len())), limit >= body.len());
+    }
+}
+
+/// Sends a response whose body is made meanwhile, no faster than the client reads.
+async fn stream(respond: &mut SendResponse<Bytes>, response: Response, mut pieces: Pieces) -> Result<(), h2::Error> {
+    let mut stream = respond.send_response(head(response), false)?;
+    loop {
+        let piece = tokio::select! {
+            piece = pieces.next() => piece,
+            reset = poll_fn(|context| stream.poll_reset(context)) => return reset.map(drop),
+        };
+        match piece {
+            Some(Piece::Bytes(mut bytes)) => {
+                while !bytes.is_empty() {
+                    stream.reserve_capacity(bytes.len());
+                    let window = match stream.capacity() {
+                        0 => poll_fn(|context| stream.poll_capacity(context)).await.unwrap_or(Err(Reason::CANCEL.into()))?,
+                        window => window,
+                    };
+                    stream.send_data(bytes.split_to(window.min(bytes.len())), false)?;
+                }
+            }
+            Some(Piece::Cut) => {
+                stream.send_reset(Reason::INTERNAL_ERROR);
+                return Ok(());
+            }
+            None => return stream.send_data(Bytes::new(), true),
+        }
     }
 }
 

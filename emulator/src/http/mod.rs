@@ -1,6 +1,7 @@
 //! Both versions of HTTP over a byte stream, and what each makes of an outcome. HTTP/1.1 is hyper's. For HTTP/2 it is its lower
 //! half, h2, because hyper neither reports a stream's number nor sends GOAWAY on request.
 
+pub mod body;
 pub mod connection;
 pub mod count;
 pub mod frames;

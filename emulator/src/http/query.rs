@@ -20,6 +20,11 @@ impl Query {
         Some(&pair.1)
     }
 
+    /// All values given under these names, in order.
+    pub fn all(&self, names: &[&str]) -> Vec<String> {
+        self.0.iter().filter(|(key, _)| names.contains(&key.as_str())).map(|(_, value)| value.clone()).collect()
+    }
+
     /// An integer within a range.
     pub fn integer(&self, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, ApiError> {
         let Some(text) = self.get(name) else {

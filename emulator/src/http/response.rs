@@ -8,7 +8,7 @@ use hyper::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::model::json;
+use crate::{http::body::Streamed, model::json};
 
 /// The header that names a request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -22,6 +22,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// What makes the body, when it is not there yet.
+    pub stream: Option<Streamed>,
 }
 
 impl Response {
@@ -47,12 +49,13 @@ impl Response {
     pub fn with_status(status: StatusCode, body: impl Into<Bytes>) -> Response {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Response { status, headers, body: body.into() }
+        Response { status, headers, body: body.into(), stream: None }
     }
 
     /// Returns whether a `content-length` is still to be added.
     pub fn needs_length(&self) -> bool {
-        self.status != StatusCode::NO_CONTENT
+        self.stream.is_none()
+            && self.status != StatusCode::NO_CONTENT
             && self.status != StatusCode::NOT_MODIFIED
             && !self.headers.contains_key(CONTENT_LENGTH)
             && !self.headers.contains_key(TRANSFER_ENCODING)

@@ -15,6 +15,16 @@ pub fn session() -> String {
     fresh("session_01", 22)
 }
 
+/// A fresh id of a session's event.
+pub fn event() -> String {
+    fresh("sevt_01", 22)
+}
+
+/// A fresh id of a sub-agent's thread.
+pub fn thread() -> String {
+    fresh("sthr_01", 22)
+}
+
 /// A fresh agent id.
 pub fn agent() -> String {
     fresh("agent_01", 22)

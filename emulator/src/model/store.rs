@@ -74,7 +74,8 @@ CREATE TABLE work (
     lease_expires_at    INTEGER,
     stop_requested_at   INTEGER,
     stopped_at          INTEGER,
-    handed_out          INTEGER NOT NULL DEFAULT 0
+    handed_out          INTEGER NOT NULL DEFAULT 0,
+    lapsed_heartbeat_at INTEGER
 );
 CREATE INDEX work_newest  ON work (environment_id, seq);
 CREATE INDEX work_queued  ON work (environment_id, claimed_at, seq) WHERE state = 'queued';
@@ -102,6 +103,56 @@ CREATE TABLE history (
     delivery INTEGER
 );
 CREATE INDEX history_work ON history (work);
+-- The events of sessions in the order in which streams send them. A client's event without processed_at is still queued; once it is
+-- processed it moves to the end.
+CREATE TABLE events (
+    seq          INTEGER PRIMARY KEY AUTOINCREMENT,
+    session_id   TEXT NOT NULL,
+    type         TEXT NOT NULL,
+    processed_at INTEGER,
+    object       TEXT NOT NULL
+);
+CREATE INDEX events_session ON events (session_id, seq);
+CREATE INDEX events_queued  ON events (session_id, seq) WHERE processed_at IS NULL;
+-- The tool calls of agents: what they wait for, and how they ended (NULL: they have not).
+CREATE TABLE calls (
+    seq        INTEGER PRIMARY KEY,
+    id         TEXT NOT NULL UNIQUE,
+    session_id TEXT NOT NULL,
+    label      TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    thread_id  TEXT,
+    permission TEXT NOT NULL,
+    verdict    TEXT,
+    ending     TEXT
+);
+CREATE INDEX calls_session ON calls (session_id, seq);
+-- Every result sent for a call, accepted or not, and by whom.
+CREATE TABLE attempts (
+    seq        INTEGER PRIMARY KEY,
+    call_id    TEXT NOT NULL,
+    at         INTEGER NOT NULL,
+    credential TEXT NOT NULL,
+    delivery   INTEGER,
+    event      TEXT NOT NULL,
+    refusal    TEXT
+);
+CREATE INDEX attempts_call ON attempts (call_id, seq);
+-- What agents do: the steps, and how far a session has come with them.
+CREATE TABLE scripts (
+    session_id TEXT PRIMARY KEY,
+    steps      TEXT NOT NULL,
+    progress   TEXT NOT NULL
+) WITHOUT ROWID;
+-- Scripts for the next sessions of an environment.
+CREATE TABLE coming_scripts (
+    seq            INTEGER PRIMARY KEY,
+    environment_id TEXT NOT NULL,
+    count          INTEGER NOT NULL,
+    steps          TEXT NOT NULL,
+    on_message     INTEGER NOT NULL
+);
 PRAGMA user_version = 3;
 COMMIT;
 ";
@@ -156,7 +207,8 @@ impl Store {
         self.lock().execute_batch(
             "BEGIN IMMEDIATE; DELETE FROM environments; DELETE FROM environment_keys; DELETE FROM sessions;
              DELETE FROM skill_versions; DELETE FROM memory_stores; DELETE FROM memories;
-             DELETE FROM work; DELETE FROM deliveries; DELETE FROM history; COMMIT;",
+             DELETE FROM work; DELETE FROM deliveries; DELETE FROM history; DELETE FROM events; DELETE FROM calls;
+             DELETE FROM attempts; DELETE FROM scripts; DELETE FROM coming_scripts; COMMIT;",
         )
     }
 

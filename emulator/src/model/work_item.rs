@@ -87,6 +87,8 @@ pub struct WorkItem {
     pub stopped_at: Option<Micros>,
     /// How often a poll has handed it out.
     pub handed_out: i64,
+    /// The last heartbeat of a lease that ran out, until a poll hands the item out again.
+    pub lapsed_heartbeat_at: Option<Micros>,
 }
 
 /// An item's fields in the order in which the API shows them.
@@ -221,12 +223,14 @@ impl WorkItem {
             stop_requested_at: None,
             stopped_at: None,
             handed_out: 0,
+            lapsed_heartbeat_at: None,
         }
     }
 
     /// Hands the item out to a poll.
     pub fn claim(&mut self, now: Micros) -> Event {
         self.claimed_at = Some(now);
+        self.lapsed_heartbeat_at = None;
         self.handed_out += 1;
         Event::Claimed
     }
@@ -271,6 +275,15 @@ impl WorkItem {
         beat
     }
 
+    /// Whether the item waits for its next poll after the lease of this heartbeat ran out.
+    pub fn has_lapsed(&self, expected: Precondition) -> bool {
+        let last = self.lapsed_heartbeat_at.filter(|_| self.state == State::Queued).map(clock::heartbeat_text);
+        match expected {
+            Precondition::Last(text) => last.is_some_and(|last| last == text),
+            Precondition::Nothing | Precondition::NoHeartbeat => false,
+        }
+    }
+
     /// Stops the item: immediately with force, otherwise once its worker agrees.
     pub fn stop(&mut self, now: Micros, force: bool) -> Result<Option<Event>, WrongState> {
         let event = match self.state {
@@ -300,7 +313,7 @@ impl WorkItem {
                 self.claimed_at = None;
                 self.acknowledged_at = None;
                 self.started_at = None;
-                self.latest_heartbeat_at = None;
+                self.lapsed_heartbeat_at = self.latest_heartbeat_at.take();
                 self.ttl_seconds = None;
                 self.lease_expires_at = None;
                 Some(Event::Requeued)
@@ -368,6 +381,7 @@ impl WorkItem {
             stop_requested_at: row.get("stop_requested_at")?,
             stopped_at: row.get("stopped_at")?,
             handed_out: row.get("handed_out")?,
+            lapsed_heartbeat_at: row.get("lapsed_heartbeat_at")?,
         })
     }
 }

@@ -159,16 +159,28 @@ pub fn enqueue(
         let mut items = Vec::with_capacity(count);
         for _ in 0..count {
             let (data, metadata) = describe(transaction, now)?;
-            let item = WorkItem::new(ids::work(), environment_id.to_owned(), data, metadata, now);
-            insert(transaction, &item)?;
-            history::record(transaction, &item.id, Event::Queued, now, None)?;
-            let (secret, _) = deliver(app, transaction, &item, None, now)?;
-            items.push((item, secret));
+            items.push(add(app, transaction, environment_id, data, metadata, now)?);
         }
         Ok(items)
     })?;
     app.waiters.announce(environment_id, items.len());
     Ok(items)
+}
+
+/// Adds one item to a queue, with a first token. Once that is committed, it is to be announced.
+pub fn add(
+    app: &App,
+    transaction: &Transaction,
+    environment_id: &str,
+    data: Object,
+    metadata: Object,
+    now: Micros,
+) -> rusqlite::Result<(WorkItem, String)> {
+    let item = WorkItem::new(ids::work(), environment_id.to_owned(), data, metadata, now);
+    insert(transaction, &item)?;
+    history::record(transaction, &item.id, Event::Queued, now, None)?;
+    let (secret, _) = deliver(app, transaction, &item, None, now)?;
+    Ok((item, secret))
 }
 
 /// Claims the oldest item that is free, or whose claim is older than `reclaim_ms`.
@@ -314,7 +326,7 @@ fn save(transaction: &Transaction, item: &WorkItem) -> rusqlite::Result<usize> {
         .prepare_cached(
             "UPDATE work SET metadata = ?2, state = ?3, claimed_at = ?4, acknowledged_at = ?5, started_at = ?6,
              latest_heartbeat_at = ?7, ttl_seconds = ?8, lease_expires_at = ?9, stop_requested_at = ?10, stopped_at = ?11,
-             handed_out = ?12 WHERE id = ?1",
+             handed_out = ?12, lapsed_heartbeat_at = ?13 WHERE id = ?1",
         )?
         .execute(params![
             item.id,
@@ -329,6 +341,7 @@ fn save(transaction: &Transaction, item: &WorkItem) -> rusqlite::Result<usize> {
             item.stop_requested_at,
             item.stopped_at,
             item.handed_out,
+            item.lapsed_heartbeat_at,
         ])
 }
 

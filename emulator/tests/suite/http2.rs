@@ -161,6 +161,46 @@ fn large_bodies_pass_in_both_directions() {
 }
 
 #[test]
+fn an_event_stream_flows_as_its_client_reads_and_can_be_cut_or_given_up() {
+    both(&["--ping-interval-ms", "20"], async |emulator| {
+        let mut peer = Peer::connect(&emulator).await;
+        let environment = json!({"name": "n", "config": {"type": "self_hosted"}});
+        let (_, environment) = peer.call("POST", "/v1/environments", environment).await.unwrap();
+        let (_, session) = peer.call("POST", "/v1/sessions", json!({"environment_id": environment["id"]})).await.unwrap();
+        let target = format!("/v1/sessions/{}/events/stream", session["id"].as_str().unwrap());
+        let script =
+            |steps: Value| emulator.post("/_emulator/scripts", json!({"session_id": session["id"], "steps": steps})).ok();
+        let open = || emulator.get("/_emulator/connections").ok()["streams_open"].clone();
+
+        // Far more than fits into the client's window.
+        let (status, mut body) = finished(peer.begin("GET", &target, Value::Null).await).await.unwrap();
+        assert_eq!(status, 200);
+        script(json!([{"text": "x".repeat(10_000), "count": 50}]));
+        let mut bytes = Vec::new();
+        while !String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(400)..]).contains("session.status_idle") {
+            let data = timeout(TIMEOUT, body.data()).await.unwrap().unwrap().unwrap();
+            body.flow_control().release_capacity(data.len()).unwrap();
+            bytes.extend_from_slice(&data);
+        }
+        assert!(bytes.len() > 500_000);
+        let ping = timeout(TIMEOUT, body.data()).await.unwrap().unwrap().unwrap();
+        assert_eq!(ping, "event: ping\ndata: {\"type\":\"ping\"}\n\n");
+        drop(body);
+        until("the stream that was given up is closed", || open() == 0);
+
+        emulator.fault(json!({"operation": "sessions.events.stream", "stream": {"after": 1, "then": "cut"}}));
+        let (_, body) = finished(peer.begin("GET", &target, Value::Null).await).await.unwrap();
+        script(json!([{"text": "a"}]));
+        let (bytes, end) = timeout(TIMEOUT, read(body)).await.unwrap();
+        assert_eq!(end.unwrap_err().reason(), Some(Reason::INTERNAL_ERROR));
+        let text = String::from_utf8(bytes).unwrap();
+        let last = text.rsplit("\n\n").next().unwrap();
+        assert!(last.starts_with("event: agent.message\ndata: {"), "{text}");
+        assert_eq!(peer.environments().await, 1, "the connection goes on");
+    });
+}
+
+#[test]
 fn a_request_that_is_given_up_is_done_without_an_answer() {
     both(&[], async |emulator| {
         let mut peer = Peer::connect(&emulator).await;

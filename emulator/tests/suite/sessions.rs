@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::support::Emulator;
+use crate::{session_client::Session, support::Emulator};
 
 #[test]
 fn a_session_of_a_self_hosted_environment_queues_its_work() {
@@ -102,16 +102,52 @@ fn an_agent_is_expanded_from_its_id_or_a_reference() {
 }
 
 #[test]
-fn a_session_is_running_while_a_worker_has_it_in_hand() {
+fn a_session_is_idle_until_its_agent_runs_whatever_its_work_item_does() {
     let emulator = Emulator::start();
     let queue = emulator.queue();
-    for (state, status) in
-        [("queued", "idle"), ("starting", "running"), ("active", "running"), ("stopping", "running"), ("stopped", "idle")]
-    {
+    for state in ["queued", "starting", "active", "stopping", "stopped"] {
         let work = queue.item_in(state);
         let session = queue.item(&work)["data"]["id"].as_str().unwrap().to_owned();
-        assert_eq!(emulator.get(&format!("/v1/sessions/{session}")).ok()["status"], status, "{state}");
+        assert_eq!(emulator.get(&format!("/v1/sessions/{session}")).ok()["status"], "idle", "{state}");
     }
+    let session = Session::with_steps(&emulator, json!([{"text": "a"}, {"pause_ms": 3_600_000}]));
+    let before = emulator.get(&session.path).ok();
+    assert_eq!(before["status"], "running");
+    assert_ne!(before["updated_at"], before["created_at"]);
+}
+
+#[test]
+fn an_archived_session_is_terminated_and_takes_no_more_events() {
+    let emulator = Emulator::start();
+    let session = Session::with_steps(&emulator, json!([{"tool": "bash"}, {"wait": "results"}]));
+    let archive = || emulator.poke(&format!("{}/archive", session.path));
+    let archived = archive().ok();
+    assert_eq!(archived["status"], "terminated");
+    assert!(archived["archived_at"].is_string());
+    assert_eq!(emulator.get(&session.path).ok().body, archived.body);
+    assert_eq!(archive().ok().body, archived.body, "once more changes nothing");
+    assert_eq!(session.types().last().unwrap(), "session.status_terminated");
+    session.say("hello").refused(400, "invalid_request_error", "");
+    let call = session.calls().remove(0);
+    session.answer(&call).refused(400, "invalid_request_error", "");
+    let call = session.calls().remove(0);
+    assert_eq!((&call["ending"], &call["answered"]), (&json!("session_terminated"), &json!("late")));
+    emulator.poke("/v1/sessions/session_nothing/archive").refused(404, "not_found_error", "");
+}
+
+#[test]
+fn a_session_begins_with_the_events_that_it_is_created_with() {
+    let emulator = Emulator::start();
+    let environment = emulator.hosted();
+    let create = |events: Value| emulator.post("/v1/sessions", json!({"environment_id": environment, "initial_events": events}));
+    let message = json!({"type": "user.message", "content": [{"type": "text", "text": "a"}]});
+    let made = create(json!([message, message])).ok();
+    assert_eq!((&made["status"], &made["initial_events"]), (&json!("idle"), &json!(null)));
+    let session = Session::of(&emulator, &made.string("id"));
+    assert_eq!(session.types(), ["user.message", "user.message", "session.status_running", "session.status_idle"]);
+    assert_eq!(Session::of(&emulator, &create(json!([])).ok().string("id")).types(), [] as [&str; 0]);
+    create(json!([{"type": "user.interrupt"}])).refused(400, "invalid_request_error", "");
+    create(json!([{"type": "user.message"}])).refused(400, "invalid_request_error", "");
 }
 
 #[test]

@@ -518,6 +518,16 @@ impl Connection {
         Ok(Answer { status, headers, bytes, body })
     }
 
+    /// Reads one chunk of a chunked body; `None` at its end, an error when it is cut short.
+    pub fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let size = self.line()?;
+        let size = usize::from_str_radix(&size, 16).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, size))?;
+        let mut bytes = vec![0; size];
+        self.0.read_exact(&mut bytes)?;
+        self.line()?;
+        Ok((size > 0).then_some(bytes))
+    }
+
     /// Everything until the connection ends; an error when it is reset.
     pub fn rest(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();

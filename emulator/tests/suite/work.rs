@@ -258,6 +258,39 @@ fn an_expired_lease_puts_the_item_back_into_the_queue() {
 }
 
 #[test]
+fn a_lapsed_lease_can_be_answered_as_stopped_until_its_item_is_handed_out_again() {
+    let emulator = Emulator::start_with(&["--lapsed-lease", "stopped"]);
+    let queue = emulator.queue();
+    let lapse = || {
+        let id = queue.item_in("active");
+        let beat = queue.item(&id).string("latest_heartbeat_at").replace('Z', "+00:00");
+        emulator.advance(300_001);
+        (id, expecting(&beat), beat)
+    };
+    let (id, holder, beat) = lapse();
+    let answer = queue.beat(&id, &holder).ok();
+    let expected = json!({
+        "type": "work_heartbeat", "state": "stopped", "lease_extended": false, "last_heartbeat": beat, "ttl_seconds": 300,
+    });
+    assert_eq!(answer.body, expected);
+    for other in ["?expected_last_heartbeat=NO_HEARTBEAT", "", &expecting("2020-01-01T00:00:00+00:00")] {
+        queue.beat(&id, other).refused(412, "invalid_request_error", "heartbeat_precondition_failed");
+    }
+    assert_eq!((queue.state(&id).as_str(), queue.claim()), ("queued", Some(id.clone())));
+    queue.beat(&id, &holder).refused(412, "invalid_request_error", "heartbeat_precondition_failed");
+
+    let lapsed = |body: serde_json::Value| emulator.post("/_emulator/leases", body);
+    assert_eq!(lapsed(json!({"lapsed": "refused"})).ok().body, json!({"lapsed": "refused"}));
+    let (id, holder, _) = lapse();
+    queue.beat(&id, &holder).refused(412, "invalid_request_error", "heartbeat_precondition_failed");
+    emulator.post("/_emulator/reset", json!({})).ok();
+    assert_eq!(emulator.get("/_emulator/leases").ok().body, json!({"lapsed": "stopped"}), "as it was started");
+    for wrong in [json!({}), json!({"lapsed": "other"}), json!({"lapsed": true})] {
+        lapsed(wrong).refused(400, "invalid_request_error", "");
+    }
+}
+
+#[test]
 fn leases_of_any_length_end_in_time() {
     let emulator = Emulator::start();
     let queue = emulator.queue();

@@ -1,0 +1,305 @@
+//! The agent of a session: it plays the session's script as far as it can. Without a script it ends each turn at once.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::{Value, json, value::RawValue};
+
+use crate::{
+    http::response::ApiError,
+    model::{
+        call::{self, Call, DENIED, Kind},
+        clock, ids,
+        json::{self, Object},
+        script::{Answer, Confirm, Progress, Step, ToolCall, Verdict, Wait},
+        session::{Attempt, Live},
+        store,
+    },
+};
+
+/// The toolset whose policies decide about calls without a permission of their own.
+const TOOLSET: &str = "agent_toolset_20260401";
+
+/// A session's script.
+#[derive(Default)]
+pub struct Script {
+    pub steps: Vec<Box<RawValue>>,
+    pub progress: Progress,
+}
+
+impl Script {
+    /// Reads a session's script.
+    pub fn load(connection: &Connection, session_id: &str) -> rusqlite::Result<Option<Script>> {
+        let row: Option<(String, String)> = connection
+            .prepare_cached("SELECT steps, progress FROM scripts WHERE session_id = ?1")?
+            .query_row([session_id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        row.map(|(steps, progress)| {
+            Ok(Script {
+                steps: serde_json::from_str(&steps).map_err(store::corrupt)?,
+                progress: serde_json::from_str(&progress).map_err(store::corrupt)?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Stores a session's script.
+    pub fn save(&self, connection: &Connection, session_id: &str) -> rusqlite::Result<usize> {
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO scripts (session_id, steps, progress) VALUES (?1, ?2, ?3)")?
+            .execute(params![session_id, json::text(&self.steps), json::text(&self.progress)])
+    }
+
+    /// Stores how far it has come.
+    fn save_progress(&self, connection: &Connection, session_id: &str) -> rusqlite::Result<usize> {
+        connection
+            .prepare_cached("UPDATE scripts SET progress = ?2 WHERE session_id = ?1")?
+            .execute(params![session_id, json::text(&self.progress)])
+    }
+
+    /// Checks steps: each by itself, and that labels and threads are there before they are used.
+    pub fn check(&self) -> Result<(), String> {
+        let (mut labels, mut threads) = (BTreeSet::new(), BTreeSet::new());
+        for (number, step) in self.steps.iter().enumerate() {
+            let wrong = |reason: String| format!("steps[{number}]: {reason}");
+            let known = |names: &BTreeSet<String>, kind: &str, name: &str| match names.contains(name) {
+                true => Ok(()),
+                false => Err(wrong(format!("there is no {kind} {name:?} before it"))),
+            };
+            match Step::parse(step).map_err(wrong)? {
+                Step::Call(_, tool) => {
+                    tool.thread.iter().try_for_each(|thread| known(&threads, "thread", thread))?;
+                    labels.insert(tool.label.unwrap_or(tool.tool));
+                }
+                Step::StartThread(thread) => drop(threads.insert(thread)),
+                Step::EndThread(thread) | Step::Interrupt(Some(thread)) => known(&threads, "thread", &thread)?,
+                Step::Confirm(Confirm { confirm: label, .. }) | Step::Answer(Answer { answer: label, .. }) => {
+                    known(&labels, "call", &label)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Plays on until the agent has to wait.
+pub fn play(live: &mut Live) -> Result<(), ApiError> {
+    let mut script = Script::load(live.transaction, &live.session.id)?.unwrap_or_default();
+    while !live.session.is("terminated") && plays_on(live, &mut script)? {}
+    script.save_progress(live.transaction, &live.session.id)?;
+    Ok(())
+}
+
+/// Does one thing; whether there was one to do.
+fn plays_on(live: &mut Live, script: &mut Script) -> Result<bool, ApiError> {
+    if !script.progress.in_turn {
+        script.progress.in_turn = live.take_queued()?;
+        return Ok(script.progress.in_turn);
+    }
+    let Some(step) = script.steps.get(script.progress.step) else {
+        return end_turn(live, &mut script.progress, &json!({"type": "end_turn"})).map(|()| true);
+    };
+    // Checked when it was posted.
+    let step = Step::parse(step).map_err(ApiError::invalid)?;
+    let is_done = take(live, &mut script.progress, step)?;
+    script.progress.step += usize::from(is_done);
+    Ok(is_done)
+}
+
+fn end_turn(live: &mut Live, progress: &mut Progress, reason: &(impl serde::Serialize + ?Sized)) -> Result<(), ApiError> {
+    live.run()?;
+    progress.in_turn = false;
+    progress.announced.clear();
+    live.emit("session.status_idle", json!({"stop_reason": reason})).map(drop)
+}
+
+/// Takes a step; whether it is done.
+fn take(live: &mut Live, progress: &mut Progress, step: Step) -> Result<bool, ApiError> {
+    match step {
+        Step::Wait(Wait::Stream) => return Ok(live.streams > 0),
+        Step::Wait(Wait::Results) => return wait(live, progress, |open| open.is_empty()),
+        Step::Wait(Wait::Confirmations) => return wait(live, progress, |open| !open.iter().any(Call::is_held)),
+        Step::Pause(millis) => return Ok(pause(live, progress, millis)),
+        Step::Idle(reason) => end_turn(live, progress, &reason)?,
+        Step::Terminate => live.terminate()?,
+        Step::Text(text) => {
+            live.run()?;
+            for _ in 0..text.count {
+                live.emit("agent.message", json!({"content": [{"type": "text", "text": text.text}]}))?;
+            }
+        }
+        Step::Thinking => {
+            live.run()?;
+            live.emit("agent.thinking", json!({}))?;
+        }
+        Step::Call(kind, tool) => make_call(live, progress, kind, tool)?,
+        Step::StartThread(name) => {
+            live.run()?;
+            let id = ids::thread();
+            let fields = json!({"agent_name": name, "session_thread_id": id});
+            live.emit("session.thread_created", fields.clone())?;
+            live.emit("session.thread_status_running", fields)?;
+            progress.threads.insert(name, id);
+        }
+        Step::EndThread(name) => {
+            let id = progress.threads.get(&name).cloned().unwrap_or_default();
+            live.emit("session.thread_status_terminated", json!({"agent_name": name, "session_thread_id": id}))?;
+            live.end_calls(Some(&id), "thread_terminated")?;
+            progress.ended_threads.push(id);
+        }
+        Step::Interrupt(thread) => {
+            let id = thread.and_then(|name| progress.threads.get(&name).cloned());
+            let fields = id.as_ref().map_or(json!({}), |id| json!({"session_thread_id": id}));
+            live.emit("user.interrupt", fields)?;
+            live.end_calls(id.as_deref(), "interrupted")?;
+        }
+        Step::Confirm(given) => confirm(live, given)?,
+        Step::Answer(given) => answer(live, given)?,
+        Step::Emit(event) => drop(live.add(&event)?),
+    }
+    Ok(true)
+}
+
+/// Waits for calls. The session is idle meanwhile, and names them again each time that some have ended.
+fn wait(live: &mut Live, progress: &mut Progress, is_over: impl Fn(&[Call]) -> bool) -> Result<bool, ApiError> {
+    let open = call::list(live.transaction, &live.session.id, true)?;
+    if is_over(&open) {
+        if !progress.announced.is_empty() {
+            progress.announced.clear();
+            live.run()?;
+        }
+        return Ok(true);
+    }
+    let event_ids: Vec<String> = open.into_iter().map(|call| call.id).collect();
+    if event_ids != progress.announced {
+        live.run()?;
+        live.emit("session.status_idle", json!({"stop_reason": {"type": "requires_action", "event_ids": event_ids}}))?;
+        progress.announced = event_ids;
+    }
+    Ok(false)
+}
+
+/// Whether a pause is over. Pauses are real time, like all waiting here.
+fn pause(live: &mut Live, progress: &mut Progress, millis: u64) -> bool {
+    let now = clock::system_now();
+    let end = *progress.resumes_at.get_or_insert(now + millis as i64 * 1000);
+    if now >= end {
+        progress.resumes_at = None;
+        return true;
+    }
+    live.pause = Some(Duration::from_micros((end - now) as u64));
+    false
+}
+
+fn make_call(live: &mut Live, progress: &Progress, kind: Kind, tool: ToolCall) -> Result<(), ApiError> {
+    live.run()?;
+    let thread_id = tool.thread.and_then(|name| progress.threads.get(&name).cloned());
+    let (permission, evaluation) = match (tool.permission, kind) {
+        (Some(given), _) => (given.clone(), evaluation(&given)),
+        (None, Kind::Custom) => ("allow".to_owned(), Value::Null),
+        (None, Kind::Toolset) => policy(&live.session.object, &tool.tool),
+    };
+    let mut event = Object::default();
+    event.set("type", kind.use_type());
+    event.set("name", &tool.tool);
+    match &tool.input {
+        Some(input) => event.set("input", input),
+        None => event.set("input", &json!({})),
+    }
+    // The service evaluates the toolset's calls only; of others it is said just when a script wants it.
+    if kind == Kind::Toolset || permission != "allow" {
+        event.set("evaluated_permission", &permission);
+    }
+    if kind == Kind::Toolset && !evaluation.is_null() {
+        event.set("evaluation", &evaluation);
+    }
+    if let Some(thread_id) = &thread_id {
+        event.set("session_thread_id", thread_id);
+    }
+    let id = live.add(&event)?;
+    let ending = if permission == "deny" {
+        Some(DENIED.to_owned())
+    } else if thread_id.as_ref().is_some_and(|id| progress.ended_threads.contains(id)) {
+        Some("thread_terminated".to_owned())
+    } else {
+        None
+    };
+    let label = tool.label.unwrap_or_else(|| tool.tool.clone());
+    let call = Call { id, label, name: tool.tool, kind, thread_id, permission, verdict: None, ending };
+    call::insert(live.transaction, &live.session.id, &call)?;
+    if call.permission == "deny" {
+        live.deny(&call, "The call was refused by the permission policy.")?;
+    }
+    live.need_worker()
+}
+
+/// Which policy gives such a permission.
+fn evaluation(permission: &str) -> Value {
+    match permission {
+        "allow" => json!({"type": "always_allow"}),
+        "ask" => json!({"type": "always_ask"}),
+        "deny" => json!({"type": "auto", "evaluated_permission": {"type": "deny", "reason_code": "high_risk"}}),
+        _ => Value::Null,
+    }
+}
+
+/// The permission that the session's agent gives a tool of the toolset, and by which policy. Without a toolset, everything is allowed.
+fn policy(session: &Object, name: &str) -> (String, Value) {
+    let agent: Value = session.get("agent").and_then(|agent| serde_json::from_str(agent.get()).ok()).unwrap_or_default();
+    let toolset = agent["tools"].as_array().into_iter().flatten().find(|tool| tool["type"] == TOOLSET);
+    let configs = toolset.and_then(|toolset| toolset["configs"].as_array()).into_iter().flatten();
+    let own = configs.into_iter().find(|config| config["name"] == name || config["type"] == name);
+    let setting = |key: &str| {
+        let given = |config: &Value| config.get(key).filter(|value| !value.is_null()).cloned();
+        own.and_then(given).or_else(|| toolset.and_then(|toolset| given(&toolset["default_config"])))
+    };
+    if setting("enabled") == Some(Value::Bool(false)) {
+        return ("deny".to_owned(), Value::Null);
+    }
+    match setting("permission_policy").unwrap_or_default()["type"].as_str() {
+        Some("always_ask") => ("ask".to_owned(), json!({"type": "always_ask"})),
+        Some("auto") => ("allow".to_owned(), json!({"type": "auto", "evaluated_permission": {"type": "allow"}})),
+        _ => ("allow".to_owned(), json!({"type": "always_allow"})),
+    }
+}
+
+/// The user's verdict, as the script has it. One that comes too late changes nothing.
+fn confirm(live: &mut Live, given: Confirm) -> Result<(), ApiError> {
+    let Some(mut call) = call::labelled(live.transaction, &live.session.id, &given.confirm)? else {
+        return Ok(());
+    };
+    let allows = given.result == Verdict::Allow;
+    if call.confirm(allows).is_err() {
+        return Ok(());
+    }
+    let mut event = Object::default();
+    event.set("type", "user.tool_confirmation");
+    event.set("tool_use_id", &call.id);
+    event.set("result", if allows { "allow" } else { "deny" });
+    if let Some(message) = &given.deny_message {
+        event.set("deny_message", message);
+    }
+    live.confirm(&call, &event)
+}
+
+/// Another client's result, as the script has it.
+fn answer(live: &mut Live, given: Answer) -> Result<(), ApiError> {
+    let Some(mut call) = call::labelled(live.transaction, &live.session.id, &given.answer)? else {
+        return Ok(());
+    };
+    let mut event = Object::default();
+    event.set("type", call.kind.result_type());
+    event.set(call.kind.id_field(), &call.id);
+    event.set("is_error", &given.is_error);
+    match &given.content {
+        Some(content) => event.set("content", content),
+        None => event.set("content", &json!([{"type": "text", "text": "answered by the script"}])),
+    }
+    let refusal = call.answer(call.kind).err();
+    live.record_attempt(&call.id, &Attempt { credential: "script", delivery: None, event: &event }, refusal.as_deref())?;
+    if refusal.is_none() {
+        live.answer(&call, &event)?;
+    }
+    Ok(())
+}

@@ -462,41 +462,54 @@ public:
     explicit basic_work(antenv_client *handle) noexcept : client_(handle) {}
     /** Lists work items, one page (List Work Items); client.pager(\"work.list\", ...) returns all. */
     json list(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_list, params, detail::identifier{"environment_id", &environment_id});
+        return detail::operation<Policy>(client_, antenv_work_list, params,
+            detail::identifier{"environment_id", &environment_id});
     }
     /**
      * Claims the next item (Poll for Work); returns `null` when there is none. Acknowledge the item soon, or another poll may
      * claim it. An item that is claimed while the call is being cancelled may be lost to this process until it is reclaimed.
      */
     json poll(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_poll, params, detail::identifier{"environment_id", &environment_id});
+        return detail::operation<Policy>(client_, antenv_work_poll, params,
+            detail::identifier{"environment_id", &environment_id});
     }
     /** Returns the work queue's statistics (Get Queue Statistics). */
     json stats(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_stats, params, detail::identifier{"environment_id", &environment_id});
+        return detail::operation<Policy>(client_, antenv_work_stats, params,
+            detail::identifier{"environment_id", &environment_id});
     }
     /** Retrieves an item (Get Work Item). */
     json retrieve(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_retrieve, params, detail::identifier{"environment_id", &environment_id}, detail::identifier{"work_id", &work_id});
+        return detail::operation<Policy>(client_, antenv_work_retrieve, params,
+            detail::identifier{"environment_id", &environment_id},
+            detail::identifier{"work_id", &work_id});
     }
     /** Updates an item's metadata (Update Work Item). */
     json update(const text &environment_id, const text &work_id, const text &params) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_update, params, detail::identifier{"environment_id", &environment_id}, detail::identifier{"work_id", &work_id});
+        return detail::operation<Policy>(client_, antenv_work_update, params,
+            detail::identifier{"environment_id", &environment_id},
+            detail::identifier{"work_id", &work_id});
     }
     /** Acknowledges an item (Acknowledge Work). It then leaves the queue. */
     json ack(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_ack, params, detail::identifier{"environment_id", &environment_id}, detail::identifier{"work_id", &work_id});
+        return detail::operation<Policy>(client_, antenv_work_ack, params,
+            detail::identifier{"environment_id", &environment_id},
+            detail::identifier{"work_id", &work_id});
     }
     /**
      * Extends an item's lease (Record Heartbeat). Fails with ANTENV_PRECONDITION_FAILED when the last heartbeat is not the
      * expected one: another worker may hold the lease.
      */
     json heartbeat(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_heartbeat, params, detail::identifier{"environment_id", &environment_id}, detail::identifier{"work_id", &work_id});
+        return detail::operation<Policy>(client_, antenv_work_heartbeat, params,
+            detail::identifier{"environment_id", &environment_id},
+            detail::identifier{"work_id", &work_id});
     }
     /** Stops an item (Stop Work). Returns `null` when the server sends no content. */
     json stop(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_stop, params, detail::identifier{"environment_id", &environment_id}, detail::identifier{"work_id", &work_id});
+        return detail::operation<Policy>(client_, antenv_work_stop, params,
+            detail::identifier{"environment_id", &environment_id},
+            detail::identifier{"work_id", &work_id});
     }
 
 private:
@@ -513,11 +526,13 @@ public:
     explicit basic_session_events(antenv_client *handle) noexcept : client_(handle) {}
     /** Lists a session's events, one page (List Events); client.pager(\"sessions.events.list\", ...) returns all. */
     json list(const text &session_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "sessions.events.list", params, detail::identifier{"session_id", &session_id});
+        return detail::operation<Policy>(client_, "sessions.events.list", params,
+            detail::identifier{"session_id", &session_id});
     }
     /** Sends events to a session (Send Events). */
     json send(const text &session_id, const text &params) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "sessions.events.send", params, detail::identifier{"session_id", &session_id});
+        return detail::operation<Policy>(client_, "sessions.events.send", params,
+            detail::identifier{"session_id", &session_id});
     }
 
 private:
@@ -534,7 +549,9 @@ public:
     explicit basic_skill_versions(antenv_client *handle) noexcept : client_(handle) {}
     /** Retrieves a version of a skill (Get Skill Version). */
     json retrieve(const text &skill_id, const text &version, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "skills.versions.retrieve", params, detail::identifier{"skill_id", &skill_id}, detail::identifier{"version", &version});
+        return detail::operation<Policy>(client_, "skills.versions.retrieve", params,
+            detail::identifier{"skill_id", &skill_id},
+            detail::identifier{"version", &version});
     }
 
 private:
@@ -551,26 +568,34 @@ public:
     explicit basic_memories(antenv_client *handle) noexcept : client_(handle) {}
     /** Creates a memory (Create a Memory). */
     json create(const text &memory_store_id, const text &params) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "memory_stores.memories.create", params, detail::identifier{"memory_store_id", &memory_store_id});
+        return detail::operation<Policy>(client_, "memory_stores.memories.create", params,
+            detail::identifier{"memory_store_id", &memory_store_id});
     }
     /** Retrieves a memory (Retrieve a Memory). */
     json retrieve(const text &memory_store_id, const text &memory_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "memory_stores.memories.retrieve", params, detail::identifier{"memory_store_id", &memory_store_id}, detail::identifier{"memory_id", &memory_id});
+        return detail::operation<Policy>(client_, "memory_stores.memories.retrieve", params,
+            detail::identifier{"memory_store_id", &memory_store_id},
+            detail::identifier{"memory_id", &memory_id});
     }
     /** Updates a memory (Update a Memory). Absent parameters change nothing. */
     json update(const text &memory_store_id, const text &memory_id, const text &params) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "memory_stores.memories.update", params, detail::identifier{"memory_store_id", &memory_store_id}, detail::identifier{"memory_id", &memory_id});
+        return detail::operation<Policy>(client_, "memory_stores.memories.update", params,
+            detail::identifier{"memory_store_id", &memory_store_id},
+            detail::identifier{"memory_id", &memory_id});
     }
     /**
      * Lists the memories of a memory store, one page (List Memories); client.pager(\"memory_stores.memories.list\", ...) returns
      * all.
      */
     json list(const text &memory_store_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "memory_stores.memories.list", params, detail::identifier{"memory_store_id", &memory_store_id});
+        return detail::operation<Policy>(client_, "memory_stores.memories.list", params,
+            detail::identifier{"memory_store_id", &memory_store_id});
     }
     /** Deletes a memory (Delete a Memory). `delete` is a keyword of C++. */
     json remove(const text &memory_store_id, const text &memory_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "memory_stores.memories.delete", params, detail::identifier{"memory_store_id", &memory_store_id}, detail::identifier{"memory_id", &memory_id});
+        return detail::operation<Policy>(client_, "memory_stores.memories.delete", params,
+            detail::identifier{"memory_store_id", &memory_store_id},
+            detail::identifier{"memory_id", &memory_id});
     }
 
 private:
@@ -599,19 +624,23 @@ public:
     }
     /** Retrieves an environment (Get Environment). */
     json retrieve(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_environments_retrieve, params, detail::identifier{"environment_id", &environment_id});
+        return detail::operation<Policy>(client_, antenv_environments_retrieve, params,
+            detail::identifier{"environment_id", &environment_id});
     }
     /** Updates an environment (Update Environment). Absent parameters change nothing. */
     json update(const text &environment_id, const text &params) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_environments_update, params, detail::identifier{"environment_id", &environment_id});
+        return detail::operation<Policy>(client_, antenv_environments_update, params,
+            detail::identifier{"environment_id", &environment_id});
     }
     /** Deletes an environment (Delete Environment). `delete` is a keyword of C++. */
     json remove(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_environments_delete, params, detail::identifier{"environment_id", &environment_id});
+        return detail::operation<Policy>(client_, antenv_environments_delete, params,
+            detail::identifier{"environment_id", &environment_id});
     }
     /** Archives an environment (Archive Environment). It takes no new sessions. */
     json archive(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_environments_archive, params, detail::identifier{"environment_id", &environment_id});
+        return detail::operation<Policy>(client_, antenv_environments_archive, params,
+            detail::identifier{"environment_id", &environment_id});
     }
 
 private:
@@ -636,7 +665,8 @@ public:
     }
     /** Retrieves a session (Get Session). */
     json retrieve(const text &session_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "sessions.retrieve", params, detail::identifier{"session_id", &session_id});
+        return detail::operation<Policy>(client_, "sessions.retrieve", params,
+            detail::identifier{"session_id", &session_id});
     }
 
 private:

@@ -48,7 +48,9 @@ def member(operation: Operation) -> str:
     arguments = ", ".join([*(f"const text &{one}" for one in operation.ids), "const text &params" + " = {}" * optional])
     named = operation.resource in NAMED
     what = f"antenv_{operation.name.replace('.', '_')}" if named else f'"{operation.name}"'
-    given = ", ".join(["client_", what, "params", *(f'detail::identifier{{"{one}", &{one}}}' for one in operation.ids)])
+    given = f"client_, {what}, params"
+    for one in operation.ids:
+        given += f',\n            detail::identifier{{"{one}", &{one}}}'
     return (
         f"{comment(doc)}    json {name}({arguments}) const noexcept(Policy::is_noexcept) {{\n"
         f"        return detail::operation<Policy>({given});\n    }}\n"

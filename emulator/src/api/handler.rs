@@ -201,6 +201,7 @@ async fn perform(
         Operation::SessionsRetrieve => sessions::retrieve(app, &caller, session),
         Operation::SkillsVersionsRetrieve => skills::retrieve(app, &ids.skill, &ids.version),
         Operation::SkillsVersionsDownload => skills::download(app, &ids.skill, &ids.version),
+        Operation::MemoryStoresRetrieve => memories::retrieve_store(app, &ids.store),
         Operation::MemoriesList => memories::list(app, &ids.store, &query()),
         Operation::MemoriesRetrieve => memories::retrieve(app, &ids.store, &ids.memory, &query()),
         Operation::MemoriesCreate => memories::create(app, &ids.store, &query(), &body()?),

@@ -197,8 +197,6 @@ async fn perform(
         Operation::WorkAck => work::ack(app, &caller, environment, item),
         Operation::WorkHeartbeat => work::heartbeat(app, &caller, environment, item, &query()),
         Operation::WorkStop => work::stop(app, &caller, environment, item, &body()?),
-        Operation::SessionsCreate => sessions::create(app, &body()?),
-        Operation::SessionsRetrieve => sessions::retrieve(app, &caller, session),
         Operation::SkillsVersionsRetrieve => skills::retrieve(app, &ids.skill, &ids.version),
         Operation::SkillsVersionsDownload => skills::download(app, &ids.skill, &ids.version),
         Operation::MemoryStoresRetrieve => memories::retrieve_store(app, &ids.store),
@@ -207,6 +205,8 @@ async fn perform(
         Operation::MemoriesCreate => memories::create(app, &ids.store, &query(), &body()?),
         Operation::MemoriesUpdate => memories::update(app, &ids.store, &ids.memory, &query(), &body()?),
         Operation::MemoriesDelete => memories::delete(app, &ids.store, &ids.memory, &query()),
+        Operation::SessionsCreate => sessions::create(app, &body()?),
+        Operation::SessionsRetrieve => sessions::retrieve(app, &caller, session),
     }
 }
 

@@ -22,8 +22,6 @@ pub enum Operation {
     WorkAck,
     WorkHeartbeat,
     WorkStop,
-    SessionsCreate,
-    SessionsRetrieve,
     SkillsVersionsRetrieve,
     SkillsVersionsDownload,
     MemoryStoresRetrieve,
@@ -32,6 +30,8 @@ pub enum Operation {
     MemoriesCreate,
     MemoriesUpdate,
     MemoriesDelete,
+    SessionsCreate,
+    SessionsRetrieve,
 }
 
 /// A kind of credential.
@@ -106,8 +106,6 @@ pub static OPERATIONS: &[Row] = &[
     row(Operation::WorkAck,              "work.ack",              Method::POST,   "/v1/environments/{environment}/work/{work}/ack", WORKER),
     row(Operation::WorkHeartbeat,        "work.heartbeat",        Method::POST,   "/v1/environments/{environment}/work/{work}/heartbeat", WORKER),
     row(Operation::WorkStop,             "work.stop",             Method::POST,   "/v1/environments/{environment}/work/{work}/stop", ALL),
-    row(Operation::SessionsCreate,       "sessions.create",       Method::POST,   "/v1/sessions",                              API),
-    row(Operation::SessionsRetrieve,     "sessions.retrieve",     Method::GET,    "/v1/sessions/{session}",                    ALL),
     row(Operation::SkillsVersionsRetrieve, "skills.versions.retrieve", Method::GET, "/v1/skills/{skill}/versions/{version}",      ALL),
     row(Operation::SkillsVersionsDownload, "skills.versions.download", Method::GET, "/v1/skills/{skill}/versions/{version}/content", ALL),
     row(Operation::MemoryStoresRetrieve, "memory_stores.retrieve",      Method::GET,    "/v1/memory_stores/{store}",               API_OR_ITEM),
@@ -116,6 +114,8 @@ pub static OPERATIONS: &[Row] = &[
     row(Operation::MemoriesRetrieve, "memory_stores.memories.retrieve", Method::GET,    "/v1/memory_stores/{store}/memories/{memory}", API_OR_ITEM),
     row(Operation::MemoriesUpdate,   "memory_stores.memories.update",   Method::POST,   "/v1/memory_stores/{store}/memories/{memory}", API_OR_ITEM),
     row(Operation::MemoriesDelete,   "memory_stores.memories.delete",   Method::DELETE, "/v1/memory_stores/{store}/memories/{memory}", API_OR_ITEM),
+    row(Operation::SessionsCreate,       "sessions.create",       Method::POST,   "/v1/sessions",                              API),
+    row(Operation::SessionsRetrieve,     "sessions.retrieve",     Method::GET,    "/v1/sessions/{session}",                    ALL),
 ];
 
 /// The ids of a path, decoded. Those that the path does not have are empty.

@@ -41,6 +41,14 @@ def sha256(content: str) -> str:
 
 def test_a_memory_is_created_listed_changed_and_deleted(strict_emulator: Emulator, client: Anthropic) -> None:
     store = make_store(strict_emulator)
+    shown = client.beta.memory_stores.retrieve(store)
+    assert (shown.id, shown.type, shown.name, shown.description, shown.metadata) == (
+        store,
+        "memory_store",
+        "Notes",
+        "",
+        {},
+    )
     memories = client.beta.memory_stores.memories
     text = "caf\u00e9 \U0001f600\r\n"
     created = memories.create(store, path="/notes/a.md", content=text)

@@ -1,4 +1,4 @@
-//! The operations on the memories of a store.
+//! The operations on a memory store and its memories. Stores are made by `/_emulator/memory_stores`.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -43,6 +43,11 @@ impl View {
     fn show(self, memory: &Memory) -> Value {
         memory.as_json(self == View::Full)
     }
+}
+
+/// `memory_stores.retrieve`
+pub fn retrieve_store(app: &App, id: &str) -> Result<Response, ApiError> {
+    Ok(Response::json(app.store.read(|connection| memory::find_store(connection, id))?))
 }
 
 /// `memory_stores.memories.list`, in the order of paths. A cursor is the path of the item before.

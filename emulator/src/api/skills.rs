@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, Row};
 use crate::{
     App,
     http::response::{ApiError, Response},
+    model::archive,
 };
 
 /// `skills.versions.retrieve`; the version `latest` is the newest one.
@@ -16,9 +17,9 @@ pub fn retrieve(app: &App, skill_id: &str, version: &str) -> Result<Response, Ap
 
 /// `skills.versions.download`; here a version is named by its id alone.
 pub fn download(app: &App, skill_id: &str, version: &str) -> Result<Response, ApiError> {
-    let sql = "SELECT content_type, archive FROM skill_versions WHERE skill_id = ?1 AND id = ?2";
-    let (content_type, archive): (String, Vec<u8>) = find(app, sql, skill_id, version, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Response::binary(&content_type, archive)
+    let sql = "SELECT archive FROM skill_versions WHERE skill_id = ?1 AND id = ?2";
+    let archive: Vec<u8> = find(app, sql, skill_id, version, |row| row.get(0))?;
+    Ok(Response::binary(archive::content_type(&archive), archive))
 }
 
 fn find<T>(

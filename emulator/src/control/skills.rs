@@ -42,10 +42,8 @@ pub fn upload(app: &App, body: &Object) -> Result<Response, ApiError> {
             return Err(ApiError::conflict(format!("There is a version {version:?} of the skill {skill_id:?} already.")));
         }
         transaction
-            .prepare_cached(
-                "INSERT INTO skill_versions (skill_id, id, object, content_type, archive) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![skill_id, version, object, Format::content_type(&archive), archive])?;
+            .prepare_cached("INSERT INTO skill_versions (skill_id, id, object, archive) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![skill_id, version, object, archive])?;
         Ok(())
     })?;
     Ok(Response::json(object))

@@ -38,11 +38,10 @@ impl Response {
     }
 
     /// 200 with bytes.
-    pub fn binary(content_type: &str, body: Vec<u8>) -> Result<Response, ApiError> {
+    pub fn binary(content_type: &'static str, body: Vec<u8>) -> Response {
         let mut response = Response::json(body);
-        let content_type = HeaderValue::from_str(content_type).map_err(|error| ApiError::invalid(error.to_string()))?;
-        response.headers.insert(CONTENT_TYPE, content_type);
-        Ok(response)
+        response.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response
     }
 
     /// Any status with a JSON text.

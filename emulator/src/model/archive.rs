@@ -35,21 +35,21 @@ impl Format {
         }
     }
 
-    /// The content type of an archive, by its first bytes.
-    pub fn content_type(archive: &[u8]) -> &'static str {
-        match archive {
-            [b'P', b'K', 3 | 5, 4 | 6, ..] => "application/zip",
-            [0x1f, 0x8b, ..] => "application/gzip",
-            _ => "application/octet-stream",
-        }
-    }
-
     /// Packs files in their order. Fails on a path that the format cannot hold.
     pub fn pack(self, files: &[File]) -> Result<Vec<u8>, String> {
         match self {
             Format::Zip => zip(files).map_err(|error| error.to_string()),
             Format::TarGz => tar_gz(files).map_err(|error| error.to_string()),
         }
+    }
+}
+
+/// The content type of an archive, by its first bytes.
+pub fn content_type(archive: &[u8]) -> &'static str {
+    match archive {
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => "application/zip",
+        [0x1f, 0x8b, ..] => "application/gzip",
+        _ => "application/octet-stream",
     }
 }
 

@@ -27,12 +27,11 @@ CREATE TABLE environment_keys (
 ) WITHOUT ROWID;
 -- The newest version of a skill is its last row.
 CREATE TABLE skill_versions (
-    seq          INTEGER PRIMARY KEY AUTOINCREMENT,
-    skill_id     TEXT NOT NULL,
-    id           TEXT NOT NULL,
-    object       TEXT NOT NULL,
-    content_type TEXT NOT NULL,
-    archive      BLOB NOT NULL,
+    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+    skill_id TEXT NOT NULL,
+    id       TEXT NOT NULL,
+    object   TEXT NOT NULL,
+    archive  BLOB NOT NULL,
     UNIQUE (skill_id, id)
 );
 CREATE TABLE memory_stores (

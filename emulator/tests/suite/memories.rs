@@ -59,6 +59,7 @@ fn a_store_is_made_with_its_first_memories() {
         "created_at": made["created_at"], "updated_at": made["created_at"], "archived_at": null,
     });
     assert_eq!(made.body, expected);
+    assert_eq!(emulator.get("/v1/memory_stores/memstore_mine").ok().body, expected);
     let list = emulator.get("/v1/memory_stores/memstore_mine/memories?view=full").ok();
     let shown: Vec<(&Value, &Value)> = list["data"].as_array().unwrap().iter().map(|m| (&m["path"], &m["content"])).collect();
     assert_eq!(shown, [(&json!("/a"), &json!("")), (&json!("/b"), &json!("two"))]);
@@ -240,7 +241,17 @@ fn a_list_is_in_the_order_of_paths_and_comes_in_pages() {
         }
         assert_eq!((&paths, found), (&expected, sizes), "{query}");
     }
-    for wrong in ["limit=0", "limit=101", "limit=x", "depth=2", "depth=-1", "page=page_x", "path_prefix=a/", "path_prefix=/a"] {
+    for wrong in [
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "depth=2",
+        "depth=-1",
+        "page=page_x",
+        "page=page_dzE%3D",
+        "path_prefix=a/",
+        "path_prefix=/a",
+    ] {
         store.list(&format!("?{wrong}")).refused(400, "invalid_request_error", "");
     }
 }
@@ -295,6 +306,7 @@ fn a_store_or_memory_that_is_not_there_is_a_404() {
     for gone in [nowhere.list(""), nowhere.create("/a", ""), nowhere.get(&id, ""), nowhere.delete(&id, "")] {
         gone.refused(404, "not_found_error", "");
     }
+    emulator.get("/v1/memory_stores/memstore_nothing").refused(404, "not_found_error", "");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub mod browser_guard;
 pub mod faults;
+pub mod latency;
 pub mod request_log;
 pub mod scripts;
 pub mod stream_fault;

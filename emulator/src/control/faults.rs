@@ -54,6 +54,8 @@ pub struct Fault {
     #[serde(default = "certain", skip_serializing_if = "is_certain")]
     probability: f64,
     #[serde(default, skip_serializing_if = "is_default")]
+    hold: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     latency_ms: Latency,
     #[serde(default, skip_serializing_if = "is_default")]
     detached: bool,
@@ -215,7 +217,7 @@ impl Fault {
         ];
         match connection_faults.iter().filter(|set| **set).count() {
             0 if self.does_nothing() => Err(
-                "the fault does nothing: give latency_ms, detached, status, headers, body, drop, reset, cut, garbage, close_after, \
+                "the fault does nothing: give hold, latency_ms, detached, status, headers, body, drop, reset, cut, garbage, close_after, \
                  silent, reset_stream, goaway or stream"
                     .to_owned(),
             ),
@@ -226,12 +228,17 @@ impl Fault {
 
     /// Whether the connection is all that could make it a fault.
     fn does_nothing(&self) -> bool {
-        self.latency_ms.max == 0 && !self.detached && self.canned_status().is_none() && self.headers.is_empty()
+        !self.hold && self.latency_ms.is_zero() && !self.detached && self.canned_status().is_none() && self.headers.is_empty()
+    }
+
+    /// Returns whether the request waits at this point until it is released.
+    pub fn holds(&self, now: When) -> bool {
+        self.when == now && self.hold
     }
 
     /// How long to wait at this point.
     pub fn latency(&self, now: When) -> Option<Duration> {
-        (self.when == now && self.latency_ms.max > 0).then(|| self.latency_ms.draw())
+        (self.when == now && !self.latency_ms.is_zero()).then(|| self.latency_ms.draw())
     }
 
     /// Whether the request is processed to its end even when its client goes away.

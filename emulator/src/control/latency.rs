@@ -1,4 +1,4 @@
-//! How long a fault makes a request wait.
+//! The latency of a fault.
 
 use std::time::Duration;
 
@@ -12,12 +12,19 @@ const MAX_LATENCY_MS: u64 = 3_600_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "Value", into = "Value")]
 pub struct Latency {
+    /// At least.
     pub min: u64,
+    /// At most.
     pub max: u64,
 }
 
 impl Latency {
-    /// One of the times in the range, each as likely as the others.
+    /// Returns whether there is nothing to wait for.
+    pub fn is_zero(self) -> bool {
+        self.max == 0
+    }
+
+    /// Draws one of the times in the range, each as likely as the others.
     pub fn draw(self) -> Duration {
         Duration::from_millis(fastrand::u64(self.min..=self.max))
     }

@@ -23,8 +23,8 @@ def test_an_official_worker_and_ours_serve_one_queue_side_by_side(
     strict_emulator: Emulator, client: Anthropic, hosted: BetaEnvironment, tmp_path: Path
 ) -> None:
     key = strict_emulator.environment_key(hosted.id)
-    # An official worker stops the item of a session that has ended, and streams that of any other.
-    script = {"environment_id": hosted.id, "count": MANY, "steps": [{"terminate": True}]}
+    # Agents that have nothing to do: an official worker gives such a session up after a while.
+    script = {"environment_id": hosted.id, "count": MANY, "steps": [{"idle": "end_turn"}]}
     strict_emulator.control("POST", "/_emulator/scripts", script)
     for _ in range(MANY):
         client.beta.sessions.create(agent="agent_interop", environment_id=hosted.id)
@@ -39,7 +39,7 @@ def test_an_official_worker_and_ours_serve_one_queue_side_by_side(
             antenv.AsyncClient(environment_key=key, base_url=strict_emulator.url) as ours,
         ):
             theirs = official.beta.environments.work.worker(
-                environment_id=hosted.id, environment_key=key, tools=[], workdir=tmp_path
+                environment_id=hosted.id, environment_key=key, tools=[], workdir=tmp_path, max_idle=0.05
             )
             running = [
                 asyncio.ensure_future(theirs.run()),

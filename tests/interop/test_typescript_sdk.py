@@ -1,6 +1,6 @@
 """The official TypeScript client, unchanged, drives the emulator. Where the two disagree, the emulator is wrong.
 
-The tests themselves are in `typescript/interop.test.mjs`; here they get the client, an emulator, and are counted.
+The tests themselves are in `typescript/*.test.mjs`; here they get the client, an emulator, and are counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from support.emulator import Emulator, trusted
 pytestmark = [pytest.mark.transports, pytest.mark.deep]
 
 FOLDER = Path(__file__).resolve().parent / "typescript"
-TESTS = FOLDER / "interop.test.mjs"
+TESTS = sorted(FOLDER.glob("*.test.mjs"))
 
 
 def run(command: list[str], environment: dict[str, str], timeout: float) -> str:
@@ -51,14 +51,15 @@ def install() -> None:
             run(["npm", "ci", "--no-audit", "--no-fund"], dict(os.environ), 300)
 
 
-def test_the_typescript_client_and_the_emulator_agree(strict_emulator: Emulator) -> None:
+@pytest.mark.parametrize("tests", TESTS, ids=lambda tests: tests.name)
+def test_the_typescript_client_and_the_emulator_agree(strict_emulator: Emulator, tests: Path) -> None:
     install()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
     environment["ANTENV_EMULATOR_URL"] = strict_emulator.url
     if strict_emulator.url.startswith("https"):
         environment["NODE_EXTRA_CA_CERTS"] = trusted()["SSL_CERT_FILE"]
-    output = run(["node", "--test", "--test-reporter=tap", TESTS.name], environment, 60)
-    written = len(re.findall(r"^test\(", TESTS.read_text(encoding="utf-8"), re.MULTILINE))
+    output = run(["node", "--test", "--test-reporter=tap", tests.name], environment, 120)
+    written = len(re.findall(r"^test\(", tests.read_text(encoding="utf-8"), re.MULTILINE))
     passed = re.search(r"^# pass (\d+)$", output, re.MULTILINE)
     assert written > 0
     assert passed is not None and int(passed[1]) == written, f"{written} tests are written, but:\n{output}"

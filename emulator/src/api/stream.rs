@@ -55,6 +55,7 @@ pub fn open(app: &Arc<App>, caller: &Caller, session_id: &str, query: &Query) ->
         changed,
         fault: StreamFault::default(),
         sent: 0,
+        bytes_sent: 0,
     };
     let mut response = Response::json("");
     response.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -74,6 +75,7 @@ struct EventStream {
     fault: StreamFault,
     /// How many events were sent.
     sent: u64,
+    bytes_sent: usize,
 }
 
 /// The client has gone, or a fault ended the stream.
@@ -135,7 +137,7 @@ impl EventStream {
     }
 
     /// Lets the fault happen once it is due; a cut needs a frame to cut.
-    async fn fail_if_due(&self, client: &mpsc::Sender<Piece>, next: Option<&str>) -> Result<(), Ended> {
+    async fn fail_if_due(&mut self, client: &mpsc::Sender<Piece>, next: Option<&str>) -> Result<(), Ended> {
         match (self.fault.due(self.sent), next) {
             (None, _) | (Some(Then::Cut), None) => return Ok(()),
             (Some(Then::End), _) => {}
@@ -149,18 +151,22 @@ impl EventStream {
             }
             (Some(Then::Cut), Some(next)) => {
                 self.send(client, next.get(..next.len() / 2).unwrap_or("event: ")).await?;
-                sleep(FLUSH_TIMEOUT).await;
-                let _ = client.send(Piece::Cut).await;
+                return cut(client).await;
             }
         }
         Err(Ended)
     }
 
-    async fn send(&self, client: &mpsc::Sender<Piece>, text: &str) -> Result<(), Ended> {
-        for piece in self.fault.split(Bytes::copy_from_slice(text.as_bytes())) {
+    async fn send(&mut self, client: &mpsc::Sender<Piece>, text: &str) -> Result<(), Ended> {
+        let mut bytes = Bytes::copy_from_slice(text.as_bytes());
+        let left = self.fault.cut.map(|limit| limit.saturating_sub(self.bytes_sent));
+        let is_cut = left.is_some_and(|left| left <= bytes.len());
+        bytes.truncate(left.unwrap_or(usize::MAX));
+        self.bytes_sent += bytes.len();
+        for piece in self.fault.split(bytes) {
             client.send(Piece::Bytes(piece)).await.map_err(|_| Ended)?;
         }
-        Ok(())
+        if is_cut { cut(client).await } else { Ok(()) }
     }
 
     /// The frames that preview an event, if the client asked for them.
@@ -183,6 +189,13 @@ impl EventStream {
         }
         frames
     }
+}
+
+/// Ends the connection, once the last bytes are written.
+async fn cut(client: &mpsc::Sender<Piece>) -> Result<(), Ended> {
+    sleep(FLUSH_TIMEOUT).await;
+    let _ = client.send(Piece::Cut).await;
+    Err(Ended)
 }
 
 fn frame(name: &str, data: &str) -> String {

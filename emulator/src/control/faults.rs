@@ -277,7 +277,7 @@ impl Fault {
         }
         let mut response = self.response(real, request_id);
         if let Some(Streamed(source)) = &mut response.stream {
-            source.spoil(self.stream.unwrap_or_default());
+            source.spoil(StreamFault { cut: self.cut, ..self.stream.unwrap_or_default() });
             return Outcome::Response(response);
         }
         let own_framing = self

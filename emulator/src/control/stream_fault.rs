@@ -30,6 +30,9 @@ pub struct StreamFault {
     /// The body is sent in pieces of 1 to so many bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pieces: Option<usize>,
+    /// After so many bytes the connection (over HTTP/2: the stream) ends: a fault's own `cut`.
+    #[serde(skip)]
+    pub cut: Option<usize>,
 }
 
 impl StreamFault {
@@ -78,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_fault_happens_after_its_events() {
-        let fault = StreamFault { after: 2, then: Some(Then::End), pieces: None };
+        let fault = StreamFault { after: 2, then: Some(Then::End), ..StreamFault::default() };
         assert_eq!((fault.due(1), fault.due(2), fault.due(3)), (None, Some(Then::End), Some(Then::End)));
     }
 }

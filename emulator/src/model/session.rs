@@ -137,6 +137,9 @@ impl Live<'_> {
         if let Some((_, status)) = STATUSES.iter().find(|(known, _)| *known == kind) {
             self.session.object.set("status", status);
             self.session.object.set("updated_at", &clock::text(self.now));
+            if *status == "terminated" {
+                self.end_calls(None, "session_terminated")?;
+            }
         }
         Ok(id)
     }
@@ -234,7 +237,6 @@ impl Live<'_> {
     pub fn terminate(&mut self) -> Result<(), ApiError> {
         if !self.session.is("terminated") {
             self.emit("session.status_terminated", json!({}))?;
-            self.end_calls(None, "session_terminated")?;
         }
         Ok(())
     }

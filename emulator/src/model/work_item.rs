@@ -23,6 +23,7 @@ use serde::Serialize;
 
 use crate::model::{
     clock::{self, Micros},
+    history::Event,
     json::Object,
     store,
 };
@@ -107,56 +108,6 @@ pub struct WorkItemJson<'a> {
     stop_requested_at: Option<String>,
     stopped_at: Option<String>,
     r#type: &'a str,
-}
-
-/// An event of an item's history: a change, or a refused heartbeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    Queued,
-    /// Handed out by a poll.
-    Claimed,
-    Acknowledged,
-    /// The first heartbeat since it was claimed.
-    Started,
-    /// Any later one.
-    Heartbeat,
-    /// Not based on the heartbeat before.
-    HeartbeatRefused,
-    /// The lease ran out.
-    Requeued,
-    StopRequested,
-    /// A call ended it.
-    Stopped {
-        force: bool,
-    },
-    /// The lease ran out while it was stopping.
-    Expired,
-}
-
-impl Event {
-    /// Returns the history's name of the event.
-    pub fn name(self) -> &'static str {
-        match self {
-            Event::Queued => "queued",
-            Event::Claimed => "claimed",
-            Event::Acknowledged => "acknowledged",
-            Event::Started => "started",
-            Event::Heartbeat => "heartbeat",
-            Event::HeartbeatRefused => "heartbeat_refused",
-            Event::Requeued => "requeued",
-            Event::StopRequested => "stop_requested",
-            Event::Stopped { .. } => "stopped",
-            Event::Expired => "expired",
-        }
-    }
-
-    /// Returns whether the item was stopped by force; nothing for other events.
-    pub fn force(self) -> Option<bool> {
-        match self {
-            Event::Stopped { force } => Some(force),
-            _ => None,
-        }
-    }
 }
 
 /// What a heartbeat expects of the one before it.

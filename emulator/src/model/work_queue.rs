@@ -19,9 +19,10 @@ use crate::{
     http::response::ApiError,
     model::{
         clock::{self, Micros},
-        history, ids,
+        history::{self, Event},
+        ids,
         json::{self, Object},
-        work_item::{Event, State, WorkItem},
+        work_item::{State, WorkItem},
     },
 };
 

@@ -125,6 +125,10 @@ fn a_stream_can_be_split_anywhere_and_limited_to_bytes() {
         assert_eq!(events[0]["content"][0]["text"], "Grüße");
         assert!(stream.chunks.iter().all(|size| (1..=3).contains(size)) && stream.chunks.contains(&1));
     }
+    emulator.fault(json!({"operation": "sessions.events.stream", "cut": 10}));
+    let mut stream = session.stream("");
+    session.say("a").ok();
+    assert_eq!(stream.next(), Frame::Cut("event: use".to_owned()));
     emulator.fault(json!({"operation": "sessions.events.stream", "status": 503}));
     emulator.get(&format!("{}/events/stream", session.path)).refused(503, "api_error", "");
     for wrong in [

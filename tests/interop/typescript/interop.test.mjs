@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
-import Anthropic, {
+import {
   AuthenticationError,
   BadRequestError,
   ConflictError,
@@ -19,8 +19,7 @@ import {
 } from "@anthropic-ai/sdk/resources/beta/environments/environments";
 import { BetaHeartbeatPreconditionFailedError } from "@anthropic-ai/sdk/resources/beta/environments/work";
 
-const url = process.env.ANTENV_EMULATOR_URL;
-assert.ok(url, "ANTENV_EMULATOR_URL must be set");
+import { client, control, environments, selfHosted, workWith } from "./support.mjs";
 
 const NO_HEARTBEAT = "NO_HEARTBEAT";
 const WORK_FIELDS = [
@@ -39,32 +38,11 @@ const WORK_FIELDS = [
   "type",
 ];
 
-const settings = { baseURL: url, maxRetries: 0, timeout: 30_000 };
-const client = new Anthropic({ apiKey: "sk-ant-api03-interop", ...settings });
-const environments = client.beta.environments;
-
-/** The work operations with an environment key or with the token of an item. */
-const workWith = (authToken) => new Anthropic({ apiKey: null, authToken, ...settings }).beta.environments.work;
-
-/** Calls a control endpoint of the emulator. */
-async function control(method, path, body) {
-  const response = await fetch(`${url}/_emulator/${path}`, { method, body: JSON.stringify(body) });
-  assert.ok(response.ok, `${method} ${path}: ${response.status}`);
-  return response.json();
-}
-
 const enqueue = (environment_id, fields = {}) => control("POST", "work", { environment_id, ...fields });
 const requests = async () => (await control("GET", "requests")).data;
 const helperRequests = async () => (await requests()).filter(({ headers }) => headers["x-stainless-helper"]);
 const operations = (recorded) => recorded.map(({ operation }) => operation);
 const bearer = ({ headers }) => headers.authorization.replace(/^Bearer /, "");
-
-/** A self-hosted environment, its key, and the work operations with that key. */
-async function selfHosted() {
-  const { id } = await environments.create({ name: "workshop", config: { type: "self_hosted" } });
-  const { environment_key: key } = await control("POST", "environment_keys", { environment_id: id });
-  return { id, key, work: workWith(key) };
-}
 
 /** Claims and acknowledges an item that must be there. */
 async function start({ id, work }) {

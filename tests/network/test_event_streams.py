@@ -12,6 +12,7 @@ import pytest
 from support.certificates import Authority
 from support.driver import Driver, Outcome
 from support.events import Http1Events, Http2Events, Peer, Script, event, holding, split, streaming
+from support.http2 import CANCEL
 from support.waiting import until
 
 OK, INVALID_ARGUMENT, INVALID_HANDLE, CONNECTION, TIMEOUT, CANCELLED, RESPONSE, DONE = 0, 1, 2, 4, 5, 6, 7, 8
@@ -120,6 +121,7 @@ def test_a_wait_that_times_out_leaves_the_stream_open(driver: Driver, start: Sta
     assert driver.run("event", WAIT_MS).json["n"] == 1
     assert driver.run("close").status == OK and driver.run("event", "0").status == INVALID_HANDLE
     until(lambda: server.streams.ended["one"] == 1, "freeing does not close the request")
+    assert isinstance(server, Http1Events) or server.requests[0].reset_code == CANCEL, "another request would suffer"
 
 
 def test_opening_is_retried_like_a_call_and_its_errors_are_those_of_a_call(driver: Driver, start: Start) -> None:

@@ -106,7 +106,7 @@ class Stream:
     number: int
     headers: dict[str, str]
     body: bytearray = field(default_factory=bytearray)
-    #: Set when the client has reset the stream, with this code.
+    #: Set when the client has reset the stream, with this code, or the connection has ended.
     closed: threading.Event = field(default_factory=threading.Event)
     reset_code: int | None = None
 
@@ -164,6 +164,14 @@ class Http2Server(Server):
         return sum(request.method == method for request in self.requests)
 
     def handle(self, connection: socket.socket, number: int) -> None:
+        try:
+            self._handle(connection, number)
+        finally:
+            for request in self.requests:
+                if request.connection.number == number:
+                    request.closed.set()
+
+    def _handle(self, connection: socket.socket, number: int) -> None:
         transport = Transport(connection)
         ours = Connection(transport, number)
         decoder, streams, unread = Decoder(), dict[int, Stream](), bytearray()

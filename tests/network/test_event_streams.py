@@ -185,9 +185,8 @@ def test_a_queue_gets_the_opening_each_event_and_the_end(driver: Driver, start: 
     until(lambda: server.streams.ended["held"] == 1, "the shutdown does not close the request")
 
 
-@pytest.mark.parametrize("start", ["http1"], indirect=True)
 @pytest.mark.parametrize("how", ["next", "attached"])
-def test_a_slow_reader_makes_the_server_wait(how: str, driver: Driver, start: Start) -> None:
+def test_a_slow_reader_makes_the_server_wait_and_no_other_stream(how: str, driver: Driver, start: Start) -> None:
     count, size = 2_000, 10_000
     sent = 0
 
@@ -199,7 +198,7 @@ def test_a_slow_reader_makes_the_server_wait(how: str, driver: Driver, start: St
             sent += 1
         peer.end()
 
-    start({"flood": run})
+    start({"flood": run, "other": streaming(*(event(number, "x" * size) for number in range(100)))})
     assert open_stream(driver, "flood").status == OK
     if how == "attached":
         assert driver.run("attach").status == OK
@@ -208,6 +207,10 @@ def test_a_slow_reader_makes_the_server_wait(how: str, driver: Driver, start: St
         seen = sent
         threading.Event().wait(0.5)
     assert sent < count, "the library has read what no one takes"
+    assert driver.run("aside").status == OK
+    assert open_stream(driver, "other").status == OK
+    assert numbers(driver) == (list(range(100)), Outcome(DONE, None))
+    assert driver.run("aside").status == OK
     take = ("event", WAIT_MS) if how == "next" else ("collect",)
     for number in range(count):
         assert driver.run(*take).json["n"] == number

@@ -146,7 +146,7 @@ class Http2Peer(Peer):
         self.stream.connection.send(HEADERS, END_HEADERS, self.stream.id, encoder.encode(fields))
 
     def send(self, data: bytes) -> None:
-        self.stream.connection.send(DATA, 0, self.stream.id, data)
+        self.stream.connection.send_data(self.stream.id, data)
 
     def end(self) -> None:
         self.stream.connection.send(DATA, END_STREAM, self.stream.id)

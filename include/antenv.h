@@ -115,8 +115,8 @@ enum antenv_status
      */
     ANTENV_RESPONSE = 7,
     /**
-     * There is nothing more: the pager is at its end, the server has ended the stream, the worker was stopped, or the work queue is
-     * drained.
+     * There is nothing more: the pager is at its end, the server has ended the stream, the worker was stopped, or the work queue
+     * is drained.
      */
     ANTENV_DONE = 8,
     /**
@@ -893,7 +893,8 @@ antenv_status antenv_ticket_free(antenv_ticket *ticket);
  * @param out Receives the stream; free it with antenv_stream_free.
  * @param out_error Receives the error object.
  *
- * Errors: the common call errors. Blocks until the server has responded, for at most `timeout_ms`. Over HTTP/1.1 each open stream
+ * Errors: the common call errors; ANTENV_RESPONSE when the response is no stream, such as the page of a gateway. Blocks until the
+ * server has responded, for at most `timeout_ms`. Over HTTP/1.1 each open stream
  * has a connection of its own, which takes a file descriptor. A stream that has ended is not opened again.
  *
  *     antenv_stream_open(client, "sessions.events.stream", "{\"session_id\":\"sesn_...\"}", &stream, &error);
@@ -956,12 +957,10 @@ antenv_status antenv_stream_next(antenv_stream *stream, int64_t timeout_ms, char
  * @param queue The queue that receives the completions.
  * @param tag Comes back with each completion.
  *
- * Returns ANTENV_OK; ANTENV_INVALID_ARGUMENT when a queue is attached already; ANTENV_CLOSED when the stream or the queue was freed
- * meanwhile, or the stream was created before fork(); ANTENV_INVALID_HANDLE. Does not block.
+ * Returns ANTENV_OK; ANTENV_INVALID_ARGUMENT when a queue is attached already; ANTENV_CLOSED when the stream or the queue was
+ * freed meanwhile, or the stream was created before fork(); ANTENV_INVALID_HANDLE. Does not block.
  */
-antenv_status antenv_stream_attach(antenv_stream *stream,
-                                   antenv_queue *queue,
-                                   uint64_t tag);
+antenv_status antenv_stream_attach(antenv_stream *stream, antenv_queue *queue, uint64_t tag);
 
 /**
  * Frees a stream: ends its request, and wakes threads that wait for an event with ANTENV_CLOSED. Completions that wait in a queue
@@ -985,12 +984,14 @@ antenv_status antenv_stream_free(antenv_stream *stream);
  *   max_bytes  Size limit: 1 or more. Default: the client's `max_response_bytes`.
  *
  * @param path Where to put the file, in UTF-8. Its folder must exist.
- * @param out_json Receives `{"path","bytes","content_type"}`; `content_type` is null if the server sent none. Else the error object.
+ * @param out_json Receives `{"path","bytes","content_type"}`, with null for a content type that the server did not send; else the
+ *   error object.
  *
  * Errors: the common call errors; ANTENV_RESPONSE also when the response is larger than `max_bytes` or was cut short;
  * ANTENV_INVALID_ARGUMENT about `path` when the file cannot be written. Blocks until the file is in its place.
  *
- *     antenv_download(client, "skills.versions.download", "{\"skill_id\":\"skill_...\",\"version\":\"...\"}", "skill.zip", &json);
+ *     const char *params = "{\"skill_id\":\"skill_...\",\"version\":\"...\"}";
+ *     antenv_download(client, "skills.versions.download", params, "skill.zip", &json);
  */
 antenv_status antenv_download(antenv_client *client,
                               const char *operation,

@@ -105,6 +105,11 @@ impl OpenResponse {
         self.response.head(self.attempts)
     }
 
+    /// Returns the response's content type, if the server sent one.
+    pub fn content_type(&self) -> Option<&str> {
+        self.response.content_type()
+    }
+
     /// Makes an error about the response.
     pub fn error(&self, status: Status, problem: impl Into<String>) -> Error {
         self.finish(self.response.error(status, problem))

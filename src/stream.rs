@@ -29,6 +29,8 @@ use tokio::time::timeout;
 
 /// How much may wait to be taken, in bytes, before the task stops reading.
 const MAX_UNREAD: usize = 64 << 10;
+/// The content type of a stream.
+const CONTENT_TYPE: &str = "text/event-stream";
 /// What an event takes besides its text.
 const EVENT_OVERHEAD: usize = 64;
 
@@ -101,6 +103,7 @@ impl Stream {
         let task = async move {
             // Boxed, so that what opening took is freed.
             let open = Box::pin(opening).await?;
+            check_content_type(&open)?;
             of_task.on_opened(&open);
             read(&of_task, open, &runtime).await
         };
@@ -300,6 +303,16 @@ fn prepare(client: &Client, operation: &str, params_json: Option<&str>) -> Resul
         return Err(Error::argument("with_response", "cannot be used with a stream, which returns events"));
     }
     Ok(request)
+}
+
+/// Rejects a response that is something else than a stream, such as the page of a gateway.
+fn check_content_type(open: &OpenResponse) -> Result<()> {
+    match open.content_type() {
+        Some(content_type) if !content_type.trim_start().to_ascii_lowercase().starts_with(CONTENT_TYPE) => {
+            Err(open.error(Status::Response, format!("the server's response is no stream of events, but {content_type}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Receives the stream until it ends, or the runtime does.

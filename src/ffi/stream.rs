@@ -32,7 +32,8 @@ static STREAMS: Table<Stream> = Table::new(7, "stream");
 /// @param out Receives the stream; free it with antenv_stream_free.
 /// @param out_error Receives the error object.
 ///
-/// Errors: the common call errors. Blocks until the server has responded, for at most `timeout_ms`. Over HTTP/1.1 each open stream
+/// Errors: the common call errors; ANTENV_RESPONSE when the response is no stream, such as the page of a gateway. Blocks until the
+/// server has responded, for at most `timeout_ms`. Over HTTP/1.1 each open stream
 /// has a connection of its own, which takes a file descriptor. A stream that has ended is not opened again.
 ///
 /// ```c
@@ -116,8 +117,8 @@ pub extern "C" fn antenv_stream_next(stream: *mut antenv_stream, timeout_ms: i64
 /// @param queue The queue that receives the completions.
 /// @param tag Comes back with each completion.
 ///
-/// Returns ANTENV_OK; ANTENV_INVALID_ARGUMENT when a queue is attached already; ANTENV_CLOSED when the stream or the queue was freed
-/// meanwhile, or the stream was created before fork(); ANTENV_INVALID_HANDLE. Does not block.
+/// Returns ANTENV_OK; ANTENV_INVALID_ARGUMENT when a queue is attached already; ANTENV_CLOSED when the stream or the queue was
+/// freed meanwhile, or the stream was created before fork(); ANTENV_INVALID_HANDLE. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_stream_attach(stream: *mut antenv_stream, queue: *mut antenv_queue, tag: u64) -> Status {
     boundary::return_status(|| {
@@ -148,13 +149,15 @@ pub extern "C" fn antenv_stream_free(stream: *mut antenv_stream) -> Status {
 ///   max_bytes  Size limit: 1 or more. Default: the client's `max_response_bytes`.
 ///
 /// @param path Where to put the file, in UTF-8. Its folder must exist.
-/// @param out_json Receives `{"path","bytes","content_type"}`; `content_type` is null if the server sent none. Else the error object.
+/// @param out_json Receives `{"path","bytes","content_type"}`, with null for a content type that the server did not send; else the
+///   error object.
 ///
 /// Errors: the common call errors; ANTENV_RESPONSE also when the response is larger than `max_bytes` or was cut short;
 /// ANTENV_INVALID_ARGUMENT about `path` when the file cannot be written. Blocks until the file is in its place.
 ///
 /// ```c
-///     antenv_download(client, "skills.versions.download", "{\"skill_id\":\"skill_...\",\"version\":\"...\"}", "skill.zip", &json);
+///     const char *params = "{\"skill_id\":\"skill_...\",\"version\":\"...\"}";
+///     antenv_download(client, "skills.versions.download", params, "skill.zip", &json);
 /// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_download(

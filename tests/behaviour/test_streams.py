@@ -85,6 +85,7 @@ def many_streams() -> Iterator[str]:
         loop.close()
 
 
+@pytest.mark.deep
 def test_ten_thousand_streams_are_held_by_one_thread_in_little_memory(roomy: None) -> None:
     program = str(compile_c(SOURCES / "stream_many.c"))
     with (

@@ -32,7 +32,7 @@ const STALL_TIMEOUT: Duration = Duration::from_millis(50);
 const STALL_YIELDS: usize = 16;
 
 /// How much of a stream or download an HTTP/2 connection keeps unread. A connection has room for that of all its requests.
-pub const STREAM_WINDOW: u32 = 64 << 10;
+pub const STREAM_WINDOW: u32 = 256 << 10;
 
 /// How long an idle connection is kept.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);

@@ -12,6 +12,7 @@ import pytest
 from support.certificates import Authority
 from support.driver import Driver, Outcome
 from support.events import Http1Events, Http2Events, Peer, Script, event, holding, split, streaming
+from support.http2 import CANCEL
 from support.waiting import until
 
 OK, INVALID_ARGUMENT, INVALID_HANDLE, CONNECTION, TIMEOUT, CANCELLED, RESPONSE, DONE = 0, 1, 2, 4, 5, 6, 7, 8
@@ -71,9 +72,7 @@ def fail(peer: Peer) -> None:
     peer.break_off()
 
 
-REPORTED = (
-    b'{"type":"error","error":{"type":"overloaded_error","message":"Busy: an-api-key-to-hide"}}'
-)
+REPORTED = b'{"type":"error","error":{"type":"overloaded_error","message":"Busy: an-api-key-to-hide"}}'
 
 
 @pytest.mark.parametrize(
@@ -122,6 +121,7 @@ def test_a_wait_that_times_out_leaves_the_stream_open(driver: Driver, start: Sta
     assert driver.run("event", WAIT_MS).json["n"] == 1
     assert driver.run("close").status == OK and driver.run("event", "0").status == INVALID_HANDLE
     until(lambda: server.streams.ended["one"] == 1, "freeing does not close the request")
+    assert isinstance(server, Http1Events) or server.requests[0].reset_code == CANCEL, "another request would suffer"
 
 
 def test_opening_is_retried_like_a_call_and_its_errors_are_those_of_a_call(driver: Driver, start: Start) -> None:
@@ -131,15 +131,23 @@ def test_opening_is_retried_like_a_call_and_its_errors_are_those_of_a_call(drive
         status = next(busy, 200)
         streaming(event(1))(peer) if status == 200 else peer.answer(status, b"{}")
 
+    def page(peer: Peer) -> None:
+        peer.begin("text/html")
+        peer.send(b"<html>event: x\ndata: 1\n\n")
+        peer.wait_closed()
+
     def slow(peer: Peer) -> None:
         peer.wait_closed()
 
     missing = b'{"type":"error","error":{"type":"not_found_error","message":"No such session."}}'
-    server = start({"busy": run, "missing": lambda peer: peer.answer(404, missing), "slow": slow})
+    server = start({"busy": run, "missing": lambda peer: peer.answer(404, missing), "slow": slow, "page": page})
     assert open_stream(driver, "busy").status == OK and server.streams.opened["busy"] == 3
     assert numbers(driver) == ([1], Outcome(DONE, None))
     none = open_stream(driver, "missing")
     assert (none.status, none.json["type"], none.json["attempts"]) == (NOT_FOUND, "not_found_error", 1)
+    other = open_stream(driver, "page")
+    assert (other.status, other.json["http_status"], other.json["attempts"]) == (RESPONSE, 200, 1)
+    assert "text/html" in other.json["message"]
     late = open_stream(driver, "slow", timeout_ms=300)
     assert late.status == TIMEOUT and server.streams.opened["slow"] == 1
     for params, parameter in [
@@ -177,9 +185,8 @@ def test_a_queue_gets_the_opening_each_event_and_the_end(driver: Driver, start: 
     until(lambda: server.streams.ended["held"] == 1, "the shutdown does not close the request")
 
 
-@pytest.mark.parametrize("start", ["http1"], indirect=True)
 @pytest.mark.parametrize("how", ["next", "attached"])
-def test_a_slow_reader_makes_the_server_wait(how: str, driver: Driver, start: Start) -> None:
+def test_a_slow_reader_makes_the_server_wait_and_no_other_stream(how: str, driver: Driver, start: Start) -> None:
     count, size = 2_000, 10_000
     sent = 0
 
@@ -191,7 +198,7 @@ def test_a_slow_reader_makes_the_server_wait(how: str, driver: Driver, start: St
             sent += 1
         peer.end()
 
-    start({"flood": run})
+    start({"flood": run, "other": streaming(*(event(number, "x" * size) for number in range(100)))})
     assert open_stream(driver, "flood").status == OK
     if how == "attached":
         assert driver.run("attach").status == OK
@@ -200,6 +207,10 @@ def test_a_slow_reader_makes_the_server_wait(how: str, driver: Driver, start: St
         seen = sent
         threading.Event().wait(0.5)
     assert sent < count, "the library has read what no one takes"
+    assert driver.run("aside").status == OK
+    assert open_stream(driver, "other").status == OK
+    assert numbers(driver) == (list(range(100)), Outcome(DONE, None))
+    assert driver.run("aside").status == OK
     take = ("event", WAIT_MS) if how == "next" else ("collect",)
     for number in range(count):
         assert driver.run(*take).json["n"] == number

@@ -8,7 +8,7 @@
 //!                     '-----> end: every further `next` reports it
 //! ```
 //!
-//! The task reads on only while less than [`MAX_UNREAD`] waits to be taken. Then the connection's own buffer fills, and the server has to
+//! The task reads on only while less than `MAX_UNREAD` waits to be taken. Then the connection's own buffer fills, and the server has to
 //! wait.
 
 use crate::api::operations::{self, ResponseKind};
@@ -214,7 +214,7 @@ impl Shared {
         while self.unread.load(SeqCst) >= MAX_UNREAD {
             self.taken.notified().await;
         }
-        self.unread.fetch_add(events.iter().map(weight).sum(), SeqCst);
+        self.unread.fetch_add(events.iter().map(|event| weight(event)).sum(), SeqCst);
         let mut state = self.state.lock();
         if state.is_closed {
             return;
@@ -288,7 +288,7 @@ impl Drop for Unread {
     }
 }
 
-fn weight(event: &String) -> usize {
+fn weight(event: &str) -> usize {
     event.len() + EVENT_OVERHEAD
 }
 

@@ -38,9 +38,8 @@ use crate::config::process_env_vars;
 use crate::error::{Error, Result, Status};
 use crate::runtime::fork::ProcessLocal;
 pub(crate) use crate::runtime::fork::used_after_fork;
-use crate::runtime::waiters::wait_for;
 use config::Config;
-use shared::{Waiter, WorkerEnd, WorkerShared};
+use shared::{WorkerEnd, WorkerShared};
 use std::sync::Arc;
 use std::time::Duration;
 use supervisor::{poll_request, supervise};
@@ -84,31 +83,7 @@ impl Worker {
     /// `None` when no more items will come. Several threads may wait at once. Errors: `TIMEOUT`, `INTERRUPTED` (a signal handler ran in
     /// this thread), `CLOSED` after a fork, or the error that ended the worker.
     pub fn next(&self, timeout: Option<Duration>) -> Result<Option<(Arc<Lease>, String)>> {
-        let shared = self.shared()?;
-        let waiter = Waiter::new(shared);
-        let found = wait_for(
-            &shared.state,
-            |state| &mut state.waiters,
-            timeout,
-            |state| match state.ready.pop_front() {
-                Some(lease) => Some(Ok(Some(lease))),
-                None => match &state.end {
-                    Some(WorkerEnd::Failed(error)) => Some(Err(error.clone())),
-                    None if !state.is_closed => None,
-                    _ => Some(Ok(None)),
-                },
-            },
-        );
-        match found {
-            Ok(found) => Ok(found?.map(|lease| {
-                let json = lease.hand_out();
-                (lease, json)
-            })),
-            Err(error) => {
-                waiter.keep_demand();
-                Err(if error.status() == Status::Timeout { shared.no_item_in_time() } else { error })
-            }
-        }
+        self.shared()?.next(timeout)
     }
 
     /// Posts a completion with this tag for each item that is ready, and claims as many items as the worker may hold. Take the items

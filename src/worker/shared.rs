@@ -11,7 +11,7 @@ use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
 use crate::runtime::clock::{self, ClockTime};
 use crate::runtime::fork::ForkSafeMutex;
-use crate::runtime::waiters::Waiters;
+use crate::runtime::waiters::{Waiters, wait_for};
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use slab::Slab;
@@ -180,6 +180,27 @@ impl WorkerShared {
         self.post(attached, || Ok(lease.notice()));
     }
 
+    /// Waits for the next item, as [`Worker::next`](super::Worker::next) describes.
+    pub(super) fn next(&self, timeout: Option<Duration>) -> Result<Option<(Arc<Lease>, String)>> {
+        let waiter = Waiter::new(self);
+        let check = |state: &mut State| match (state.ready.pop_front(), &state.end) {
+            (Some(lease), _) => Some(Ok(Some(lease))),
+            (None, Some(WorkerEnd::Failed(error))) => Some(Err(error.clone())),
+            (None, None) if !state.is_closed => None,
+            _ => Some(Ok(None)),
+        };
+        match wait_for(&self.state, |state| &mut state.waiters, timeout, check) {
+            Ok(found) => Ok(found?.map(|lease| {
+                let json = lease.hand_out();
+                (lease, json)
+            })),
+            Err(error) => {
+                waiter.keep_demand();
+                Err(if error.status() == Status::Timeout { self.no_item_in_time() } else { error })
+            }
+        }
+    }
+
     /// Takes a lease back before it is handed out. Returns false if it has been.
     pub(super) fn retract(&self, lease: &Arc<Lease>) -> bool {
         let mut state = self.state.lock();
@@ -307,17 +328,17 @@ impl WorkerShared {
 }
 
 /// A thread in `next`. As long as it exists, it counts as demand for an item.
-pub(super) struct Waiter<'a>(&'a WorkerShared);
+struct Waiter<'a>(&'a WorkerShared);
 
 impl<'a> Waiter<'a> {
-    pub(super) fn new(worker: &'a WorkerShared) -> Waiter<'a> {
+    fn new(worker: &'a WorkerShared) -> Waiter<'a> {
         worker.state.lock().waiting += 1;
         worker.changed.notify_one();
         Waiter(worker)
     }
 
     /// Keeps the demand for a while: the thread returns without an item, and will soon be back.
-    pub(super) fn keep_demand(&self) {
+    fn keep_demand(&self) {
         self.0.state.lock().demand_until = clock::now() + DEMAND_TIMEOUT;
     }
 }

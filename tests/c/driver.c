@@ -16,6 +16,7 @@
  *     event    TIMEOUT_MS                                 takes the stream's next event
  *     begin    OPERATION PARAMS                           antenv_stream_submit, for `collect`
  *     attach                                              antenv_stream_attach, for `collect`
+ *     aside                                               exchanges the stream with one that was put aside
  *     close                                               antenv_stream_free
  *     download OPERATION PARAMS PATH                      antenv_download
  *     stats                                               antenv_client_stats
@@ -85,7 +86,7 @@ int main(void) {
     antenv_pager *pager = NULL;
     antenv_queue *queue = NULL, *records = NULL;
     antenv_ticket *ticket = NULL;
-    antenv_stream *stream = NULL;
+    antenv_stream *stream = NULL, *aside = NULL;
     antenv_worker *worker = NULL;
     antenv_lease *lease = NULL;
     char *line = NULL;
@@ -138,6 +139,9 @@ int main(void) {
         } else if (strcmp(field[0], "attach") == 0) {
             if (!queue && antenv_queue_new(&queue, NULL) != ANTENV_OK) return 2;
             status = antenv_stream_attach(stream, queue, 1);
+        } else if (strcmp(field[0], "aside") == 0) {
+            antenv_stream *other = stream;
+            stream = aside, aside = other, status = ANTENV_OK;
         } else if (strcmp(field[0], "close") == 0) {
             status = antenv_stream_free(stream);
         } else if (strcmp(field[0], "download") == 0) {
@@ -173,6 +177,7 @@ int main(void) {
     free(line);
     antenv_ticket_free(ticket);
     antenv_stream_free(stream);
+    antenv_stream_free(aside);
     antenv_queue_free(queue);
     antenv_queue_free(records);
     antenv_pager_free(pager);

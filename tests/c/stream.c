@@ -1,6 +1,7 @@
 /*
- * Streams while other threads, forks, signals and shutdowns get in the way. argv[1]: the URL of a server whose sessions are "three"
- * (three events, then the end), "held" (one event, then nothing) and "flood" (events without an end); argv[2]: "forks", to fork as well.
+ * Streams while other threads, forks, signals and shutdowns get in the way. argv[1]: the URL of a server whose sessions are
+ * "three" (three events, then the end), "held" (one event, then nothing) and "flood" (events without an end); argv[2]: "forks",
+ * to fork as well.
  */
 #define _GNU_SOURCE
 #include "process.h"
@@ -177,6 +178,23 @@ static void queues_are_freed_at_any_moment(void) {
     }
 }
 
+/* How many threads of the library there are; a sanitizer may have its own. */
+static int library_threads(void) {
+    int count = 0;
+    DIR *folder = opendir("/proc/self/task");
+    CHECK(folder != NULL);
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        char path[300], name[16] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
+        FILE *file = fopen(path, "r");
+        if (!file) continue;
+        if (fgets(name, sizeof name, file)) count += strcmp(name, "antenv\n") == 0;
+        fclose(file);
+    }
+    closedir(folder);
+    return count;
+}
+
 static void a_shutdown_ends_streams(void) {
     pthread_t taker;
     void *status;
@@ -188,7 +206,7 @@ static void a_shutdown_ends_streams(void) {
     CHECK(pthread_join(taker, &status) == 0 && (intptr_t)status == ANTENV_CANCELLED);
     EXPECT(antenv_stream_next(stream, -1, &json), ANTENV_CANCELLED, "shut down");
     CHECK(antenv_stream_free(stream) == ANTENV_OK && antenv_stream_free(unread) == ANTENV_OK);
-    CHECK(threads() == 1);
+    CHECK(library_threads() == 0);
     threads_share_a_stream();
 }
 

@@ -7,7 +7,7 @@
 //! runtime                      └─ attempt ─ retry? ─ wait ─ … ─────┘
 //! ```
 
-use crate::api::operations::{self, OPERATIONS, Operation, ResponseKind, Traffic};
+use crate::api::operations::{self, Operation, ResponseKind, Traffic};
 use crate::config::{self, CallDefaults, ConnectionSettings};
 use crate::credentials::{Redactor, Secret};
 use crate::error::{Error, Result, Status};

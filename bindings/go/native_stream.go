@@ -23,7 +23,6 @@ type streamHandle = *C.antenv_stream
 
 // submitStream opens a stream whose completions go to a queue. It does not wait for the server.
 func submitStream(client clientHandle, queue queueHandle, operation, params []byte) (streamHandle, error) {
-	defer enterNative()()
 	handle, err := handleOrError(C.submit_stream(client, queue, cString(operation), cString(params)))
 	return streamHandle(handle), err
 }

@@ -87,6 +87,7 @@ func openStream(ctx context.Context, c *core, what submission, s *settings) (*ev
 }
 
 func (e *eventStream) submit(c *core, operation, params []byte) (err error) {
+	defer enterNative()()
 	if e.queue, err = newQueueHandle(); err != nil {
 		return err
 	}
@@ -105,6 +106,7 @@ func (e *eventStream) submit(c *core, operation, params []byte) (err error) {
 	}
 	e.batch = newBatch()
 	e.unwatch = context.AfterFunc(e.ctx, func() {
+		defer enterNative()()
 		freeStream(e.handle) // ends the request, also while the loop's body runs
 		if e.file != nil {
 			_ = e.file.SetReadDeadline(time.Unix(1, 0)) // wakes the goroutine that waits for an event
@@ -163,6 +165,7 @@ func (e *eventStream) take() error {
 // close ends the stream.
 func (e *eventStream) close() {
 	e.unwatch()
+	defer enterNative()()
 	freeStream(e.handle)
 	e.freeQueue()
 	e.batch.free()

@@ -100,7 +100,8 @@ def constant(operation: Operation) -> str:
 
 def method(operation: Operation, kind: str) -> str:
     """Returns an operation's method; for a list, one that iterates over all pages, and one that returns a page."""
-    receiver, name, result = kind[0].lower(), operation.call.title(), operation.result or RESULTS.get(operation.name, "JSONObject")
+    receiver, name = kind[0].lower(), operation.call.title()
+    result = operation.result or RESULTS.get(operation.name, "JSONObject")
     insertion = f"{operation.method} {operation.path}, {operation.title}"
     doc = in_go(operation.sentence(insertion), "nil")
     doc = f"{name} {doc[0].lower()}{doc[1:]}"

@@ -181,6 +181,42 @@ func (s sessionEnv) greet() {
 	s.Script(s.id, antenvtest.Step{"wait": "stream"}, antenvtest.Step{"text": "hello"})
 }
 
+func TestAnOpenStreamHasWhatHappensFromThenOn(t *testing.T) {
+	s := newSessionEnv(t)
+	open := func(options ...antenv.Option) *antenv.EventStream {
+		return must(s.client.Sessions.Events.Open(ctx, s.id, antenv.SessionEventStreamParams{}, options...))(t)
+	}
+	var response antenv.Response
+	stream := open(antenv.WithResponse(&response))
+	equal(t, response.HTTPStatus == 200 && response.Attempts == 1, true)
+	message := map[string]any{"type": "user.message", "content": []any{map[string]any{"type": "text", "text": "hello"}}}
+	must(s.client.Sessions.Events.Send(ctx, s.id, antenv.SessionEventSendParams{Events: []any{message}}))(t)
+	seen := map[string]int{}
+	for range 2 { // a loop that is left does not end the stream
+		for event, err := range stream.Events() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[event.ID]++
+			if event.Type == antenv.EventUserMessage || event.Type == antenv.EventSessionStatusIdle {
+				break
+			}
+		}
+	}
+	equal(t, len(seen) >= 3, true)
+	for _, times := range seen {
+		equal(t, times, 1)
+	}
+	go stream.Close() // wakes the loop
+	for event, err := range stream.Events() {
+		equal(t, event == nil && errors.Is(err, antenv.ErrClosed) && err.Error() == "antenv: invalid_handle: the stream was closed", true)
+	}
+	stream.Close()
+	waitFor(t, func() bool { return s.open() == 0 })
+	open() // and forgotten
+	waitFor(t, func() bool { runtime.GC(); return s.open() == 0 })
+}
+
 func TestAStreamReportsItsEnd(t *testing.T) {
 	s := newSessionEnv(t)
 	ends := func(fault antenvtest.Fault, options ...antenv.Option) (events int, failed error) {

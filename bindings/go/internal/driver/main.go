@@ -66,33 +66,21 @@ func params[P any](object string) (params P, rest []antenv.Option) {
 
 // stream is the stream that is open.
 type stream struct {
-	next  func() (*antenv.Event, error, bool)
-	stop  func()
-	first string // the event that came with the opening
-	err   error
+	*antenv.EventStream
+	next func() (*antenv.Event, error, bool)
 }
 
-// open opens a stream. An iterator opens it with its first event, so this waits for that.
 func open(client *antenv.Client, object string) (*stream, error) {
 	p, rest := params[antenv.SessionEventStreamParams](object)
-	s := &stream{}
-	s.next, s.stop = iter.Pull2(client.Sessions.Events.Stream(ctx, member(object, "session_id"), p, rest...))
-	if s.first, s.err = s.event(); s.err != nil && s.err != antenv.ErrDone {
-		return s, s.err
+	opened, err := client.Sessions.Events.Open(ctx, member(object, "session_id"), p, rest...)
+	if err != nil {
+		return nil, err
 	}
-	return s, nil
+	next, _ := iter.Pull2(opened.Events())
+	return &stream{opened, next}, nil
 }
 
-// take returns the next event, or antenv.ErrDone at the end.
-func (s *stream) take() (string, error) {
-	if s.first != "" || s.err != nil {
-		first := s.first
-		s.first = ""
-		return first, s.err
-	}
-	return s.event()
-}
-
+// event returns the next event, or antenv.ErrDone at the end.
 func (s *stream) event() (string, error) {
 	event, err, more := s.next()
 	if !more {
@@ -160,11 +148,11 @@ func main() {
 			result, err = named(client, field[1], [2]string{field[2], field[3]}, field[4])
 		case "open":
 			if streaming != nil {
-				streaming.stop()
+				streaming.Close()
 			}
 			streaming, err = open(client, field[2])
 		case "event":
-			result, err = streaming.take()
+			result, err = streaming.event()
 		case "download":
 			result, err = download(client, field[2], field[3])
 		default:

@@ -203,14 +203,14 @@ func (s *SessionEvents) Send(ctx context.Context, sessionID string, params Sessi
 	return do[SentEvents](ctx, s.client, sessionsEventsSend, callSettings(options, params, "session_id", sessionID))
 }
 
-// Stream streams a session's events as they happen (GET /v1/sessions/{session_id}/events/stream, Stream Events). Use Open for what is to be
-// done as soon as the stream is open.
+// Stream streams a session's events as they happen (GET /v1/sessions/{session_id}/events/stream, Stream Events). Each loop over the result
+// opens a stream, and closes it when the loop ends; an error ends the loop. Use Open for what is to be done as soon as the stream is open.
 func (s *SessionEvents) Stream(ctx context.Context, sessionID string, params SessionEventStreamParams, options ...Option) iter.Seq2[*Event, error] {
 	return streamEvents(ctx, s.client, sessionsEventsStream, callSettings(options, params, "session_id", sessionID))
 }
 
-// Open opens such a stream, which has what happens from then on. It blocks until the server has responded. Close the stream, which also
-// ends when ctx is done.
+// Open opens such a stream: it has what happens from then on. It blocks until the server has responded. Close the stream, which also ends
+// when ctx is done.
 func (s *SessionEvents) Open(ctx context.Context, sessionID string, params SessionEventStreamParams, options ...Option) (*EventStream, error) {
 	return openStream(ctx, s.client, sessionsEventsStream, callSettings(options, params, "session_id", sessionID))
 }

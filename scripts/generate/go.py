@@ -112,12 +112,8 @@ def method(operation: Operation, kind: str) -> str:
     end = f"{declared}options ...Option)"
     called = f"ctx, {receiver}.client, {constant(operation)}"
     if operation.response == "Stream":
-        looped = (
-            f"{doc} Each loop over the result opens a stream, and closes it when the loop ends; an error ends the loop."
-        )
-        opened = (
-            f"Open opens such a stream, which has what happens from then on. It blocks until the server has responded."
-        )
+        doc += " Each loop over the result opens a stream, and closes it when the loop ends; an error ends the loop."
+        opened = "Open opens such a stream: it has what happens from then on. It blocks until the server has responded."
         return (
             comment(f"{doc} Use Open for what is to be done as soon as the stream is open.")
             + f"func ({receiver} *{kind}) {name}(ctx context.Context, {end} iter.Seq2[*{result}, error] {{\n"

@@ -50,7 +50,7 @@ def go(*arguments: str, **variables: str) -> str:
 def test_the_modules_tests_pass(flags: list[str], variables: dict[str, str]) -> None:
     said = go("test", "-count=1", "-v", *flags, "./...", **variables)
     assert "ok  \tantenv\t" in said and "--- SKIP" not in said
-    assert said.count("--- PASS: Example") == 4 and said.count("--- PASS: Test") >= 40
+    assert said.count("--- PASS: Example") == 6 and said.count("--- PASS: Test") >= 40
 
 
 @pytest.mark.long
@@ -61,7 +61,7 @@ def test_the_modules_tests_pass_over_https(tmp_path: Path) -> None:
     emulator.chmod(0o755)
     said = go("test", "-count=1", "-v", ".", ANTENV_EMULATOR=str(emulator), SSL_CERT_FILE=str(trust))
     assert "ok  \tantenv\t" in said and "--- SKIP" not in said
-    assert said.count("--- PASS: Example") == 4 and said.count("--- PASS: Test") >= 40
+    assert said.count("--- PASS: Example") == 6 and said.count("--- PASS: Test") >= 40
 
 
 def test_the_conformance_driver_is_the_modules_own() -> None:

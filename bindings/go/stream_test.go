@@ -183,8 +183,10 @@ func (s sessionEnv) greet() {
 
 func TestAnOpenStreamHasWhatHappensFromThenOn(t *testing.T) {
 	s := newSessionEnv(t)
+	with, cancel := context.WithCancel(ctx)
+	defer cancel()
 	open := func(options ...antenv.Option) *antenv.EventStream {
-		return must(s.client.Sessions.Events.Open(ctx, s.id, antenv.SessionEventStreamParams{}, options...))(t)
+		return must(s.client.Sessions.Events.Open(with, s.id, antenv.SessionEventStreamParams{}, options...))(t)
 	}
 	var response antenv.Response
 	stream := open(antenv.WithResponse(&response))

@@ -120,14 +120,23 @@ impl EventStream {
                         ping = Instant::now() + interval;
                     }
                 }
+                continue;
             }
+            let mut frames = String::new();
             for (seq, kind, object) in events {
                 let frame = [self.preview(&kind, &object), frame(&kind, &object)].concat();
-                self.fail_if_due(client, Some(&frame)).await?;
-                self.send(client, &frame).await?;
+                if self.fault == StreamFault::default() {
+                    frames.push_str(&frame);
+                } else {
+                    self.fail_if_due(client, Some(&frame)).await?;
+                    self.send(client, &frame).await?;
+                }
                 (self.last, self.sent) = (seq, self.sent + 1);
-                ping = Instant::now() + interval;
             }
+            if !frames.is_empty() {
+                self.send(client, &frames).await?;
+            }
+            ping = Instant::now() + interval;
         }
     }
 

@@ -73,13 +73,13 @@ def create(emulator: Emulator, client: Anthropic, hosted: BetaEnvironment, steps
 
 def report(emulator: Emulator, session: BetaManagedAgentsSession) -> dict[str, Any]:
     """Returns how the agent of a session was answered."""
-    told: dict[str, Any] = emulator.control("GET", f"/_emulator/scripts?session_id={session.id}")["data"][0]
-    return told
+    found: dict[str, Any] = emulator.control("GET", f"/_emulator/scripts?session_id={session.id}")["data"][0]
+    return found
 
 
-def calls(told: dict[str, Any]) -> Iterator[tuple[str, str, str | None, bool | None]]:
+def calls(found: dict[str, Any]) -> Iterator[tuple[str, str, str | None, bool | None]]:
     """The calls of a report: label, how often it was answered, the text of the answer, whether that is an error."""
-    for call in told["calls"]:
+    for call in found["calls"]:
         accepted = [attempt for attempt in call["attempts"] if attempt["accepted"]]
         text = accepted[0]["content"][0]["text"] if accepted else None
         yield call["label"], call["answered"], text, accepted[0]["is_error"] if accepted else None
@@ -194,8 +194,8 @@ def test_the_official_worker_gets_over_streams_that_break(
             await ended(strict_emulator, session)
 
     asyncio.run(serve())
-    told = list(calls(report(strict_emulator, session)))
-    assert [(answered, text) for _, answered, text, _ in told] == [("once", str(number)) for number in (1, 2, 3, 4)]
+    found = list(calls(report(strict_emulator, session)))
+    assert [(answered, text) for _, answered, text, _ in found] == [("once", str(number)) for number in (1, 2, 3, 4)]
     assert operations(strict_emulator.take_requests()).count(stream) >= 2
 
 
@@ -217,8 +217,8 @@ def test_an_ended_thread_and_a_terminated_session_take_no_more_results(
             await ended(strict_emulator, session)
 
     asyncio.run(serve())
-    told = [(label, answered) for label, answered, _, _ in calls(report(strict_emulator, session))]
-    assert told == [("dead", "never"), ("alive", "once")]
+    found = [(label, answered) for label, answered, _, _ in calls(report(strict_emulator, session))]
+    assert found == [("dead", "never"), ("alive", "once")]
     assert client.beta.sessions.retrieve(session.id).status == "terminated"
     with refused(BadRequestError):
         say(client, session, "still there?")

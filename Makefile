@@ -104,10 +104,15 @@ soak: wheel prefix ## two minutes of workers in every language in a bad world (S
 header: ## generate include/antenv.h from src/ffi
 	$(CARGO) check --profile quick -p antenv
 
-fmt: venv ## format everything
+# The table is printed by a program that is linked with it.
+OPERATIONS := $(CARGO) build --profile quick --workspace --example operations && $(BUILT)/quick/examples/operations
+GENERATE := $(OPERATIONS) | python3 -m scripts.generate
+generate: ## write what follows from the operation table: methods, types of parameters, tables of the tests, docs/operations.md
+	$(GENERATE)
+
+fmt: venv generate ## format everything
 	$(CARGO) fmt --all
 	$(CARGO) fmt --manifest-path $(PEERS)
-	$(VENV)/bin/python $(PYTHON)/generate.py
 	$(VENV)/bin/ruff format -q $(PYTHON_SOURCES)
 	gofmt -w $(GO_MODULES)
 
@@ -124,6 +129,7 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	$(CARGO) clippy --manifest-path $(PEERS) --target-dir $(TARGET)/peers -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile quick --workspace --no-deps --document-private-items
 	git diff --exit-code -- include/antenv.h
+	$(GENERATE) --check
 	@echo "== C and C++"
 	@for compiler in gcc clang; do for source in $(C_SOURCES); do \
 	  $$compiler -std=c11 $(C_WARNINGS) -Iinclude -fsyntax-only $$source || exit 1; done; done
@@ -135,7 +141,6 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	@echo "== Python"
 	$(VENV)/bin/ruff check $(PYTHON_SOURCES)
 	$(VENV)/bin/ruff format --check $(PYTHON_SOURCES)
-	$(VENV)/bin/python $(PYTHON)/generate.py --check
 	$(VENV)/bin/mypy
 
 INSTALL := VERSION=$(VERSION) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) \
@@ -159,4 +164,4 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build demo sanitized wheel test test-deep flakes bench soak header fmt abi lint install uninstall prefix venv
+.PHONY: help build demo sanitized wheel test test-deep flakes bench soak header generate fmt abi lint install uninstall prefix venv

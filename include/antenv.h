@@ -110,11 +110,13 @@ enum antenv_status
      */
     ANTENV_CANCELLED = 6,
     /**
-     * A success whose body is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes`.
+     * A success whose body is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes` (an event: than
+     * `max_event_bytes`, a download: than `max_bytes`).
      */
     ANTENV_RESPONSE = 7,
     /**
-     * There is nothing more: the pager is at its end, the worker was stopped, or the work queue is drained.
+     * There is nothing more: the pager is at its end, the server has ended the stream, the worker was stopped, or the work queue
+     * is drained.
      */
     ANTENV_DONE = 8,
     /**
@@ -217,6 +219,11 @@ typedef struct antenv_pager antenv_pager;
  * A completion queue: calls are submitted to it without waiting, and their results collected from it.
  */
 typedef struct antenv_queue antenv_queue;
+
+/**
+ * A stream: the events of a session, as they happen.
+ */
+typedef struct antenv_stream antenv_stream;
 
 /**
  * A ticket for a submitted call, which can cancel it.
@@ -659,15 +666,18 @@ antenv_status antenv_work_stop(antenv_client *client,
  * Calls any operation by its name.
  *
  * @param client The client.
- * @param operation "environments.create", ".list", ".retrieve", ".update", ".delete", ".archive", or "work.list", ".poll",
- *   ".stats", ".retrieve", ".update", ".ack", ".heartbeat", ".stop".
- * @param params_json Every parameter of that operation, `environment_id` and `work_id` too; otherwise as for the function of that
- *   name.
+ * @param operation "environments.create", ".list", ".retrieve", ".update", ".delete", ".archive"; "work.list", ".poll",
+ *   ".stats", ".retrieve", ".update", ".ack", ".heartbeat", ".stop"; "sessions.create", ".retrieve"; "sessions.events.list",
+ *   ".send"; "skills.versions.retrieve"; "memory_stores.memories.create", ".retrieve", ".update", ".list", ".delete".
+ * @param params_json Every parameter of that operation, identifiers such as `environment_id` too; otherwise as for the function
+ *   of that name, if there is one. A filter by time has its name on the wire, such as `created_at[gt]`; an array of strings in
+ *   the query is an array: `"types":["user.message"]`.
  * @param out_json Receives the result.
  *
- * Errors: those of the operation; an unknown name gives ANTENV_INVALID_ARGUMENT and a message that lists the known ones. Blocks.
+ * Errors: those of the operation; an unknown name gives ANTENV_INVALID_ARGUMENT and a message that lists the known ones; so does
+ * the name of a stream or download, and the message says which function calls it. Blocks.
  *
- *     antenv_call(client, "work.stats", "{\"environment_id\":\"env_...\"}", &json);
+ *     antenv_call(client, "sessions.retrieve", "{\"session_id\":\"sesn_...\"}", &json);
  */
 antenv_status antenv_call(antenv_client *client, const char *operation, const char *params_json, char **out_json);
 
@@ -676,13 +686,13 @@ antenv_status antenv_call(antenv_client *client, const char *operation, const ch
  *
  * @param client The client.
  * @param method GET, POST, PUT, PATCH or DELETE.
- * @param path Begins with `/`, such as "/v1/sessions"; percent-encoded where needed, without a query.
+ * @param path Begins with `/`, such as "/v1/agents"; percent-encoded where needed, without a query.
  * @param params_json NULL or {"query":{...}, "body": any JSON, "headers":{...}}.
  * @param out_json Receives the result; `null` when the server sends none.
  *
  * Errors: the common call errors. Blocks.
  *
- *     antenv_request(client, "POST", "/v1/sessions", "{\"body\":{\"environment_id\":\"env_...\"}}", &json);
+ *     antenv_request(client, "POST", "/v1/agents", "{\"body\":{\"name\":\"helper\"}}", &json);
  */
 antenv_status antenv_request(antenv_client *client,
                              const char *method,
@@ -696,8 +706,8 @@ antenv_status antenv_request(antenv_client *client,
  * Creates a pager over a list operation. Nothing is sent yet.
  *
  * @param client The client; it may be freed before the pager.
- * @param operation "environments.list" or "work.list".
- * @param params_json NULL or the operation's parameters, `environment_id` too. Options of a call apply to each page; `limit` is
+ * @param operation "environments.list", "work.list", "sessions.events.list" or "memory_stores.memories.list".
+ * @param params_json NULL or the operation's parameters, identifiers too. Options of a call apply to each page; `limit` is
  *   the size of a page, `page` where to begin.
  * @param out Receives the pager; free it with antenv_pager_free.
  * @param out_error Receives the error object.
@@ -866,6 +876,128 @@ antenv_status antenv_ticket_cancel(antenv_ticket *ticket);
  * Errors: ANTENV_INVALID_HANDLE. Does not block.
  */
 antenv_status antenv_ticket_free(antenv_ticket *ticket);
+
+/* ---- Streams and downloads ------------------------------------------------------------------------------------------------- */
+
+/**
+ * Opens a stream of events. It is read only as fast as its events are taken; beyond that the server has to wait.
+ *
+ * @param client The client; it may be freed before the stream.
+ * @param operation "sessions.events.stream".
+ * @param params_json The operation's parameters. The options of a call apply to the opening, which is retried like a call:
+ *   `timeout_ms` bounds it, not the stream's life. Besides:
+ *
+ *   idle_timeout_ms  How long the server may be silent, its pings count: 1 to 2147483647. Default: 600000.
+ *   max_event_bytes  Size limit of one event: 1 or more. Default: 16777216 (16 MiB).
+ *
+ * @param out Receives the stream; free it with antenv_stream_free.
+ * @param out_error Receives the error object.
+ *
+ * Errors: the common call errors; ANTENV_RESPONSE when the response is no stream, such as the page of a gateway. Blocks until the
+ * server has responded, for at most `timeout_ms`. Over HTTP/1.1 each open stream
+ * has a connection of its own, which takes a file descriptor. A stream that has ended is not opened again.
+ *
+ *     antenv_stream_open(client, "sessions.events.stream", "{\"session_id\":\"sesn_...\"}", &stream, &error);
+ *     while (antenv_stream_next(stream, -1, &json) == ANTENV_OK) { puts(json); antenv_string_free(json); }
+ */
+antenv_status antenv_stream_open(antenv_client *client,
+                                 const char *operation,
+                                 const char *params_json,
+                                 antenv_stream **out,
+                                 char **out_error);
+
+/**
+ * Opens a stream without waiting for it, attached to a queue. Its first completion reports that it is open: `{"http_status",
+ * "request_id","headers","attempts"}`; or the error, and then it is the last. The others are those of antenv_stream_attach.
+ *
+ * @param client The client; it may be freed before the stream.
+ * @param queue The queue that receives the completions.
+ * @param operation The operation, as for antenv_stream_open.
+ * @param params_json Its parameters, as for antenv_stream_open. Invalid ones are rejected right here: nothing is sent and no
+ *   completion arrives.
+ * @param tag Comes back with each completion.
+ * @param out Receives the stream; freeing it with antenv_stream_free also cancels the opening.
+ * @param out_error Receives the error object.
+ *
+ * Errors: as for antenv_submit. Does not block.
+ */
+antenv_status antenv_stream_submit(antenv_client *client,
+                                   antenv_queue *queue,
+                                   const char *operation,
+                                   const char *params_json,
+                                   uint64_t tag,
+                                   antenv_stream **out,
+                                   char **out_error);
+
+/**
+ * Returns the next event of a stream.
+ *
+ * @param stream The stream. Threads may share it: each event goes to one of them.
+ * @param timeout_ms How long to wait: -1 forever, 0 not at all.
+ * @param out_json Receives the event's data, verbatim: one JSON object with a `type`. NULL at the end; else the error object.
+ *
+ * Returns ANTENV_OK; ANTENV_DONE when the server has ended the stream; ANTENV_TIMEOUT with `parameter` "timeout_ms" when no event
+ * came in time: the stream is still open; ANTENV_INTERRUPTED when a signal handler ran in this thread (call again to go on
+ * waiting); ANTENV_CLOSED when the stream was freed meanwhile, or created before fork(); ANTENV_INVALID_ARGUMENT when a queue is
+ * attached; or the error that ended the stream: ANTENV_CONNECTION (it was cut off; a part of an event is never returned),
+ * ANTENV_TIMEOUT with `parameter` "idle_timeout_ms" (the server was silent), ANTENV_RESPONSE (an event is larger than
+ * `max_event_bytes`), ANTENV_CANCELLED (the library was shut down), ANTENV_HTTP_STATUS (the API reported an error within the
+ * stream: `type` and `message` are its, `http_status` is that of the stream). Every further call returns the same end. Blocks
+ * for at most `timeout_ms`.
+ */
+antenv_status antenv_stream_next(antenv_stream *stream, int64_t timeout_ms, char **out_json);
+
+/**
+ * Attaches a stream to a queue: each event, from those that wait already, becomes a completion with ANTENV_OK and the event's
+ * data. The last completion reports the end: ANTENV_DONE, or the error that antenv_stream_next would return. Only a bounded
+ * number of completions wait at a time; the server has to wait while they are not collected. Meanwhile antenv_stream_next
+ * fails with ANTENV_INVALID_ARGUMENT. Freeing the queue detaches it, and drops the completions that wait in it.
+ *
+ * @param stream The stream.
+ * @param queue The queue that receives the completions.
+ * @param tag Comes back with each completion.
+ *
+ * Returns ANTENV_OK; ANTENV_INVALID_ARGUMENT when a queue is attached already; ANTENV_CLOSED when the stream or the queue was
+ * freed meanwhile, or the stream was created before fork(); ANTENV_INVALID_HANDLE. Does not block.
+ */
+antenv_status antenv_stream_attach(antenv_stream *stream, antenv_queue *queue, uint64_t tag);
+
+/**
+ * Frees a stream: ends its request, and wakes threads that wait for an event with ANTENV_CLOSED. Completions that wait in a queue
+ * stay; no more arrive, not one for the end either.
+ *
+ * @param stream The stream; freeing it twice, or NULL, is harmless.
+ *
+ * Errors: ANTENV_INVALID_HANDLE. Does not block.
+ */
+antenv_status antenv_stream_free(antenv_stream *stream);
+
+/**
+ * Downloads the response of an operation to a file. It is written to a temporary file beside `path`, which is removed on failure;
+ * a file at `path` is replaced only by a whole one. Nothing is kept in memory.
+ *
+ * @param client The client.
+ * @param operation "skills.versions.download".
+ * @param params_json The operation's parameters and the options of a call. A download that fails is retried from its beginning.
+ *   `timeout_ms` bounds the whole, `attempt_timeout_ms` how long the server may be silent. Besides:
+ *
+ *   max_bytes  Size limit: 1 or more. Default: the client's `max_response_bytes`.
+ *
+ * @param path Where to put the file, in UTF-8. Its folder must exist.
+ * @param out_json Receives `{"path","bytes","content_type"}`, with null for a content type that the server did not send; else the
+ *   error object.
+ *
+ * Errors: the common call errors; ANTENV_RESPONSE also when the response is larger than `max_bytes` or was cut short;
+ * ANTENV_INVALID_ARGUMENT about `path` when the file cannot be written. Blocks until the file is in its place.
+ *
+ *     const char *params = "{\"skill_id\":\"skill_...\",\"version\":\"...\"}";
+ *     antenv_download(client, "skills.versions.download", params, "skill.zip", &json);
+ */
+antenv_status antenv_download(antenv_client *client,
+                              const char *operation,
+                              const char *params_json,
+                              const char *path,
+                              char **out_json);
 
 /* ---- Worker: claim work ----------------------------------------------------------------------------------------------------
  *

@@ -7,14 +7,14 @@
 //! runtime                      └─ attempt ─ retry? ─ wait ─ … ─────┘
 //! ```
 
-use crate::api::operations::{self, OPERATIONS, Operation, Traffic};
+use crate::api::operations::{self, Operation, ResponseKind, Traffic};
 use crate::config::{self, CallDefaults, ConnectionSettings};
 use crate::credentials::{Redactor, Secret};
 use crate::error::{Error, Result, Status};
 use crate::http::request::{self, Request};
 use crate::http::response::Response;
 use crate::http::retry;
-use crate::http::transport::{AttemptError, Http, Tls};
+use crate::http::transport::{AttemptError, Http, Part, StreamedBody, Tls};
 use crate::runtime::fork::{ForkSafeMutex, ProcessLocal};
 use crate::runtime::{self, Cancel, Runtime};
 use crate::telemetry::log::{self, Level};
@@ -24,7 +24,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
@@ -88,6 +88,49 @@ impl PoolHandle {
     }
 }
 
+/// A response whose body is still arriving.
+pub struct OpenResponse {
+    /// The body.
+    pub body: Box<StreamedBody>,
+    /// The request.
+    pub request: Request,
+    response: Response,
+    attempts: u32,
+    redactor: Redactor,
+}
+
+impl OpenResponse {
+    /// Returns the response's status, headers and request id as a JSON object.
+    pub fn head(&self) -> String {
+        self.response.head(self.attempts)
+    }
+
+    /// Returns the response's content type, if the server sent one.
+    pub fn content_type(&self) -> Option<&str> {
+        self.response.content_type()
+    }
+
+    /// Makes an error about the response.
+    pub fn error(&self, status: Status, problem: impl Into<String>) -> Error {
+        self.finish(self.response.error(status, problem))
+    }
+
+    /// Makes an error about one of the request's options.
+    pub fn error_about(&self, status: Status, option: &str, problem: &str) -> Error {
+        self.finish(Error::about(status, option, problem))
+    }
+
+    /// Makes the error that the server reports within a successful response.
+    pub fn reported_error(&self, body: String) -> Error {
+        self.finish(self.response.error_with_body(body))
+    }
+
+    fn finish(&self, error: Error) -> Error {
+        let error = self.redactor.error(error.with_attempts(self.attempts));
+        self.request.operation.into_iter().fold(error, |error, operation| error.in_operation(operation.name))
+    }
+}
+
 /// The outcome of a call that a task made.
 pub struct Answer {
     /// The result.
@@ -120,7 +163,7 @@ impl Client {
 
     /// Calls an operation by name, with every parameter in `params_json`. Blocks until the call is done.
     pub fn call(&self, operation: &str, params_json: Option<&str>) -> Result<String> {
-        self.call_with(find(operation)?, &[], params_json)
+        self.call_with(operations::find(operation, ResponseKind::Json)?, &[], params_json)
     }
 
     /// Calls an operation, with its path parameters in `ids` and the others in `params_json`. Blocks until the call is done.
@@ -161,8 +204,23 @@ impl Client {
     /// Starts a call and returns the receiver of its outcome. Dropping the receiver does not cancel the call.
     pub fn start_awaited(&self, request: Request) -> Result<oneshot::Receiver<Result<RawOutcome>>> {
         let pool = self.pool.current()?;
-        let exchange = self.exchange(&pool, request)?;
+        let exchange = self.exchange(&pool, request, None)?;
         Ok(pool.runtime.spawn_awaited(exchange))
+    }
+
+    /// Starts a download, as [`Client::start_awaited`] starts a call. The parts of the body go to `parts`, which the caller has to receive
+    /// until it is closed.
+    pub fn start_download(&self, request: Request, parts: mpsc::Sender<Part>) -> Result<oneshot::Receiver<Result<RawOutcome>>> {
+        let pool = self.pool.current()?;
+        let exchange = self.exchange(&pool, request, Some(parts))?;
+        Ok(pool.runtime.spawn_awaited(exchange))
+    }
+
+    /// Returns a future for the runtime of `pool` that makes the attempts to open a stream.
+    pub fn open(&self, pool: &PoolHandle, request: Request) -> Result<impl Future<Output = Result<OpenResponse>> + Send + use<>> {
+        let exchange = self.exchange(&pool.0, request, None)?;
+        let client = self.clone();
+        Ok(async move { exchange.await.into_open(&client) })
     }
 
     /// Starts a call that can be cancelled. `done` receives its outcome exactly once. On an error the call was not started.
@@ -173,18 +231,23 @@ impl Client {
         done: impl FnOnce(Result<RawOutcome>) + Send + 'static,
     ) -> Result<()> {
         let pool = self.pool.current()?;
-        let exchange = self.exchange(&pool, request)?;
+        let exchange = self.exchange(&pool, request, None)?;
         pool.runtime.spawn(exchange, Some(cancel), done);
         Ok(())
     }
 
-    /// Returns the future that makes a call's attempts on the runtime.
-    fn exchange(&self, pool: &Arc<RuntimePool>, request: Request) -> Result<impl Future<Output = RawOutcome> + Send + use<>> {
+    /// Returns the future that makes a call's attempts on the runtime. `parts` receives the body of a download.
+    fn exchange(
+        &self,
+        pool: &Arc<RuntimePool>,
+        request: Request,
+        parts: Option<mpsc::Sender<Part>>,
+    ) -> Result<impl Future<Output = RawOutcome> + Send + use<>> {
         let url = request.url(&self.pool.connection.base_url)?;
         let call = pool.stats.begin(request.operation.map_or(OTHER_CALLS, |operation| operation.name));
         let (pool, defaults) = (pool.clone(), self.defaults.clone());
         Ok(async move {
-            let attempts = run_attempts(&pool.http, &request, &url, &call, &defaults).await;
+            let attempts = run_attempts(&pool.http, &request, &url, &call, &defaults, parts.as_ref()).await;
             let status = match &attempts.response {
                 Ok(response) if response.is_success() => Status::Ok,
                 Ok(response) => Status::from_http(response.status),
@@ -207,7 +270,7 @@ impl Client {
     /// Makes a call from a task on the runtime.
     pub async fn send_on(&self, pool: &PoolHandle, request: Request) -> Answer {
         // Boxed, so that the tasks stay small and the code exists only once.
-        let exchange: Pin<Box<dyn Future<Output = RawOutcome> + Send>> = match self.exchange(&pool.0, request) {
+        let exchange: Pin<Box<dyn Future<Output = RawOutcome> + Send>> = match self.exchange(&pool.0, request, None) {
             Ok(exchange) => Box::pin(exchange),
             Err(error) => return Answer { result: Err(error), may_have_arrived: false, retry_after: None },
         };
@@ -245,6 +308,29 @@ impl Client {
 }
 
 impl RawOutcome {
+    /// Returns the content type of a download that is complete.
+    pub fn into_content_type(self, client: &Client) -> Result<Option<String>> {
+        match &self.attempts.response {
+            Ok(response) if response.is_success() => Ok(response.content_type().map(str::to_owned)),
+            _ => Err(self.into_result(client).err().unwrap_or_else(runtime::fault)),
+        }
+    }
+
+    /// Returns the response of a stream whose body has yet to be received.
+    fn into_open(mut self, client: &Client) -> Result<OpenResponse> {
+        let streamed = self.attempts.response.as_mut().ok().and_then(|response| response.streamed.take());
+        match (streamed, self.attempts.response) {
+            (Some(body), Ok(response)) => {
+                let redactor = redactor(&client.defaults, &self.request);
+                Ok(OpenResponse { body, request: self.request, response, attempts: self.attempts.count, redactor })
+            }
+            (_, response) => {
+                let attempts = AttemptsOutcome { response, ..self.attempts };
+                Err(RawOutcome { request: self.request, attempts }.into_result(client).err().unwrap_or_else(runtime::fault))
+            }
+        }
+    }
+
     /// Returns the call's result. Parsing a large response takes time, so call this on the caller's thread.
     pub fn into_result(self, client: &Client) -> Result<String> {
         let RawOutcome { request, attempts: AttemptsOutcome { count, response, .. } } = self;
@@ -288,17 +374,9 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Returns the operation with this name, or an error that lists all names.
-pub fn find(name: &str) -> Result<&'static Operation> {
-    operations::find(name).ok_or_else(|| {
-        let known: Vec<_> = OPERATIONS.iter().map(|operation| operation.name).collect();
-        Error::argument("operation", format_args!("is not known; known are: {}", known.join(", ")))
-    })
-}
-
 /// Creates the statistics of a connection pool.
 fn new_stats() -> Arc<Stats> {
-    Arc::new(Stats::new(OPERATIONS.iter().map(|operation| operation.name).chain([OTHER_CALLS])))
+    Arc::new(Stats::new(operations::OPERATIONS.iter().map(|operation| operation.name).chain([OTHER_CALLS])))
 }
 
 /// Returns the redactor for the client's and the request's secrets.
@@ -312,7 +390,14 @@ fn redactor(defaults: &CallDefaults, request: &Request) -> Redactor {
 type AttemptOutcome = Result<Response, AttemptError>;
 
 /// Makes attempts until one is conclusive, the retries are used up, or the time is up.
-async fn run_attempts(http: &Http, request: &Request, url: &Url, call: &ActiveCall, defaults: &CallDefaults) -> AttemptsOutcome {
+async fn run_attempts(
+    http: &Http,
+    request: &Request,
+    url: &Url,
+    call: &ActiveCall,
+    defaults: &CallDefaults,
+    parts: Option<&mpsc::Sender<Part>>,
+) -> AttemptsOutcome {
     let deadline = Instant::now() + request.timeout;
     // Attempts are the requests that were sent, and those for which no connection could be opened.
     let (mut attempts, mut retries, mut unprocessed) = (0, 0, 0);
@@ -320,7 +405,13 @@ async fn run_attempts(http: &Http, request: &Request, url: &Url, call: &ActiveCa
     let mut previous: Option<AttemptOutcome> = None;
     loop {
         let attempt_deadline = deadline.min(Instant::now() + request.attempt_timeout);
-        let outcome = http.attempt(request, url, attempt_deadline).await;
+        let mut outcome = http.attempt(request, url, attempt_deadline).await;
+        if let (Ok(response), Some(parts)) = (&mut outcome, parts)
+            && let Some(body) = response.streamed.take()
+        {
+            let response = std::mem::take(response);
+            outcome = body.copy(response, parts, request.max_response_bytes, request.attempt_timeout, deadline).await;
+        }
         if !matches!(outcome, Err(AttemptError::NotSent(_))) {
             attempts += 1;
             call.stats().attempt(request.body.as_ref().map_or(0, |body| body.len()));

@@ -34,9 +34,11 @@ pub enum Status {
     Timeout = 5,
     /// The call was cancelled.
     Cancelled = 6,
-    /// A success whose body is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes`.
+    /// A success whose body is not valid JSON, was cut short, is empty, or is larger than `max_response_bytes` (an event: than
+    /// `max_event_bytes`, a download: than `max_bytes`).
     Response = 7,
-    /// There is nothing more: the pager is at its end, the worker was stopped, or the work queue is drained.
+    /// There is nothing more: the pager is at its end, the server has ended the stream, the worker was stopped, or the work queue
+    /// is drained.
     Done = 8,
     /// The object was closed meanwhile, or was created before fork() and cannot be used in the child.
     Closed = 9,

@@ -164,6 +164,14 @@ impl<'a> Value<'a> {
     pub fn check_object(&self) -> Result<()> {
         if self.raw.starts_with('{') { Ok(()) } else { Err(self.error("must be an object")) }
     }
+
+    /// Checks that the value is an array of objects, without parsing those.
+    pub fn check_objects(&self) -> Result<()> {
+        const EXPECTED: &str = "an array of objects";
+        let elements: Vec<&RawValue> = self.read(EXPECTED)?;
+        let are_objects = elements.iter().all(|element| element.get().starts_with('{'));
+        if are_objects { Ok(()) } else { Err(self.error(format_args!("must be {EXPECTED}"))) }
+    }
 }
 
 /// The members of an object, with raw values.

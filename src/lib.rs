@@ -14,6 +14,8 @@
 //! | credentials, and how they stay secret | [`credentials`] |
 //! | attempts and deadlines | [`client`] |
 //! | pages | [`pager`] |
+//! | streams of events, and how they are decoded | [`stream`], [`http::sse`] |
+//! | downloads to a file | [`download`] |
 //! | many calls from one thread, cancelling | [`completion`] |
 //! | claiming work and holding its lease | [`worker`] |
 //! | the one thread behind it all, its clock | [`runtime`] |
@@ -22,7 +24,7 @@
 //! | logs and statistics | [`telemetry`] |
 //! | the C functions | `ffi`, one file per noun |
 //!
-//! Arrows point one way: `ffi -> worker -> {completion, pager} -> client -> {http, api, config, credentials} -> {error, json, backoff,
+//! Arrows point one way: `ffi -> worker -> {pager, stream, download, completion} -> client -> {http, api, config, credentials} -> {error, json, backoff,
 //! runtime, telemetry}`; the core knows nothing of C. `docs/architecture.md` draws the life of a call and of a work item.
 //!
 //! From Rust:
@@ -42,6 +44,7 @@ pub mod client;
 pub mod completion;
 pub mod config;
 pub mod credentials;
+pub mod download;
 pub mod error;
 #[allow(unsafe_code)]
 mod ffi;
@@ -49,10 +52,12 @@ pub mod http;
 pub mod json;
 pub mod pager;
 pub mod runtime;
+pub mod stream;
 pub mod telemetry;
 pub mod worker;
 
 pub use client::Client;
 pub use error::{Error, Status};
 pub use pager::Pager;
+pub use stream::Stream;
 pub use worker::{Lease, Worker};

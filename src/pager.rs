@@ -1,7 +1,7 @@
 //! Pages as a sequence of items. The next page is requested while the items of the last one are being used.
 
-use crate::api::operations::{OPERATIONS, Operation};
-use crate::client::{Client, RawOutcome, find};
+use crate::api::operations::{self, OPERATIONS, Operation, ResponseKind};
+use crate::client::{Client, RawOutcome};
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
 use crate::json;
@@ -53,7 +53,7 @@ struct Page<'a> {
 impl Pager {
     /// Makes a pager over a list operation. Checks the parameters; sends nothing yet.
     pub fn new(client: &Client, operation: &str, params_json: Option<&str>) -> Result<Pager> {
-        let operation = find(operation)?;
+        let operation = operations::find(operation, ResponseKind::Json)?;
         if !operation.paged {
             let paged: Vec<_> =
                 OPERATIONS.iter().filter(|operation: &&&Operation| operation.paged).map(|operation| operation.name).collect();

@@ -15,6 +15,12 @@ import (
 type Client struct {
 	// Environments has the operations on environments, and on the work queue of self-hosted ones.
 	Environments *Environments
+	// Sessions has the operations on sessions and their events.
+	Sessions *Sessions
+	// Skills has the operations on the versions of skills.
+	Skills *Skills
+	// MemoryStores has the operations on the memories of memory stores.
+	MemoryStores *MemoryStores
 
 	*core
 }
@@ -61,7 +67,13 @@ func clientFromHandle(handle clientHandle) (*Client, error) {
 	}
 	c := &core{handle: handle}
 	runtime.SetFinalizer(c, (*core).Close)
-	return &Client{core: c, Environments: &Environments{client: c, Work: &WorkQueue{client: c}}}, nil
+	return &Client{
+		core:         c,
+		Environments: newEnvironments(c),
+		Sessions:     newSessions(c),
+		Skills:       newSkills(c),
+		MemoryStores: newMemoryStores(c),
+	}, nil
 }
 
 // Close frees the client. Calls in flight go on to their end; later ones return ErrClosed. Closing again does nothing; the garbage

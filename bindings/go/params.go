@@ -107,44 +107,6 @@ func unmarshalOpen(data []byte, params any, extra *map[string]any) error {
 	return err
 }
 
-// EnvironmentCreateParams has the parameters of Environments.Create.
-type EnvironmentCreateParams struct {
-	// Name is the human-readable name. Required.
-	Name string `json:"name"`
-	// Config makes the environment a cloud or a self-hosted one.
-	Config Opt[ConfigParams] `json:"config"`
-	// Description is the user's description.
-	Description Opt[string] `json:"description"`
-	// Metadata is the user's key-value pairs.
-	Metadata map[string]string `json:"metadata"`
-	// Scope sets who sees the environment; for self-hosted ones only.
-	Scope Opt[Scope] `json:"scope"`
-}
-
-// EnvironmentUpdateParams has the parameters of Environments.Update. Absent ones change nothing.
-type EnvironmentUpdateParams struct {
-	// Name is the human-readable name.
-	Name Opt[string] `json:"name"`
-	// Config makes the environment a cloud or a self-hosted one.
-	Config Opt[ConfigParams] `json:"config"`
-	// Description is the user's description.
-	Description Opt[string] `json:"description"`
-	// Metadata is merged into the present metadata; Null or an empty string deletes a key.
-	Metadata map[string]Opt[string] `json:"metadata"`
-	// Scope sets who sees the environment; for self-hosted ones only.
-	Scope Opt[Scope] `json:"scope"`
-}
-
-// EnvironmentListParams has the parameters of Environments.List.
-type EnvironmentListParams struct {
-	// IncludeArchived lists archived environments as well.
-	IncludeArchived Opt[bool] `json:"include_archived"`
-	// Limit is how many items a page may hold.
-	Limit Opt[int64] `json:"limit"`
-	// Page is a cursor: an earlier page's NextPage.
-	Page Opt[string] `json:"page"`
-}
-
 // ConfigParams is the configuration of an environment. On update, absent fields change nothing.
 type ConfigParams struct {
 	// Type is ConfigCloud or ConfigSelfHosted. Required.
@@ -209,43 +171,5 @@ func (p PackagesParams) MarshalJSON() ([]byte, error) { return marshalOpen(p, p.
 // UnmarshalJSON decodes the fields; unknown ones go to Extra.
 func (p *PackagesParams) UnmarshalJSON(data []byte) error { return unmarshalOpen(data, p, &p.Extra) }
 
-// WorkListParams has the parameters of Work.List.
-type WorkListParams struct {
-	// Limit is how many items a page may hold.
-	Limit Opt[int64] `json:"limit"`
-	// Page is a cursor: an earlier page's NextPage.
-	Page Opt[string] `json:"page"`
-}
-
-// WorkPollParams has the parameters of Work.Poll.
-type WorkPollParams struct {
-	// BlockMs is how many milliseconds the server waits for work, 1 to 999. Default: the server responds at once.
-	BlockMs Opt[int64] `json:"block_ms"`
-	// ReclaimOlderThanMs reclaims items that were polled and not acknowledged for more milliseconds than this. Default: 5000.
-	ReclaimOlderThanMs Opt[int64] `json:"reclaim_older_than_ms"`
-	// WorkerID names the worker in the queue's statistics.
-	WorkerID Opt[string] `json:"anthropic_worker_id"`
-}
-
-// WorkUpdateParams has the parameters of Work.Update.
-type WorkUpdateParams struct {
-	// Metadata is merged into the present metadata; Null deletes a key. Required.
-	Metadata map[string]Opt[string] `json:"metadata"`
-}
-
-// WorkHeartbeatParams has the parameters of Work.Heartbeat.
-type WorkHeartbeatParams struct {
-	// DesiredTTLSeconds is how many seconds the lease should last.
-	DesiredTTLSeconds Opt[int64] `json:"desired_ttl_seconds"`
-	// ExpectedLastHeartbeat is NoHeartbeat for the first heartbeat, then the last response's LastHeartbeat, verbatim.
-	ExpectedLastHeartbeat Opt[string] `json:"expected_last_heartbeat"`
-}
-
 // NoHeartbeat is the ExpectedLastHeartbeat of an item's first heartbeat.
 const NoHeartbeat = "NO_HEARTBEAT"
-
-// WorkStopParams has the parameters of Work.Stop.
-type WorkStopParams struct {
-	// Force stops the item at once instead of asking its worker to.
-	Force Opt[bool] `json:"force"`
-}

@@ -69,6 +69,28 @@ func decodeKeeping[P, T any](data []byte, plain *P, of *Object[T]) error {
 	return decodeObject(of.raw, reflect.ValueOf(plain).Elem())
 }
 
+// JSONObject is a result that has no type of its own. RawJSON is the object as the server sent it, and ExtraFields are its fields besides
+// those that nearly all objects have.
+type JSONObject struct {
+	Object[JSONObject]
+	// Type is the kind of object, such as "session".
+	Type string `json:"type"`
+	// ID is the identifier; "" where the object has none.
+	ID string `json:"id"`
+}
+
+// UnmarshalJSON decodes the server's JSON.
+func (j *JSONObject) UnmarshalJSON(data []byte) error {
+	type plain JSONObject
+	return decodeKeeping(data, (*plain)(j), &j.Object)
+}
+
+// Format prints the fields, whatever the verb.
+func (j JSONObject) Format(to fmt.State, _ rune) { format(to, j) }
+
+// LogValue returns the fields for slog.
+func (j JSONObject) LogValue() slog.Value { return logValue(j) }
+
 // Environment is an environment. A time is zero where the server sends null.
 type Environment struct {
 	Object[Environment]

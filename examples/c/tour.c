@@ -1,4 +1,4 @@
-/* A tour of all fourteen operations: the life of a self-hosted environment and of an item of work in it.
+/* A tour of the fourteen operations on environments and work: the life of a self-hosted environment and of an item of work in it.
  *
  * Reads ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL, and ANTHROPIC_ENVIRONMENT_KEY unless the server issues one itself, as the emulator
  * does. Leaves nothing behind. */

@@ -7,6 +7,11 @@ use crate::json::{Object, Value};
 pub const OPTIONS: &[&str] =
     &["timeout_ms", "attempt_timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response"];
 
+/// The options that opening a stream takes besides.
+pub const STREAM_OPTIONS: &[&str] = &["idle_timeout_ms", "max_event_bytes"];
+/// The options that a download takes besides.
+pub const DOWNLOAD_OPTIONS: &[&str] = &["max_bytes"];
+
 /// Where a parameter travels in the HTTP request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParamLocation {
@@ -29,20 +34,32 @@ pub enum ParamType {
     Text,
     /// A string with at least one character.
     NonEmptyText,
+    /// Any string or `null`, which differs from an absent value also where the parameter is required.
+    NullableText,
     /// `true` or `false`.
     Bool,
     /// A whole number within the bounds, both included.
     Integer(i64, i64),
     /// An object, passed through verbatim.
     Object,
-    /// An array of strings, joined with commas.
+    /// A string that is not empty, or an object.
+    TextOrObject,
+    /// An array of objects, passed through verbatim.
+    Objects,
+    /// An array of strings, none of them empty. A header joins them with commas, a query repeats the name with brackets
+    /// (`types[]=a&types[]=b`), and a body has the array.
     Strings,
+}
+
+impl ParamType {
+    /// Any whole number of 64 bits.
+    pub const ANY_INTEGER: ParamType = ParamType::Integer(i64::MIN, i64::MAX);
 }
 
 /// One parameter of an operation.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameter {
-    /// The name on the wire.
+    /// The name on the wire, without the brackets of an array in the query.
     pub name: &'static str,
     /// Where it travels.
     pub location: ParamLocation,
@@ -54,14 +71,34 @@ pub struct Parameter {
     pub doc: &'static str,
 }
 
+/// Makes a parameter that may be absent.
+pub const fn optional(name: &'static str, location: ParamLocation, param_type: ParamType, doc: &'static str) -> Parameter {
+    Parameter { name, location, param_type, required: false, doc }
+}
+
+/// Makes a parameter without which a call is rejected.
+pub const fn required(name: &'static str, location: ParamLocation, param_type: ParamType, doc: &'static str) -> Parameter {
+    Parameter { name, location, param_type, required: true, doc }
+}
+
 impl Parameter {
-    /// Checks the value of a query parameter and returns it as text.
-    pub fn query_text(&self, value: &Value) -> Result<String> {
-        match self.param_type {
-            ParamType::Bool => Ok(value.bool()?.to_string()),
-            ParamType::Integer(min, max) => Ok(value.integer(min, max)?.to_string()),
-            _ => value.string(),
-        }
+    /// Checks the value of a query parameter and returns its pairs of name and text, more than one for an array.
+    pub fn query_pairs(&self, value: &Value) -> Result<Vec<(String, String)>> {
+        let text = match self.param_type {
+            ParamType::Bool => value.bool()?.to_string(),
+            ParamType::Integer(min, max) => value.integer(min, max)?.to_string(),
+            ParamType::Strings => {
+                let name = format!("{}[]", self.name);
+                return Ok(value.strings()?.into_iter().map(|text| (name.clone(), text)).collect());
+            }
+            _ => value.string()?,
+        };
+        Ok(vec![(self.name.to_owned(), text)])
+    }
+
+    /// Returns whether `null` counts as a value, which is sent.
+    pub fn is_nullable(&self) -> bool {
+        self.location == ParamLocation::Body && (!self.required || self.param_type == ParamType::NullableText)
     }
 
     /// Checks the value of a body member. `null` passes: it clears a field.
@@ -69,6 +106,12 @@ impl Parameter {
         match self.param_type {
             _ if value.is_null() => Ok(()),
             ParamType::Object => value.check_object(),
+            ParamType::Objects => value.check_objects(),
+            ParamType::TextOrObject if value.check_object().is_ok() => Ok(()),
+            ParamType::TextOrObject => {
+                value.non_empty_string().map(drop).map_err(|_| value.error("must be a string that is not empty, or an object"))
+            }
+            ParamType::Strings => value.strings().map(drop),
             ParamType::Bool => value.bool().map(drop),
             ParamType::NonEmptyText => value.non_empty_string().map(drop),
             _ => value.string().map(drop),

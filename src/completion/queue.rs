@@ -62,12 +62,18 @@ enum Outcome {
     Call(Client, Result<RawOutcome>),
     /// A notification of a worker.
     Notification(Result<String>),
+    /// An event of a stream.
+    Event(Event),
 }
+
+/// Returns an event when it is collected. If it is dropped before, the event will not be collected.
+pub type Event = Box<dyn FnOnce() -> Result<String> + Send>;
 
 impl PendingCompletion {
     fn into_completion(self) -> Completion {
         let result = match self.outcome {
             Outcome::Notification(result) => result,
+            Outcome::Event(event) => event(),
             // A panic here must lose neither this completion nor those that are taken with it.
             Outcome::Call(client, outcome) => {
                 catch_unwind(AssertUnwindSafe(|| outcome?.into_result(&client))).unwrap_or_else(|_| Err(runtime::fault()))
@@ -80,9 +86,9 @@ impl PendingCompletion {
 /// A completion, as the queue hands it out.
 #[derive(Debug)]
 pub struct Completion {
-    /// The tag of the call, the worker, or the subscription to the log.
+    /// The tag of the call, the worker, the stream, or the subscription to the log.
     pub tag: u64,
-    /// The call's result, a worker's notification, or a log record.
+    /// The call's result, a worker's notification, an event of a stream, or a log record.
     pub result: Result<String>,
 }
 
@@ -156,8 +162,17 @@ impl Queue {
 
     /// Adds a completion without a call. Returns false if the queue is closed.
     pub fn post(&self, tag: u64, result: Result<String>) -> bool {
+        self.post_all(tag, [Outcome::Notification(result)])
+    }
+
+    /// Adds a completion for each event. Returns false if the queue is closed.
+    pub fn post_events(&self, tag: u64, events: impl IntoIterator<Item = Event>) -> bool {
+        self.post_all(tag, events.into_iter().map(Outcome::Event))
+    }
+
+    fn post_all(&self, tag: u64, outcomes: impl IntoIterator<Item = Outcome>) -> bool {
         let Ok(open) = self.open() else { return false };
-        push(open, |state| state.done.push_back(PendingCompletion { tag, outcome: Outcome::Notification(result) }));
+        push(open, |state| state.done.extend(outcomes.into_iter().map(|outcome| PendingCompletion { tag, outcome })));
         true
     }
 

@@ -5,6 +5,7 @@ use super::headers::{
     split_betas,
 };
 use super::{EnvVars, milliseconds, retries};
+use crate::api::operations::MANAGED_AGENTS_BETA;
 use crate::credentials::{Credentials, Redactor, Secret, is_credential};
 use crate::error::{Error, Result};
 use crate::json::{Object, Value};
@@ -42,7 +43,7 @@ pub struct CallDefaults {
     pub max_retries: u32,
     /// The headers of every call. A call's headers start as a copy of these.
     pub headers: HeaderMap,
-    /// Betas besides the required one. `headers` contains them too, joined.
+    /// Betas besides the one that an operation requires. `headers` contains them too, joined with [`MANAGED_AGENTS_BETA`].
     pub betas: Vec<String>,
     /// The maximum size of a response's body.
     pub max_response_bytes: usize,
@@ -195,7 +196,9 @@ impl CallDefaults {
         self.attempt_timeout = overrides.attempt_timeout.or(self.attempt_timeout);
         self.max_retries = overrides.max_retries.unwrap_or(self.max_retries);
         self.max_response_bytes = overrides.max_response_bytes.unwrap_or(self.max_response_bytes);
-        self.headers.insert(BETA_HEADER, join_betas(&self.betas));
+        if let Some(joined) = join_betas(&self.betas, Some(MANAGED_AGENTS_BETA)) {
+            self.headers.insert(BETA_HEADER, joined);
+        }
         Ok(())
     }
 

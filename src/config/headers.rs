@@ -5,8 +5,6 @@ use crate::error::Result;
 use crate::json::Value;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-/// The beta that every operation requires.
-pub const REQUIRED_BETA: &str = "managed-agents-2026-04-01";
 /// The header for betas.
 pub const BETA_HEADER: HeaderName = HeaderName::from_static("anthropic-beta");
 /// The header for the API version.
@@ -46,16 +44,16 @@ pub fn betas(value: &Value) -> Result<Vec<String>> {
     Ok(betas)
 }
 
-/// Returns the value of the beta header: each beta once, the required one last unless it is among the others.
-pub fn join_betas<'a>(betas: impl IntoIterator<Item = &'a String>) -> HeaderValue {
+/// Returns the value of the beta header: each beta once, the required one last unless it is among the others. `None`: no beta.
+pub fn join_betas<'a>(betas: impl IntoIterator<Item = &'a String>, required: Option<&'a str>) -> Option<HeaderValue> {
     let mut all: Vec<&str> = Vec::new();
-    for beta in betas.into_iter().map(String::as_str).chain([REQUIRED_BETA]) {
+    for beta in betas.into_iter().map(String::as_str).chain(required) {
         if !all.contains(&beta) {
             all.push(beta);
         }
     }
-    // Each beta was checked when it was read.
-    HeaderValue::from_bytes(all.join(",").as_bytes()).unwrap_or(HeaderValue::from_static(REQUIRED_BETA))
+    // Each beta was checked when it was read, so the value is valid.
+    if all.is_empty() { None } else { HeaderValue::from_bytes(all.join(",").as_bytes()).ok() }
 }
 
 /// Returns the betas in a header's value.

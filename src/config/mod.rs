@@ -11,7 +11,7 @@ mod headers;
 pub use call::{ATTEMPT_TIMEOUT, CallDefaults, POLL_MARGIN};
 pub use connection::{ConnectionSettings, Http2, Roots, parse_url};
 pub use env_vars::{EnvVars, missing, non_empty, process_env_vars};
-pub use headers::{BETA_HEADER, REQUIRED_BETA, betas, header_value, headers, join_betas, split_betas};
+pub use headers::{BETA_HEADER, betas, header_value, headers, join_betas, split_betas};
 
 use crate::credentials::Secret;
 use crate::error::{MAX_MS, Result, Status};

@@ -29,16 +29,19 @@ pub fn operation<const N: usize>(
 /// Calls any operation by its name.
 ///
 /// @param client The client.
-/// @param operation "environments.create", ".list", ".retrieve", ".update", ".delete", ".archive", or "work.list", ".poll",
-///   ".stats", ".retrieve", ".update", ".ack", ".heartbeat", ".stop".
-/// @param params_json Every parameter of that operation, `environment_id` and `work_id` too; otherwise as for the function of that
-///   name.
+/// @param operation "environments.create", ".list", ".retrieve", ".update", ".delete", ".archive"; "work.list", ".poll",
+///   ".stats", ".retrieve", ".update", ".ack", ".heartbeat", ".stop"; "sessions.create", ".retrieve"; "sessions.events.list",
+///   ".send"; "skills.versions.retrieve"; "memory_stores.memories.create", ".retrieve", ".update", ".list", ".delete".
+/// @param params_json Every parameter of that operation, identifiers such as `environment_id` too; otherwise as for the function
+///   of that name, if there is one. A filter by time has its name on the wire, such as `created_at[gt]`; an array of strings in
+///   the query is an array: `"types":["user.message"]`.
 /// @param out_json Receives the result.
 ///
-/// Errors: those of the operation; an unknown name gives ANTENV_INVALID_ARGUMENT and a message that lists the known ones. Blocks.
+/// Errors: those of the operation; an unknown name gives ANTENV_INVALID_ARGUMENT and a message that lists the known ones; so does
+/// the name of a stream or download, and the message says which function calls it. Blocks.
 ///
 /// ```c
-///     antenv_call(client, "work.stats", "{\"environment_id\":\"env_...\"}", &json);
+///     antenv_call(client, "sessions.retrieve", "{\"session_id\":\"sesn_...\"}", &json);
 /// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_call(
@@ -57,14 +60,14 @@ pub extern "C" fn antenv_call(
 ///
 /// @param client The client.
 /// @param method GET, POST, PUT, PATCH or DELETE.
-/// @param path Begins with `/`, such as "/v1/sessions"; percent-encoded where needed, without a query.
+/// @param path Begins with `/`, such as "/v1/agents"; percent-encoded where needed, without a query.
 /// @param params_json NULL or {"query":{...}, "body": any JSON, "headers":{...}}.
 /// @param out_json Receives the result; `null` when the server sends none.
 ///
 /// Errors: the common call errors. Blocks.
 ///
 /// ```c
-///     antenv_request(client, "POST", "/v1/sessions", "{\"body\":{\"environment_id\":\"env_...\"}}", &json);
+///     antenv_request(client, "POST", "/v1/agents", "{\"body\":{\"name\":\"helper\"}}", &json);
 /// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_request(

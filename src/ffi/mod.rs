@@ -31,6 +31,8 @@ mod pager;
 
 mod queue;
 
+mod stream;
+
 mod worker;
 
 mod lease;

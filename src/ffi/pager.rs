@@ -20,8 +20,8 @@ static PAGERS: Table<Pager> = Table::new(2, "pager");
 /// Creates a pager over a list operation. Nothing is sent yet.
 ///
 /// @param client The client; it may be freed before the pager.
-/// @param operation "environments.list" or "work.list".
-/// @param params_json NULL or the operation's parameters, `environment_id` too. Options of a call apply to each page; `limit` is
+/// @param operation "environments.list", "work.list", "sessions.events.list" or "memory_stores.memories.list".
+/// @param params_json NULL or the operation's parameters, identifiers too. Options of a call apply to each page; `limit` is
 ///   the size of a page, `page` where to begin.
 /// @param out Receives the pager; free it with antenv_pager_free.
 /// @param out_error Receives the error object.

@@ -3,7 +3,8 @@
 use super::boundary;
 use super::client::{CLIENTS, antenv_client};
 use super::handle::Table;
-use crate::client;
+use crate::api::operations::{self, ResponseKind};
+use crate::client::Client;
 use crate::completion::{Completion, Queue, Ticket};
 use crate::error::{Result, Status};
 use crate::http::request::Request;
@@ -107,7 +108,7 @@ pub extern "C" fn antenv_submit(
     out_error: *mut *mut c_char,
 ) -> Status {
     submit(client, queue, tag, out_ticket, out_error, |client| {
-        let operation = client::find(boundary::text("operation", operation)?)?;
+        let operation = operations::find(boundary::text("operation", operation)?, ResponseKind::Json)?;
         client.prepare(operation, boundary::optional_text("params_json", params_json)?)
     })
 }
@@ -147,7 +148,7 @@ fn submit(
     tag: u64,
     out_ticket: *mut *mut antenv_ticket,
     out_error: *mut *mut c_char,
-    prepare: impl FnOnce(&client::Client) -> Result<Request>,
+    prepare: impl FnOnce(&Client) -> Result<Request>,
 ) -> Status {
     boundary::return_optional_handle(out_ticket, out_error, |wanted| {
         let (client, queue) = (CLIENTS.get(client)?, QUEUES.get(queue)?);

@@ -5,4 +5,5 @@ pub mod proxy;
 pub mod request;
 pub mod response;
 pub mod retry;
+pub mod sse;
 pub mod transport;

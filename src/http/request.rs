@@ -1,15 +1,17 @@
 //! Building an HTTP request from an operation and its parameters. Pure. Invalid input is rejected here, before anything is sent.
 
 use super::body::Body;
-use crate::api::operations::{COMMON, CredentialKind, Operation, Traffic};
-use crate::api::params::{self, OPTIONS, ParamLocation, ParamType, Parameter, check_id, check_path};
+use crate::api::operations::{COMMON, CredentialKind, MANAGED_AGENTS_BETA, Operation, ResponseKind, Traffic};
+use crate::api::params::{
+    self, DOWNLOAD_OPTIONS, OPTIONS, ParamLocation, ParamType, Parameter, STREAM_OPTIONS, check_id, check_path,
+};
 use crate::config::{self, BETA_HEADER, CallDefaults};
 use crate::credentials::is_credential;
 use crate::error::{Error, Result};
 use crate::json::{Object, Value};
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -35,14 +37,22 @@ pub struct Request {
     pub attempt_timeout: Duration,
     /// The maximum number of retries.
     pub max_retries: u32,
-    /// The maximum size of the response's body.
+    /// The maximum size of the response's body; a stream has none.
     pub max_response_bytes: usize,
+    /// How long a stream may be silent.
+    pub idle_timeout: Duration,
+    /// The maximum size of one event of a stream.
+    pub max_event_bytes: usize,
     /// Whether the result contains the response's status, headers and request id.
     pub with_response: bool,
     /// Whether a success may have an empty body, which is read as `null`.
     pub allows_empty_body: bool,
 }
 
+/// The default of `idle_timeout_ms`. The server's pings come far more often.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// The default of `max_event_bytes`.
+const MAX_EVENT_BYTES: usize = 16 << 20;
 /// The longest URL that the crate `http` accepts.
 const MAX_URL: usize = u16::MAX as usize - 1;
 /// The members that `antenv_request` takes besides the options.
@@ -84,16 +94,18 @@ pub fn operation(
         }
     }
     let known = operation.parameters.iter().chain(COMMON).filter(|p| !ids.iter().any(|(id, _)| *id == p.name));
-    params.check_names(known.map(|parameter| parameter.name).chain(OPTIONS.iter().copied()))?;
+    let special = match operation.response {
+        ResponseKind::Json => &[],
+        ResponseKind::Stream => STREAM_OPTIONS,
+        ResponseKind::Binary => DOWNLOAD_OPTIONS,
+    };
+    params.check_names(known.map(|parameter| parameter.name).chain(OPTIONS.iter().chain(special).copied()))?;
     let mut builder =
         Builder::new(operation.method.parse().unwrap_or_default(), operation.path, operation.allows_empty_body, defaults);
     builder.request.operation = Some(operation);
     builder.body = Body::new(operation.has_body);
     for parameter in operation.parameters.iter().chain(COMMON) {
-        let given = match parameter.location {
-            ParamLocation::Body if !parameter.required => params.take_or_null(parameter.name),
-            _ => params.take(parameter.name),
-        };
+        let given = if parameter.is_nullable() { params.take_or_null(parameter.name) } else { params.take(parameter.name) };
         let argument = ids.iter().find(|(name, _)| *name == parameter.name).map(|(_, id)| *id);
         match (given, argument) {
             (_, Some(id)) => builder.set_id(parameter.name, id)?,
@@ -196,6 +208,8 @@ impl<'a> Builder<'a> {
             attempt_timeout: defaults.attempt_timeout.unwrap_or(config::ATTEMPT_TIMEOUT),
             max_retries: defaults.max_retries,
             max_response_bytes: defaults.max_response_bytes,
+            idle_timeout: IDLE_TIMEOUT,
+            max_event_bytes: MAX_EVENT_BYTES,
             with_response: false,
             allows_empty_body,
         };
@@ -206,9 +220,7 @@ impl<'a> Builder<'a> {
     fn add_parameter(&mut self, parameter: &Parameter, value: Value<'a>) -> Result<()> {
         match parameter.location {
             ParamLocation::Path => self.set_id(parameter.name, &value.string()?)?,
-            ParamLocation::Query => {
-                self.request.query.push((parameter.name.to_owned(), parameter.query_text(&value)?));
-            }
+            ParamLocation::Query => self.request.query.extend(parameter.query_pairs(&value)?),
             ParamLocation::Header(_) if parameter.param_type == ParamType::Strings => self.betas.extend(config::betas(&value)?),
             ParamLocation::Header(name) => {
                 let header = config::header_value(&value, &value.non_empty_string()?)?;
@@ -238,6 +250,15 @@ impl<'a> Builder<'a> {
     fn take_options(&mut self, params: &mut Object<'a>) -> Result<()> {
         if let Some(value) = params.take("timeout_ms") {
             self.request.timeout = config::milliseconds(&value)?;
+        }
+        if let Some(value) = params.take("idle_timeout_ms") {
+            self.request.idle_timeout = config::milliseconds(&value)?;
+        }
+        if let Some(value) = params.take("max_event_bytes") {
+            self.request.max_event_bytes = value.integer(1, isize::MAX as i64)? as usize;
+        }
+        if let Some(value) = params.take("max_bytes") {
+            self.request.max_response_bytes = value.integer(1, isize::MAX as i64)? as usize;
         }
         if let Some(value) = params.take("attempt_timeout_ms") {
             self.request.attempt_timeout = config::milliseconds(&value)?;
@@ -304,8 +325,15 @@ impl<'a> Builder<'a> {
         let Builder { mut request, body, betas, headers: extra } = self;
         request.headers = defaults.headers.clone();
         let headers = &mut request.headers;
-        if !betas.is_empty() {
-            headers.insert(BETA_HEADER, config::join_betas(defaults.betas.iter().chain(&betas)));
+        let required_beta = request.operation.map_or(Some(MANAGED_AGENTS_BETA), |operation| operation.beta);
+        if !betas.is_empty() || required_beta != Some(MANAGED_AGENTS_BETA) {
+            match config::join_betas(defaults.betas.iter().chain(&betas), required_beta) {
+                Some(joined) => drop(headers.insert(BETA_HEADER, joined)),
+                None => drop(headers.remove(BETA_HEADER)),
+            }
+        }
+        if let Some(accept) = request.operation.and_then(|operation| operation.response.accept()) {
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
         }
         request.body = body.into_bytes();
         if request.body.is_some() {
@@ -330,177 +358,5 @@ impl<'a> Builder<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::operations::{
-        ENVIRONMENTS_CREATE, ENVIRONMENTS_LIST, ENVIRONMENTS_RETRIEVE, WORK_ACK, WORK_HEARTBEAT, WORK_POLL, WORK_UPDATE,
-    };
-
-    fn defaults(config: &str) -> CallDefaults {
-        config::read(config, &|name| (name == "ANTHROPIC_API_KEY").then(|| "key".to_owned())).unwrap().1
-    }
-
-    fn url(request: &Request, base: &str) -> String {
-        request.url(&base.parse().unwrap()).unwrap().to_string()
-    }
-
-    fn build(operation: &'static Operation, params: &str) -> Result<Request> {
-        super::operation(operation, &[], Some(params), &defaults("{}"))
-    }
-
-    fn refusal(operation: &'static Operation, params: &str) -> String {
-        build(operation, params).map(|request| format!("{request:?}")).unwrap_err().to_string()
-    }
-
-    fn body(request: &Request) -> &str {
-        request.body.as_deref().map_or("", |body| std::str::from_utf8(body).unwrap())
-    }
-
-    #[test]
-    fn the_value_of_a_body_member_is_passed_on_verbatim() {
-        let request =
-            build(&ENVIRONMENTS_CREATE, r#"{ "config" : {"b":1.00e2, "a" : [ 18446744073709551616 ]} , "name":"\u0000x" }"#)
-                .unwrap();
-        assert_eq!(body(&request), r#"{"name":"\u0000x","config":{"b":1.00e2, "a" : [ 18446744073709551616 ]}}"#);
-    }
-
-    #[test]
-    fn absent_null_and_empty_values_differ() {
-        assert_eq!(body(&build(&ENVIRONMENTS_CREATE, r#"{"name":"n"}"#).unwrap()), r#"{"name":"n"}"#);
-        let given = r#"{"name":"n","config":null,"description":"","metadata":{}}"#;
-        assert_eq!(body(&build(&ENVIRONMENTS_CREATE, given).unwrap()), given);
-        let list = build(&ENVIRONMENTS_LIST, r#"{"page":null,"limit":null,"betas":null,"timeout_ms":null}"#).unwrap();
-        assert_eq!(url(&list, "http://h"), "http://h/v1/environments");
-    }
-
-    #[test]
-    fn invalid_input_is_rejected_by_name() {
-        for (operation, params, message) in [
-            (&ENVIRONMENTS_CREATE, "{}", "`name` is required"),
-            (&ENVIRONMENTS_CREATE, r#"{"name":null}"#, "`name` is required"),
-            (&ENVIRONMENTS_CREATE, r#"{"name":""}"#, "`name` must not be empty"),
-            (&ENVIRONMENTS_CREATE, r#"{"name":1}"#, "`name` must be a string that is not empty"),
-            (&ENVIRONMENTS_CREATE, r#"{"name":"n","config":[]}"#, "`config` must be an object"),
-            (
-                &ENVIRONMENTS_CREATE,
-                r#"{"name":"n","betas":["a\nb"]}"#,
-                "`betas` has control characters, which are not valid in an HTTP header",
-            ),
-            (&ENVIRONMENTS_LIST, r#"{"limit":1.5}"#, "`limit` must be a whole number"),
-            (&ENVIRONMENTS_LIST, r#"{"include_archived":"yes"}"#, "`include_archived` must be true or false"),
-            (&ENVIRONMENTS_LIST, r#"{"timeout_ms":0}"#, "`timeout_ms` must be a whole number from 1 to 2147483647"),
-            (&ENVIRONMENTS_LIST, r#"{"max_retries":-1}"#, "`max_retries` must be a whole number from 0 to 100"),
-            (&ENVIRONMENTS_LIST, r#"{"extra_body":{}}"#, "`extra_body` cannot be used with GET, which has no body"),
-            (&ENVIRONMENTS_LIST, r#"{"extra_headers":{"a b":"c"}}"#, "`a b` is not a valid header name"),
-            (&ENVIRONMENTS_LIST, r#"{"extra_headers":{"Content-Length":"5"}}"#, "`Content-Length` is set by the library only"),
-            (
-                &ENVIRONMENTS_LIST,
-                r#"{"extra_headers":{"x":"a\r\nb: c"}}"#,
-                "`x` has control characters, which are not valid in an HTTP header",
-            ),
-            (&ENVIRONMENTS_LIST, r#"{"extra_query":{"x":{}}}"#, "`x` must be a string, a number, a boolean, or an array of them"),
-            (&WORK_UPDATE, r#"{"environment_id":"e","work_id":"w","metadata":null}"#, "`metadata` is required"),
-            (&WORK_POLL, r#"{"environment_id":"e","block_ms":0}"#, "`block_ms` must be a whole number from 1 to 999"),
-            (&WORK_POLL, r#"{"environment_id":"e","block_ms":1000}"#, "`block_ms` must be a whole number from 1 to 999"),
-            (
-                &WORK_POLL,
-                r#"{"environment_id":"e","anthropic_worker_id":"a\u0000"}"#,
-                "`anthropic_worker_id` has control characters, which are not valid in an HTTP header",
-            ),
-        ] {
-            assert_eq!(refusal(operation, params), message, "{params}");
-        }
-        for id in ["", ".", "..", ";x", ".;x", "..;x"] {
-            let params = format!(r#"{{"environment_id":"{id}"}}"#);
-            assert!(refusal(&ENVIRONMENTS_RETRIEVE, &params).starts_with("`environment_id` must not be"), "{id:?}");
-        }
-        assert_eq!(
-            refusal(&ENVIRONMENTS_RETRIEVE, r#"{"environment_id":"e","limt":1}"#),
-            "`limt` is not known here; known are: environment_id, betas, workspace_id, timeout_ms, attempt_timeout_ms, \
-             max_retries, extra_headers, extra_query, extra_body, with_response"
-        );
-    }
-
-    #[test]
-    fn an_identifier_given_as_an_argument_must_not_be_given_again() {
-        let error = super::operation(
-            &WORK_ACK,
-            &[("environment_id", "e"), ("work_id", "w")],
-            Some(r#"{"work_id":"w"}"#),
-            &defaults("{}"),
-        );
-        assert_eq!(error.unwrap_err().parameter(), Some("work_id"));
-        let request =
-            super::operation(&WORK_ACK, &[("environment_id", "a/b"), ("work_id", "{environment_id}")], None, &defaults("{}"));
-        assert_eq!(url(&request.unwrap(), "http://h/p"), "http://h/p/v1/environments/a%2Fb/work/%7Benvironment_id%7D/ack");
-    }
-
-    #[test]
-    fn extra_parts_are_merged() {
-        let request = build(
-            &WORK_HEARTBEAT,
-            r#"{"environment_id":"e","work_id":"w","desired_ttl_seconds":5,"extra_query":{"desired_ttl_seconds":7,"t":["a",true],"n":null},
-                "extra_body":{"x":null},"extra_headers":{"Accept":null,"x-empty":"","anthropic-beta":"extra, managed-agents-2026-04-01"}}"#,
-        )
-        .unwrap();
-        let url: url::Url = url(&request, "http://h").parse().unwrap();
-        assert_eq!(url.query(), Some("desired_ttl_seconds=7&t%5B%5D=a&t%5B%5D=true"));
-        assert_eq!(body(&request), r#"{"x":null}"#);
-        assert_eq!(request.headers.get("accept"), None);
-        assert_eq!(request.headers.get("x-empty").unwrap(), "");
-        assert_eq!(request.headers.get(BETA_HEADER).unwrap(), "extra,managed-agents-2026-04-01");
-        let merged = build(&ENVIRONMENTS_CREATE, r#"{"name":"a","extra_body":{"name":"b","new\"":[1]}}"#).unwrap();
-        assert_eq!(body(&merged), r#"{"name":"b","new\"":[1]}"#);
-    }
-
-    #[test]
-    fn an_attempt_is_bounded_and_a_poll_may_also_wait_at_the_server() {
-        let bound = |config: &str, operation: &'static Operation, params: &str| {
-            super::operation(operation, &[], Some(params), &defaults(config)).unwrap().attempt_timeout.as_millis()
-        };
-        let poll = r#"{"environment_id":"e","block_ms":999}"#;
-        for (config, of_list, of_poll) in [("{}", 60_000, 10_999), (r#"{"attempt_timeout_ms":5000}"#, 5_000, 5_999)] {
-            assert_eq!((bound(config, &ENVIRONMENTS_LIST, "{}"), bound(config, &WORK_POLL, poll)), (of_list, of_poll));
-            assert_eq!(bound(config, &WORK_POLL, r#"{"environment_id":"e","block_ms":999,"attempt_timeout_ms":7}"#), 7);
-        }
-    }
-
-    #[test]
-    fn betas_are_joined_once_each() {
-        let beta = |config: &str, params: &str| {
-            let request = super::operation(&ENVIRONMENTS_LIST, &[], Some(params), &defaults(config)).unwrap();
-            request.headers.get(BETA_HEADER).unwrap().to_str().unwrap().to_owned()
-        };
-        assert_eq!(beta("{}", "{}"), "managed-agents-2026-04-01");
-        assert_eq!(beta(r#"{"betas":["a","b"]}"#, r#"{"betas":["b","c"]}"#), "a,b,c,managed-agents-2026-04-01");
-        assert_eq!(beta(r#"{"default_headers":{"Anthropic-Beta":"a, b"}}"#, "{}"), "a,b,managed-agents-2026-04-01");
-        assert_eq!(beta(r#"{"betas":["managed-agents-2026-04-01"]}"#, "{}"), "managed-agents-2026-04-01");
-        assert_eq!(beta(r#"{"betas":["a"]}"#, r#"{"extra_headers":{"Anthropic-Beta":null}}"#), "a,managed-agents-2026-04-01");
-        assert_eq!(beta(r#"{"default_headers":{"anthropic-beta":null}}"#, "{}"), "managed-agents-2026-04-01");
-    }
-
-    #[test]
-    fn a_free_request_stays_on_the_host_and_on_its_path() {
-        let free = |method: &str, path: &str, params: &str| free_form(method, path, Some(params), &defaults("{}"));
-        for path in ["", "v1", "/a/../b", "/a/%2e%2E/b", "/.;x", "/a?b", "/a#b", "/a\\b", "/a b", "/a\nb", "http://evil/"] {
-            assert_eq!(free("GET", path, "{}").unwrap_err().parameter(), Some("path"), "{path:?}");
-        }
-        assert_eq!(free("FETCH", "/", "{}").unwrap_err().parameter(), Some("method"));
-        assert_eq!(free("GET", "/", r#"{"body":{}}"#).unwrap_err().parameter(), Some("body"));
-        let request = free("post", "//evil.example/x", r#"{"body":[1],"query":{"a":"b c"},"headers":{"x":"y"}}"#).unwrap();
-        assert_eq!(url(&request, "http://h"), "http://h//evil.example/x?a=b%20c");
-        assert_eq!((request.method.as_str(), body(&request)), ("POST", "[1]"));
-        let merged = free("POST", "/x", r#"{"body":{"a":1},"extra_body":{"b":2}}"#).unwrap();
-        assert_eq!(body(&merged), r#"{"a":1,"b":2}"#);
-        assert_eq!(free("POST", "/x", r#"{"body":[],"extra_body":{"b":2}}"#).unwrap_err().parameter(), Some("body"));
-    }
-
-    #[test]
-    fn debug_output_shows_no_credential() {
-        let request =
-            build(&ENVIRONMENTS_LIST, r#"{"extra_headers":{"x-api-key":"hidden-one","authorization":"hidden-two"}}"#).unwrap();
-        let shown =
-            format!("{request:?} {:?}", defaults(r#"{"api_key":"hidden-three","default_headers":{"x-api-key":"hidden-four"}}"#));
-        assert!(!shown.contains("hidden"), "{shown}");
-    }
-}
+#[path = "request_tests.rs"]
+mod tests;

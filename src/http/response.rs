@@ -3,9 +3,11 @@
 use crate::error::{ApiErrorBody, Error, Result, Status};
 use crate::http::request::Request;
 use crate::http::retry;
+use crate::http::transport::StreamedBody;
 use crate::json::{self, Object};
-use http::header::HeaderMap;
+use http::header::{CONTENT_TYPE, HeaderMap};
 use serde::de::IgnoredAny;
+use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -13,8 +15,8 @@ use std::time::SystemTime;
 /// The maximum length in bytes of a body in an error object.
 pub const MAX_ERROR_BODY: usize = 1 << 20;
 
-/// An HTTP response, its body read.
-#[derive(Debug)]
+/// An HTTP response, its body read unless it is streamed.
+#[derive(Debug, Default)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
@@ -22,6 +24,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body, as far as it was received.
     pub body: Vec<u8>,
+    /// The body of a stream or download, which has yet to be received.
+    pub streamed: Option<Box<StreamedBody>>,
 }
 
 impl Response {
@@ -30,9 +34,14 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
-    /// Makes an error for a success whose body is invalid.
-    pub fn error(&self, problem: String) -> Error {
-        Error::new(Status::Response, problem).with_response(self.status, self.request_id(), self.named_headers())
+    /// Makes an error for a success whose body is invalid or incomplete.
+    pub fn error(&self, status: Status, problem: impl Into<String>) -> Error {
+        Error::new(status, problem).with_response(self.status, self.request_id(), self.named_headers())
+    }
+
+    /// Returns the content type, if the server sent one.
+    pub fn content_type(&self) -> Option<&str> {
+        self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
     }
 
     fn request_id(&self) -> Option<&str> {
@@ -53,22 +62,28 @@ impl Response {
     pub fn into_result(mut self, request: &Request, attempts: u32, now: SystemTime) -> Result<String> {
         if !self.is_success() {
             let wait = retry::requested_delay(&self.headers, now);
-            return Err(self.into_error().with_attempts(attempts).with_retry_after(wait));
+            let body = String::from_utf8_lossy(&std::mem::take(&mut self.body)).into_owned();
+            return Err(self.error_with_body(body).with_attempts(attempts).with_retry_after(wait));
         }
         let body = std::mem::take(&mut self.body);
         match read_json(body, request.allows_empty_body) {
             Ok(json) if request.with_response => self.wrap(&json, attempts),
             Ok(json) => Ok(json),
-            Err((problem, body)) => Err(self.error(problem).with_body(body).with_attempts(attempts)),
+            Err((problem, body)) => Err(self.error(Status::Response, problem).with_body(body).with_attempts(attempts)),
         }
     }
 
-    /// Makes the error that the server reports.
-    fn into_error(mut self) -> Error {
-        let text = String::from_utf8_lossy(&std::mem::take(&mut self.body)).into_owned();
+    /// Makes the error that the server reports in this body.
+    pub fn error_with_body(&self, text: String) -> Error {
         let (error_body, body_request_id) = read_error(text);
         let request_id = self.request_id().map(str::to_owned).or(body_request_id);
         Error::http(self.status, error_body).with_response(self.status, request_id.as_deref(), self.named_headers())
+    }
+
+    /// Returns the response's status, headers and request id as a JSON object.
+    pub fn head(&self, attempts: u32) -> String {
+        json!({"http_status": self.status, "request_id": self.request_id(), "headers": self.named_headers(), "attempts": attempts})
+            .to_string()
     }
 
     /// Wraps the result with the response's status, headers and request id.
@@ -147,7 +162,7 @@ mod tests {
         for (name, value) in headers {
             map.append(name, value);
         }
-        Response { status, headers: map, body: body.to_vec() }
+        Response { status, headers: map, body: body.to_vec(), streamed: None }
     }
 
     fn take(operation: &'static crate::api::operations::Operation, params: &str, status: u16, body: &[u8]) -> Result<String> {

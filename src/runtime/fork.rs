@@ -15,6 +15,7 @@
 //! `ffi::process` registers the three handlers with the system. The state is a word of memory and a few thread-local flags, so it needs
 //! no lock.
 
+use crate::error::{Error, Status};
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -98,6 +99,11 @@ pub extern "C" fn child() {
 /// Returns the number of forks between the process that loaded the library and this one. Only a fork changes it.
 pub fn epoch() -> u32 {
     EPOCH.load(SeqCst)
+}
+
+/// Makes the error for the use of an object that belongs to the parent.
+pub fn used_after_fork(object: &str) -> Error {
+    Error::new(Status::Closed, format!("the {object} was created before fork(); it cannot be used in the child"))
 }
 
 /// A mutex that is never locked in a forked child. Hold it only briefly, and never while blocking.

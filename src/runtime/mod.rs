@@ -15,6 +15,7 @@ mod cancel;
 pub mod clock;
 pub mod fork;
 mod signals;
+pub mod waiters;
 pub mod wakeup;
 
 pub use cancel::Cancel;

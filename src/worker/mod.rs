@@ -37,11 +37,11 @@ use crate::completion::Queue;
 use crate::config::process_env_vars;
 use crate::error::{Error, Result, Status};
 use crate::runtime::fork::ProcessLocal;
-use crate::runtime::wakeup::WaitOutcome;
+pub(crate) use crate::runtime::fork::used_after_fork;
 use config::Config;
-use shared::{Waiter, WorkerEnd, WorkerShared, thread_wakeup};
+use shared::{WorkerEnd, WorkerShared};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use supervisor::{poll_request, supervise};
 
 /// The target of the worker's log records.
@@ -49,11 +49,6 @@ const LOG: &str = "antenv::worker";
 
 /// A worker, usable from any thread. Dropping it closes it.
 pub struct Worker(ProcessLocal<Arc<WorkerShared>>);
-
-/// Creates the error for a worker or a lease that a forked child uses.
-pub(crate) fn used_after_fork(object: &str) -> Error {
-    Error::new(Status::Closed, format!("the {object} was created before fork(); it cannot be used in the child"))
-}
 
 impl Worker {
     /// Creates a worker from a JSON configuration, with defaults from the client and the environment variables. It claims work as soon as
@@ -88,48 +83,7 @@ impl Worker {
     /// `None` when no more items will come. Several threads may wait at once. Errors: `TIMEOUT`, `INTERRUPTED` (a signal handler ran in
     /// this thread), `CLOSED` after a fork, or the error that ended the worker.
     pub fn next(&self, timeout: Option<Duration>) -> Result<Option<(Arc<Lease>, String)>> {
-        let shared = self.shared()?;
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let waiter = Waiter::new(shared);
-        let wakeup = thread_wakeup()?;
-        loop {
-            let mut state = shared.state.lock();
-            if let Some(lease) = state.ready.pop_front() {
-                drop(state);
-                let json = lease.hand_out();
-                return Ok(Some((lease, json)));
-            }
-            match state.end.clone() {
-                None => {}
-                Some(WorkerEnd::Failed(error)) => return Err(error),
-                Some(_) => return Ok(None),
-            }
-            if state.is_closed {
-                return Ok(None);
-            }
-            if timeout.is_some_and(|timeout| timeout.is_zero()) {
-                drop(state);
-                waiter.keep_demand();
-                return Err(shared.no_item_in_time());
-            }
-            state.waiters.push_back(wakeup.clone());
-            drop(state);
-            let woken = wakeup.wait(until);
-            let mut state = shared.state.lock();
-            let at = state.waiters.iter().position(|other| Arc::ptr_eq(other, &wakeup));
-            at.map(|at| state.waiters.remove(at));
-            drop(state);
-            if at.is_none() {
-                // This thread was woken, perhaps at the last moment: there is something to look at.
-                wakeup.clear();
-                continue;
-            }
-            waiter.keep_demand();
-            return Err(match woken {
-                WaitOutcome::Interrupted => Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"),
-                WaitOutcome::TimedOut | WaitOutcome::Signaled => shared.no_item_in_time(),
-            });
-        }
+        self.shared()?.next(timeout)
     }
 
     /// Posts a completion with this tag for each item that is ready, and claims as many items as the worker may hold. Take the items

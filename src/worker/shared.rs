@@ -10,12 +10,11 @@ use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
 use crate::runtime::clock::{self, ClockTime};
-use crate::runtime::fork::{ForkSafeMutex, ProcessLocal};
-use crate::runtime::wakeup::WakeupFd;
+use crate::runtime::fork::ForkSafeMutex;
+use crate::runtime::waiters::{Waiters, wait_for};
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use slab::Slab;
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
@@ -79,8 +78,8 @@ pub(super) struct State {
     pub(super) last_poll_failure: Option<String>,
     /// The number of threads in `next`.
     pub(super) waiting: usize,
-    /// The sleeping ones among them, in the order of arrival. One item wakes one thread. [`WakeOnDrop`] removes them.
-    pub(super) waiters: VecDeque<Arc<WakeupFd>>,
+    /// The sleeping ones among them. One item wakes one thread.
+    pub(super) waiters: Waiters,
     /// Until when the host counts as wanting work although no thread waits.
     pub(super) demand_until: ClockTime,
     pub(super) attached: Option<(Arc<Queue>, u64)>,
@@ -108,25 +107,6 @@ impl WorkerEnd {
             WorkerEnd::Failed(error) => error.clone(),
             _ => Error::new(Status::Done, format!("the worker is {}: no more items will come", self.name())),
         }
-    }
-}
-
-/// A waiter that was removed from the list. Only this wakes it, so dropping this wakes it in any case.
-struct WakeOnDrop(Arc<WakeupFd>);
-
-impl WakeOnDrop {
-    fn one(state: &mut State) -> Option<WakeOnDrop> {
-        state.waiters.pop_front().map(WakeOnDrop)
-    }
-
-    fn all(state: &mut State) -> Vec<WakeOnDrop> {
-        state.waiters.drain(..).map(WakeOnDrop).collect()
-    }
-}
-
-impl Drop for WakeOnDrop {
-    fn drop(&mut self) {
-        self.0.set();
     }
 }
 
@@ -191,13 +171,34 @@ impl WorkerShared {
     pub(super) fn offer(&self, lease: &Arc<Lease>) {
         let mut state = self.state.lock();
         state.ready.push_back(lease.clone());
-        let (attached, is_closed, waiter) = (state.attached.clone(), state.is_closed, WakeOnDrop::one(&mut state));
+        let (attached, is_closed, waiter) = (state.attached.clone(), state.is_closed, state.waiters.take(1));
         drop(state);
         drop(waiter);
         if is_closed {
             return self.release_ready();
         }
         self.post(attached, || Ok(lease.notice()));
+    }
+
+    /// Waits for the next item, as [`Worker::next`](super::Worker::next) describes.
+    pub(super) fn next(&self, timeout: Option<Duration>) -> Result<Option<(Arc<Lease>, String)>> {
+        let waiter = Waiter::new(self);
+        let check = |state: &mut State| match (state.ready.pop_front(), &state.end) {
+            (Some(lease), _) => Some(Ok(Some(lease))),
+            (None, Some(WorkerEnd::Failed(error))) => Some(Err(error.clone())),
+            (None, None) if !state.is_closed => None,
+            _ => Some(Ok(None)),
+        };
+        match wait_for(&self.state, |state| &mut state.waiters, timeout, check) {
+            Ok(found) => Ok(found?.map(|lease| {
+                let json = lease.hand_out();
+                (lease, json)
+            })),
+            Err(error) => {
+                waiter.keep_demand();
+                Err(if error.status() == Status::Timeout { self.no_item_in_time() } else { error })
+            }
+        }
     }
 
     /// Takes a lease back before it is handed out. Returns false if it has been.
@@ -228,7 +229,7 @@ impl WorkerShared {
         self.stop();
         let mut state = self.state.lock();
         state.is_closed = true;
-        let waiters = WakeOnDrop::all(&mut state);
+        let waiters = state.waiters.take_all();
         drop(state);
         drop(waiters);
         self.release_ready();
@@ -256,7 +257,7 @@ impl WorkerShared {
             return;
         }
         state.end = state.ending.clone();
-        let (attached, end, waiters) = (state.attached.clone(), state.end.clone(), WakeOnDrop::all(&mut state));
+        let (attached, end, waiters) = (state.attached.clone(), state.end.clone(), state.waiters.take_all());
         drop(state);
         drop(waiters);
         if let Some(end) = end {
@@ -327,17 +328,17 @@ impl WorkerShared {
 }
 
 /// A thread in `next`. As long as it exists, it counts as demand for an item.
-pub(super) struct Waiter<'a>(&'a WorkerShared);
+struct Waiter<'a>(&'a WorkerShared);
 
 impl<'a> Waiter<'a> {
-    pub(super) fn new(worker: &'a WorkerShared) -> Waiter<'a> {
+    fn new(worker: &'a WorkerShared) -> Waiter<'a> {
         worker.state.lock().waiting += 1;
         worker.changed.notify_one();
         Waiter(worker)
     }
 
     /// Keeps the demand for a while: the thread returns without an item, and will soon be back.
-    pub(super) fn keep_demand(&self) {
+    fn keep_demand(&self) {
         self.0.state.lock().demand_until = clock::now() + DEMAND_TIMEOUT;
     }
 }
@@ -346,23 +347,6 @@ impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.state.lock().waiting -= 1;
     }
-}
-
-thread_local! {
-    /// Wakes this thread while it waits for an item.
-    static THREAD_WAKEUP: RefCell<Option<ProcessLocal<Arc<WakeupFd>>>> = const { RefCell::new(None) };
-}
-
-/// Returns the wake-up descriptor of this thread. A forked child creates its own.
-pub(super) fn thread_wakeup() -> Result<Arc<WakeupFd>> {
-    THREAD_WAKEUP.with_borrow_mut(|wakeup| match wakeup.as_ref().and_then(ProcessLocal::get) {
-        Some(known) => Ok(known.clone()),
-        None => {
-            let fresh = Arc::new(WakeupFd::new()?);
-            *wakeup = Some(ProcessLocal::new(fresh.clone()));
-            Ok(fresh)
-        }
-    })
 }
 
 /// One of the `concurrency` items that a worker may hold.

@@ -343,6 +343,28 @@ def test_empty_pages_are_passed_over_and_a_circle_of_pages_is_noticed(emulator: 
     assert (outcome.status, "circle" in outcome.json["message"]) == (RESPONSE, True)
 
 
+@pytest.mark.parametrize(
+    ("operation", "params", "beta"),
+    [
+        ("sessions.events.list", {"session_id": "sesn_1", "types": ["a", "b"]}, "managed-agents-2026-04-01"),
+        ("memory_stores.memories.list", {"memory_store_id": "memstore_1", "limit": 2}, "agent-memory-2026-07-22"),
+    ],
+)
+def test_events_and_memories_come_in_pages_too(
+    operation: str, params: dict[str, Any], beta: str, emulator: Emulator, client: Driver
+) -> None:
+    emulator.faults(
+        {"status": 200, "body": {"data": [{"n": 1}, {"n": 2}], "next_page": "a b"}},
+        {"status": 200, "body": {"data": [{"n": 3}], "next_page": None}},
+    )
+    emulator.take_requests()
+    assert client.run("pager", operation, json.dumps(params)).status == OK
+    assert items(client) == [{"n": 1}, {"n": 2}, {"n": 3}]
+    first, second = emulator.take_requests()
+    assert second["query"] == [*first["query"], ["page", "a b"]]
+    assert {first["headers"]["anthropic-beta"], second["headers"]["anthropic-beta"]} == {beta}
+
+
 def test_a_pager_refuses_what_has_no_pages(client: Driver) -> None:
     assert client.run("pager", "work.poll", '{"environment_id":"e"}').json["parameter"] == "operation"
     assert client.run("pager", "environments.list", '{"with_response":true}').json["parameter"] == "with_response"

@@ -5,13 +5,20 @@
  *     client   CONFIG                                     makes a client; later lines use it
  *     derive   CONFIG                                     replaces it by one derived from it
  *     call     OPERATION PARAMS                           antenv_call
- *     named    OPERATION ENVIRONMENT_ID WORK_ID PARAMS    the operation's own function
+ *     named    OPERATION FIRST_ID SECOND_ID PARAMS         the operation's own function, with the identifiers of its path
  *     request  METHOD PATH PARAMS                         antenv_request
  *     pager    OPERATION PARAMS                           makes a pager
  *     next                                                takes its next item
  *     submit   OPERATION PARAMS                           antenv_submit, in place of the ticket there was
  *     cancel                                              cancels what was submitted last
  *     collect                                             waits for the next completion, and reports it
+ *     open     OPERATION PARAMS                           antenv_stream_open, in place of the stream there was
+ *     event    TIMEOUT_MS                                 takes the stream's next event
+ *     begin    OPERATION PARAMS                           antenv_stream_submit, for `collect`
+ *     attach                                              antenv_stream_attach, for `collect`
+ *     aside                                               exchanges the stream with one that was put aside
+ *     close                                               antenv_stream_free
+ *     download OPERATION PARAMS PATH                      antenv_download
  *     stats                                               antenv_client_stats
  *     log      FILTER                                     antenv_log_subscribe
  *     record                                              takes the next log record, if there is one
@@ -79,6 +86,7 @@ int main(void) {
     antenv_pager *pager = NULL;
     antenv_queue *queue = NULL, *records = NULL;
     antenv_ticket *ticket = NULL;
+    antenv_stream *stream = NULL, *aside = NULL;
     antenv_worker *worker = NULL;
     antenv_lease *lease = NULL;
     char *line = NULL;
@@ -119,6 +127,25 @@ int main(void) {
             status = antenv_ticket_cancel(ticket);
         } else if (strcmp(field[0], "collect") == 0) {
             status = take(queue, 60000, &json);
+        } else if (strcmp(field[0], "open") == 0) {
+            antenv_stream_free(stream);
+            status = antenv_stream_open(client, field[1], field[2], &stream, &json);
+        } else if (strcmp(field[0], "event") == 0) {
+            status = antenv_stream_next(stream, atol(field[1]), &json);
+        } else if (strcmp(field[0], "begin") == 0) {
+            antenv_stream_free(stream);
+            if (!queue && antenv_queue_new(&queue, NULL) != ANTENV_OK) return 2;
+            status = antenv_stream_submit(client, queue, field[1], field[2], 1, &stream, &json);
+        } else if (strcmp(field[0], "attach") == 0) {
+            if (!queue && antenv_queue_new(&queue, NULL) != ANTENV_OK) return 2;
+            status = antenv_stream_attach(stream, queue, 1);
+        } else if (strcmp(field[0], "aside") == 0) {
+            antenv_stream *other = stream;
+            stream = aside, aside = other, status = ANTENV_OK;
+        } else if (strcmp(field[0], "close") == 0) {
+            status = antenv_stream_free(stream);
+        } else if (strcmp(field[0], "download") == 0) {
+            status = antenv_download(client, field[1], field[2], field[3], &json);
         } else if (strcmp(field[0], "stats") == 0) {
             status = antenv_client_stats(client, &json);
         } else if (strcmp(field[0], "log") == 0) {
@@ -149,6 +176,8 @@ int main(void) {
     }
     free(line);
     antenv_ticket_free(ticket);
+    antenv_stream_free(stream);
+    antenv_stream_free(aside);
     antenv_queue_free(queue);
     antenv_queue_free(records);
     antenv_pager_free(pager);

@@ -1,5 +1,5 @@
 //! Feeds the library mutated input: parameters, configurations, JSON texts and pointers into them, responses of servers (HTTP/1.1 and
-//! HTTP/2) and of proxies.
+//! HTTP/2) and of proxies, streams of events.
 //!
 //! Whatever comes, nothing panics, every call ends, what it gives is JSON, and no error calls itself a fault of the library.
 //! `ANTENV_FUZZ_SECONDS` says for how long each test runs (1), `ANTENV_FUZZ_SEED` with what it begins; a failure prints both its seed and
@@ -8,6 +8,7 @@
 mod mutation;
 mod peer;
 
+use antenv::http::sse::{Decoder, Frame, TooLarge};
 use antenv::{Client, Error, Status};
 use mutation::{Mutator, show};
 use peer::{Manner, Peer};
@@ -80,6 +81,35 @@ fn responses() {
         server.answer_with(input.to_vec());
         let params = json!({"environment_id": "env_1", "with_response": mutator.one_in(2)}).to_string();
         client.call(mutator.pick(&["environments.retrieve", "work.poll", "work.list"]), Some(&params))
+    });
+}
+
+#[test]
+fn streams_of_events() {
+    fuzz("streams of events", STREAMS, |mutator, input| {
+        let decode = |parts: &mut dyn Iterator<Item = &[u8]>| {
+            let mut decoder = Decoder::new(64);
+            let mut frames = Vec::new();
+            for mut part in parts {
+                loop {
+                    match decoder.next(&mut part) {
+                        Ok(Some(frame)) => frames.push(frame),
+                        Ok(None) => break,
+                        Err(TooLarge) => return (frames, None),
+                    }
+                }
+            }
+            (frames, Some(decoder.is_within_frame()))
+        };
+        let whole = decode(&mut std::iter::once(input));
+        for frame in &whole.0 {
+            let (Frame::Event(data) | Frame::Error(data)) = frame;
+            // A byte that is not UTF-8, or NUL, becomes three.
+            assert!(!data.is_empty() && data.len() <= 3 * 64 && !data.contains('\0'), "{data:?}");
+        }
+        let size = mutator.pick(&[1, 2, 3, 5, 8, 13, 21]);
+        assert_eq!(decode(&mut input.chunks(size)), whole, "in pieces of {size}");
+        Ok("null".to_owned())
     });
 }
 
@@ -213,6 +243,12 @@ const CONFIGS: &[&[u8]] = &[
     br#"{"api_key":"k","client_cert_file":"/nowhere","client_key_file":"/nowhere","http2":"always"}"#,
 ];
 
+const STREAMS: &[&[u8]] = &[
+    b"event: agent.message\ndata: {\"type\":\"agent.message\"}\n\n",
+    b"\xef\xbb\xbf: hello\r\n\r\nevent: e\r\ndata: 1\r\ndata: 2\r\n\r\nevent: ping\r\ndata: {}\r\n\r\n",
+    b"event: error\rdata: {}\r\revent:e\rdata\rdata:\xf0\x9f\x9a\x80\r\r",
+    b"id: 7\nretry: 5\nevent: e\ndata: 0123456789012345678901234567890123456789\ndata: 01234567890123456789012\n\n",
+];
 const RESPONSES: &[&[u8]] = &[
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 14\r\nrequest-id: req_1\r\n\r\n{\"id\":\"env_1\"}",
     b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n7\r\n{\"id\":1\r\n1;x=y\r\n}\r\n0\r\nx-trailer: t\r\n\r\n",

@@ -29,7 +29,7 @@ from support.emulator import Emulator
 pytestmark = [pytest.mark.usefixtures("clean_environment"), pytest.mark.transports, pytest.mark.deep]
 
 
-def test_the_asynchronous_client_does_all_fourteen_operations(strict_emulator: Emulator) -> None:
+def test_the_asynchronous_client_does_every_operation_on_environments_and_work(strict_emulator: Emulator) -> None:
     async def lifecycle() -> None:
         async with AsyncAnthropic(api_key=API_KEY, **settings(strict_emulator)) as client:
             environments = client.beta.environments

@@ -129,23 +129,6 @@ def test_the_table_of_errors_has_the_numbers_of_the_header() -> None:
     assert [(name, number) for number, name in documented] == declared
 
 
-def test_the_table_of_operations_is_that_of_the_code() -> None:
-    source = (ROOT / "src" / "api" / "operations.rs").read_text()
-    words = {"ApiKey": "API key", "EnvironmentKey": "environment key", "Both": "either"}
-    expected = []
-    for row in re.findall(r": Operation = Operation \{(.*?)^\};", source, re.MULTILINE | re.DOTALL):
-        name, title = (re.search(rf'^    {field}: "(.*)"', row, re.MULTILINE) for field in ("name", "title"))
-        credential = re.search(r"credential: \w+::(\w+)", row)
-        assert name and title
-        if name[1]:
-            function = f"antenv_{name[1].replace('.', '_')}"
-            expected.append((function, name[1], title[1], words[credential[1] if credential else "ApiKey"]))
-    page = (ROOT / "docs" / "c-api.md").read_text()
-    documented = re.findall(r"^\| `(antenv_\w+)` \| `([\w.]+)` \| ([\w ]+) \| ([\w ]+) \|$", page, re.MULTILINE)
-    assert len(expected) == 14
-    assert documented == expected
-
-
 class Library:
     """The shared library, to ask it which keys and values it accepts."""
 
@@ -199,9 +182,9 @@ def library() -> Library:
     return Library()
 
 
-def known(error: Any) -> list[str]:
-    """Returns the keys that the error about an unknown key lists."""
-    assert error["parameter"] == "?", error
+def known(error: Any, parameter: str = "?") -> list[str]:
+    """Returns the names that the error about an unknown one lists: keys, as a rule."""
+    assert error["parameter"] == parameter, error
     return sorted(error["message"].rsplit(": ", 1)[1].split(", "))
 
 
@@ -230,6 +213,21 @@ def test_the_tables_of_the_configuration_have_the_keys_that_the_library_accepts(
     ]
     common = sorted(set(operations[0]) & set(operations[1]))
     assert sorted([*common, "query", "headers", "body"]) == free_form
+
+
+def test_the_page_of_operations_has_those_of_the_library_with_their_parameters(library: Library) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    functions = dict(re.findall(r"^\| \[`([\w.]+)`\]\(#\w+\) \| `(antenv_\w+)` \|", page, re.MULTILINE))
+    sections = dict(zip(*[iter(re.split(r"^## ([\w.]+)$", page, flags=re.MULTILINE)[1:])] * 2, strict=True))
+    assert list(functions) == list(sections)
+    others = {"antenv_stream_open", "antenv_download"}
+    called = [name for name, function in functions.items() if function not in others]
+    assert sorted(called) == known(library.operation(b"", {}), "operation")
+    common = set(keys_of("Call")) - {"query", "headers", "body"}
+    for name in called:
+        assert functions[name] == "antenv_call" or f" {functions[name]}(" in HEADER
+        parameters = re.findall(r"^\| `(\S+)` \|", sections[name], re.MULTILINE)
+        assert sorted(common.union(parameters)) == known(library.operation(name.encode(), {"?": 1}))
 
 
 WRONG = {"string": 1, "integer": "1", "boolean": 1, "object": 1, "array of strings": 1}

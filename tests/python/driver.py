@@ -7,9 +7,12 @@ An argument says which client is meant: `sync` or `async`.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
+import re
 import sys
 from collections.abc import Awaitable, Callable
+from operator import attrgetter
 from typing import Any
 
 import antenv
@@ -41,14 +44,16 @@ class Session:
         raise SystemExit(f"driver: what is {what}?")
 
     def method(self, operation: str, fields: list[Any]) -> Any:
-        """Calls the method of an operation, the identifiers in their places."""
-        resource, name = operation.split(".")
-        environment_id, work_id, params = fields[0], fields[1], json.loads(fields[2] or "{}")
-        environments = self.client.environments
-        method = getattr(environments if resource == "environments" else environments.work, name)
-        if work_id is not None:
-            return method(work_id, environment_id=environment_id, **params)
-        return method(**params) if environment_id is None else method(environment_id, **params)
+        """Calls an operation's method: the path's last identifier in the first place, the other one by name."""
+        path, _, name = operation.rpartition(".")
+        method = attrgetter(f"{ {'work': 'environments.work'}.get(path, path) }.{name}")(self.client)
+        first, second, params = fields[0], fields[1], json.loads(fields[2] or "{}")
+        params = {re.sub(r"\W+", "_", key).strip("_"): value for key, value in params.items()}
+        if second is not None:
+            arguments = inspect.signature(method).parameters.values()
+            by_name = next(one.name for one in arguments if one.kind is one.KEYWORD_ONLY)
+            return method(second, **{by_name: first}, **params)
+        return method(**params) if first is None else method(first, **params)
 
 
 def config(text: str | None) -> dict[str, Any]:

@@ -163,6 +163,19 @@ def test_an_emulator_with_tls_names_the_file_to_trust() -> None:
         assert client.environments.work.retrieve(item.id, environment_id=item.environment_id).id == item.id
 
 
+def test_an_emulator_gets_skills_and_memory_stores() -> None:
+    with antenv.testing.Emulator("--auth", "any", program=BINARY) as emulator, emulator.client() as client:
+        first = emulator.upload_skill("pdf", {"SKILL.md": "# PDF"}, description="Reads PDF")
+        second = emulator.upload_skill("pdf", skill_id=first["skill_id"], version="2", archive=b"\0 any bytes")
+        assert (first["name"], first["description"], second["id"]) == ("pdf", "Reads PDF", "2")
+        latest = client.request("GET", f"/v1/skills/{first['skill_id']}/versions/latest")
+        assert latest == second
+        store = emulator.create_memory_store("Notes", {"/a": "one"})
+        (listed,) = client.request("GET", f"/v1/memory_stores/{store}/memories", query={"view": "full"})["data"]
+        assert (listed["path"], listed["content"]) == ("/a", "one")
+        assert client.request("GET", f"/v1/memory_stores/{emulator.create_memory_store()}/memories")["data"] == []
+
+
 def test_an_emulator_that_is_not_there_or_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANTENV_EMULATOR", raising=False)
     monkeypatch.setenv("PATH", "/nonexistent")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import resource
 import select
 import subprocess
@@ -17,6 +18,13 @@ from typing import Any, NamedTuple
 
 from support.build import GO, ROOT, build_go, compile_c
 
+# The names of the identifiers in the path of each operation.
+IDENTIFIERS = {
+    name: re.findall(r"{(\w+)}", path)
+    for name, path in re.findall(
+        r"^\| \[`([\w.]+)`\].*? \| `[A-Z]+ (\S+)`", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE
+    )
+}
 # How long a driver may take over one line, in seconds: what takes longer hangs.
 TIMEOUT = 150
 
@@ -87,7 +95,7 @@ class Driver:
     def named(self, operation: str, params: dict[str, Any]) -> Outcome:
         """Calls an operation through its own function, the identifiers as arguments."""
         rest = dict(params)
-        ids = [rest.pop(name, None) for name in ("environment_id", "work_id")]
+        ids = ([rest.pop(name, None) for name in IDENTIFIERS.get(operation, ())] + [None, None])[:2]
         return self.run("named", operation, *ids, compact(rest) if rest else None)
 
     def request(self, method: str, path: str, params: dict[str, Any] | None = None) -> Outcome:

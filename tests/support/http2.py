@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -20,7 +21,8 @@ from support.server import Server
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 1, 1, 4, 8, 32
-MAX_CONCURRENT_STREAMS = 3
+MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 3, 4
+INITIAL_WINDOW, MAX_FRAME = 65535, 16384
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL = 0, 1, 2, 7, 8
 
 
@@ -75,12 +77,37 @@ class Connection:
         self.is_acknowledged = False
         self.open_streams: set[int] = set()
         self._lock = threading.Lock()
+        #: What the client may yet be sent: over the connection (0), and in a stream besides the initial window.
+        self.windows: Counter[int] = Counter({0: INITIAL_WINDOW})
+        self.initial_window = INITIAL_WINDOW
+        self.is_over = False
+        self._widened = threading.Condition()
 
     def send(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
         """Sends one frame."""
         head = struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream)
         with self._lock, contextlib.suppress(OSError):
             self.transport.sendall(head + payload)
+
+    def send_data(self, stream: int, data: bytes) -> None:
+        """Sends DATA as far as the client's windows allow. An OSError: the stream or the connection is over."""
+        while data:
+            with self._widened:
+                while (room := min(self.windows[0], self.windows[stream] + self.initial_window, MAX_FRAME)) <= 0:
+                    if self.is_over or stream not in self.open_streams or not self._widened.wait(60):
+                        raise OSError("the client wants no more")
+                part, data = data[:room], data[room:]
+                self.windows[0] -= len(part)
+                self.windows[stream] -= len(part)
+            if self.is_over or stream not in self.open_streams:
+                raise OSError("the client wants no more")
+            self.send(DATA, 0, stream, part)
+
+    def widen(self, stream: int, by: int = 0) -> None:
+        """Notes that the client allows more, or that a stream is over."""
+        with self._widened:
+            self.windows[stream] += by
+            self._widened.notify_all()
 
     def settings(self, **values: int) -> None:
         """Sends SETTINGS; the one that is known here is `max_streams`."""
@@ -106,6 +133,9 @@ class Stream:
     number: int
     headers: dict[str, str]
     body: bytearray = field(default_factory=bytearray)
+    #: Set when the client has reset the stream, with this code, or the connection has ended.
+    closed: threading.Event = field(default_factory=threading.Event)
+    reset_code: int | None = None
 
     @property
     def method(self) -> str:
@@ -161,6 +191,18 @@ class Http2Server(Server):
         return sum(request.method == method for request in self.requests)
 
     def handle(self, connection: socket.socket, number: int) -> None:
+        try:
+            self._handle(connection, number)
+        finally:
+            for request in self.requests:
+                if request.connection.number == number:
+                    request.closed.set()
+            for ours in self.connections:
+                if ours.number == number:
+                    ours.is_over = True
+                    ours.widen(0)
+
+    def _handle(self, connection: socket.socket, number: int) -> None:
         transport = Transport(connection)
         ours = Connection(transport, number)
         decoder, streams, unread = Decoder(), dict[int, Stream](), bytearray()
@@ -182,12 +224,23 @@ class Http2Server(Server):
             head = exactly(9)
             kind, flags, stream_id = head[3], head[4], struct.unpack(">I", head[5:])[0] & 0x7FFFFFFF
             payload = exactly(int.from_bytes(head[:3], "big"))
+            if kind == SETTINGS and not flags & ACK:
+                for at in range(0, len(payload), 6):
+                    name, value = struct.unpack_from(">HI", payload, at)
+                    ours.initial_window = value if name == INITIAL_WINDOW_SIZE else ours.initial_window
             if kind in (SETTINGS, PING) and not flags & ACK:
                 ours.send(kind, ACK, 0, payload if kind == PING else b"")
             elif kind == SETTINGS:
                 ours.is_acknowledged = True
+            elif kind == WINDOW_UPDATE:
+                ours.widen(stream_id, struct.unpack(">I", payload)[0])
             elif kind == RST_STREAM:
                 ours.open_streams.discard(stream_id)
+                ours.widen(stream_id)
+                for request in self.requests:
+                    if request.connection is ours and request.id == stream_id:
+                        request.reset_code = struct.unpack(">I", payload)[0]
+                        request.closed.set()
             elif kind == HEADERS:
                 # A client that is asked for little here sends neither padding nor CONTINUATION; a priority it may.
                 assert flags & END_HEADERS and not flags & PADDED

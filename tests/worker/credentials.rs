@@ -19,7 +19,29 @@ fn an_items_own_token_is_used_for_the_item_and_the_environments_key_for_the_queu
     let (lease, item) = next(&worker);
     let client = lease.client().unwrap();
     client.request("GET", &format!("/v1/sessions/{}", item["data"]["id"].as_str().unwrap()), None).unwrap();
+    for (operation, params) in [
+        ("sessions.events.list", json!({"session_id": "sesn_1"})),
+        ("sessions.events.send", json!({"session_id": "sesn_1", "events": []})),
+        ("skills.versions.retrieve", json!({"skill_id": "skill_1", "version": "latest"})),
+        ("memory_stores.memories.list", json!({"memory_store_id": "memstore_1"})),
+    ] {
+        // Whether these exist does not matter here.
+        let _ = client.call(operation, Some(&params.to_string()));
+    }
     finish(&lease).unwrap();
+    let served: Vec<_> = env
+        .requests("")
+        .into_iter()
+        .filter(|request| {
+            ["/v1/sessions/", "/v1/skills/", "/v1/memory_stores/"]
+                .iter()
+                .any(|path| request["path"].as_str().unwrap().starts_with(path))
+        })
+        .collect();
+    assert_eq!(served.len(), 5);
+    for request in served {
+        assert!(request["headers"]["authorization"].as_str().unwrap().starts_with("Bearer sk-ant-req-"), "{request}");
+    }
     for operation in ["work.poll", "work.ack"] {
         assert!(bearers(&env, operation).iter().all(|bearer| *bearer == env.key), "{operation}");
     }

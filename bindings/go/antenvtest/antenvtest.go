@@ -156,6 +156,56 @@ func (e *Emulator) EnqueueMany(environmentID string, count int) []*antenv.Work {
 	return queued.Data
 }
 
+// Skill is a version of a skill to upload.
+type Skill struct {
+	// ID is the skill, which gets another version if it exists; "" for a new skill.
+	ID string `json:"id,omitempty"`
+	// Version is the version's id, which the skill must not have yet; "" for a new one.
+	Version string `json:"version,omitempty"`
+	// Name is the skill's name. Its files lie below a folder of this name.
+	Name string `json:"name"`
+	// Description is the description.
+	Description string `json:"description,omitempty"`
+	// Files holds the texts of the files to pack, by relative path.
+	Files map[string]string `json:"files,omitempty"`
+	// Format is how the files are packed: "zip", also if it is "", or "tar.gz".
+	Format string `json:"format,omitempty"`
+	// Archive, in place of Files and Format, is the archive that downloads return.
+	Archive []byte `json:"archive,omitempty"`
+}
+
+// SkillVersion is a version of a skill.
+type SkillVersion struct {
+	// ID is the version's id.
+	ID string `json:"id"`
+	// SkillID is the skill's id.
+	SkillID string `json:"skill_id"`
+	// Name is the skill's name.
+	Name string `json:"name"`
+	// Description is the description.
+	Description string `json:"description"`
+	// CreatedAt is when it was uploaded, by the emulator's clock.
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// UploadSkill uploads a version of a skill and returns it.
+func (e *Emulator) UploadSkill(skill Skill) *SkillVersion {
+	e.t.Helper()
+	var version SkillVersion
+	e.Control("POST", "skills", skill, &version)
+	return &version
+}
+
+// CreateMemoryStore creates a memory store and returns its id. Memories holds the contents of its first memories by path; nil for none.
+func (e *Emulator) CreateMemoryStore(name string, memories map[string]string) string {
+	e.t.Helper()
+	var store struct {
+		ID string `json:"id"`
+	}
+	e.Control("POST", "memory_stores", map[string]any{"name": name, "memories": memories}, &store)
+	return store.ID
+}
+
 // Fault is a fault of the next requests: {"status": 529, "count": 2}. docs/emulator.md lists the fields.
 type Fault map[string]any
 

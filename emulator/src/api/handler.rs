@@ -17,9 +17,9 @@ use crate::{
     App,
     api::{
         auth::{self, Caller},
-        environments, events, poll,
+        environments, events, memories, poll,
         route::{self, Ids, Operation, Row},
-        sessions, stream, work,
+        sessions, skills, stream, work,
     },
     control,
     control::{
@@ -40,9 +40,6 @@ const MAX_BODY: usize = 8 << 20;
 
 /// The largest body of a control request: a fault may carry a very large response.
 const MAX_CONTROL_BODY: usize = 256 << 20;
-
-/// The beta that the whole API belongs to.
-const BETA: &str = "managed-agents-2026-04-01";
 
 /// A request that has arrived whole.
 struct Call {
@@ -178,7 +175,7 @@ async fn perform(
     ids: &Ids,
 ) -> Result<Response, ApiError> {
     let caller = auth::identify(&call.parts.headers, &app.store, app.config.auth)?;
-    check_headers(&call.parts.headers)?;
+    check_headers(&call.parts.headers, row)?;
     caller.check_kind(row)?;
     let Some(body) = &call.body else {
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {MAX_BODY} bytes.")));
@@ -186,7 +183,7 @@ async fn perform(
     if row.name.starts_with("work.") {
         check_reach(app, &caller, ids)?;
     }
-    let Ids { environment, work: item, session } = ids;
+    let Ids { environment, work: item, session, .. } = ids;
     let query = || Query::parse(call.parts.uri.query());
     let body = || object(body);
     match row.operation {
@@ -204,6 +201,14 @@ async fn perform(
         Operation::WorkAck => work::ack(app, &caller, environment, item),
         Operation::WorkHeartbeat => work::heartbeat(app, &caller, environment, item, &query()),
         Operation::WorkStop => work::stop(app, &caller, environment, item, &body()?),
+        Operation::SkillsVersionsRetrieve => skills::retrieve(app, &ids.skill, &ids.version),
+        Operation::SkillsVersionsDownload => skills::download(app, &ids.skill, &ids.version),
+        Operation::MemoryStoresRetrieve => memories::retrieve_store(app, &ids.store),
+        Operation::MemoriesList => memories::list(app, &ids.store, &query()),
+        Operation::MemoriesRetrieve => memories::retrieve(app, &ids.store, &ids.memory, &query()),
+        Operation::MemoriesCreate => memories::create(app, &ids.store, &query(), &body()?),
+        Operation::MemoriesUpdate => memories::update(app, &ids.store, &ids.memory, &query(), &body()?),
+        Operation::MemoriesDelete => memories::delete(app, &ids.store, &ids.memory, &query()),
         Operation::SessionsCreate => sessions::create(app, &body()?),
         Operation::SessionsRetrieve => sessions::retrieve(app, &caller, session),
         Operation::SessionsArchive => sessions::archive(app, session),
@@ -213,18 +218,15 @@ async fn perform(
     }
 }
 
-fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
+fn check_headers(headers: &HeaderMap, row: &Row) -> Result<(), ApiError> {
     if !headers.contains_key("anthropic-version") {
         return Err(ApiError::invalid("anthropic-version: this header is required"));
     }
-    let is_there = headers
-        .get_all("anthropic-beta")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|beta| beta.trim() == BETA);
-    if !is_there {
-        return Err(ApiError::invalid(format!("anthropic-beta: this header must contain {BETA}")));
+    let betas = row.betas();
+    let mut given =
+        headers.get_all("anthropic-beta").iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    if !betas.is_empty() && !given.any(|beta| betas.contains(&beta.trim())) {
+        return Err(ApiError::invalid(format!("anthropic-beta: this header must contain {}", betas.join(" or "))));
     }
     Ok(())
 }

@@ -22,6 +22,14 @@ pub enum Operation {
     WorkAck,
     WorkHeartbeat,
     WorkStop,
+    SkillsVersionsRetrieve,
+    SkillsVersionsDownload,
+    MemoryStoresRetrieve,
+    MemoriesList,
+    MemoriesRetrieve,
+    MemoriesCreate,
+    MemoriesUpdate,
+    MemoriesDelete,
     SessionsCreate,
     SessionsRetrieve,
     SessionsArchive,
@@ -54,10 +62,14 @@ pub struct Row {
     pub accepts: &'static [CredentialKind],
 }
 
+/// The beta that most of the API belongs to.
+const MANAGED_AGENTS: &str = "managed-agents-2026-04-01";
+
 const API: &[CredentialKind] = &[CredentialKind::ApiKey];
 const ENVIRONMENT: &[CredentialKind] = &[CredentialKind::EnvironmentKey];
 const WORKER: &[CredentialKind] = &[CredentialKind::EnvironmentKey, CredentialKind::SessionsToken];
 const API_OR_ENVIRONMENT: &[CredentialKind] = &[CredentialKind::ApiKey, CredentialKind::EnvironmentKey];
+const API_OR_ITEM: &[CredentialKind] = &[CredentialKind::ApiKey, CredentialKind::SessionsToken];
 const ALL: &[CredentialKind] = &[CredentialKind::ApiKey, CredentialKind::EnvironmentKey, CredentialKind::SessionsToken];
 
 const fn row(
@@ -70,9 +82,20 @@ const fn row(
     Row { operation, name, method, path, accepts }
 }
 
+impl Row {
+    /// The betas that the operation belongs to. A request names one of them; without any, it needs none.
+    pub fn betas(&self) -> &'static [&'static str] {
+        match self.name.split('.').next() {
+            Some("skills") => &[],
+            Some("memory_stores") => &["agent-memory-2026-07-22", MANAGED_AGENTS],
+            _ => &[MANAGED_AGENTS],
+        }
+    }
+}
+
 /// Fixed segments come before `{…}` ones, because the first match wins.
 #[rustfmt::skip]
-pub static OPERATIONS: [Row; 20] = [
+pub static OPERATIONS: &[Row] = &[
     row(Operation::EnvironmentsCreate,   "environments.create",   Method::POST,   "/v1/environments",                          API),
     row(Operation::EnvironmentsList,     "environments.list",     Method::GET,    "/v1/environments",                          API),
     row(Operation::EnvironmentsRetrieve, "environments.retrieve", Method::GET,    "/v1/environments/{environment}",            API),
@@ -87,6 +110,14 @@ pub static OPERATIONS: [Row; 20] = [
     row(Operation::WorkAck,              "work.ack",              Method::POST,   "/v1/environments/{environment}/work/{work}/ack", WORKER),
     row(Operation::WorkHeartbeat,        "work.heartbeat",        Method::POST,   "/v1/environments/{environment}/work/{work}/heartbeat", WORKER),
     row(Operation::WorkStop,             "work.stop",             Method::POST,   "/v1/environments/{environment}/work/{work}/stop", ALL),
+    row(Operation::SkillsVersionsRetrieve, "skills.versions.retrieve", Method::GET, "/v1/skills/{skill}/versions/{version}",      ALL),
+    row(Operation::SkillsVersionsDownload, "skills.versions.download", Method::GET, "/v1/skills/{skill}/versions/{version}/content", ALL),
+    row(Operation::MemoryStoresRetrieve, "memory_stores.retrieve",      Method::GET,    "/v1/memory_stores/{store}",               API_OR_ITEM),
+    row(Operation::MemoriesList,     "memory_stores.memories.list",     Method::GET,    "/v1/memory_stores/{store}/memories",      API_OR_ITEM),
+    row(Operation::MemoriesCreate,   "memory_stores.memories.create",   Method::POST,   "/v1/memory_stores/{store}/memories",      API_OR_ITEM),
+    row(Operation::MemoriesRetrieve, "memory_stores.memories.retrieve", Method::GET,    "/v1/memory_stores/{store}/memories/{memory}", API_OR_ITEM),
+    row(Operation::MemoriesUpdate,   "memory_stores.memories.update",   Method::POST,   "/v1/memory_stores/{store}/memories/{memory}", API_OR_ITEM),
+    row(Operation::MemoriesDelete,   "memory_stores.memories.delete",   Method::DELETE, "/v1/memory_stores/{store}/memories/{memory}", API_OR_ITEM),
     row(Operation::SessionsCreate,       "sessions.create",       Method::POST,   "/v1/sessions",                              API),
     row(Operation::SessionsRetrieve,     "sessions.retrieve",     Method::GET,    "/v1/sessions/{session}",                    ALL),
     row(Operation::SessionsArchive,      "sessions.archive",      Method::POST,   "/v1/sessions/{session}/archive",            API),
@@ -104,6 +135,14 @@ pub struct Ids {
     pub work: String,
     /// `{session}`.
     pub session: String,
+    /// `{skill}`.
+    pub skill: String,
+    /// `{version}`.
+    pub version: String,
+    /// `{store}`.
+    pub store: String,
+    /// `{memory}`.
+    pub memory: String,
 }
 
 /// Finds the row for a request.
@@ -131,6 +170,10 @@ fn match_path(pattern: &str, path: &str) -> Option<Ids> {
             "{environment}" => &mut ids.environment,
             "{work}" => &mut ids.work,
             "{session}" => &mut ids.session,
+            "{skill}" => &mut ids.skill,
+            "{version}" => &mut ids.version,
+            "{store}" => &mut ids.store,
+            "{memory}" => &mut ids.memory,
             fixed if fixed == segment => continue,
             _ => return None,
         };
@@ -148,9 +191,8 @@ mod tests {
 
     #[test]
     fn every_row_is_found_by_its_own_method_and_path() {
-        for row in &OPERATIONS {
-            let path =
-                row.path.replace("{environment}", "env_%41").replace("{work}", "work%2F1").replace("{session}", "session_1");
+        for row in OPERATIONS {
+            let path = row.path.replace("{environment}", "env_%41").replace("{work}", "work%2F1").replace(['{', '}'], "");
             let (found, ids) = find(&row.method, &path).unwrap();
             assert_eq!(found.operation, row.operation);
             if row.path.contains("{environment}") {

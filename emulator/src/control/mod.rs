@@ -5,8 +5,10 @@ pub mod browser_guard;
 pub mod faults;
 pub mod holds;
 pub mod latency;
+pub mod memory_stores;
 pub mod request_log;
 pub mod scripts;
+pub mod skills;
 pub mod stream_fault;
 
 use std::sync::{Arc, atomic::Ordering};
@@ -53,6 +55,8 @@ pub fn respond(app: &Arc<App>, connection: &Connection, parts: &Parts, body: Opt
         ("health", "GET") => Ok(Response::of(&json!({"ok": true, "version": env!("CARGO_PKG_VERSION")}))),
         ("work", "POST") => enqueue(app, &object(&body)?),
         ("environment_keys", "POST") => environment_key(app, &object(&body)?),
+        ("skills", "POST") => skills::upload(app, &object(&body)?),
+        ("memory_stores", "POST") => memory_stores::create(app, &object(&body)?),
         ("faults", "GET") => Ok(Response::of(&List { data: app.faults.list() })),
         ("faults", "POST") => faults(app, &body),
         ("faults", "DELETE") => Ok(Response::of(&json!({"cleared": app.faults.clear()}))),
@@ -81,8 +85,8 @@ pub fn respond(app: &Arc<App>, connection: &Connection, parts: &Parts, body: Opt
 fn no_such_endpoint(method: &Method, path: &str, name: &str) -> ApiError {
     let allowed = match name {
         "health" => "GET",
-        "work" | "environment_keys" | "reset" => "POST",
         "holds" | "requests" | "history" => "GET, DELETE",
+        "work" | "environment_keys" | "skills" | "memory_stores" | "reset" => "POST",
         "faults" => "GET, POST, DELETE",
         "clock" | "connections" | "scripts" | "leases" => "GET, POST",
         _ => return ApiError::not_found(format!("There is nothing at {path}.")),
@@ -219,6 +223,14 @@ fn connections(app: &App, connection: &Connection, body: &Object) -> Result<Resp
 /// A value that is there and not `null`.
 fn given<'a>(body: &'a Object, key: &str) -> Option<&'a RawValue> {
     body.get(key).filter(|value| !json::is_null(value))
+}
+
+/// A string that is there and not `null`.
+fn given_string(body: &Object, key: &str) -> Result<Option<String>, ApiError> {
+    match given(body, key) {
+        None => Ok(None),
+        Some(value) => json::string(value).map(Some).ok_or_else(|| ApiError::invalid(format!("{key}: must be a string"))),
+    }
 }
 
 fn required(body: &Object, key: &str) -> Result<String, ApiError> {

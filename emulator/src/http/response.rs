@@ -37,6 +37,13 @@ impl Response {
         Response::json(json::text(body))
     }
 
+    /// 200 with bytes.
+    pub fn binary(content_type: &'static str, body: Vec<u8>) -> Response {
+        let mut response = Response::json(body);
+        response.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response
+    }
+
     /// Any status with a JSON text.
     pub fn with_status(status: StatusCode, body: impl Into<Bytes>) -> Response {
         let mut headers = HeaderMap::with_capacity(4);
@@ -66,15 +73,16 @@ impl Response {
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
+    r#type: &'static str,
     message: String,
     details: Map<String, Value>,
     allow: Option<HeaderValue>,
 }
 
 impl ApiError {
-    /// Any status; the error's type follows from it.
+    /// Any status; the error's type follows from it, unless it is set.
     pub fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
-        ApiError { status, message: message.into(), details: Map::new(), allow: None }
+        ApiError { status, r#type: error_type(status), message: message.into(), details: Map::new(), allow: None }
     }
 
     /// 400: the request itself is wrong.
@@ -115,6 +123,11 @@ impl ApiError {
         }
     }
 
+    /// Sets the type, where an operation has one of its own.
+    pub fn with_type(self, r#type: &'static str) -> ApiError {
+        ApiError { r#type, ..self }
+    }
+
     /// Adds the machine-readable reason.
     pub fn code(self, code: &str) -> ApiError {
         self.detail("error_code", code.into())
@@ -141,7 +154,7 @@ impl ApiError {
             #[serde(skip_serializing_if = "Map::is_empty")]
             details: &'a Map<String, Value>,
         }
-        let error = Error { r#type: error_type(self.status), message: &self.message, details: &self.details };
+        let error = Error { r#type: self.r#type, message: &self.message, details: &self.details };
         let body = json::text(&Body { r#type: "error", error, request_id });
         let mut response = Response::with_status(self.status, body);
         if let Some(allow) = &self.allow {

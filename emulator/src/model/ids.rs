@@ -30,6 +30,31 @@ pub fn agent() -> String {
     fresh("agent_01", 22)
 }
 
+/// A fresh skill id.
+pub fn skill() -> String {
+    fresh("skill_01", 22)
+}
+
+/// A fresh id of a skill's version.
+pub fn skill_version() -> String {
+    fresh("skillver_01", 22)
+}
+
+/// A fresh memory store id.
+pub fn memory_store() -> String {
+    fresh("memstore_01", 22)
+}
+
+/// A fresh memory id.
+pub fn memory() -> String {
+    fresh("mem_01", 22)
+}
+
+/// A fresh id of a memory's version.
+pub fn memory_version() -> String {
+    fresh("memver_01", 22)
+}
+
 /// A fresh request id, for the `request-id` header.
 pub fn request() -> String {
     fresh("req_01", 22)

@@ -2,6 +2,7 @@
 //! agents and the scripts that agents play; environments' configs, the clock, identifiers and JSON that passes through.
 
 pub mod agent;
+pub mod archive;
 pub mod call;
 pub mod clock;
 pub mod environment_config;
@@ -9,6 +10,7 @@ pub mod event;
 pub mod history;
 pub mod ids;
 pub mod json;
+pub mod memory;
 pub mod script;
 pub mod session;
 pub mod store;

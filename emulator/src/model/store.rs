@@ -25,6 +25,31 @@ CREATE TABLE environment_keys (
     key            TEXT PRIMARY KEY,
     environment_id TEXT NOT NULL
 ) WITHOUT ROWID;
+-- The newest version of a skill is its last row.
+CREATE TABLE skill_versions (
+    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+    skill_id TEXT NOT NULL,
+    id       TEXT NOT NULL,
+    object   TEXT NOT NULL,
+    archive  BLOB NOT NULL,
+    UNIQUE (skill_id, id)
+);
+CREATE TABLE memory_stores (
+    id     TEXT PRIMARY KEY,
+    object TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE memories (
+    id                TEXT PRIMARY KEY,
+    memory_store_id   TEXT NOT NULL,
+    path              TEXT NOT NULL,
+    memory_version_id TEXT NOT NULL,
+    content_sha256    TEXT NOT NULL,
+    size              INTEGER NOT NULL,
+    created_at        INTEGER NOT NULL,
+    updated_at        INTEGER NOT NULL,
+    content           TEXT NOT NULL,
+    UNIQUE (memory_store_id, path)
+);
 CREATE TABLE sessions (
     id             TEXT PRIMARY KEY,
     environment_id TEXT NOT NULL,
@@ -180,6 +205,7 @@ impl Store {
     pub fn clear(&self) -> Result<(), rusqlite::Error> {
         self.lock().execute_batch(
             "BEGIN IMMEDIATE; DELETE FROM environments; DELETE FROM environment_keys; DELETE FROM sessions;
+             DELETE FROM skill_versions; DELETE FROM memory_stores; DELETE FROM memories;
              DELETE FROM work; DELETE FROM deliveries; DELETE FROM history; DELETE FROM events; DELETE FROM calls;
              DELETE FROM attempts; DELETE FROM scripts; DELETE FROM pending_scripts; COMMIT;",
         )

@@ -31,6 +31,9 @@ const STALL_TIMEOUT: Duration = Duration::from_millis(50);
 /// How often a request yields to the runtime's other tasks before it counts as stalled.
 const STALL_YIELDS: usize = 16;
 
+/// How much of a stream or download an HTTP/2 connection keeps unread. A connection has room for that of all its requests.
+pub const STREAM_WINDOW: u32 = 256 << 10;
+
 /// How long an idle connection is kept.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// How many idle connections are kept.
@@ -50,6 +53,8 @@ pub struct Lanes {
     target: Arc<Target>,
     /// Whether to use HTTP/2 without negotiation.
     prior_knowledge: bool,
+    /// The window of each request over HTTP/2 in bytes; `None`: the usual one.
+    window: Option<u32>,
     lanes: Mutex<Vec<Arc<Lane>>>,
 }
 
@@ -66,8 +71,8 @@ struct Lane {
 
 impl Lanes {
     /// Makes the first lane. Returns an error if reqwest rejects the configuration.
-    pub fn new(target: Arc<Target>, prior_knowledge: bool) -> Result<Lanes, String> {
-        let lanes = Lanes { target, prior_knowledge, lanes: Mutex::default() };
+    pub fn new(target: Arc<Target>, prior_knowledge: bool, window: Option<u32>) -> Result<Lanes, String> {
+        let lanes = Lanes { target, prior_knowledge, window, lanes: Mutex::default() };
         lanes.lanes().push(lanes.open()?);
         Ok(lanes)
     }
@@ -109,6 +114,11 @@ impl Lanes {
                 builder.proxy(Proxy::all(url).map_err(|_| "the proxy's URL is not valid".to_owned())?)
             }
         };
+        if let Some(window) = self.window {
+            builder = builder
+                .http2_initial_stream_window_size(window)
+                .http2_initial_connection_window_size(window * MAX_STREAMS as u32);
+        }
         if self.prior_knowledge {
             builder = builder.http2_prior_knowledge();
         }

@@ -6,10 +6,12 @@
 //! | trusted roots and client certificates | `tls` |
 //! | names to addresses | `names` |
 //! | which connection a request uses, and when a connection is abandoned | `lanes` |
+//! | bodies that are read while they arrive | `body` |
 //!
 //! reqwest speaks HTTP. Its redirects, retries, deadlines and proxies from environment variables are switched off: the client handles
 //! these.
 
+mod body;
 mod connector;
 mod lanes;
 mod names;
@@ -17,7 +19,7 @@ mod relay;
 mod tls;
 mod tunnel;
 
-use crate::api::operations::Traffic;
+use crate::api::operations::{ResponseKind, Traffic};
 use crate::config::{ConnectionSettings, Http2};
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
@@ -34,6 +36,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use url::Url;
 
+pub use body::{Part, StreamedBody};
 pub use tls::Tls;
 
 /// How much memory is reserved for a response before it arrives.
@@ -43,6 +46,8 @@ pub struct Http {
     calls: Lanes,
     /// Heartbeats have separate connections, so they never wait behind other requests.
     heartbeats: Lanes,
+    /// Streams and downloads, too: one that is read slowly would use up the window that an HTTP/2 connection has for all its requests.
+    streams: Lanes,
     stats: Arc<Stats>,
 }
 
@@ -74,9 +79,9 @@ pub enum AttemptError {
     /// The connection failed within the body of a success.
     #[error("the server reported success but its response was cut short: {1}")]
     IncompleteBody(Response, String),
-    /// The body of a success is larger than `max_response_bytes`.
-    #[error("the server's response is larger than `max_response_bytes` ({1})")]
-    TooLarge(Response, usize),
+    /// The body of a success is larger than the named option allows.
+    #[error("the server's response is larger than `{1}` ({2})")]
+    TooLarge(Response, &'static str, usize),
     /// There was not enough memory for the body of a success.
     #[error("there is not enough memory for the server's response (of which {1} bytes were read)")]
     OutOfMemory(Response, usize),
@@ -91,8 +96,8 @@ impl AttemptError {
                 Error::new(Status::Connection, problem)
             }
             Self::TimedOut { .. } => Error::new(Status::Timeout, problem),
-            Self::IncompleteBody(response, _) | Self::TooLarge(response, _) | Self::OutOfMemory(response, _) => {
-                response.error(problem)
+            Self::IncompleteBody(response, _) | Self::TooLarge(response, ..) | Self::OutOfMemory(response, _) => {
+                response.error(Status::Response, problem)
             }
         }
     }
@@ -130,20 +135,28 @@ impl Http {
             max_streams: AtomicUsize::new(lanes::MAX_STREAMS),
             stats: stats.clone(),
         });
-        let lanes = || Lanes::new(target.clone(), connection.http2 == Http2::Always);
+        let lanes = |windows| Lanes::new(target.clone(), connection.http2 == Http2::Always, windows);
         let invalid = |e| Error::config("config_json", format_args!("is not valid for a client: {e}"));
-        Ok(Http { calls: lanes().map_err(invalid)?, heartbeats: lanes().map_err(invalid)?, stats })
+        Ok(Http {
+            calls: lanes(None).map_err(invalid)?,
+            heartbeats: lanes(None).map_err(invalid)?,
+            streams: lanes(Some(lanes::STREAM_WINDOW)).map_err(invalid)?,
+            stats,
+        })
     }
 
-    /// Sends one request and reads its response, until `deadline`.
+    /// Sends one request and reads its response, until `deadline`. The body of a stream or download is left to be read.
     pub async fn attempt(&self, request: &Request, url: &Url, deadline: Instant) -> Result<Response, AttemptError> {
-        let is_heartbeat = request.operation.is_some_and(|operation| operation.traffic == Traffic::Heartbeat);
-        let lanes = if is_heartbeat { &self.heartbeats } else { &self.calls };
-        let outcome = lanes.run(deadline, |lane, progress| exchange(lane, request, url, progress)).await;
+        let lanes = match request.operation {
+            Some(operation) if operation.response != ResponseKind::Json => &self.streams,
+            Some(operation) if operation.traffic == Traffic::Heartbeat => &self.heartbeats,
+            _ => &self.calls,
+        };
+        let outcome = lanes.run(deadline, |lane, progress| exchange(lane, request, url, progress, &self.stats)).await;
         if let Ok(response)
         | Err(
             AttemptError::IncompleteBody(response, _)
-            | AttemptError::TooLarge(response, _)
+            | AttemptError::TooLarge(response, ..)
             | AttemptError::OutOfMemory(response, _),
         ) = &outcome
         {
@@ -159,6 +172,7 @@ async fn exchange(
     request: &Request,
     url: &Url,
     progress: Arc<Progress>,
+    stats: &Arc<Stats>,
 ) -> Result<Response, AttemptError> {
     let mut outgoing = reqwest::Request::new(request.method.clone(), url.clone());
     *outgoing.headers_mut() = request.headers.clone();
@@ -166,9 +180,17 @@ async fn exchange(
     let mut incoming = client.execute(outgoing).await.map_err(|error| attempt_error(&error, url, &progress))?;
     progress.on_response(incoming.version() < Version::HTTP_2);
     let headers = std::mem::take(incoming.headers_mut());
-    let mut response = Response { status: incoming.status().as_u16(), headers, body: Vec::new() };
-    let max_bytes =
-        if response.is_success() { request.max_response_bytes } else { request.max_response_bytes.min(MAX_ERROR_BODY) };
+    let mut response = Response { status: incoming.status().as_u16(), headers, body: Vec::new(), streamed: None };
+    let is_streamed = request.operation.is_some_and(|operation| operation.response != ResponseKind::Json);
+    if response.is_success() && is_streamed {
+        response.streamed = Some(Box::new(StreamedBody::new(incoming, progress, stats.clone())));
+        return Ok(response);
+    }
+    let max_bytes = match (response.is_success(), is_streamed) {
+        (true, _) => request.max_response_bytes,
+        (false, true) => MAX_ERROR_BODY,
+        (false, false) => request.max_response_bytes.min(MAX_ERROR_BODY),
+    };
     // No more than is likely to arrive, whatever length the server announces, and one byte for the terminator that C needs.
     let expected = incoming.content_length().unwrap_or(0).min(MAX_RESERVED);
     let mut has_room = response.body.try_reserve_exact(expected as usize + 1).is_ok();
@@ -185,7 +207,7 @@ async fn exchange(
             }
             // The part of an error's body that arrived is enough to report it.
             _ if !response.is_success() => return Ok(response),
-            Ok(Some(_)) => return Err(AttemptError::TooLarge(response, max_bytes)),
+            Ok(Some(_)) => return Err(AttemptError::TooLarge(response, "max_response_bytes", max_bytes)),
             Err(error) => {
                 let why = error.source().map_or_else(|| error.to_string(), causes);
                 return Err(AttemptError::IncompleteBody(response, why));

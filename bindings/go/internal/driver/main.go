@@ -63,49 +63,6 @@ func params[P any](object string) (params P, rest []antenv.Option) {
 	return params, rest
 }
 
-func named(client *antenv.Client, operation, environment, work, object string) (string, error) {
-	environments, queue := client.Environments, client.Environments.Work
-	switch operation {
-	case "environments.create":
-		p, rest := params[antenv.EnvironmentCreateParams](object)
-		return text(environments.Create(ctx, p, rest...))
-	case "environments.list":
-		p, rest := params[antenv.EnvironmentListParams](object)
-		return text(environments.ListPage(ctx, p, rest...))
-	case "environments.retrieve":
-		return text(environments.Retrieve(ctx, environment, options(object)...))
-	case "environments.update":
-		p, rest := params[antenv.EnvironmentUpdateParams](object)
-		return text(environments.Update(ctx, environment, p, rest...))
-	case "environments.delete":
-		return text(environments.Delete(ctx, environment, options(object)...))
-	case "environments.archive":
-		return text(environments.Archive(ctx, environment, options(object)...))
-	case "work.list":
-		p, rest := params[antenv.WorkListParams](object)
-		return text(queue.ListPage(ctx, environment, p, rest...))
-	case "work.poll":
-		p, rest := params[antenv.WorkPollParams](object)
-		return text(queue.Poll(ctx, environment, p, rest...))
-	case "work.stats":
-		return text(queue.Stats(ctx, environment, options(object)...))
-	case "work.retrieve":
-		return text(queue.Retrieve(ctx, environment, work, options(object)...))
-	case "work.update":
-		p, rest := params[antenv.WorkUpdateParams](object)
-		return text(queue.Update(ctx, environment, work, p, rest...))
-	case "work.ack":
-		return text(queue.Ack(ctx, environment, work, options(object)...))
-	case "work.heartbeat":
-		p, rest := params[antenv.WorkHeartbeatParams](object)
-		return text(queue.Heartbeat(ctx, environment, work, p, rest...))
-	case "work.stop":
-		p, rest := params[antenv.WorkStopParams](object)
-		return text(queue.Stop(ctx, environment, work, p, rest...))
-	}
-	return "", fmt.Errorf("no method for %s", operation)
-}
-
 func fail(what any) {
 	fmt.Fprintln(os.Stderr, "driver:", what)
 	os.Exit(2)
@@ -140,7 +97,7 @@ func main() {
 			json, err = client.Request(ctx, field[1], field[2], options(field[3])...)
 			result = string(json)
 		case "named":
-			result, err = named(client, field[1], field[2], field[3], field[4])
+			result, err = named(client, field[1], [2]string{field[2], field[3]}, field[4])
 		default:
 			fail("unknown line: " + field[0])
 		}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _native
 from ._aio import loop_queue
-from ._async_resources import AsyncEnvironments, AsyncRequestMixin
+from ._async_resources import AsyncEnvironments, AsyncMemoryStores, AsyncRequestMixin, AsyncSessions, AsyncSkills
 from ._async_worker import AsyncWorker
 from ._client import BaseClient
 from ._sync import c_string, decoded, encoded
@@ -33,6 +33,21 @@ class AsyncClient(AsyncRequestMixin, BaseClient):
     def environments(self) -> AsyncEnvironments:
         """The operations on environments, and on the work queue of self-hosted ones."""
         return AsyncEnvironments(self._call, self._worker)
+
+    @cached_property
+    def sessions(self) -> AsyncSessions:
+        """The operations on sessions and their events."""
+        return AsyncSessions(self._call, self._worker)
+
+    @cached_property
+    def skills(self) -> AsyncSkills:
+        """The operations on the versions of skills."""
+        return AsyncSkills(self._call, self._worker)
+
+    @cached_property
+    def memory_stores(self) -> AsyncMemoryStores:
+        """The operations on the memories of memory stores."""
+        return AsyncMemoryStores(self._call, self._worker)
 
     async def call(self, operation: str, /, **params: Any) -> Any:
         """Calls an operation by its name, such as "environments.create"; returns decoded JSON.

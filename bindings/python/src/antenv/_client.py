@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _log, _native
 from ._errors import error_from
-from ._resources import Environments, RequestMixin
+from ._resources import Environments, MemoryStores, RequestMixin, Sessions, Skills
 from ._sync import c_string, call, call_for_text, decoded, encoded
 from ._uncopyable import Uncopyable
 from ._worker import Worker
@@ -154,6 +154,21 @@ class Client(RequestMixin, BaseClient):
     def environments(self) -> Environments:
         """The operations on environments, and on the work queue of self-hosted ones."""
         return Environments(self._call, self._worker)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """The operations on sessions and their events."""
+        return Sessions(self._call, self._worker)
+
+    @cached_property
+    def skills(self) -> Skills:
+        """The operations on the versions of skills."""
+        return Skills(self._call, self._worker)
+
+    @cached_property
+    def memory_stores(self) -> MemoryStores:
+        """The operations on the memories of memory stores."""
+        return MemoryStores(self._call, self._worker)
 
     def call(self, operation: str, /, **params: Any) -> Any:
         """Calls an operation by its name, such as "environments.create"; returns decoded JSON.

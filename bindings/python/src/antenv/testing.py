@@ -13,12 +13,13 @@ on the PATH. `make install` installs it, and so does `cargo install --path emula
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import subprocess
 import urllib.request
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ._client import Client
 from .types import Environment, Work
@@ -189,6 +190,50 @@ class Emulator:
         fields = {"environment_id": environment_id, "data": data, "metadata": metadata, "count": count}
         queued = self.control("POST", "work", {name: value for name, value in fields.items() if value is not None})
         return Work._of(queued) if count is None else [Work._of(item) for item in queued["data"]]
+
+    def upload_skill(
+        self,
+        name: str,
+        files: Mapping[str, str | Mapping[str, Any]] | None = None,
+        *,
+        skill_id: str | None = None,
+        version: str | None = None,
+        description: str | None = None,
+        format: Literal["zip", "tar.gz"] | None = None,
+        archive: bytes | None = None,
+    ) -> dict[str, Any]:
+        """Uploads a version of a skill and returns it: a dictionary with `id`, `skill_id`, `name` and `description`.
+
+        Args:
+            name: The skill's name; its files lie below a folder of this name.
+            files: The files to pack, by relative path: the text of each, or {"text": "...", "executable": True}, or the
+                same with "base64" for bytes.
+            skill_id: The skill, which gets another version if it exists. Without it: a new skill.
+            version: The version's id, which the skill must not have yet. Without it: a new one.
+            description: The description; none is an empty one.
+            format: How the files are packed: "zip", also without it, or "tar.gz".
+            archive: In place of `files` and `format`: the archive that downloads return.
+
+        Raises:
+            urllib.error.HTTPError: The emulator rejects the upload.
+        """
+        fields = {"name": name, "files": files, "id": skill_id, "version": version, "description": description}
+        encoded = None if archive is None else base64.b64encode(archive).decode()
+        made: dict[str, Any] = self.control("POST", "skills", {**fields, "format": format, "archive": encoded})
+        return made
+
+    def create_memory_store(self, name: str = "tests", memories: Mapping[str, str] | None = None) -> str:
+        """Creates a memory store and returns its id.
+
+        Args:
+            name: The store's name, 1 to 255 characters.
+            memories: Its first memories: contents by path, such as {"/notes/a.md": "..."}. Without it: none.
+
+        Raises:
+            urllib.error.HTTPError: The emulator rejects the name, a path or a content.
+        """
+        store_id: str = self.control("POST", "memory_stores", {"name": name, "memories": memories})["id"]
+        return store_id
 
     def advance(self, seconds: float) -> None:
         """Moves the emulator's clock, which decides about leases, by so many seconds."""

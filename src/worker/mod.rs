@@ -10,7 +10,7 @@
 //! `poller`, `claim` and `lease::machine` are pure state machines; `supervisor` and `lease::task` drive them. `shared` holds the state that
 //! these tasks share with the host's threads, and `lease::handle` is the lease as its holder sees it. The host pulls: nothing is called
 //! back, and no more is claimed than it asks for. An item is handed out after its first accepted heartbeat, which makes it this worker's;
-//! from then on the lease is kept, whatever the host's threads do.
+//! from then on the lease is kept, whatever the host's threads do. `handover` moves a lease from one process to another.
 
 pub mod claim;
 pub mod config;
@@ -18,6 +18,9 @@ pub mod config;
 mod fault_injection;
 #[cfg(test)]
 mod fault_tests;
+mod handover;
+#[cfg(test)]
+mod handover_tests;
 pub mod lease;
 mod limiter;
 pub mod metrics;
@@ -30,19 +33,20 @@ mod shared;
 mod simulation;
 mod supervisor;
 
+pub use handover::adopt;
 pub use lease::Lease;
 
 use crate::client::Client;
 use crate::completion::Queue;
 use crate::config::process_env_vars;
+use crate::credentials::Secret;
 use crate::error::{Error, Result, Status};
 use crate::runtime::fork::ProcessLocal;
-use crate::runtime::wakeup::WaitOutcome;
 use config::Config;
-use shared::{Waiter, WorkerEnd, WorkerShared, thread_wakeup};
+use shared::{WorkerEnd, WorkerShared};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use supervisor::{poll_request, supervise};
+use std::time::Duration;
+use supervisor::{Source, poll_request, supervise};
 
 /// The target of the worker's log records.
 const LOG: &str = "antenv::worker";
@@ -60,23 +64,11 @@ impl Worker {
     /// the host asks for it. Does not block. Errors: `CONFIG`, naming the key; `CLOSED` while the library shuts down; `INTERNAL`.
     pub fn new(client: &Client, config_json: Option<&str>) -> Result<Worker> {
         let config = Config::read(config_json, client, &process_env_vars)?;
-        let client = client
-            .with_bearer(&config.environment_key)
-            .ok_or_else(|| Error::config("environment_key", "contains characters that an HTTP header cannot carry"))?;
+        let client = with_credential(client, "environment_key", config.environment_key.as_ref())?;
         let pool = client.pool_handle()?;
         let poll = poll_request(&client, &config)?;
-        let shared = Arc::new(WorkerShared::new(config, client, pool, poll));
-        let supervised = shared.clone();
-        shared.pool.runtime().spawn(supervise(shared.clone()), None, move |outcome| {
-            // The task returned, was cancelled because the library shut down, or panicked.
-            let end = outcome.err().map_or(WorkerEnd::Stopped, |error| match error.status() {
-                Status::Cancelled => WorkerEnd::Stopped,
-                _ => WorkerEnd::Failed(error),
-            });
-            supervised.state.lock().claiming.clear();
-            supervised.end(end);
-            supervised.conclude();
-        });
+        let shared = Arc::new(WorkerShared::new(config, client, pool));
+        start(&shared, Source::WorkQueue(poll));
         Ok(Worker(ProcessLocal::new(shared)))
     }
 
@@ -88,48 +80,7 @@ impl Worker {
     /// `None` when no more items will come. Several threads may wait at once. Errors: `TIMEOUT`, `INTERRUPTED` (a signal handler ran in
     /// this thread), `CLOSED` after a fork, or the error that ended the worker.
     pub fn next(&self, timeout: Option<Duration>) -> Result<Option<(Arc<Lease>, String)>> {
-        let shared = self.shared()?;
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let waiter = Waiter::new(shared);
-        let wakeup = thread_wakeup()?;
-        loop {
-            let mut state = shared.state.lock();
-            if let Some(lease) = state.ready.pop_front() {
-                drop(state);
-                let json = lease.hand_out();
-                return Ok(Some((lease, json)));
-            }
-            match state.end.clone() {
-                None => {}
-                Some(WorkerEnd::Failed(error)) => return Err(error),
-                Some(_) => return Ok(None),
-            }
-            if state.is_closed {
-                return Ok(None);
-            }
-            if timeout.is_some_and(|timeout| timeout.is_zero()) {
-                drop(state);
-                waiter.keep_demand();
-                return Err(shared.no_item_in_time());
-            }
-            state.waiters.push_back(wakeup.clone());
-            drop(state);
-            let woken = wakeup.wait(until);
-            let mut state = shared.state.lock();
-            let at = state.waiters.iter().position(|other| Arc::ptr_eq(other, &wakeup));
-            at.map(|at| state.waiters.remove(at));
-            drop(state);
-            if at.is_none() {
-                // This thread was woken, perhaps at the last moment: there is something to look at.
-                wakeup.clear();
-                continue;
-            }
-            waiter.keep_demand();
-            return Err(match woken {
-                WaitOutcome::Interrupted => Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"),
-                WaitOutcome::TimedOut | WaitOutcome::Signaled => shared.no_item_in_time(),
-            });
-        }
+        self.shared()?.next(timeout)
     }
 
     /// Posts a completion with this tag for each item that is ready, and claims as many items as the worker may hold. Take the items
@@ -179,6 +130,28 @@ impl Worker {
             shared.close();
         }
     }
+}
+
+/// Starts the worker's own task.
+fn start(shared: &Arc<WorkerShared>, source: Source) {
+    let supervised = shared.clone();
+    shared.pool.runtime().spawn(supervise(shared.clone(), source), None, move |outcome| {
+        // The task returned, was cancelled because the library shut down, or panicked.
+        let end = outcome.err().map_or(WorkerEnd::Stopped, |error| match error.status() {
+            Status::Cancelled => WorkerEnd::Stopped,
+            _ => WorkerEnd::Failed(error),
+        });
+        supervised.state.lock().claiming.clear();
+        supervised.end(end);
+        supervised.conclude();
+    });
+}
+
+/// Returns a client on the same connections with this credential, which the configuration's `key` gives. Errors: `CONFIG`.
+fn with_credential(client: &Client, key: &str, credential: Option<&Secret>) -> Result<Client> {
+    let credential = credential.ok_or_else(|| Error::config(key, "is missing"))?;
+    let invalid = || Error::config(key, "contains characters that an HTTP header cannot carry");
+    client.with_bearer(credential).ok_or_else(invalid)
 }
 
 impl Drop for Worker {

@@ -73,7 +73,7 @@ pub(super) async fn release(worker: &WorkerShared, work_id: &str) {
     let Ok(request) = worker.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params)) else { return };
     if send_rescue(worker, request, work_id).await.is_some() {
         worker.metrics.increment(Counter::Rescued);
-        log::record(Level::Warn, LOG, "released an item that another worker left behind", || json!({"work_id": work_id}));
+        log::record(Level::Warn, LOG, "released an item that was left behind", || json!({"work_id": work_id}));
     }
 }
 

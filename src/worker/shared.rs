@@ -8,10 +8,9 @@ use super::metrics::{Counter, WorkerMetrics, WorkerSnapshot};
 use crate::client::{Client, PoolHandle};
 use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
-use crate::http::request::Request;
 use crate::runtime::clock::{self, ClockTime};
 use crate::runtime::fork::{ForkSafeMutex, ProcessLocal};
-use crate::runtime::wakeup::WakeupFd;
+use crate::runtime::wakeup::{WaitOutcome, WakeupFd};
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use slab::Slab;
@@ -19,7 +18,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// How long a host counts as wanting work after a call that asked for it and returned without any.
@@ -36,10 +35,9 @@ const CLAIM_OUTCOME_TIMEOUT: Duration = Duration::from_secs(15);
 /// A worker, as its tasks and the host's threads share it.
 pub(super) struct WorkerShared {
     pub(super) config: Config,
-    /// With the environment's key.
+    /// With the environment's key. Of an adopted lease: with the item's own token, if there is one.
     pub(super) client: Client,
     pub(super) pool: PoolHandle,
-    pub(super) poll: Request,
     pub(super) state: ForkSafeMutex<State>,
     /// Wakes the supervisor.
     pub(super) changed: Notify,
@@ -131,13 +129,12 @@ impl Drop for WakeOnDrop {
 }
 
 impl WorkerShared {
-    pub(super) fn new(config: Config, client: Client, pool: PoolHandle, poll: Request) -> WorkerShared {
+    pub(super) fn new(config: Config, client: Client, pool: PoolHandle) -> WorkerShared {
         let max = MAX_IN_FLIGHT.max(config.concurrency / LEASES_PER_REQUEST);
         WorkerShared {
             config,
             client,
             pool,
-            poll,
             state: ForkSafeMutex::default(),
             changed: Notify::new(),
             metrics: WorkerMetrics::default(),
@@ -200,6 +197,51 @@ impl WorkerShared {
         self.post(attached, || Ok(lease.notice()));
     }
 
+    /// Waits for the next item, as [`Worker::next`](super::Worker::next) describes.
+    pub(super) fn next(&self, timeout: Option<Duration>) -> Result<Option<(Arc<Lease>, String)>> {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let waiter = Waiter::new(self);
+        let wakeup = thread_wakeup()?;
+        loop {
+            let mut state = self.state.lock();
+            if let Some(lease) = state.ready.pop_front() {
+                drop(state);
+                let json = lease.hand_out();
+                return Ok(Some((lease, json)));
+            }
+            match state.end.clone() {
+                None => {}
+                Some(WorkerEnd::Failed(error)) => return Err(error),
+                Some(_) => return Ok(None),
+            }
+            if state.is_closed {
+                return Ok(None);
+            }
+            if timeout.is_some_and(|timeout| timeout.is_zero()) {
+                drop(state);
+                waiter.keep_demand();
+                return Err(self.no_item_in_time());
+            }
+            state.waiters.push_back(wakeup.clone());
+            drop(state);
+            let woken = wakeup.wait(until);
+            let mut state = self.state.lock();
+            let at = state.waiters.iter().position(|other| Arc::ptr_eq(other, &wakeup));
+            at.map(|at| state.waiters.remove(at));
+            drop(state);
+            if at.is_none() {
+                // This thread was woken, perhaps at the last moment: there is something to look at.
+                wakeup.clear();
+                continue;
+            }
+            waiter.keep_demand();
+            return Err(match woken {
+                WaitOutcome::Interrupted => Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"),
+                WaitOutcome::TimedOut | WaitOutcome::Signaled => self.no_item_in_time(),
+            });
+        }
+    }
+
     /// Takes a lease back before it is handed out. Returns false if it has been.
     pub(super) fn retract(&self, lease: &Arc<Lease>) -> bool {
         let mut state = self.state.lock();
@@ -249,6 +291,14 @@ impl WorkerShared {
         state.ending = Some(end);
     }
 
+    /// Ends a worker that only kept an adopted lease. `failure`: why it could not be adopted.
+    pub(super) fn on_adoption_ended(&self, failure: Option<Error>) {
+        if let Some(error) = &failure {
+            log::record(Level::Info, LOG, "item was not adopted", || json!({"why": error.to_string()}));
+        }
+        self.state.lock().ending.get_or_insert(failure.map_or(WorkerEnd::Stopped, WorkerEnd::Failed));
+    }
+
     /// Lets `next` report the end, once no claim is pending or the worker was closed.
     pub(super) fn conclude(&self) {
         let mut state = self.state.lock();
@@ -296,7 +346,7 @@ impl WorkerShared {
     /// Releases the items that are ready to be handed out.
     pub(super) fn release_ready(&self) {
         while let Some(lease) = self.take_ready() {
-            lease.release();
+            lease.give_back();
         }
     }
 
@@ -327,17 +377,17 @@ impl WorkerShared {
 }
 
 /// A thread in `next`. As long as it exists, it counts as demand for an item.
-pub(super) struct Waiter<'a>(&'a WorkerShared);
+struct Waiter<'a>(&'a WorkerShared);
 
 impl<'a> Waiter<'a> {
-    pub(super) fn new(worker: &'a WorkerShared) -> Waiter<'a> {
+    fn new(worker: &'a WorkerShared) -> Waiter<'a> {
         worker.state.lock().waiting += 1;
         worker.changed.notify_one();
         Waiter(worker)
     }
 
     /// Keeps the demand for a while: the thread returns without an item, and will soon be back.
-    pub(super) fn keep_demand(&self) {
+    fn keep_demand(&self) {
         self.0.state.lock().demand_until = clock::now() + DEMAND_TIMEOUT;
     }
 }
@@ -354,7 +404,7 @@ thread_local! {
 }
 
 /// Returns the wake-up descriptor of this thread. A forked child creates its own.
-pub(super) fn thread_wakeup() -> Result<Arc<WakeupFd>> {
+fn thread_wakeup() -> Result<Arc<WakeupFd>> {
     THREAD_WAKEUP.with_borrow_mut(|wakeup| match wakeup.as_ref().and_then(ProcessLocal::get) {
         Some(known) => Ok(known.clone()),
         None => {

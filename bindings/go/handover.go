@@ -2,7 +2,6 @@ package antenv
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -60,18 +59,18 @@ func (l *Lease) Release() (*Handover, error) {
 // AdoptConfig says which lease to adopt. A field with its zero value comes from an environment variable, as Handover.Environ returns it.
 type AdoptConfig struct {
 	// WorkID is the item's identifier. Default: ANTHROPIC_WORK_ID.
-	WorkID string `json:"work_id,omitempty"`
+	WorkID string `json:"work_id"`
 	// EnvironmentID is its environment's identifier. Default: ANTHROPIC_ENVIRONMENT_ID.
-	EnvironmentID string `json:"environment_id,omitempty"`
+	EnvironmentID string `json:"environment_id"`
 	// SessionID is the identifier of the session to serve. Default: ANTHROPIC_SESSION_ID.
-	SessionID string `json:"session_id,omitempty"`
+	SessionID string `json:"session_id"`
 	// EnvironmentKey is used if the item's secret holds no token. Default: the client's environment key, then ANTHROPIC_ENVIRONMENT_KEY.
-	EnvironmentKey Secret `json:"environment_key,omitempty"`
+	EnvironmentKey Secret `json:"environment_key"`
 	// WorkSecret is the item's secret. Default: ANTHROPIC_WORK_SECRET.
-	WorkSecret Secret `json:"work_secret,omitempty"`
+	WorkSecret Secret `json:"work_secret"`
 	// ExpectedLastHeartbeat is the last heartbeat of the process that handed the lease over, verbatim. Default:
 	// ANTHROPIC_WORK_LAST_HEARTBEAT, or there was none.
-	ExpectedLastHeartbeat string `json:"expected_last_heartbeat,omitempty"`
+	ExpectedLastHeartbeat string `json:"expected_last_heartbeat"`
 	// DesiredTTL is how long a heartbeat should extend the lease, 1 second to 24 hours, rounded up to seconds. Default: the server decides.
 	DesiredTTL time.Duration `json:"-"`
 }
@@ -93,13 +92,12 @@ func (c *Client) Adopt(ctx context.Context, config AdoptConfig) (*Lease, error) 
 	if ctx.Err() != nil {
 		return nil, contextError(ctx, "adopt")
 	}
-	var object struct {
-		AdoptConfig
-		DesiredTTLSeconds int64 `json:"desired_ttl_seconds,omitempty"`
+	var object object
+	object.addFields(config)
+	if config.DesiredTTL != 0 {
+		object.add("desired_ttl_seconds", roundUp(config.DesiredTTL, time.Second))
 	}
-	object.AdoptConfig = config
-	object.DesiredTTLSeconds = roundUp(config.DesiredTTL, time.Second)
-	text, err := json.Marshal(object)
+	text, err := object.nulTerminated()
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +110,7 @@ func (c *Client) Adopt(ctx context.Context, config AdoptConfig) (*Lease, error) 
 	go func() {
 		defer runtime.KeepAlive(c.core)
 		var o outcome
-		o.handle, o.item, o.err = adoptLease(c.handle, append(text, 0))
+		o.handle, o.item, o.err = adoptLease(c.handle, text)
 		select {
 		case done <- o:
 		case <-ctx.Done():

@@ -117,7 +117,7 @@ def test_ours_serves_what_an_official_poller_claimed(strict_emulator: Emulator, 
                 environment_id=hosted.id, environment_key=key, drain=True, auto_stop=False
             )
             async for item in poller:
-                known = {"work_id": item.id, "environment_id": hosted.id, "session_id": item.data.id}
+                known: dict[str, Any] = {"work_id": item.id, "environment_id": hosted.id, "session_id": item.data.id}
                 async with await ours.adopt(**known, work_secret=item.secret) as lease:
                     assert lease.state().state == "held"
                     handover = await lease.release()

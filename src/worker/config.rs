@@ -32,7 +32,8 @@ const KEYS: &[&str] = &[
 pub const MAX_CONCURRENCY: i64 = 100_000;
 /// The longest time that a setting takes, in milliseconds.
 pub const DAY_MS: i64 = 86_400_000;
-const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+/// How long an adopted lease may go on after the library was shut down.
+const ADOPTED_GRACE: Duration = Duration::from_secs(30);
 
 /// The settings of a worker.
 #[derive(Debug, Clone)]
@@ -80,7 +81,7 @@ impl Config {
         let idle_min = integer("idle_min_ms", 0, DAY_MS)?.unwrap_or(1_000);
         let idle_max = integer("idle_max_ms", 0, DAY_MS)?.unwrap_or(idle_min.max(3_000));
         let idle_after = integer("idle_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
-        let grace = integer("grace_ms", 0, DAY_MS)?.unwrap_or(DEFAULT_GRACE.as_millis() as i64);
+        let grace = integer("grace_ms", 0, DAY_MS)?.unwrap_or(30_000);
         let rescue_after = integer("rescue_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
         let drain = object.take("drain").map(|value| value.bool()).transpose()?.unwrap_or(false);
         let heartbeat = object.take("heartbeat").map(|value| value.bool()).transpose()?.unwrap_or(true);
@@ -133,7 +134,7 @@ impl Config {
             reclaim_older_than_ms: None,
             heartbeat: true,
             desired_ttl_seconds,
-            grace: DEFAULT_GRACE,
+            grace: ADOPTED_GRACE,
             rescue_after: Duration::ZERO,
             polling: PollConfig {
                 block: Duration::ZERO,

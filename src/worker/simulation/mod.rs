@@ -66,6 +66,17 @@ fn the_simulation_detects_a_holder_that_ignores_the_loss_of_its_lease() {
     assert!(found);
 }
 
+/// Shows the same of hand-overs.
+#[test]
+fn the_simulation_detects_an_adopter_that_serves_before_its_first_heartbeat_is_accepted() {
+    let found = (0..SEEDS).any(|seed| {
+        let mut world = World::new(seed, false);
+        world.trusts_handovers = true;
+        world.run().is_err()
+    });
+    assert!(found);
+}
+
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
@@ -238,6 +249,8 @@ struct World {
     fault_rate: f64,
     /// Whether holders continue for half a minute after they were notified that their lease is lost.
     ignores_loss: bool,
+    /// Whether adopters serve an item before a heartbeat is accepted.
+    trusts_handovers: bool,
     is_traced: bool,
     trace_log: Vec<String>,
     problem: Option<String>,
@@ -264,6 +277,7 @@ impl World {
             faults_until,
             fault_rate: rng.f64() * 0.3,
             ignores_loss: false,
+            trusts_handovers: false,
             is_traced,
             trace_log: Vec::new(),
             problem: None,

@@ -203,15 +203,7 @@ impl World {
                     let work = ms(self.rng.u64(..self.ttl.as_millis() as u64));
                     self.after(work, SimEvent::HolderReleases { process, generation, job: key });
                 }
-                let others = |(number, other): (usize, &Process)| {
-                    let is_other = |(job_key, job): (&u64, &Job)| {
-                        (number, *job_key) != (process, key) && job.item == item && job.is_served && !other.paused
-                    };
-                    other.jobs.iter().any(is_other)
-                };
-                if self.processes.iter().enumerate().any(others) {
-                    self.fail(format!("item {item} has a second holder, process {process}, before the first was notified"));
-                }
+                self.check_only_holder(process, key, item);
             }
             LeaseState::Claimed => {
                 self.processes[process].rejections = 0;
@@ -231,6 +223,18 @@ impl World {
                 self.after(tidying, SimEvent::HolderDone { process, generation, job: key });
             }
             _ => {}
+        }
+    }
+
+    fn check_only_holder(&mut self, process: usize, key: u64, item: usize) {
+        let others = |(number, other): (usize, &Process)| {
+            let is_other = |(job_key, job): (&u64, &Job)| {
+                (number, *job_key) != (process, key) && job.item == item && job.is_served && !other.paused
+            };
+            other.jobs.iter().any(is_other)
+        };
+        if self.processes.iter().enumerate().any(others) {
+            self.fail(format!("item {item} has a second holder, process {process}, before the first was notified"));
         }
     }
 
@@ -270,8 +274,12 @@ impl World {
         let now = self.local_time(process);
         self.jobs += 1;
         let lease = Some(LeaseMachine::adopted(now, last_heartbeat));
-        let job = Job { item, polled: now, claim: Claim::late(), is_acknowledging: false, lease, is_served: false };
+        let is_served = self.trusts_handovers;
+        let job = Job { item, polled: now, claim: Claim::late(), is_acknowledging: false, lease, is_served };
         self.processes[process].jobs.insert(self.jobs, job);
+        if is_served {
+            self.check_only_holder(process, self.jobs, item);
+        }
         self.step(process, self.jobs, LeaseEvent::Tick);
     }
 

@@ -1022,9 +1022,9 @@ antenv_status antenv_worker_free(antenv_worker *worker);
  * @param out_json Receives the state: {"state":"held"|"claimed"|"stop_requested"|"lost", "reason", "work_id", "ttl_seconds",
  *   "last_heartbeat": verbatim, "beats": number of successful heartbeats}. `reason` is null while the lease is held or claimed.
  *
- *   claimed         The worker only claims (`heartbeat` is false): the item is acknowledged and has no heartbeat, so `ttl_seconds`
- *                   and `last_heartbeat` are null. Hand it over within half of the worker's `rescue_after_ms`; then the lease
- *                   becomes "lost" (reason "expired"), because workers may return the item to the queue.
+ *   claimed         The worker only claims (`heartbeat` is false): the item is acknowledged and has no heartbeat, so
+ *                   `ttl_seconds` and `last_heartbeat` are null. Hand it over within half of the worker's `rescue_after_ms`;
+ *                   then the lease becomes "lost" (reason "expired"), because workers may return the item to the queue.
  *   stop_requested  The item is to be stopped: end the work and finish. The lease is no longer extended, and becomes "lost" when
  *                   it may have run out. `reason`: "asked" (the item is stopping or stopped at the server), "not_extended",
  *                   "rejected" (a heartbeat was refused permanently), "shutdown" (the worker's grace period is over).
@@ -1034,8 +1034,7 @@ antenv_status antenv_worker_free(antenv_worker *worker);
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
  */
-antenv_status antenv_lease_state(antenv_lease *lease,
-                                 char **out_json);
+antenv_status antenv_lease_state(antenv_lease *lease, char **out_json);
 
 /**
  * Waits until a lease is no longer simply held: it is lost, its item is to be stopped, or another thread ended it. An event loop
@@ -1138,13 +1137,14 @@ antenv_status antenv_lease_submit_finish(antenv_lease *lease,
                                          char **out_error);
 
 /**
- * Ends a lease so that another process can go on with it, and frees the handle. No heartbeat and no stop is sent after this call;
- * the next holder has as much of the lease's time as is left. Give what is returned to one process only: an official `handle_item`,
- * or antenv_lease_adopt. A lease that is released and not adopted runs out, and the queue hands the item out again. An item that
- * was only claimed has no lease to run out: workers rescue it when it has had no heartbeat for their `rescue_after_ms`.
+ * Ends a lease so that another process can go on with it, and frees the handle. No heartbeat and no stop is sent after this
+ * call; the next holder has as much of the lease's time as is left. Give what is returned to one process only: to an official
+ * `handle_item`, or to antenv_lease_adopt. A lease that is released and not adopted runs out, and the queue hands the item out
+ * again. An item that was only claimed has no lease to run out: workers rescue it when it has had no heartbeat for their
+ * `rescue_after_ms`.
  *
- * @param lease The lease. It is freed, unless ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT (or ANTENV_CLOSED, in a forked child)
- *   is returned.
+ * @param lease The lease. It is freed, unless ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT (or ANTENV_CLOSED, in a forked
+ *   child) is returned.
  * @param out_json Receives what the next holder must know: {"work_id", "environment_id", "session_id", "work_secret" (null if the
  *   item has none), "last_heartbeat" (null if there was none), "environment"}. `environment` holds the same as environment
  *   variables, those without a value left out: ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_SESSION_ID,
@@ -1154,13 +1154,12 @@ antenv_status antenv_lease_submit_finish(antenv_lease *lease,
  * thread; ANTENV_CANCELLED when the library was shut down meanwhile; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks while
  * the result of a heartbeat is unknown: as a rule not at all, and at most until the lease is lost.
  */
-antenv_status antenv_lease_release(antenv_lease *lease,
-                                   char **out_json);
+antenv_status antenv_lease_release(antenv_lease *lease, char **out_json);
 
 /**
- * Adopts the lease on an item that another process claimed, and keeps it by heartbeats. The first heartbeat states the last one of
- * the other process; without one it begins the lease (NO_HEARTBEAT). Only when it was accepted is the item this process's to serve.
- * No worker is needed. When the library is shut down, the lease goes on for 30 seconds, and then the item is stopped.
+ * Adopts the lease on an item that another process claimed, and keeps it by heartbeats. The first heartbeat states the last one
+ * of the other process; without one it begins the lease (NO_HEARTBEAT). Only when it was accepted is the item this process's to
+ * serve. No worker is needed. When the library is shut down, the lease goes on for 30 seconds, and then the item is stopped.
  *
  * @param client The client whose connections and defaults it uses; it may be freed before the lease. Its credential is used only
  *   if it is an environment key.
@@ -1185,17 +1184,14 @@ antenv_status antenv_lease_release(antenv_lease *lease,
  * Errors: ANTENV_LEASE_LOST when the item is not this process's to serve: the server has another last heartbeat (nothing is
  * stopped), or the item is to be stopped (which is done, if no other process can have it); ANTENV_CONFIG (`parameter` names the
  * key); the common call errors of a heartbeat that was refused permanently, or of the last one when none was answered in time
- * (ANTENV_TIMEOUT, ANTENV_CONNECTION, ...): the lease then runs out, unless it is adopted again; ANTENV_CLOSED and ANTENV_CANCELLED
- * when the library is shut down; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks for at most 10 seconds, and while an item is
- * being stopped for up to 60 more.
+ * (ANTENV_TIMEOUT, ANTENV_CONNECTION, ...): the lease then runs out, unless it is adopted again; ANTENV_CLOSED and
+ * ANTENV_CANCELLED when the library is shut down; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks for at most 10
+ * seconds, and while an item is being stopped for up to 60 more.
  *
  *     antenv_lease_release(lease, &handover);                        // in one process
  *     antenv_lease_adopt(client, NULL, &lease, &item);               // in another, with `environment` as its variables
  */
-antenv_status antenv_lease_adopt(antenv_client *client,
-                                 const char *config_json,
-                                 antenv_lease **out_lease,
-                                 char **out_json);
+antenv_status antenv_lease_adopt(antenv_client *client, const char *config_json, antenv_lease **out_lease, char **out_json);
 
 /**
  * Ends a lease without stopping the item, and frees the handle: the heartbeats end, the lease runs out, and the queue hands the
@@ -1233,11 +1229,11 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
  *   warn   antenv::runtime    "the clock that runs while the machine sleeps cannot be read": why
  *   warn   antenv::worker     "a poll failed", "a request failed": step, work_id, status, reason, why; "the response to a poll is
  *                             not an item": why; "a lease is lost": work_id, reason; "item was not picked up; releasing it",
- *                             "released an item that another worker left behind", "the item's secret holds no token; using the
+ *                             "released an item that was left behind", "the item's secret holds no token; using the
  *                             environment key": work_id; "item was refused; leaving it to the work queue": work_id, status, why;
  *                             "the machine was suspended": for_ms
- *   info   antenv::worker     "claimed an item", "item was claimed by another worker": work_id; "item has to be stopped":
- *                             work_id, reason; "worker claims no more items": why, error
+ *   info   antenv::worker     "claimed an item", "adopted an item", "item was claimed by another worker": work_id; "item was not
+ *                             adopted": why; "item has to be stopped": work_id, reason; "worker claims no more items": why, error
  *   info   antenv::client     "retrying": operation, attempt, reason, http_status, why, wait_ms
  *   debug  antenv::client     "call done": operation, status, attempts, elapsed_ms
  *   debug  antenv::worker     "lease ended": work_id, how; "stopping an item without a session" (warn, if it is of an unknown

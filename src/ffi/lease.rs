@@ -35,9 +35,9 @@ fn get(handle: *mut antenv_lease) -> Result<Arc<Lease>> {
 /// @param out_json Receives the state: {"state":"held"|"claimed"|"stop_requested"|"lost", "reason", "work_id", "ttl_seconds",
 ///   "last_heartbeat": verbatim, "beats": number of successful heartbeats}. `reason` is null while the lease is held or claimed.
 ///
-///   claimed         The worker only claims (`heartbeat` is false): the item is acknowledged and has no heartbeat, so `ttl_seconds`
-///                   and `last_heartbeat` are null. Hand it over within half of the worker's `rescue_after_ms`; then the lease
-///                   becomes "lost" (reason "expired"), because workers may return the item to the queue.
+///   claimed         The worker only claims (`heartbeat` is false): the item is acknowledged and has no heartbeat, so
+///                   `ttl_seconds` and `last_heartbeat` are null. Hand it over within half of the worker's `rescue_after_ms`;
+///                   then the lease becomes "lost" (reason "expired"), because workers may return the item to the queue.
 ///   stop_requested  The item is to be stopped: end the work and finish. The lease is no longer extended, and becomes "lost" when
 ///                   it may have run out. `reason`: "asked" (the item is stopping or stopped at the server), "not_extended",
 ///                   "rejected" (a heartbeat was refused permanently), "shutdown" (the worker's grace period is over).
@@ -184,13 +184,14 @@ pub extern "C" fn antenv_lease_submit_finish(
     })
 }
 
-/// Ends a lease so that another process can go on with it, and frees the handle. No heartbeat and no stop is sent after this call;
-/// the next holder has as much of the lease's time as is left. Give what is returned to one process only: an official `handle_item`,
-/// or antenv_lease_adopt. A lease that is released and not adopted runs out, and the queue hands the item out again. An item that
-/// was only claimed has no lease to run out: workers rescue it when it has had no heartbeat for their `rescue_after_ms`.
+/// Ends a lease so that another process can go on with it, and frees the handle. No heartbeat and no stop is sent after this
+/// call; the next holder has as much of the lease's time as is left. Give what is returned to one process only: to an official
+/// `handle_item`, or to antenv_lease_adopt. A lease that is released and not adopted runs out, and the queue hands the item out
+/// again. An item that was only claimed has no lease to run out: workers rescue it when it has had no heartbeat for their
+/// `rescue_after_ms`.
 ///
-/// @param lease The lease. It is freed, unless ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT (or ANTENV_CLOSED, in a forked child)
-///   is returned.
+/// @param lease The lease. It is freed, unless ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT (or ANTENV_CLOSED, in a forked
+///   child) is returned.
 /// @param out_json Receives what the next holder must know: {"work_id", "environment_id", "session_id", "work_secret" (null if the
 ///   item has none), "last_heartbeat" (null if there was none), "environment"}. `environment` holds the same as environment
 ///   variables, those without a value left out: ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_SESSION_ID,
@@ -208,9 +209,9 @@ pub extern "C" fn antenv_lease_release(lease: *mut antenv_lease, out_json: *mut 
     })
 }
 
-/// Adopts the lease on an item that another process claimed, and keeps it by heartbeats. The first heartbeat states the last one of
-/// the other process; without one it begins the lease (NO_HEARTBEAT). Only when it was accepted is the item this process's to serve.
-/// No worker is needed. When the library is shut down, the lease goes on for 30 seconds, and then the item is stopped.
+/// Adopts the lease on an item that another process claimed, and keeps it by heartbeats. The first heartbeat states the last one
+/// of the other process; without one it begins the lease (NO_HEARTBEAT). Only when it was accepted is the item this process's to
+/// serve. No worker is needed. When the library is shut down, the lease goes on for 30 seconds, and then the item is stopped.
 ///
 /// @param client The client whose connections and defaults it uses; it may be freed before the lease. Its credential is used only
 ///   if it is an environment key.
@@ -235,9 +236,9 @@ pub extern "C" fn antenv_lease_release(lease: *mut antenv_lease, out_json: *mut 
 /// Errors: ANTENV_LEASE_LOST when the item is not this process's to serve: the server has another last heartbeat (nothing is
 /// stopped), or the item is to be stopped (which is done, if no other process can have it); ANTENV_CONFIG (`parameter` names the
 /// key); the common call errors of a heartbeat that was refused permanently, or of the last one when none was answered in time
-/// (ANTENV_TIMEOUT, ANTENV_CONNECTION, ...): the lease then runs out, unless it is adopted again; ANTENV_CLOSED and ANTENV_CANCELLED
-/// when the library is shut down; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks for at most 10 seconds, and while an item is
-/// being stopped for up to 60 more.
+/// (ANTENV_TIMEOUT, ANTENV_CONNECTION, ...): the lease then runs out, unless it is adopted again; ANTENV_CLOSED and
+/// ANTENV_CANCELLED when the library is shut down; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks for at most 10
+/// seconds, and while an item is being stopped for up to 60 more.
 ///
 /// ```c
 ///     antenv_lease_release(lease, &handover);                        // in one process

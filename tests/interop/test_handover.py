@@ -18,7 +18,7 @@ from anthropic.types.beta import BetaEnvironment
 
 import antenv
 from interop.python_sdk import API_KEY, settings
-from support.build import ROOT, build_go, compile_c
+from support.build import GO, ROOT, build_go, compile_c
 from support.emulator import Emulator
 
 pytestmark = [pytest.mark.usefixtures("clean_environment"), pytest.mark.transports]
@@ -62,6 +62,7 @@ def test_an_official_child_serves_what_our_worker_claimed(
 ) -> None:
     variables = {
         **os.environ,
+        **GO,
         "ANTHROPIC_ENVIRONMENT_ID": hosted.id,
         "ANTHROPIC_ENVIRONMENT_KEY": strict_emulator.environment_key(hosted.id),
         "ANTHROPIC_BASE_URL": strict_emulator.url,
@@ -89,6 +90,7 @@ def test_an_item_whose_command_never_begins_is_given_back(
 ) -> None:
     variables = {
         **os.environ,
+        **GO,
         "ANTHROPIC_ENVIRONMENT_ID": hosted.id,
         "ANTHROPIC_ENVIRONMENT_KEY": strict_emulator.environment_key(hosted.id),
         "ANTHROPIC_BASE_URL": strict_emulator.url,

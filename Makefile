@@ -32,7 +32,7 @@ help: ## list what there is to do
 build: ## build the library (shared and static), its header and the emulator
 	@scripts/need.sh cargo cc
 	@echo "== building the library (a release build takes a few minutes the first time)"
-	@# Not `cargo build`: beside the rlib that Cargo.toml asks for too, cargo leaves link-time optimisation out.
+	@# Not `cargo build`: with the rlib that Cargo.toml asks for too, cargo leaves link-time optimisation out.
 	$(CARGO) rustc --release -p antenv --lib --crate-type cdylib,staticlib
 	@ln -sf libantenv.so $(RELEASE)/libantenv.so.0
 	@echo "== building the emulator"
@@ -64,25 +64,27 @@ $(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(wildcard $(PYTHON)/*.py $(PYTH
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(@D)/*.whl
 	@touch $@
 
-# Most tests wait most of the time.
-JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
+# How many tests run at a time. Most of them wait most of the time; those of test-deep less so.
+PROCESSORS := $(shell nproc 2>/dev/null || echo 1)
+JOBS ?= $(shell echo $$((3 * $(PROCESSORS))))
+DEEP_JOBS ?= $(shell echo $$((2 * $(PROCESSORS))))
 PYTEST := $(VENV)/bin/python -m pytest tests --dist worksteal
 
 test: wheel prefix ## run every functional test, in every language (some minutes)
 	@scripts/need.sh cc c++ clang openssl pkg-config cmake go man nlohmann abidw
-	@echo "== Rust tests"
-	$(CARGO) test --profile quick --workspace
-	@echo "== Rust tests of workers, over HTTPS with HTTP/2"
-	ANTENV_TEST_TLS=1 $(CARGO) test --profile quick --workspace --test worker
-	@echo "== tests from outside: C, C++, Python, Go, installation, networks"
-	$(PYTEST) -n $(JOBS) -m "not deep"
+	@echo "== building the Rust tests"
+	$(CARGO) test --profile quick --workspace --no-run
+	@# Workers once more over HTTPS with HTTP/2; from outside: C, C++, Python, Go, installation, networks.
+	@$(VENV)/bin/python scripts/together.py "$(CARGO) test --profile quick --workspace" \
+	  "env ANTENV_TEST_TLS=1 $(CARGO) test --profile quick --workspace --test worker" \
+	  '$(PYTEST) -n $(JOBS) -m "not deep"'
 
 test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, mutated input, soak
 	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm
 	@echo "== mutated input"
 	ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),100) $(CARGO) test --profile quick --workspace --test fuzz
 	@echo "== tests in depth"
-	$(PYTEST) -n $(JOBS) -m deep
+	$(PYTEST) -n $(DEEP_JOBS) -m deep
 
 # A selection of pytest's, or any other command that runs tests: COMMAND="cargo test --profile quick --test worker".
 SUITE ?= tests -m "not deep"
@@ -92,7 +94,7 @@ COMMAND ?= $(VENV)/bin/python -m pytest -q -rfE --dist worksteal -n $(JOBS) $(SU
 flakes: wheel prefix ## run a suite many times with every processor busy, and list what failed how often (SUITE, TIMES, COMMAND)
 	$(VENV)/bin/python scripts/flakes.py --times $(TIMES) --output $(TARGET)/flakes $(COMMAND)
 
-bench: wheel prefix ## measure the library beside its peers, in one run
+bench: wheel prefix ## measure the library alongside its peers, in one run
 	@scripts/need.sh cc c++ curl-config go pkg-config
 	$(VENV)/bin/python benches/bench.py
 
@@ -109,7 +111,7 @@ fmt: venv ## format everything
 	$(VENV)/bin/ruff format -q $(PYTHON_SOURCES)
 	gofmt -w $(GO_MODULES)
 
-abi: ## write down the binary interface anew, when it was changed on purpose (docs/abi-policy.md)
+abi: ## re-record the binary interface after an intentional change (docs/abi-policy.md)
 	@scripts/need.sh c++ abidw
 	python3 scripts/abi.py record
 
@@ -120,6 +122,7 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	$(CARGO) clippy --profile quick --workspace --all-targets -- -D warnings
 	$(CARGO) fmt --manifest-path $(PEERS) --check
 	$(CARGO) clippy --manifest-path $(PEERS) --target-dir $(TARGET)/peers -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile quick --workspace --no-deps --document-private-items
 	git diff --exit-code -- include/antenv.h
 	@echo "== C and C++"
 	@for compiler in gcc clang; do for source in $(C_SOURCES); do \

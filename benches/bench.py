@@ -1,18 +1,18 @@
-"""Measures the library beside its peers: same machine, same server, same headers, in turn, medians over the rounds.
+"""Measures the library alongside its peers: same machine, same server, same headers, in turn, medians over the rounds.
 
-threads: GETs from many threads, each waiting for its own, beside libcurl's easy interface.
+threads: GETs from many threads, each waiting for its own, alongside libcurl's easy interface.
 
-flight: many GETs in flight from one thread, through the completion queue, beside libcurl's multi interface, reqwest by
-itself, and hyper-util's pooled client, which reqwest is made of.
+flight: many GETs in flight from one thread, through the completion queue, alongside libcurl's multi interface, reqwest
+by itself, and hyper-util's pooled client, which reqwest is made of.
 
-cpp: what the C++ header adds. python: beside the official client, waiting, 64 calls under asyncio, importing the
-package and making a first call. go: beside the official client and net/http.
+cpp: what the C++ header adds. python: alongside the official client, waiting, 64 calls under asyncio, importing the
+package and making a first call. go: alongside the official client and net/http.
 
 All of these meet a server that sends the same answer each time (benches/peers): it is faster than they are, so that it
 does not hide how they differ. They meet it over HTTPS, where each speaks what it does by default (HTTP/2, but for the
 official Python client), over HTTPS with a server that knows HTTP/1.1 alone, and over plain HTTP.
 
-worker: claiming work, beside the official poller, against the emulator (serving.py).
+worker: claiming work, alongside the official poller, against the emulator (serving.py).
 
 The server has one core, the client another, so that neither takes the other's time. What counts are the ratios between
 neighbours in one run: absolute figures drift with the machine.

@@ -8,14 +8,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { MOST_THREADS = 256, WARM_UP = 200 };
+enum { MAX_THREADS = 256, WARM_UP = 200 };
 
 struct worker {
     pthread_t thread;
     unsigned count[LONGEST]; /* how many calls took that many microseconds */
 };
 
-static struct worker workers[MOST_THREADS];
+static struct worker workers[MAX_THREADS];
 static pthread_barrier_t ready;
 static atomic_int stop;
 
@@ -67,7 +67,7 @@ int main(int argc, char **argv) {
     environment = argv[2];
     int threads = atoi(argv[3]);
     double seconds = atof(argv[4]);
-    if (threads < 1 || threads > MOST_THREADS) fail("THREADS is out of range");
+    if (threads < 1 || threads > MAX_THREADS) fail("THREADS is out of range");
     set_up();
     pthread_barrier_init(&ready, NULL, (unsigned)threads + 1);
     for (int i = 0; i < threads; i++) {

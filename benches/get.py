@@ -1,4 +1,4 @@
-"""GETs of one environment from Python: antenv beside the official client. Prints its figures as the C programs here do.
+"""GETs of one environment from Python: antenv and the official client. Prints its figures as the C programs here do.
 
 python get.py PEER HOW URL ID LOAD SECONDS
 

@@ -1,4 +1,4 @@
-"""Workers beside one another: how soon an item starts, how many are served, and what it costs to wait for work.
+"""Workers side by side: how soon an item starts, how many are served, and what it costs to wait for work.
 
 Items take no time here, so that what is measured is claiming them, keeping their leases and stopping them.
 """
@@ -71,12 +71,12 @@ class Subject:
         self._process.wait(timeout=60)
 
 
-def latency(env: WorkerEnv, program: Command, items: int, dice: random.Random) -> dict[str, float]:
+def latency(env: WorkerEnv, program: Command, items: int, rng: random.Random) -> dict[str, float]:
     """Items that come one by one, at any moment of a worker's round."""
     with Subject(program, env, 4) as subject:
         taken = []
         for number in range(items + 1):
-            time.sleep(dice.uniform(1.5, 5.0))
+            time.sleep(rng.uniform(1.5, 5.0))
             before = time.monotonic_ns()
             item = env.enqueue()
             identifier, begun = subject.begun.get(timeout=60)
@@ -144,10 +144,10 @@ def run(compile_c: Callable[[str, str], Command], rounds: int) -> None:
             ratios = [median / medians[-1] if medians[-1] else 0 for median in medians]
             print(f"{'  / official worker':28}" + "".join(f"{ratio:18.4f}" for ratio in ratios), flush=True)
 
-    dice = random.Random(7)
+    rng = random.Random(7)
     compare(
         "a worker waits, items come one by one, seconds apart",
-        lambda env, _, program: latency(env, program, 25, dice),
+        lambda env, _, program: latency(env, program, 25, rng),
     )
     compare(
         "many items wait",

@@ -1216,7 +1216,7 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
  * @param filter "off", "error", "warn", "info", "debug" or "trace"; or such a level for a part of the library, as in
  *   "antenv::client=debug"; or several of these, separated by commas, of which the most specific decides. "off" ends the
  *   subscription, and so does freeing the queue.
- * @param tag Comes with each record, to tell it from completions of calls.
+ * @param tag Comes with each record, to distinguish it from completions of calls.
  * @param out_error Receives the error object.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT (the filter), ANTENV_CLOSED. Does not block.

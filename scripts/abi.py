@@ -3,7 +3,7 @@
 
 The interface is what the header says: a stub is compiled from it, with debug information, for libabigail to read. (The
 shipped library has none; that it exports just the header's functions is a test of its own.) The stub is C++, where the
-constants belong to the type of what functions return. docs/abi-policy.md tells what may change.
+constants belong to the type of what functions return. docs/abi-policy.md says what may change.
 """
 
 from __future__ import annotations

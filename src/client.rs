@@ -33,6 +33,9 @@ const MAX_UNPROCESSED: u32 = 8;
 /// The delay before the second such retry; it doubles each time. The first retry is immediate.
 const UNPROCESSED_PAUSE: Duration = Duration::from_millis(20);
 
+/// The name, in statistics and logs, of a call of an endpoint that belongs to no operation.
+const OTHER_CALLS: &str = "request";
+
 /// The target of this module's log records.
 const LOG: &str = "antenv::client";
 
@@ -178,7 +181,7 @@ impl Client {
     /// Returns the future that makes a call's attempts on the runtime.
     fn exchange(&self, pool: &Arc<RuntimePool>, request: Request) -> Result<impl Future<Output = RawOutcome> + Send + use<>> {
         let url = request.url(&self.pool.connection.base_url)?;
-        let call = pool.stats.begin(request.operation);
+        let call = pool.stats.begin(request.operation.map_or(OTHER_CALLS, |operation| operation.name));
         let (pool, defaults) = (pool.clone(), self.defaults.clone());
         Ok(async move {
             let attempts = run_attempts(&pool.http, &request, &url, &call, &defaults).await;
@@ -188,7 +191,7 @@ impl Client {
                 Err(error) => error.status(),
             };
             log::record(Level::Debug, LOG, "call done", || {
-                json!({"operation": call.operation_name(), "status": status.name(), "attempts": attempts.count,
+                json!({"operation": call.name(), "status": status.name(), "attempts": attempts.count,
                        "elapsed_ms": call.elapsed().as_secs_f64() * 1e3})
             });
             call.end(status);
@@ -237,7 +240,7 @@ impl Client {
 
     /// Returns the statistics of this client, and of those that share its connections, in this process: a JSON object.
     pub fn stats(&self) -> String {
-        self.pool.stats().unwrap_or_default().to_json()
+        self.pool.stats().unwrap_or_else(new_stats).to_json()
     }
 }
 
@@ -251,7 +254,7 @@ impl RawOutcome {
             if let Some(stats) = client.pool.stats().filter(|_| was_answered) {
                 stats.failure(error.status());
             }
-            let error = error.with_attempts(count).redact(&redactor(&client.defaults, &request));
+            let error = redactor(&client.defaults, &request).error(error.with_attempts(count));
             request.operation.into_iter().fold(error, |error, operation| error.in_operation(operation.name))
         })
     }
@@ -270,7 +273,7 @@ impl Pool {
         if let Some(existing) = existing.filter(|pool| pool.runtime.is_open()) {
             return Ok(existing.clone());
         }
-        let stats = existing.map(|pool| pool.stats.clone()).unwrap_or_default();
+        let stats = existing.map_or_else(new_stats, |pool| pool.stats.clone());
         let runtime = runtime::current()?;
         let http = Http::new(&self.connection, &self.tls, stats.clone())?;
         let new_pool = Arc::new(RuntimePool { runtime, http, stats });
@@ -293,6 +296,11 @@ pub fn find(name: &str) -> Result<&'static Operation> {
     })
 }
 
+/// Creates the statistics of a connection pool.
+fn new_stats() -> Arc<Stats> {
+    Arc::new(Stats::new(OPERATIONS.iter().map(|operation| operation.name).chain([OTHER_CALLS])))
+}
+
 /// Returns the redactor for the client's and the request's secrets.
 fn redactor(defaults: &CallDefaults, request: &Request) -> Redactor {
     let mut redactor = defaults.redactor.clone();
@@ -300,13 +308,16 @@ fn redactor(defaults: &CallDefaults, request: &Request) -> Redactor {
     redactor
 }
 
+/// How an attempt ended.
+type AttemptOutcome = Result<Response, AttemptError>;
+
 /// Makes attempts until one is conclusive, the retries are used up, or the time is up.
 async fn run_attempts(http: &Http, request: &Request, url: &Url, call: &ActiveCall, defaults: &CallDefaults) -> AttemptsOutcome {
     let deadline = Instant::now() + request.timeout;
     // Attempts are the requests that were sent, and those for which no connection could be opened.
     let (mut attempts, mut retries, mut unprocessed) = (0, 0, 0);
     let mut may_have_arrived = false;
-    let mut previous: Option<Result<Response, AttemptError>> = None;
+    let mut previous: Option<AttemptOutcome> = None;
     loop {
         let attempt_deadline = deadline.min(Instant::now() + request.attempt_timeout);
         let outcome = http.attempt(request, url, attempt_deadline).await;
@@ -320,7 +331,7 @@ async fn run_attempts(http: &Http, request: &Request, url: &Url, call: &ActiveCa
             Err(error) => error.may_have_arrived(),
         };
         may_have_arrived |= this_may_have_arrived;
-        let end = |outcome: Result<Response, AttemptError>| AttemptsOutcome {
+        let end = |outcome: AttemptOutcome| AttemptsOutcome {
             count: attempts,
             may_have_arrived,
             response: outcome.map_err(AttemptError::into_error),
@@ -329,22 +340,13 @@ async fn run_attempts(http: &Http, request: &Request, url: &Url, call: &ActiveCa
             return AttemptsOutcome { count: attempts, may_have_arrived, response: Err(timed_out(request, previous)) };
         }
         let is_uncounted = unprocessed < MAX_UNPROCESSED && outcome.as_ref().is_err_and(AttemptError::is_unprocessed);
-        let (reason, headers) = match &outcome {
-            Ok(response) if retry::should_retry(response.status, &response.headers) => {
-                (RetryReason::from_http(response.status), Some(&response.headers))
-            }
-            Err(AttemptError::Connect(_)) => (RetryReason::Connect, None),
-            Err(AttemptError::NotSent(_) | AttemptError::NotProcessed(_)) => (RetryReason::NotProcessed, None),
-            Err(AttemptError::NoResponse(_)) => (RetryReason::NoResponse, None),
-            Err(AttemptError::TimedOut { .. }) => (RetryReason::Timeout, None),
-            Err(AttemptError::IncompleteBody(..)) => (RetryReason::IncompleteBody, None),
-            Ok(_) | Err(AttemptError::TooLarge(..) | AttemptError::OutOfMemory(..)) => return end(outcome),
-        };
+        let Some(reason) = retry_reason(&outcome) else { return end(outcome) };
         let wait = if is_uncounted {
             unprocessed += 1;
             UNPROCESSED_PAUSE * ((1 << (unprocessed - 1)) - 1)
         } else {
             retries += 1;
+            let headers = outcome.as_ref().ok().map(|response| &response.headers);
             retry::delay(retries - 1, headers, SystemTime::now(), fastrand::f64())
         };
         let is_final = retries > request.max_retries || this_may_have_arrived && is_lost_heartbeat(request, &outcome);
@@ -352,12 +354,7 @@ async fn run_attempts(http: &Http, request: &Request, url: &Url, call: &ActiveCa
             return end(outcome);
         }
         call.stats().retry(reason);
-        log::record(Level::Info, LOG, "retrying", || {
-            let mut cause = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
-            redactor(defaults, request).text(&mut cause);
-            json!({"operation": call.operation_name(), "attempt": attempts, "reason": reason.name(), "why": cause,
-                   "http_status": outcome.as_ref().ok().map(|response| response.status), "wait_ms": wait.as_secs_f64() * 1e3})
-        });
+        log_retry(|| redactor(defaults, request), call, &outcome, attempts, reason, wait);
         previous = Some(outcome);
         if !wait.is_zero() {
             sleep(wait).await;
@@ -365,15 +362,45 @@ async fn run_attempts(http: &Http, request: &Request, url: &Url, call: &ActiveCa
     }
 }
 
+/// Returns why the request is to be sent again. `None`: the outcome is conclusive.
+fn retry_reason(outcome: &AttemptOutcome) -> Option<RetryReason> {
+    match outcome {
+        Ok(response) => retry::should_retry(response.status, &response.headers).then(|| RetryReason::from_http(response.status)),
+        Err(AttemptError::Connect(_)) => Some(RetryReason::Connect),
+        Err(AttemptError::NotSent(_) | AttemptError::NotProcessed(_)) => Some(RetryReason::NotProcessed),
+        Err(AttemptError::NoResponse(_)) => Some(RetryReason::NoResponse),
+        Err(AttemptError::TimedOut { .. }) => Some(RetryReason::Timeout),
+        Err(AttemptError::IncompleteBody(..)) => Some(RetryReason::IncompleteBody),
+        Err(AttemptError::TooLarge(..) | AttemptError::OutOfMemory(..)) => None,
+    }
+}
+
+/// Records that an attempt is followed by another one.
+fn log_retry(
+    redactor: impl FnOnce() -> Redactor,
+    call: &ActiveCall,
+    outcome: &AttemptOutcome,
+    attempts: u32,
+    reason: RetryReason,
+    wait: Duration,
+) {
+    log::record(Level::Info, LOG, "retrying", || {
+        let mut cause = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        redactor().text(&mut cause);
+        json!({"operation": call.name(), "attempt": attempts, "reason": reason.name(), "why": cause,
+               "http_status": outcome.as_ref().ok().map(|response| response.status), "wait_ms": wait.as_secs_f64() * 1e3})
+    });
+}
+
 /// Returns whether a heartbeat's response was lost, here or behind a gateway. Such a heartbeat is not retried: the server may have
 /// recorded it, and would then reject the retry for an outdated `expected_last_heartbeat`.
-fn is_lost_heartbeat(request: &Request, outcome: &Result<Response, AttemptError>) -> bool {
+fn is_lost_heartbeat(request: &Request, outcome: &AttemptOutcome) -> bool {
     let is_heartbeat = request.operation.is_some_and(|operation| operation.traffic == Traffic::Heartbeat);
     is_heartbeat && outcome.as_ref().map_or(true, |response| matches!(response.status, 502 | 504))
 }
 
 /// Makes the error for a call whose time is up. It includes the outcome of the previous attempt, the best clue to the cause.
-fn timed_out(request: &Request, previous: Option<Result<Response, AttemptError>>) -> Error {
+fn timed_out(request: &Request, previous: Option<AttemptOutcome>) -> Error {
     let clue = match previous {
         None => String::new(),
         Some(Ok(response)) => format!("; the previous attempt got HTTP {}", response.status),

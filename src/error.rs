@@ -1,9 +1,8 @@
 //! Errors: a status number for programs, an error object for people.
 //!
 //! Every failure is one [`Error`]. A C function returns its [`Status`] and hands out its JSON form. Errors never contain a secret:
-//! text from a server or a transport goes through [`Error::redact`] before it leaves the client.
+//! text from a server or a transport goes through `Redactor::error` before it leaves the client.
 
-use crate::credentials::Redactor;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -288,15 +287,13 @@ impl Error {
         self
     }
 
-    /// Removes secrets that a server or a transport may have repeated.
-    pub fn redact(mut self, redactor: &Redactor) -> Error {
+    /// Edits every text and every JSON document that a server or a transport may have contributed to.
+    pub fn edit(mut self, text: impl Fn(&mut String), json: impl Fn(&mut Box<RawValue>)) -> Error {
         let fields = &mut self.0;
-        redactor.text(&mut fields.message);
+        text(&mut fields.message);
         let texts = [&mut fields.kind, &mut fields.error_code, &mut fields.request_id].into_iter().flatten();
-        texts.chain(fields.headers.values_mut()).for_each(|text| redactor.text(text));
-        for json in [&mut fields.details, &mut fields.body].into_iter().flatten() {
-            redactor.json(json);
-        }
+        texts.chain(fields.headers.values_mut()).for_each(text);
+        [&mut fields.details, &mut fields.body].into_iter().flatten().for_each(json);
         self
     }
 

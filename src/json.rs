@@ -1,7 +1,7 @@
 //! Reading the JSON that callers give: one flat object, its members checked by name and passed on as they were written.
 //!
 //! Only the outermost level is taken apart. What is inside a member stays raw text, so that unknown fields, the spelling of
-//! numbers and the order of keys survive, and so that depth costs nothing. [`pointer`] reads one value out of a result.
+//! numbers and the order of keys survive, and so that depth costs nothing. [`mod@pointer`] reads one value out of a result.
 
 pub mod pointer;
 

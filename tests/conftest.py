@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,9 +27,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 DEEP_WAYS = re.compile(r"\b(valgrind|asan|tsan|race|cgocheck2)\b")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks what is run in such a way as `deep`. Leaves out ThreadSanitizer where `make sanitized` had to."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Marks what is run in such a way as `deep`. Leaves out ThreadSanitizer where `make sanitized` had to.
+
+    Spreads the tests that take long over the others that are selected: xdist starts each process with tests that stand
+    side by side, and with two of these in a row the others would be done long before.
+    """
     if not (TARGET / "thread").exists():
         left_out = [item for item in items if "tsan" in item.name]
         config.hook.pytest_deselected(items=left_out)
@@ -37,6 +41,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if isinstance(item, pytest.Function) and DEEP_WAYS.search(item.name.replace("_", " ")):
             item.add_marker(pytest.mark.deep)
+    outcome = yield
+    long = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if item not in long]
+    step = (len(items) + len(long)) / max(len(long), 1)
+    for number, item in enumerate(long):
+        items.insert(round(number * step), item)
+    return outcome
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,5 @@
 // GETs of one environment from many goroutines, each waiting for its own: by antenv, by the official SDK, or by net/http alone. Prints
-// its figures as the C programs beside it do.
+// its figures as the C programs next to it do.
 //
 //	go PEER URL ID GOROUTINES SECONDS        PEER: antenv, official, net/http
 package main

@@ -349,6 +349,11 @@ func TestErrorsCarryEverything(t *testing.T) {
 	_, err = antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL("http://example.com"))
 	equal(t, failure(t, err).Parameter, "base_url")
 	equal(t, errors.Is(err, antenv.ErrConfig), true)
+	_, err = antenv.NewClient(antenv.WithAPIKey(""))
+	equal(t, failure(t, err).Parameter, "api_key")
+	t.Setenv("ANTHROPIC_API_KEY", "")
+	_, err = antenv.NewClient()
+	equal(t, failure(t, err).Parameter, "ANTHROPIC_API_KEY")
 }
 
 func TestAFailureCarriesItsResponse(t *testing.T) {
@@ -567,7 +572,7 @@ func TestACallGoesOnWhenItsClientIsClosed(t *testing.T) {
 	emulator := antenvtest.Start(t, "--auth", "any")
 	goroutines := runtime.NumGoroutine()
 	client := must(antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL(emulator.URL)))(t)
-	emulator.Faults(antenvtest.Fault{"latency_ms": 100, "count": 1})
+	emulator.Faults(antenvtest.Fault{"hold": true})
 	ended := make(chan error)
 	go func() {
 		_, err := client.Environments.ListPage(ctx, antenv.EnvironmentListParams{})
@@ -575,6 +580,7 @@ func TestACallGoesOnWhenItsClientIsClosed(t *testing.T) {
 	}()
 	waitFor(t, func() bool { return len(emulator.Requests()) == 1 })
 	client.Close()
+	emulator.Control("DELETE", "holds", nil, nil)
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}

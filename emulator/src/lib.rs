@@ -16,7 +16,7 @@
 //! | `http` | sockets, TLS, a connection in HTTP/1.1 or HTTP/2 (`server`, `connection`, `http1`, `http2`); what goes back (`response`) |
 //! | `api` | the path of a request (`handler`), the table of operations (`route`), who may do what (`auth`), the operations |
 //! | `model` | the life of a work item, pure (`work_item`); `work_queue` applies it to the `store` and keeps the `history` |
-//! | `control` | what tests do behind the API's back: its endpoints, `faults`, the `request_log`; `browser_guard` keeps web pages out |
+//! | `control` | what tests do behind the API's back: its endpoints, `faults` (with `holds` and `latency`), the `request_log`; `browser_guard` keeps web pages out |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -42,7 +42,7 @@ use tokio::{runtime::Runtime, sync::watch};
 use tokio_rustls::TlsAcceptor;
 
 pub use api::auth::Auth;
-use control::{faults, request_log};
+use control::{faults, holds, request_log};
 use http::{server, tls};
 use model::{clock, store, work_queue};
 
@@ -177,6 +177,7 @@ impl Emulator {
             clock: clock::Clock::default(),
             waiters: work_queue::Waiters::default(),
             faults: faults::Faults::default(),
+            holds: holds::Holds::default(),
             polls_waiting: AtomicUsize::new(0),
             connections_open: AtomicUsize::new(0),
             connections_total: AtomicU64::new(0),
@@ -228,6 +229,7 @@ struct App {
     clock: clock::Clock,
     waiters: work_queue::Waiters,
     faults: faults::Faults,
+    holds: holds::Holds,
     log: request_log::RequestLog,
     polls_waiting: AtomicUsize,
     connections_open: AtomicUsize,
@@ -266,10 +268,11 @@ impl App {
         self.max_streams.load(Ordering::SeqCst)
     }
 
-    /// Forgets everything, and wakes held polls.
+    /// Forgets everything, wakes polls that wait, and releases held requests.
     fn reset(&self) -> Result<(), rusqlite::Error> {
         self.store.clear()?;
         self.faults.clear();
+        self.holds.release(None);
         self.log.clear();
         self.clock.set_offset(0);
         self.max_streams.store(self.config.max_streams, Ordering::SeqCst);

@@ -269,14 +269,14 @@ static void begin(antenv_lease *lease, char *json) {
 }
 
 /* Asks a command to end. */
-static void tell(struct job *job, const char *why) {
+static void request_end(struct job *job, const char *why) {
     if (job->start_at > 0) {
         say(job, "is not begun any more: %s", why);
         leave(job);
         return;
     }
     if (job->pid == 0 || job->kill_at > 0) return;
-    say(job, "is told to end: %s", why);
+    say(job, "is asked to end: %s", why);
     kill(-job->pid, SIGTERM);
     job->kill_at = now() + grace_seconds;
 }
@@ -417,7 +417,7 @@ static void take_signals(void) {
         if (is_stopping) {
             for (struct job *job = jobs, *next; job; job = next) {
                 next = job->next;
-                tell(job, "a second signal");
+                request_end(job, "a second signal");
             }
         } else {
             say(NULL, "claims no more: signal %d", byte);
@@ -454,7 +454,7 @@ static void take_completions(void) {
             else say(job, "not stopped: %s", done.json);
             drop(job);
         } else if (job && done.status == ANTENV_OK) {
-            tell(job, done.json); /* the lease's state: it is lost, or the item is to be stopped */
+            request_end(job, done.json); /* the lease's state: it is lost, or the item is to be stopped */
         }
         antenv_string_free(done.json);
     }

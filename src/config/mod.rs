@@ -10,11 +10,11 @@ mod headers;
 
 pub use call::{ATTEMPT_TIMEOUT, CallDefaults, POLL_MARGIN};
 pub use connection::{ConnectionSettings, Http2, Roots, parse_url};
-pub use env_vars::{EnvVars, process_env_vars};
+pub use env_vars::{EnvVars, missing, non_empty, process_env_vars};
 pub use headers::{BETA_HEADER, REQUIRED_BETA, betas, header_value, headers, join_betas, split_betas};
 
 use crate::credentials::Secret;
-use crate::error::{Error, MAX_MS, Result, Status};
+use crate::error::{MAX_MS, Result, Status};
 use crate::json::{Object, Value};
 use call::CallOverrides;
 use headers::{carries_credential, remove_credentials};
@@ -23,22 +23,25 @@ use std::time::Duration;
 /// The largest `max_retries`.
 pub const MAX_RETRIES: i64 = 100;
 
+/// The environment variables that hold a credential.
+const CREDENTIAL_VARIABLES: [&str; 3] = ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_ENVIRONMENT_KEY"];
+
+const CREDENTIAL_ADVICE: &str = "give `api_key`, `auth_token` or `environment_key`, or set one of the environment variables \
+    ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN and ANTHROPIC_ENVIRONMENT_KEY (none of them holds a credential, nor does \
+    ANTHROPIC_CUSTOM_HEADERS)";
+
 /// Reads a configuration.
 pub fn read(json: &str, env: EnvVars) -> Result<(ConnectionSettings, CallDefaults)> {
     let mut object = Object::parse(json, "config_json", Status::Config)?;
     let mut defaults = CallDefaults::default();
     object.check_names(connection::KEYS.iter().chain(call::KEYS).copied())?;
-    let connection = ConnectionSettings::read(&mut object, env, &mut defaults.redactor)?;
+    let variables = non_empty(env);
+    let connection = ConnectionSettings::read(&mut object, &variables, &mut defaults.redactor)?;
     let overrides = CallOverrides::read(&mut object)?;
-    defaults.apply_env(env, overrides.has_credential())?;
+    defaults.apply_env(&variables, overrides.has_credential())?;
     defaults.apply(overrides)?;
     if defaults.credentials.is_empty() && !carries_credential(&defaults.headers) {
-        return Err(Error::config(
-            "api_key",
-            "is missing, and so is any other credential: give `api_key`, `auth_token` or `environment_key`, or set the environment \
-            variable ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN or ANTHROPIC_ENVIRONMENT_KEY (all of them are unset or empty, and \
-            ANTHROPIC_CUSTOM_HEADERS contains no credential)",
-        ));
+        return Err(missing(env, "api_key", &CREDENTIAL_VARIABLES, CREDENTIAL_ADVICE));
     }
     Ok((connection, defaults))
 }
@@ -138,6 +141,21 @@ mod tests {
         ] {
             assert!(error.to_string().contains(name), "{name}");
         }
+    }
+
+    #[test]
+    fn an_empty_credential_is_named() {
+        for name in CREDENTIAL_VARIABLES {
+            let error = with("{}", &[(name, "")]).map(drop).unwrap_err();
+            assert_eq!((error.status(), error.parameter()), (Status::Config, Some(name)));
+            assert!(error.to_string().starts_with(&format!("`{name}` is set but empty")), "{error}");
+        }
+        for key in ["api_key", "auth_token", "environment_key"] {
+            let error = with(&format!(r#"{{"{key}":""}}"#), &[("ANTHROPIC_API_KEY", "k")]).map(drop).unwrap_err();
+            assert_eq!(error.parameter(), Some(key));
+        }
+        let (_, defaults) = with("{}", &[("ANTHROPIC_API_KEY", ""), ("ANTHROPIC_AUTH_TOKEN", "token")]).unwrap();
+        assert_eq!(authorization(&defaults), "Bearer token");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Redaction: removing known secrets from text that comes from outside.
 
 use super::{Secret, is_credential};
+use crate::error::Error;
 use http::header::HeaderMap;
 use serde_json::value::RawValue;
 use std::ops::Range;
@@ -26,6 +27,11 @@ impl Redactor {
             let text = String::from_utf8_lossy(value.as_bytes());
             self.add(text.strip_prefix("Bearer ").unwrap_or(&text));
         }
+    }
+
+    /// Removes secrets that a server or a transport may have repeated in an error.
+    pub fn error(&self, error: Error) -> Error {
+        error.edit(|text| self.text(text), |json| self.json(json))
     }
 
     /// Replaces every secret in the text with `***`.

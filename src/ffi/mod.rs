@@ -8,6 +8,8 @@
 //!
 //! The header is generated from these files, in this order.
 
+// The comments of functions are written for the C header, where brackets and addresses are plain text.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
 #![allow(non_camel_case_types)]
 
 mod boundary;

@@ -2,7 +2,6 @@
 //!
 //! The counters are relaxed atomics, almost all of them updated on the runtime's one thread, and take bounded memory.
 
-use crate::api::operations::{OPERATIONS, Operation};
 use crate::error::Status;
 use crate::telemetry::histogram::Histogram;
 use once_cell::race::OnceBox;
@@ -13,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// The counters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
     started: AtomicU64,
     ended: AtomicU64,
@@ -23,8 +22,8 @@ pub struct Stats {
     connections: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
-    /// One per operation, allocated by its first call; the last is for requests to other endpoints.
-    latencies: [OnceBox<Histogram>; OPERATIONS.len() + 1],
+    /// One per kind of call, allocated by its first one.
+    latencies: BTreeMap<&'static str, OnceBox<Histogram>>,
 }
 
 /// Why a request was retried.
@@ -89,10 +88,25 @@ impl RetryReason {
 }
 
 impl Stats {
-    /// Counts the start of a call.
-    pub fn begin(self: &Arc<Stats>, operation: Option<&'static Operation>) -> ActiveCall {
+    /// Creates the statistics of a client whose calls have these names.
+    pub fn new(names: impl Iterator<Item = &'static str>) -> Stats {
+        Stats {
+            started: AtomicU64::default(),
+            ended: AtomicU64::default(),
+            failures: Default::default(),
+            attempts: AtomicU64::default(),
+            retries: Default::default(),
+            connections: AtomicU64::default(),
+            sent: AtomicU64::default(),
+            received: AtomicU64::default(),
+            latencies: names.map(|name| (name, OnceBox::new())).collect(),
+        }
+    }
+
+    /// Counts the start of a call. `name` is one of those given to [`Stats::new`].
+    pub fn begin(self: &Arc<Stats>, name: &'static str) -> ActiveCall {
         self.started.fetch_add(1, Relaxed);
-        ActiveCall { stats: self.clone(), operation, started_at: Instant::now(), is_counted: false }
+        ActiveCall { stats: self.clone(), name, started_at: Instant::now(), is_counted: false }
     }
 
     /// Counts an attempt and the bytes of its body.
@@ -134,8 +148,7 @@ impl Stats {
         // Read in this order, so that concurrent changes cannot make the difference negative.
         let ended = self.ended.load(Relaxed);
         let started = self.started.load(Relaxed).max(ended);
-        let names = OPERATIONS.iter().map(|operation| operation.name).chain(["request"]);
-        let latencies = names.zip(&self.latencies).filter_map(|(name, histogram)| Some((name, histogram.get()?.to_json())));
+        let latencies = self.latencies.iter().filter_map(|(name, histogram)| Some((*name, histogram.get()?.to_json())));
         json!({
             "calls": {"started": started, "succeeded": ended.saturating_sub(failed), "failed": failed, "in_flight": started - ended},
             "attempts": self.attempts.load(Relaxed),
@@ -153,7 +166,7 @@ impl Stats {
 #[derive(Debug)]
 pub struct ActiveCall {
     stats: Arc<Stats>,
-    operation: Option<&'static Operation>,
+    name: &'static str,
     started_at: Instant,
     is_counted: bool,
 }
@@ -164,9 +177,9 @@ impl ActiveCall {
         &self.stats
     }
 
-    /// Returns the operation's name, or `request` for another endpoint.
-    pub fn operation_name(&self) -> &'static str {
-        self.operation.map_or("request", |operation| operation.name)
+    /// Returns the call's name.
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Returns the time since the call's start.
@@ -176,9 +189,9 @@ impl ActiveCall {
 
     /// Counts the call's end.
     pub fn end(mut self, status: Status) {
-        let row = OPERATIONS.iter().position(|known| self.operation.is_some_and(|operation| operation.name == known.name));
-        let histogram = self.stats.latencies[row.unwrap_or(OPERATIONS.len())].get_or_init(Box::default);
-        histogram.add(self.started_at.elapsed());
+        if let Some(histogram) = self.stats.latencies.get(self.name) {
+            histogram.get_or_init(Box::default).add(self.started_at.elapsed());
+        }
         self.count_end(status);
     }
 
@@ -202,15 +215,14 @@ impl Drop for ActiveCall {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::operations::WORK_POLL;
 
     #[test]
     fn every_call_is_counted_once_however_it_ends() {
-        let stats = Arc::new(Stats::default());
-        stats.begin(Some(&WORK_POLL)).end(Status::Ok);
-        stats.begin(Some(&WORK_POLL)).end(Status::NotFound);
-        drop(stats.begin(None));
-        let in_flight = stats.begin(None);
+        let stats = Arc::new(Stats::new(["work.poll", "request"].into_iter()));
+        stats.begin("work.poll").end(Status::Ok);
+        stats.begin("work.poll").end(Status::NotFound);
+        drop(stats.begin("request"));
+        let in_flight = stats.begin("request");
         let json: Value = serde_json::from_str(&stats.to_json()).unwrap();
         assert_eq!(json["calls"], json!({"started": 4, "succeeded": 1, "failed": 2, "in_flight": 1}));
         assert_eq!(json["failures"], json!({"not_found": 1, "cancelled": 1}));

@@ -3,7 +3,7 @@
 use super::claim::RECLAIM;
 use super::poller::PollConfig;
 use crate::client::Client;
-use crate::config::EnvVars;
+use crate::config::{EnvVars, missing, non_empty};
 use crate::credentials::Secret;
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
@@ -68,9 +68,10 @@ impl Config {
     pub fn read(json: Option<&str>, client: &Client, env_vars: EnvVars) -> Result<Config> {
         let mut object = Object::parse(json.unwrap_or("{}"), "config_json", Status::Config)?;
         object.check_names(KEYS.iter().copied())?;
+        let variables = non_empty(env_vars);
         let text = |value: Value| value.non_empty_string();
         let environment_id =
-            object.take("environment_id").map(text).transpose()?.or_else(|| env_vars("ANTHROPIC_ENVIRONMENT_ID"));
+            object.take("environment_id").map(text).transpose()?.or_else(|| variables("ANTHROPIC_ENVIRONMENT_ID"));
         let environment_key = object.take("environment_key").map(text).transpose()?.map(Secret::new);
         let worker_id = object.take("worker_id").map(text).transpose()?;
         let mut integer = |key, min, max| object.take(key).map(|value: Value| value.integer(min, max)).transpose();
@@ -88,17 +89,17 @@ impl Config {
         if idle_max < idle_min {
             return Err(Error::config("idle_max_ms", format_args!("must not be less than `idle_min_ms` ({idle_min})")));
         }
-        let environment_id = check_id("environment_id", "ANTHROPIC_ENVIRONMENT_ID", environment_id)?;
+        let environment_id = check_id(env_vars, "environment_id", "ANTHROPIC_ENVIRONMENT_ID", environment_id)?;
         if worker_id.as_ref().is_some_and(|id| HeaderValue::from_bytes(id.as_bytes()).is_err() || id.trim() != id) {
             return Err(Error::config("worker_id", "contains characters that an HTTP header cannot carry"));
         }
         let environment_key = environment_key
             .or_else(|| client.environment_key())
-            .or_else(|| env_vars("ANTHROPIC_ENVIRONMENT_KEY").map(Secret::new))
+            .or_else(|| variables("ANTHROPIC_ENVIRONMENT_KEY").map(Secret::new))
             .ok_or_else(|| {
-                let problem =
-                    "is missing: set it here or for the client, or set the environment variable ANTHROPIC_ENVIRONMENT_KEY";
-                Error::config("environment_key", problem)
+                let advice =
+                    "give `environment_key` here or to the client, or set the environment variable ANTHROPIC_ENVIRONMENT_KEY";
+                missing(env_vars, "environment_key", &["ANTHROPIC_ENVIRONMENT_KEY"], advice)
             })?;
         // While draining, polls do not wait, unless the caller wants that.
         let block_ms = block_ms.unwrap_or(if drain { 0 } else { 999 }).unsigned_abs();
@@ -165,8 +166,9 @@ impl Config {
 }
 
 /// Returns a required id. Errors: `CONFIG`, if it is missing or cannot stand in a URL.
-pub fn check_id(key: &str, variable: &str, id: Option<String>) -> Result<String> {
-    let id = id.ok_or_else(|| Error::config(key, format_args!("is missing: set it, or the environment variable {variable}")))?;
+pub fn check_id(env_vars: EnvVars, key: &str, variable: &str, id: Option<String>) -> Result<String> {
+    let advice = || format!("give `{key}`, or set the environment variable {variable}");
+    let id = id.ok_or_else(|| missing(env_vars, key, &[variable], &advice()))?;
     if id.chars().any(char::is_control) {
         return Err(Error::config(key, "contains characters that a URL path cannot carry"));
     }
@@ -243,6 +245,14 @@ mod tests {
         ] {
             let error = read(json, client, &[]).unwrap_err();
             assert_eq!((error.status(), error.parameter()), (Status::Config, Some(parameter)), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_is_named() {
+        for (json, variable) in [("{}", "ANTHROPIC_ENVIRONMENT_ID"), (r#"{"environment_id":"e"}"#, "ANTHROPIC_ENVIRONMENT_KEY")] {
+            let error = read(json, PLAIN, &[(variable, "")]).map(drop).unwrap_err();
+            assert_eq!((error.status(), error.parameter()), (Status::Config, Some(variable)));
         }
     }
 

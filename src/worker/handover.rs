@@ -9,7 +9,7 @@ use super::shared::WorkerShared;
 use super::supervisor::{Item, Source};
 use super::{LOG, secret, start, with_credential};
 use crate::client::Client;
-use crate::config::{EnvVars, process_env_vars};
+use crate::config::{EnvVars, missing, non_empty, process_env_vars};
 use crate::credentials::Secret;
 use crate::error::{Error, Result, Status};
 use crate::json::{Object, Value};
@@ -96,27 +96,28 @@ struct Adoption {
 impl Adoption {
     fn read(json: Option<&str>, client: &Client, env_vars: EnvVars) -> Result<Adoption> {
         let mut object = Object::parse(json.unwrap_or("{}"), "config_json", Status::Config)?;
+        let set = non_empty(env_vars);
         let settings = [WORK_ID, ENVIRONMENT_ID, SESSION_ID, ENVIRONMENT_KEY, WORK_SECRET, LAST_HEARTBEAT];
         object.check_names(settings.map(|(key, _)| key).into_iter().chain([TTL]))?;
         let ttl = object.take(TTL).map(|value| value.integer(1, DAY_MS / 1000)).transpose()?;
         let mut given = |(key, _): Setting| object.take(key).map(|value: Value| value.non_empty_string()).transpose();
         let mut id = |setting: Setting| {
             let (key, variable) = setting;
-            check_id(key, variable, given(setting)?.or_else(|| env_vars(variable)))
+            check_id(env_vars, key, variable, given(setting)?.or_else(|| set(variable)))
         };
         let (work_id, environment_id, session_id) = (id(WORK_ID)?, id(ENVIRONMENT_ID)?, id(SESSION_ID)?);
-        let last_heartbeat = given(LAST_HEARTBEAT)?.or_else(|| env_vars(LAST_HEARTBEAT.1));
-        let work_secret = given(WORK_SECRET)?.or_else(|| env_vars(WORK_SECRET.1)).map(Secret::new);
+        let last_heartbeat = given(LAST_HEARTBEAT)?.or_else(|| set(LAST_HEARTBEAT.1));
+        let work_secret = given(WORK_SECRET)?.or_else(|| set(WORK_SECRET.1)).map(Secret::new);
         let key = given(ENVIRONMENT_KEY)?.map(Secret::new).or_else(|| client.environment_key());
-        let key = key.or_else(|| env_vars(ENVIRONMENT_KEY.1).map(Secret::new));
+        let key = key.or_else(|| set(ENVIRONMENT_KEY.1).map(Secret::new));
         let token = work_secret.as_ref().and_then(|secret| secret::token(secret.expose()));
         let redacting = client.redacting([&work_secret, &token, &key].into_iter().flatten().map(Secret::expose));
         let client = match (&token, &key) {
             (Some(token), _) => with_credential(&redacting, WORK_SECRET.0, Some(token))?,
             (None, None) => {
-                let problem = "is missing, and so is a `work_secret` that holds a token: give one of them here, or set the environment \
-                     variable ANTHROPIC_WORK_SECRET or ANTHROPIC_ENVIRONMENT_KEY";
-                return Err(Error::config(ENVIRONMENT_KEY.0, problem));
+                let advice = "give `environment_key`, or a `work_secret` that holds a token, or set the environment variable \
+                     ANTHROPIC_ENVIRONMENT_KEY or ANTHROPIC_WORK_SECRET";
+                return Err(missing(env_vars, ENVIRONMENT_KEY.0, &[ENVIRONMENT_KEY.1, WORK_SECRET.1], advice));
             }
             (None, key) => {
                 if work_secret.is_some() {

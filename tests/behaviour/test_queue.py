@@ -43,7 +43,7 @@ def test_a_cancelled_call_ends_at_once_and_takes_its_request_along(
     run_c: Runner, request: pytest.FixtureRequest, emulator: Emulator
 ) -> None:
     rounds = "50" if "plain" in request.node.name else "5"
-    # Calls that are not cancelled take a minute: half of that tells them apart on any machine.
+    # Calls that are not cancelled take a minute: half of that distinguishes them on any machine.
     said = run_c(SOURCES / "queue_cancel.c", emulator.url, rounds, "30000")
     given_up = int(said.split()[0])
     until(lambda: emulator.control("GET", "/_emulator/connections")["open"] <= 1, "the connections stay open")
@@ -141,6 +141,7 @@ def test_an_answer_that_has_arrived_is_not_thrown_away_by_a_cancel(emulator: Emu
         assert process.wait(timeout=60) == 0
 
 
+@pytest.mark.long
 def test_ten_thousand_polls_are_held_by_one_thread_in_little_memory(roomy: None) -> None:
     with Emulator("--auth", "any") as emulator:
         environment = emulator.create_environment("many", config={"type": "self_hosted"})
@@ -177,6 +178,7 @@ def test_ten_thousand_polls_are_held_by_one_thread_in_little_memory(roomy: None)
             assert process.wait(timeout=120) == 0
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_calls_come_back_once_each(shared_emulator: Emulator) -> None:
     with Emulator("--auth", "any", "--request-log", "0") as emulator:
         command = [str(compile_c(SOURCES / "queue_many.c")), emulator.url, "load", "100000", "64"]

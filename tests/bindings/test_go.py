@@ -34,6 +34,7 @@ def go(*arguments: str, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flags", "variables"),
     [
@@ -51,6 +52,7 @@ def test_the_modules_tests_pass(flags: list[str], variables: dict[str, str]) -> 
     assert said.count("--- PASS: Example") == 4 and said.count("--- PASS: Test") >= 40
 
 
+@pytest.mark.long
 def test_the_modules_tests_pass_over_https(tmp_path: Path) -> None:
     # A script in place of the emulator has it serve HTTPS, and write its root certificate where every client finds it.
     emulator, trust = tmp_path / "emulator", tmp_path / "ca.pem"

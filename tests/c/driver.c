@@ -3,7 +3,7 @@
  *
  * A line in: fields separated by tabs, the first says what to do; "\001" stands for NULL.
  *     client   CONFIG                                     makes a client; later lines use it
- *     derive   CONFIG                                     makes it anew from the one there is
+ *     derive   CONFIG                                     replaces it by one derived from it
  *     call     OPERATION PARAMS                           antenv_call
  *     named    OPERATION ENVIRONMENT_ID WORK_ID PARAMS    the operation's own function
  *     request  METHOD PATH PARAMS                         antenv_request

@@ -1,9 +1,8 @@
 /*
  * Forks, at bad moments above all: parent and child both go on with what they have, and let go of it.
  *
- * argv[1]: the server's URL; argv[2]: what to try; argv[3]: an environment; argv[4]: how long the server holds a request, in
- * milliseconds; argv[5]: how many forks, where there are many. The server has the environments "environment 0" to "environment 6",
- * listed from the last one on.
+ * argv[1]: the server's URL; argv[2]: what to try; argv[3]: an environment; argv[4]: how many forks, where there are many. The
+ * server has the environments "environment 0" to "environment 6", listed from the last one on.
  */
 #define _GNU_SOURCE
 #include "process.h"
@@ -11,7 +10,7 @@
 enum { CALLS = 8, ENVIRONMENTS = 7, LOG_TAG = 7, FIRST_TAG = 100 };
 
 static const char *program, *url;
-static int hold_ms, forks;
+static int forks;
 
 /* Talks to the server's control endpoints. */
 static antenv_client *control;
@@ -78,24 +77,15 @@ static void new_pager(const char *params) {
     EXPECT(antenv_pager_new(client, "environments.list", params, &pager, &json), ANTENV_OK, NULL);
 }
 
-/* Until when the server surely holds the requests that it is to hold. */
-static double held_until;
-
-/* Has the server hold the next requests of an operation, for `hold_ms` each. */
-static void begin_holding(const char *operation, int requests) {
-    held_until = now_ms() + hold_ms;
-    hold(control, operation, requests, hold_ms);
+/* Waits until the server holds that many requests. */
+static void are_held(const char *operation, int requests) {
+    UNTIL(held(control, operation) == requests);
 }
 
-/* Waits until the server holds that many requests. Returns 0 if it may have answered some meanwhile: on a busy machine that happens. */
-static int are_held(const char *operation, int requests) {
-    UNTIL(held(control, operation) == requests || now_ms() > held_until);
-    return now_ms() < held_until - hold_ms / 2.0;
-}
-
-/* Whether the server still holds that many requests, or the time for that is over. */
-static int are_still_held(const char *operation, int requests) {
-    return held(control, operation) == requests || now_ms() > held_until;
+/* Releases the requests, all of which are still held. */
+static void let_through(const char *operation, int requests) {
+    CHECK(held(control, operation) == requests);
+    release(control, requests);
 }
 
 static void make(void) {
@@ -172,7 +162,7 @@ static int in_the_middle_of_calls(void) {
     antenv_ticket *tickets[CALLS];
     make();
     use();
-    begin_holding("environments.retrieve", 2 * CALLS);
+    hold(control, "environments.retrieve", 2 * CALLS);
     for (int i = 0; i < CALLS; i++) {
         CHECK(pthread_create(&callers[i], NULL, call, NULL) == 0);
         submit(FIRST_TAG + (uint64_t)i, &tickets[i]);
@@ -186,7 +176,7 @@ static int in_the_middle_of_calls(void) {
         use();
         use();
         /* None of that waited for the parent's calls, or ended them. */
-        CHECK(are_still_held("environments.retrieve", 2 * CALLS));
+        let_through("environments.retrieve", 2 * CALLS);
         for (int i = 0; i < CALLS; i += 2) CHECK(antenv_ticket_free(tickets[i]) == ANTENV_OK);
         let_go();
         CHECK(antenv_shutdown(-1) == ANTENV_OK);
@@ -234,16 +224,13 @@ static int while_completions_wait(void) {
 static int while_a_page_is_on_its_way(void) {
     make();
     /* The first page comes; the second is held, while an item of the first is left. */
-    hold(control, "environments.list", 1, 1);
-    begin_holding("environments.list", 1);
+    delay(control, "environments.list", 1, 1);
+    hold(control, "environments.list", 1);
     step();
-    pid_t child = are_held("environments.list", 1) ? forked() : -1;
-    if (child == 0) {
-        to_the_end_of_the_pages();
-        CHECK(are_still_held("environments.list", 1));
-    } else {
-        to_the_end_of_the_pages();
-    }
+    are_held("environments.list", 1);
+    pid_t child = forked();
+    to_the_end_of_the_pages();
+    if (child == 0) let_through("environments.list", 1);
     let_go();
     if (child > 0) ends_well(child);
     return child == 0;
@@ -259,12 +246,13 @@ static int while_threads_wait_for_a_page(void) {
     pthread_t takers[2];
     char *items[2];
     make();
-    begin_holding("environments.list", 1);
+    hold(control, "environments.list", 1);
     for (int i = 0; i < 2; i++) CHECK(pthread_create(&takers[i], NULL, take, &items[i]) == 0);
-    pid_t child = are_held("environments.list", 1) ? forked() : -1;
+    are_held("environments.list", 1);
+    pid_t child = forked();
     if (child == 0) {
         to_the_end_of_the_pages();
-        CHECK(are_still_held("environments.list", 1));
+        let_through("environments.list", 1);
         let_go();
         return 1;
     }
@@ -275,7 +263,7 @@ static int while_threads_wait_for_a_page(void) {
     expected -= 2;
     to_the_end_of_the_pages();
     let_go();
-    if (child > 0) ends_well(child);
+    ends_well(child);
     return 0;
 }
 
@@ -378,7 +366,7 @@ static int leaving_at_once(void) {
     pthread_t callers[CALLS];
     make();
     use();
-    begin_holding("environments.retrieve", CALLS + 1);
+    hold(control, "environments.retrieve", CALLS + 1);
     for (int i = 0; i < CALLS; i++) CHECK(pthread_create(&callers[i], NULL, call, NULL) == 0);
     submit(4, NULL);
     are_held("environments.retrieve", CALLS + 1);
@@ -390,6 +378,7 @@ static int leaving_at_once(void) {
         }
         ends_well(child);
     }
+    let_through("environments.retrieve", CALLS + 1);
     for (int i = 0; i < CALLS; i++) CHECK(pthread_join(callers[i], NULL) == 0);
     CHECK(collect() == 4);
     use();
@@ -490,10 +479,10 @@ int main(int argc, char **argv) {
         CHECK(files() == 3 && threads() == 1);
         return 0;
     }
-    CHECK(argc == 6);
+    CHECK(argc == 5);
     program = argv[0], url = argv[1], title = argv[2];
     snprintf(environment, sizeof environment, "%s", argv[3]);
-    hold_ms = atoi(argv[4]), forks = atoi(argv[5]);
+    forks = atoi(argv[4]);
     bound();
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         if (strcmp(CASES[i].title, title) != 0) continue;

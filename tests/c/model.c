@@ -7,16 +7,16 @@
 #define _GNU_SOURCE
 #include "process.h"
 
-enum { THREADS = 4, MOST_CALLS = 1 << 16, HELD_TICKETS = 8, ROUNDS = 3 };
+enum { THREADS = 4, MAX_CALLS = 1 << 16, HELD_TICKETS = 8, ROUNDS = 3 };
 
 static unsigned long seed;
 static int steps, do_fork;
 static antenv_client *client;
-/* All threads submit to it and drain it. It is made anew in each round. */
+/* All threads submit to it and drain it. Each round has a new one. */
 static antenv_queue *shared;
 /* How often the completion of each accepted call has come, by tag. */
-static atomic_int came[MOST_CALLS];
-static atomic_int accepted[MOST_CALLS];
+static atomic_int came[MAX_CALLS];
+static atomic_int accepted[MAX_CALLS];
 static atomic_uint next_tag;
 static pthread_barrier_t barrier;
 static atomic_int forking;
@@ -27,7 +27,7 @@ static unsigned random_of(unsigned *state, unsigned below) {
 }
 
 static void note(const antenv_completion *done) {
-    CHECK(done->tag < MOST_CALLS && done->json != NULL);
+    CHECK(done->tag < MAX_CALLS && done->json != NULL);
     CHECK(done->status == ANTENV_OK || done->status == ANTENV_CANCELLED || done->status == ANTENV_CONNECTION ||
           done->status == ANTENV_SERVER_ERROR || done->status == ANTENV_TIMEOUT);
     atomic_fetch_add(&came[done->tag], 1);
@@ -46,7 +46,7 @@ static void drain(antenv_queue *queue, int64_t timeout_ms, size_t capacity) {
 static void submit(antenv_client *through, antenv_queue *queue, antenv_ticket **ticket) {
     char *error = NULL;
     unsigned tag = atomic_fetch_add(&next_tag, 1);
-    CHECK(tag < MOST_CALLS);
+    CHECK(tag < MAX_CALLS);
     /* Before the call: its completion may be there before the function returns. */
     atomic_store(&accepted[tag], 1);
     CHECK(antenv_submit(through, queue, "environments.list", "{\"limit\":1}", tag, ticket, &error) == ANTENV_OK);
@@ -56,7 +56,7 @@ static void submit(antenv_client *through, antenv_queue *queue, antenv_ticket **
 static void submit_what_is_refused(antenv_queue *queue) {
     char *error = NULL;
     antenv_ticket *ticket = (antenv_ticket *)(void *)&error;
-    CHECK(antenv_submit(client, queue, "environments.list", "{\"limit\":\"many\"}", MOST_CALLS + 1, &ticket, &error) ==
+    CHECK(antenv_submit(client, queue, "environments.list", "{\"limit\":\"many\"}", MAX_CALLS + 1, &ticket, &error) ==
           ANTENV_INVALID_ARGUMENT);
     CHECK(ticket == NULL && error != NULL);
     antenv_string_free(error);
@@ -69,7 +69,7 @@ static void use_and_free_a_queue(unsigned *state) {
     char *error = NULL;
     int calls = 1 + (int)random_of(state, 3);
     for (int i = 0; i < calls; i++) {
-        CHECK(antenv_submit(client, own, "environments.list", NULL, MOST_CALLS + 2, NULL, &error) == ANTENV_OK);
+        CHECK(antenv_submit(client, own, "environments.list", NULL, MAX_CALLS + 2, NULL, &error) == ANTENV_OK);
     }
     if (random_of(state, 2)) {
         antenv_status status = antenv_queue_next(own, (int64_t)random_of(state, 3), &done);

@@ -66,12 +66,26 @@ static inline int threads(void) {
     return entries("/proc/self/task");
 }
 
-/* Has the server hold the next requests of an operation. */
-static inline void hold(antenv_client *client, const char *operation, int requests, int milliseconds) {
+/* Has the server answer the next requests of an operation late. */
+static inline void delay(antenv_client *client, const char *operation, int requests, int milliseconds) {
     char params[256], *json = NULL;
     snprintf(params, sizeof params, "{\"body\":{\"operation\":\"%s\",\"count\":%d,\"latency_ms\":%d}}", operation, requests,
              milliseconds);
     EXPECT(antenv_request(client, "POST", "/_emulator/faults", params, &json), ANTENV_OK, operation);
+}
+
+/* Has the server hold the next requests of an operation until they are released. */
+static inline void hold(antenv_client *client, const char *operation, int requests) {
+    char params[256], *json = NULL;
+    snprintf(params, sizeof params, "{\"body\":{\"operation\":\"%s\",\"count\":%d,\"hold\":true}}", operation, requests);
+    EXPECT(antenv_request(client, "POST", "/_emulator/faults", params, &json), ANTENV_OK, operation);
+}
+
+/* Releases all held requests, which must be as many. */
+static inline void release(antenv_client *client, int requests) {
+    char released[32], *json = NULL;
+    snprintf(released, sizeof released, "{\"released\":%d}", requests);
+    EXPECT(antenv_request(client, "DELETE", "/_emulator/holds", NULL, &json), ANTENV_OK, released);
 }
 
 /* How many requests of an operation the server's log has with this text. */

@@ -49,9 +49,9 @@ static void collect(antenv_status expected) {
     CHECK(antenv_queue_next(queue, 0, &done) == ANTENV_TIMEOUT && !is_readable(antenv_queue_fd(queue)));
 }
 
-/* Has the server hold that many lists, makes them, and waits until it does. `control` goes through another pool. */
+/* Has the server delay that many lists, makes them, and waits until it does. `control` goes through another pool. */
 static void begin(pthread_t *threads, antenv_status *expected, int milliseconds) {
-    hold(control, "environments.list", 2 * CALLS, milliseconds);
+    delay(control, "environments.list", 2 * CALLS, milliseconds);
     for (int i = 0; i < CALLS; i++) CHECK(pthread_create(&threads[i], NULL, block, expected) == 0);
     submit();
     UNTIL(held(control, "environments.list") == 2 * CALLS);
@@ -119,7 +119,7 @@ static int what_is_in_flight_is_waited_for(void) {
     antenv_queue *other_queue = new_queue();
     antenv_completion done;
     int before = logged(control, "environments.list", "\"done\":");
-    hold(control, "environments.list", 2 * CALLS, 2000);
+    delay(control, "environments.list", 2 * CALLS, 2000);
     for (int i = 0; i < CALLS; i++) CHECK(pthread_create(&callers[i], NULL, block, &expected) == 0);
     submit();
     UNTIL(logged(control, "environments.list", "\"done\":") == before + 2 * CALLS);

@@ -16,7 +16,7 @@ static_assert(std::input_iterator<antenv::worker::iterator> && std::input_iterat
 #endif
 
 // Only a failing test waits for that long.
-static constexpr seconds patience(60);
+static constexpr seconds timeout(60);
 
 template <class Function> static antenv::error thrown(const Function &function) {
     try {
@@ -54,7 +54,7 @@ struct server {
 };
 
 static antenv::lease taken(const antenv::worker &worker) {
-    antenv::claimed next = worker.next(patience);
+    antenv::claimed next = worker.next(timeout);
     CHECK(next.status == ANTENV_OK && next.lease);
     return *std::move(next.lease);
 }
@@ -126,7 +126,7 @@ static void nothing_is_handed_out_before_its_time(const server &server) {
     CHECK(thrown([&] { own.environments().list(); }).status() == ANTENV_PERMISSION_DENIED);
     std::thread other([&] {
         try {
-            lease.wait(patience);
+            lease.wait(timeout);
             CHECK(false);
         } catch (const antenv::error &error) { // the second: it was finished before the wait began
             CHECK(error.status() == ANTENV_DONE || error.status() == ANTENV_INVALID_HANDLE);
@@ -150,7 +150,7 @@ template <class Function> static void interrupted(const Function &wait) {
 
 static void a_signal_ends_the_wait_and_nothing_is_lost(const server &server) {
     antenv::worker worker = server.worker();
-    interrupted([&] { CHECK(worker.next(patience).status == ANTENV_INTERRUPTED); });
+    interrupted([&] { CHECK(worker.next(timeout).status == ANTENV_INTERRUPTED); });
     interrupted([&] {
         antenv::error error = thrown([&] {
             for (antenv::lease &lease : worker) CHECK(lease.item() == "there is none");
@@ -174,9 +174,9 @@ static void a_lost_lease_is_reported_and_stops_nothing(const server &server) {
     antenv::worker others = server.worker();
     antenv::lease taken_over = taken(others);
     CHECK(member(taken_over.item(), "id") == member(lease.item(), "id"));
-    std::optional<std::string> state = lease.wait(patience);
+    std::optional<std::string> state = lease.wait(timeout);
     CHECK(state && member(*state, "state") == "lost" && member(*state, "reason") == "taken");
-    std::optional<antenv::completion> reported = queue.next(patience);
+    std::optional<antenv::completion> reported = queue.next(timeout);
     CHECK(reported && reported->tag == 7 && member(*reported->result, "state") == "lost" && !queue.next(seconds(0)));
     CHECK(thrown([&] { lease.finish(); }).status() == ANTENV_LEASE_LOST);
     CHECK(member(taken_over.state(), "state") == "held");
@@ -192,7 +192,7 @@ static void an_event_loop_needs_no_thread(const server &server) {
     std::size_t finished = 0, ended = 0;
     bool is_done = false;
     while (!is_done || finished < 9 || ended < 9) {
-        std::optional<antenv::completion> done = queue.next(patience);
+        std::optional<antenv::completion> done = queue.next(timeout);
         CHECK(done);
         if (done->tag == 1 && !done->result) {
             CHECK(done->result.error().status() == ANTENV_DONE);
@@ -223,14 +223,14 @@ static void an_event_loop_needs_no_thread(const server &server) {
 static void a_key_that_is_refused_ends_the_worker(const server &server) {
     antenv::worker worker =
         server.owner.worker("{\"environment_id\":\"" + server.environment + "\",\"environment_key\":\"sk-ant-oat01-wrong\"}");
-    CHECK(thrown([&] { worker.next(patience); }).status() == ANTENV_AUTHENTICATION);
+    CHECK(thrown([&] { worker.next(timeout); }).status() == ANTENV_AUTHENTICATION);
     antenv::error error = thrown([&] {
         for (antenv::lease &lease : worker) CHECK(lease.item() == "there is none");
     });
     CHECK(error.status() == ANTENV_AUTHENTICATION && error.http_status() == 401);
     antenv::queue queue;
     worker.attach(queue, 5);
-    CHECK(queue.next(patience)->result.error().status() == ANTENV_AUTHENTICATION);
+    CHECK(queue.next(timeout)->result.error().status() == ANTENV_AUTHENTICATION);
 }
 
 static void leases_are_lost_when_the_library_shuts_down(const server &server) {
@@ -238,9 +238,9 @@ static void leases_are_lost_when_the_library_shuts_down(const server &server) {
     server.enqueue();
     antenv::lease lease = taken(worker);
     CHECK(!antenv::shutdown(seconds(0))); // it does not wait for leases
-    CHECK(member(*lease.wait(patience), "reason") == "shutdown");
+    CHECK(member(*lease.wait(timeout), "reason") == "shutdown");
     CHECK(thrown([&] { lease.finish(); }).status() == ANTENV_LEASE_LOST);
-    CHECK(worker.next(patience).status == ANTENV_DONE);
+    CHECK(worker.next(timeout).status == ANTENV_DONE);
     antenv::worker another = server.worker();
     std::string id = server.enqueue();
     CHECK(member(taken(another).item(), "id") == id);

@@ -126,7 +126,7 @@ fn socks_proxies_answers() {
     });
 }
 
-/// Runs a target on mutated seeds for as long as it was told to, and checks what it gives.
+/// Runs a target on mutated seeds for the given time, and checks what it gives.
 fn fuzz(name: &str, seeds: &[&[u8]], mut target: impl FnMut(&mut Mutator, &[u8]) -> Result<String, Error>) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

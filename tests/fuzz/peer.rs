@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Only what the library leaves open by mistake is waited for that long.
-const PATIENCE: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How a peer speaks.
@@ -55,7 +55,7 @@ impl Peer {
 
 /// Errors here are the other side's doing, which is what it may do.
 fn serve(mut connection: TcpStream, manner: Manner, answer: &[u8]) -> Option<()> {
-    connection.set_read_timeout(Some(PATIENCE)).ok()?;
+    connection.set_read_timeout(Some(READ_TIMEOUT)).ok()?;
     connection.set_nodelay(true).ok()?;
     let mut buffer = [0; 65536];
     let mut read = connection.read(&mut buffer).ok()?;
@@ -83,7 +83,7 @@ fn serve(mut connection: TcpStream, manner: Manner, answer: &[u8]) -> Option<()>
         }
     }
     connection.write_all(rest).ok()?;
-    connection.set_read_timeout(Some(PATIENCE)).ok()?;
+    connection.set_read_timeout(Some(READ_TIMEOUT)).ok()?;
     connection.shutdown(Shutdown::Write).ok()?;
     // What is still on its way is taken in, so that the answer is not lost to a reset.
     while connection.read(&mut buffer).ok()? > 0 {}

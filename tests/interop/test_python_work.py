@@ -105,8 +105,8 @@ def test_the_work_of_a_session_goes_from_queued_to_stopped(
     assert (stopping.state, stopping.stopped_at) == ("stopping", None)
     assert stopping.stop_requested_at is not None
     # The worker learns that it is to stop, whatever it thinks the last heartbeat was.
-    told = work.heartbeat(claimed.id, environment_id=hosted.id, expected_last_heartbeat=beat.last_heartbeat)
-    assert (told.state, told.lease_extended) == ("stopping", False)
+    reply = work.heartbeat(claimed.id, environment_id=hosted.id, expected_last_heartbeat=beat.last_heartbeat)
+    assert (reply.state, reply.lease_extended) == ("stopping", False)
     assert work.heartbeat(claimed.id, environment_id=hosted.id, expected_last_heartbeat="x").state == "stopping"
 
     stopped = work.stop(claimed.id, environment_id=hosted.id, force=True)

@@ -105,6 +105,7 @@ def test_a_connection_that_is_used_up_is_used_again_when_there_is_room(driver: D
         assert server.accepted <= 10, server.accepted
 
 
+@pytest.mark.long
 def test_the_heartbeats_of_a_worker_pass_the_calls_of_its_host(driver: Driver, way: Way) -> None:
     holding, beats = Holding(), 0
     item: dict[str, Any] = {

@@ -353,7 +353,7 @@ def test_the_environment_is_read_when_a_client_is_made_and_not_later(driver: Dri
         assert driver.call("environments.list").status == CONNECTION
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
             assert driver.run("setenv", name, f"http://{proxy.address}").status == OK
-        # What serves the old client is made anew after this.
+        # What serves the old client is replaced after this.
         assert driver.run("shutdown", "0").status == OK
         assert driver.call("environments.list").status == CONNECTION
         assert proxy.accepted == 0
@@ -362,7 +362,7 @@ def test_the_environment_is_read_when_a_client_is_made_and_not_later(driver: Dri
         assert proxy.accepted == 1
 
 
-def test_what_the_variable_said_then_still_holds_when_the_pool_is_made_anew(driver_program: Path) -> None:
+def test_what_the_variable_said_then_still_holds_when_the_pool_is_replaced(driver_program: Path) -> None:
     with (
         Http1Server() as proxy,
         Driver(driver_program, environment={"http_proxy": f"http://{proxy.address}"}) as driver,

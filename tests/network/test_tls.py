@@ -108,7 +108,7 @@ def test_what_is_no_file_among_the_roots_blocks_nothing(
     (folder / "c-nowhere.pem").symlink_to("nowhere")
     (folder / "d-root.pem").write_bytes(authority.root.read_bytes())
     value = str(folder if variable == "SSL_CERT_DIR" else folder / "a-fifo.pem")
-    identity = authority.issue("beside-a-fifo")
+    identity = authority.issue("next-to-a-fifo")
     with https(identity) as server, Driver(driver_program, environment={variable: value}) as driver:
         outcome = call(driver, server)
         assert outcome.status == (OK if variable == "SSL_CERT_DIR" else CONNECTION), outcome

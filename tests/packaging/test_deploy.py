@@ -103,10 +103,10 @@ def test_one_grace_period_stands_everywhere() -> None:
     grace = whole(r'"grace_ms"[^;]*unwrap_or\(([\d_]+)\)', "src/worker/config.rs") // 1000
     assert whole(r"`grace_ms` \| integer \| (\d+)", "docs/configuration.md") == grace * 1000
     command = unit()["ExecStart"].split()
-    assert int(command[command.index("-g") + 1]) == grace
+    assert int(command[command.index("--grace") + 1]) == grace
     assert whole(r"grace_seconds = (\d+)", "examples/c/on_work.c") == grace
-    assert whole(r'"-grace", "(\d+)s"', "examples/deploy/kubernetes.yaml") == grace
-    assert whole(r'"-grace", "(\d+)s"', "examples/deploy/Dockerfile") == grace
+    assert whole(r'"--grace", "(\d+)"', "examples/deploy/kubernetes.yaml") == grace
+    assert whole(r'"--grace", "(\d+)"', "examples/deploy/Dockerfile") == grace
     assert whole(r"default of (\d+) seconds", "examples/deploy/README.md") == grace
     # What the library itself takes after the grace period: the last stop, and half a second for everything to end.
     stop_timeout = r"const (?:LAST|SHUTDOWN)_STOP_\w+: Duration = Duration::from_secs\((\d+)\)"
@@ -221,7 +221,7 @@ def test_the_manifests_fit_the_programs_and_one_another() -> None:
     flags = set(re.findall(r"\tonwork (.*)", (ROOT / "examples/go/onwork/main.go").read_text())[0].split())
     assert {option.lstrip("-") for option in options} <= {flag.strip("[]-") for flag in flags}
     port = container["ports"][0]
-    assert options["-metrics"] == f":{port['containerPort']}" and container["readinessProbe"]["httpGet"] == {
+    assert options["--metrics"] == f":{port['containerPort']}" and container["readinessProbe"]["httpGet"] == {
         "path": "/metrics",
         "port": port["name"],
     }
@@ -237,7 +237,7 @@ def test_the_manifests_fit_the_programs_and_one_another() -> None:
     assert trigger["type"] == "metrics-api" and trigger["metadata"] == {
         "url": f"http://{service['metadata']['name']}.default.svc:{served}/stats",
         "valueLocation": "depth",
-        "targetValue": options["-concurrency"],
+        "targetValue": options["--concurrency"],
     }
 
 

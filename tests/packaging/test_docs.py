@@ -350,7 +350,7 @@ def test_the_arrows_between_the_modules_point_one_way() -> None:
         if module != "lib":
             used = re.findall(r"\bcrate::(\w+)", file.read_text().split("#[cfg(test)]\nmod tests")[0])
             backwards |= {(module, other) for other in used if layer_of[other] < layer_of[module]}
-    assert backwards == {("error", "credentials"), ("telemetry", "api")}
+    assert not backwards
 
 
 def test_the_glossary_is_in_order() -> None:

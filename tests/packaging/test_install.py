@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -182,9 +183,11 @@ FULLY_STATIC = [*STATIC, "-ldflags", '-extldflags "-static"']
 
 @pytest.mark.parametrize("tags", [[], STATIC, FULLY_STATIC], ids=["shared", "static", "fully static"])
 def test_a_go_program_builds_with_pkg_config(tags: list[str], prefix: Path, emulator: Emulator, tmp_path: Path) -> None:
-    plain = tmp_path / "prefix"  # Go does not take paths with blanks from pkg-config
+    # Go takes no paths with blanks from pkg-config. Its cache does not look into headers and libraries, so the path has
+    # to be a new one; a new cache would have the standard library built once more.
+    plain = tmp_path / f"prefix-{uuid.uuid4()}"
     plain.symlink_to(prefix)
-    environment = os.environ | {"PKG_CONFIG_PATH": str(plain / "lib" / "pkgconfig"), "GOCACHE": str(tmp_path / "cache")}
+    environment = os.environ | {"PKG_CONFIG_PATH": str(plain / "lib" / "pkgconfig")}
     program = tmp_path / "program"
     source = EXAMPLES / "go" / "quickstart"
     subprocess.run(["go", "build", *tags, "-o", str(program), "."], check=True, cwd=source, env=environment)

@@ -131,7 +131,7 @@ def test_an_error_in_the_middle_of_a_list_is_raised_where_it_happens(client: ant
         next(items)
 
 
-def test_errors_tell_everything(client: antenv.Client) -> None:
+def test_errors_report_everything(client: antenv.Client) -> None:
     with pytest.raises(antenv.NotFoundError) as caught:
         client.environments.retrieve("env_missing")
     error = caught.value
@@ -309,6 +309,12 @@ def test_the_environment_is_read_when_nothing_is_given(emulator: Emulator, monke
     monkeypatch.delenv("ANTHROPIC_AUTH_TOKEN", raising=False)
     with pytest.raises(antenv.ConfigError):
         antenv.Client(base_url=emulator.url)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "")
+    with pytest.raises(antenv.ConfigError, match=r"^`ANTHROPIC_API_KEY` is set but empty"):
+        antenv.Client(base_url=emulator.url)
+    with pytest.raises(antenv.ConfigError) as caught:
+        antenv.Client(api_key="")
+    assert caught.value.parameter == "api_key"
     monkeypatch.setenv("ANTHROPIC_API_KEY", "from-the-environment")
     monkeypatch.setenv("ANTHROPIC_BASE_URL", emulator.url)
     with antenv.Client() as client:

@@ -21,7 +21,7 @@ import pytest
 
 import antenv
 from python.test_python_package import WHEELS, pythons
-from python.worker_env import WorkerEnv, worker_env
+from python.worker_env import WorkerEnv, wait_until, worker_env
 from support.emulator import Emulator
 
 #: What a program below may take; only one that hangs takes that long.
@@ -127,10 +127,12 @@ def test_a_burst_of_threads_gives_its_descriptors_back(emulator: Emulator) -> No
         return os.path.islink(f"/proc/self/fd/{fd}")
 
     before = descriptors()
-    emulator.faults({"operation": "environments.list", "latency_ms": 500, "count": 200})
+    emulator.faults({"operation": "environments.list", "hold": True, "count": 200})
     threads = [threading.Thread(target=client.environments.list) for _ in range(200)]
     for thread in threads:
         thread.start()
+    wait_until(lambda: emulator.control("GET", "/_emulator/holds") == {"held": 200})
+    emulator.control("DELETE", "/_emulator/holds")
     for thread in threads:
         thread.join()
     assert descriptors() - before < 20
@@ -168,7 +170,7 @@ threads = [threading.Thread(target=others) for _ in range(8)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
 while sum(text.startswith("call done") for text in handled) < 241:
-    time.sleep(0.01)  # they come although nobody calls
+    time.sleep(0.01)  # they arrive without a call
 print("logged", flush=True)
 
 client.request("POST", "/_emulator/faults", body=[{"operation": "environments.list", "latency_ms": 1500, "count": 1}])
@@ -342,6 +344,7 @@ def wheel_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- Frozen programs ----
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["--onedir", "--onefile"])
 def test_a_frozen_program_has_the_library_in_it(kind: str, emulator: Emulator, tmp_path: Path) -> None:
     program = tmp_path / "program.py"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from python.worker_env import TIMEOUT, WorkerEnv, wait_until, worker_env
+from python.worker_env import BRIEF, TIMEOUT, WorkerEnv, wait_until, worker_env
 from support.build import ROOT
 from support.driver import one_descriptor_left
 from support.emulator import Emulator
@@ -153,7 +153,7 @@ def test_a_command_that_does_not_mind_is_killed_when_its_item_is_to_be_stopped(t
     file = tmp_path / "processes"
     command = ("sh", "-c", STUBBORN.format(file=file))
     with (
-        worker_env("--lease-ttl", "1") as brief,
+        worker_env("--lease-ttl", str(BRIEF)) as brief,
         on_work(brief, tmp_path, "--grace", "0.3", command=command) as program,
     ):
         item = brief.enqueue()
@@ -166,18 +166,19 @@ def test_a_command_that_does_not_mind_is_killed_when_its_item_is_to_be_stopped(t
 
 
 def test_a_command_whose_lease_is_lost_gets_a_signal(tmp_path: Path) -> None:
-    file = tmp_path / "told"
-    script = (
-        f"trap 'echo told >{file}; exit 0' TERM; echo $$ >{file}.pid.new; mv {file}.pid.new {file}.pid; sleep 60 & wait"
-    )
-    with worker_env("--lease-ttl", "2") as brief, on_work(brief, tmp_path, command=("sh", "-c", script)) as program:
+    file = tmp_path / "ended"
+    script = f"trap 'echo ended >{file}; exit 0' TERM; echo $$ >{file}.new; mv {file}.new {file}.pid; sleep 60 & wait"
+    with (
+        worker_env("--lease-ttl", str(BRIEF)) as brief,
+        on_work(brief, tmp_path, command=("sh", "-c", script)) as program,
+    ):
         item = brief.enqueue()
-        (started,) = processes(tmp_path / "told.pid")
-        brief.advance(3)
+        (started,) = processes(tmp_path / "ended.pid")
+        brief.advance(BRIEF + 1)
         other = brief.worker().next(TIMEOUT)
         assert other is not None and other.id == item
         wait_until(lambda: not is_alive(started))
-        assert file.read_text() == "told\n" and f"{item}: lost, taken" in program.said()
+        assert file.read_text() == "ended\n" and f"{item}: lost, taken" in program.said()
         wait_until(lambda: "was not finished" in program.said())
         assert brief.requests("work.stop") == []
         other.finish()

@@ -45,7 +45,7 @@ C_TYPES: dict[str, Any] = {
 
 
 def c_type(text: str) -> Any:
-    """What a type of the header is to ctypes; handles are pointers that nobody looks behind."""
+    """What a type of the header is to ctypes; handles are opaque pointers."""
     text = " ".join(text.replace("*", " * ").split()).replace("* *", "**")
     if re.fullmatch(r"antenv_(client|queue|ticket|worker|lease) (\*\*?)", text):
         return POINTER(c_void_p) if text.endswith("**") else c_void_p
@@ -150,6 +150,7 @@ def test_the_wheel_holds_the_library_and_the_types_and_suits_every_python() -> N
     assert "Requires-Dist" not in metadata and "Requires-Python: >=3.9" in metadata
 
 
+@pytest.mark.long
 def test_pip_builds_and_installs_it_into_an_empty_environment(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path)], check=True)
     python = str(tmp_path / "bin" / "python")
@@ -220,7 +221,7 @@ def test_it_works_under_every_python_here(python: str, emulator: Emulator, tmp_p
     assert (done.stdout, done.stderr) == ("as it should be\n", "")
 
 
-def test_the_module_tells_versions_and_paths() -> None:
+def test_the_module_reports_versions_and_paths() -> None:
     said = subprocess.run([sys.executable, "-m", "antenv"], check=True, capture_output=True, text=True).stdout
     assert f"antenv   {VERSION} (ABI version 1)" in said and f"library  {_native.PATH}" in said
 

@@ -37,7 +37,7 @@ except KeyboardInterrupt:
 """
 PREPARE = {
     "the only thread": "",
-    "beside others": """
+    "alongside others": """
 import threading
 for _ in range(3):
     threading.Thread(target=lambda: client.environments.retrieve("env_1"), daemon=True).start()
@@ -104,7 +104,7 @@ def _create(name: str) -> int:
 
 def test_a_fork_in_the_middle_of_another_threads_call(emulator: Emulator) -> None:
     client = antenv.Client(api_key="k", base_url=emulator.url)
-    emulator.faults({"operation": "environments.list", "latency_ms": 300, "count": 1})
+    emulator.faults({"operation": "environments.list", "hold": True, "count": 1})
     waiting = threading.Thread(target=lambda: list(client.environments.list()))
     waiting.start()
     wait_until(lambda: requests(emulator))
@@ -117,6 +117,7 @@ def test_a_fork_in_the_middle_of_another_threads_call(emulator: Emulator) -> Non
         finally:
             os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
+    assert emulator.control("DELETE", "/_emulator/holds") == {"released": 1}
     waiting.join()
     assert {environment.name for environment in client.environments.list()} == {"child", "async"}
 
@@ -205,7 +206,7 @@ logging.basicConfig(level=logging.DEBUG, handlers=[Handler()])
 client = antenv.Client(api_key="k", base_url=sys.argv[1])
 child = os.fork()
 client.environments.list()
-assert logged.wait(20)
+assert logged.wait(60)
 if child == 0:
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
@@ -225,7 +226,7 @@ def test_a_child_logs_too(emulator: Emulator) -> None:
     assert f"{child} call done" in said
 
 
-def test_nobody_who_does_not_listen_gets_a_thread_or_a_word(emulator: Emulator) -> None:
+def test_a_program_that_does_not_listen_gets_neither_a_thread_nor_output(emulator: Emulator) -> None:
     program = """
 import sys, threading, antenv
 assert "logging" not in sys.modules

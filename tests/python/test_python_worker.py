@@ -21,7 +21,7 @@ import pytest
 
 import antenv
 from antenv import _native, types
-from python.worker_env import TIMEOUT, WorkerEnv, wait_until, worker_env
+from python.worker_env import BRIEF, TIMEOUT, WorkerEnv, wait_until, worker_env
 from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
@@ -35,8 +35,8 @@ def lasting(strict_emulator: Emulator) -> WorkerEnv:
 
 @pytest.fixture
 def brief() -> Iterator[WorkerEnv]:
-    """One whose leases last for two seconds."""
-    with worker_env("--lease-ttl", "2") as found:
+    """One whose leases get their heartbeats every few seconds."""
+    with worker_env("--lease-ttl", str(BRIEF)) as found:
         yield found
 
 
@@ -49,7 +49,7 @@ def taken(worker: antenv.Worker) -> antenv.Lease:
 
 def lose(env: WorkerEnv, lease: antenv.Lease) -> antenv.Lease:
     """Has another worker take an item from the one that holds it; gives that one's lease."""
-    env.advance(3)
+    env.advance(BRIEF + 1)
     other = taken(env.worker())
     assert other.id == lease.id
     return other
@@ -136,12 +136,12 @@ def test_the_state_of_a_lease(brief: WorkerEnv) -> None:
     brief.enqueue()
     worker = brief.worker()
     lease = taken(worker)
-    wait_until(lambda: lease.state().beats > 2)
+    wait_until(lambda: lease.state().beats > 1)
     state = lease.state()
     assert isinstance(state, types.LeaseState) and (state.state, state.reason) == ("held", None)
-    assert (state.work_id, state.ttl_seconds) == (lease.id, 2) and state.last_heartbeat
+    assert (state.work_id, state.ttl_seconds) == (lease.id, BRIEF) and state.last_heartbeat
     assert not lease.lost and not lease.cancelled.is_set() and not lease.cancelled.wait(0.05)
-    done = lease.finish(force=False, timeout=10, extra_headers={"x-test": "1"})
+    done = lease.finish(force=False, timeout=60, extra_headers={"x-test": "1"})
     assert isinstance(done, types.Work) and done.state == "stopping"
     (request,) = brief.requests("work.stop")
     assert (request["body"], request["headers"]["x-test"]) == ({"force": False}, "1")
@@ -184,23 +184,23 @@ def test_the_client_of_a_lease_has_the_items_token(lasting: WorkerEnv) -> None:
             )
 
 
-def test_an_item_that_is_to_be_stopped_tells_its_holder(brief: WorkerEnv) -> None:
+def test_an_item_that_is_to_be_stopped_notifies_its_holder(brief: WorkerEnv) -> None:
     item = brief.enqueue()
     with taken(brief.worker()) as lease:
-        told: list[bool] = []
-        waiting = [threading.Thread(target=lambda: told.append(lease.cancelled.wait())) for _ in range(3)]
+        woken: list[bool] = []
+        waiting = [threading.Thread(target=lambda: woken.append(lease.cancelled.wait())) for _ in range(3)]
         for thread in waiting:
             thread.start()
         brief.stop(item)
         assert lease.cancelled.wait(TIMEOUT) and lease.cancelled.is_set()
         for thread in waiting:
             thread.join(TIMEOUT)
-        assert told == [True] * 3
+        assert woken == [True] * 3
         assert (lease.state().state, lease.state().reason, lease.lost) == ("stop_requested", "asked", False)
     assert brief.state(item) == "stopped"
 
 
-def test_a_lost_lease_tells_its_holder_and_is_not_finished(brief: WorkerEnv) -> None:
+def test_a_lost_lease_notifies_its_holder_and_is_not_finished(brief: WorkerEnv) -> None:
     brief.enqueue()
     worker = brief.worker()
     lease = taken(worker)
@@ -255,7 +255,7 @@ def test_what_the_body_raises_comes_out_and_what_it_did_stays_done(lasting: Work
     assert lasting.state(item) == "active" and len(lasting.requests("work.stop")) == 3
 
 
-def test_a_lease_that_nobody_has_any_more_is_abandoned(lasting: WorkerEnv) -> None:
+def test_a_lease_that_is_garbage_collected_is_abandoned(lasting: WorkerEnv) -> None:
     lasting.enqueue()
     worker = lasting.worker()
     lease = taken(worker)
@@ -269,7 +269,7 @@ def test_a_lease_keeps_its_worker(lasting: WorkerEnv) -> None:
     lasting.enqueue()
     lease = taken(lasting.worker(grace=0))
     gc.collect()
-    assert not lease.cancelled.wait(0.2), "a worker that nobody has would be stopped, and with it the item"
+    assert not lease.cancelled.wait(0.2), "a worker that was collected would be stopped, and with it the item"
     lease.finish()
 
 
@@ -470,7 +470,7 @@ worker = client.environments.worker(sys.argv[3], grace=float(sys.argv[4]), concu
 def obey(lease):
     print("waiting", flush=True)
     lease.cancelled.wait()
-    print("told", lease.state().reason, flush=True)
+    print("ended", lease.state().reason, flush=True)
 def ignore(lease):
     print("waiting", flush=True)
     time.sleep(3600)
@@ -522,7 +522,7 @@ def test_ctrl_c_ends_a_wait(what: str, lasting: WorkerEnv) -> None:
 
 
 def test_ctrl_c_stops_a_pool_and_gives_its_handlers_their_time(lasting: WorkerEnv) -> None:
-    assert interrupt(lasting, "worker.run(obey)", True, 0.5) == ["told shutdown", "interrupted", "stopped"]
+    assert interrupt(lasting, "worker.run(obey)", True, 0.5) == ["ended shutdown", "interrupted", "stopped"]
 
 
 def test_ctrl_c_does_not_wait_without_an_end_for_a_handler_that_ignores_it(lasting: WorkerEnv) -> None:

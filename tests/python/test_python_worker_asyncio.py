@@ -21,7 +21,7 @@ import pytest
 import antenv
 from antenv import types
 from python.test_python_asyncio import LOOPS, LoopWithoutReaders, until
-from python.worker_env import TIMEOUT, WorkerEnv, wait_until, worker_env
+from python.worker_env import BRIEF, TIMEOUT, WorkerEnv, wait_until, worker_env
 from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
@@ -37,8 +37,8 @@ def lasting(strict_emulator: Emulator) -> WorkerEnv:
 
 @pytest.fixture
 def brief() -> Iterator[WorkerEnv]:
-    """One whose leases last for two seconds."""
-    with worker_env("--lease-ttl", "2") as found:
+    """One whose leases get their heartbeats every few seconds."""
+    with worker_env("--lease-ttl", str(BRIEF)) as found:
         yield found
 
 
@@ -78,7 +78,7 @@ def lose(env: WorkerEnv, item: str) -> antenv.Lease:
     with ThreadPoolExecutor() as pool:
         claimed = pool.submit(worker.next, TIMEOUT)
         wait_until(lambda: env.polls() == 1)
-        env.advance(3)
+        env.advance(BRIEF + 1)
         other = claimed.result()
     assert other is not None and other.id == item
     return other
@@ -217,7 +217,7 @@ def test_closing_a_worker_wakes_those_who_wait(lasting: WorkerEnv, run: Run) -> 
     run(main())
 
 
-def test_an_item_that_is_to_be_stopped_tells_its_holder(brief: WorkerEnv, run: Run) -> None:
+def test_an_item_that_is_to_be_stopped_notifies_its_holder(brief: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         item = brief.enqueue()
         async with await taken(worker_of(brief)) as lease:
@@ -242,7 +242,7 @@ def test_finishing_wakes_those_who_wait(lasting: WorkerEnv, run: Run) -> None:
         lease = await taken(worker_of(lasting))
         waiting = asyncio.ensure_future(lease.cancelled.wait())
         await asyncio.sleep(0)
-        done = await lease.finish(force=False, timeout=10)
+        done = await lease.finish(force=False, timeout=60)
         assert isinstance(done, types.Work) and done.state == "stopping"
         assert await asyncio.wait_for(waiting, TIMEOUT)
 
@@ -331,7 +331,7 @@ def test_what_a_handler_raises_is_logged_and_the_others_go_on(
     assert items[0] in record.getMessage()
 
 
-def test_an_error_for_good_is_raised_when_the_handlers_are_done(lasting: WorkerEnv, run: Run) -> None:
+def test_a_permanent_error_is_raised_when_the_handlers_are_done(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         wrong = worker_of(lasting, environment_key="sk-ant-oat01-wrong")
         waiting = [asyncio.ensure_future(wrong.next()) for _ in range(2)]
@@ -383,7 +383,7 @@ def test_cancelling_run_cancels_the_handlers_and_finishes_their_items(lasting: W
     run(main())
 
 
-def test_a_stop_lets_the_handlers_end_or_tells_them_when_the_grace_is_over(lasting: WorkerEnv, run: Run) -> None:
+def test_a_stop_lets_the_handlers_end_or_notifies_them_when_the_grace_is_over(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         for grace, seconds, reasons in ((30, 0.1, []), (0.1, TIMEOUT, ["shutdown"])):
             lasting.enqueue()
@@ -421,7 +421,7 @@ def test_the_client_of_a_lease_has_the_items_token(lasting: WorkerEnv, run: Run)
     run(main())
 
 
-def test_a_lease_that_nobody_has_any_more_is_abandoned(lasting: WorkerEnv, run: Run) -> None:
+def test_a_lease_that_is_garbage_collected_is_abandoned(lasting: WorkerEnv, run: Run) -> None:
     async def main() -> None:
         lasting.enqueue()
         worker = worker_of(lasting)

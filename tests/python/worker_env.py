@@ -12,6 +12,9 @@ from support.emulator import Emulator
 
 #: Only a failing test waits for that long.
 TIMEOUT = 60.0
+#: How long a lease lasts, in seconds, when its heartbeats are to come soon: they go on if this process stands still for
+#: some of them.
+BRIEF = 10
 
 
 class WorkerEnv:
@@ -45,7 +48,7 @@ class WorkerEnv:
         self.owner.environments.work.stop(item, environment_id=self.environment, force=False)
 
     def advance(self, seconds: float) -> None:
-        """Moves the emulator's clock."""
+        """Moves the emulator's clock, and with it the end of leases."""
         self.emulator.control("POST", "/_emulator/clock", {"advance_ms": int(seconds * 1000)})
 
     def requests(self, operation: str) -> list[dict[str, Any]]:

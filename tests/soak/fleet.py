@@ -134,7 +134,7 @@ def storm(
     workers: list[Worker],
     items: int,
     seconds: float,
-    dice: random.Random,
+    rng: random.Random,
     harm: Harm,
 ) -> list[float]:
     """Queues items and does things to workers. Gives when it killed one (seconds since 1970)."""
@@ -154,7 +154,7 @@ def storm(
         if passed >= frozen:
             emulator.control("POST", "/_emulator/connections", {"silent": True})
             frozen += harm.freeze or seconds
-        worker, what = dice.choice(workers), dice.random()
+        worker, what = rng.choice(workers), rng.random()
         if harm.kills and what < 0.06:
             worker.kill()
             kills.append(time.time())
@@ -163,9 +163,9 @@ def storm(
         elif harm.stops and what < 0.12 and not worker.stopped_until:
             worker.signal(signal.SIGSTOP)
             # Some for longer than a lease lasts, if there is time.
-            worker.stopped_until = passed + dice.choice([0.5, 2, 5, LEASE * 1.3])
+            worker.stopped_until = passed + rng.choice([0.5, 2, 5, LEASE * 1.3])
             done["stopped"] += 1
-        time.sleep(dice.uniform(0.1, 0.4))
+        time.sleep(rng.uniform(0.1, 0.4))
     for worker in workers:
         worker.signal(signal.SIGCONT)
     emulator.control("POST", "/_emulator/work", {"environment_id": environment, "count": max(1, items - queued)})
@@ -237,7 +237,7 @@ def judge(accounts: dict[str, Account], history: list[dict[str, Any]], harm: Har
 
 def soak(items: int, seconds: float, seed: int, harm: Harm) -> dict[str, int]:
     """Runs it all. Gives the figures of the table; raises when something is not as it has to be."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     commands = programs()
     with Emulator("--lease-ttl", str(LEASE), "--request-log", "0") as emulator, tempfile.TemporaryDirectory() as folder:
         environment = emulator.create_environment("soak", config={"type": "self_hosted"})
@@ -254,7 +254,7 @@ def soak(items: int, seconds: float, seed: int, harm: Harm) -> dict[str, int]:
             for number, language in enumerate(["C", "Python", "Python", "Go", "Go"])
         ]
         try:
-            killed = storm(emulator, environment, workers, items, seconds, dice, harm)
+            killed = storm(emulator, environment, workers, items, seconds, rng, harm)
             accounts, history = settle(emulator, environment)
             for worker in workers:
                 worker.drain()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -24,12 +26,29 @@ GO = {
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 
 
+# What xdist calls the run that this process is a part of.
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)
+
+
 @contextmanager
-def in_place_of(program: Path) -> Iterator[Path]:
-    """Where to write a program, so that it is there whole or not at all: other tests may write the same one."""
-    fresh = program.with_name(f"{program.name}.{os.getpid()}")
-    yield fresh
-    fresh.replace(program)
+def once_in_a_run(source: Path, program: Path) -> Iterator[Path | None]:
+    """Gives the path to write a program to, or None when another process of this test run has built it.
+
+    The program is replaced as a whole when the block is left: a test of another run may be using the one before.
+    """
+    program.parent.mkdir(parents=True, exist_ok=True)
+    built = f"{RUN} {source}"
+    with program.with_name(f"{program.name}.run").open("a+") as note:
+        fcntl.flock(note, fcntl.LOCK_EX)
+        note.seek(0)
+        if note.read() == built and program.exists():
+            yield None
+            return
+        note.truncate(0)
+        fresh = program.with_name(f"{program.name}.{os.getpid()}")
+        yield fresh
+        fresh.replace(program)
+        note.write(built)
 
 
 @cache
@@ -38,23 +57,29 @@ def compile_c(source: Path, *flags: str, compiler: str | None = None, standard: 
 
     It is linked with the shared library: with a sanitizer among the flags, with the one that is instrumented likewise.
     """
-    folder = TARGET / "c-tests"
-    folder.mkdir(parents=True, exist_ok=True)
     kind = "-".join(flag.strip("-").replace("=", "-") for flag in flags) or "plain"
     is_cpp = source.suffix == ".cpp"
     compiler, standard = compiler or ("g++" if is_cpp else "cc"), standard or ("c++17" if is_cpp else "c11")
-    program = folder / f"{source.name}-{compiler}-{standard}-{kind}"
+    program = TARGET / "c-tests" / f"{source.name}-{compiler}-{standard}-{kind}"
+    with once_in_a_run(source, program) as fresh:
+        if fresh:
+            command = [compiler, f"-std={standard}", "-g", "-O1", *WARNINGS, *flags, f"-I{ROOT / 'include'}"]
+            link(command, source, flags, fresh)
+    return program
+
+
+def link(command: list[str], source: Path, flags: tuple[str, ...], program: Path) -> None:
+    """Runs a compiler's command with what it needs to link a program with the library."""
     sanitizer = next((flag.split("=")[1].split(",")[0] for flag in flags if flag.startswith("-fsanitize=")), None)
     library = next((TARGET / sanitizer).glob("*/quick/libantenv.so")).parent if sanitizer else LIBRARY
     objects, runtime = [str(source)], []
-    command = [compiler, f"-std={standard}", "-g", "-O1", *WARNINGS, *flags, f"-I{ROOT / 'include'}"]
     if sanitizer:
         # The compiler's own runtime may know less than Rust's code asks of it; Rust's serves both.
         objects = []
         # Rust's runtime knows nothing of this check; and g++ takes what sanitizers add for uses of what is not there.
-        command += ["-fno-sanitize=vptr", "-Wno-maybe-uninitialized"] if is_cpp else []
+        command += ["-fno-sanitize=vptr", "-Wno-maybe-uninitialized"] if source.suffix == ".cpp" else []
         for part in (source, ROOT / "tests" / "c" / "sanitizers.c"):
-            objects.append(f"{program}-{part.stem}.{os.getpid()}.o")
+            objects.append(f"{program}-{part.stem}.o")
             subprocess.run([*command, "-c", str(part), "-o", objects[-1]], check=True)
         archive = rust_runtime(f"{sanitizer[0]}san")
         runtime = [
@@ -66,11 +91,9 @@ def compile_c(source: Path, *flags: str, compiler: str | None = None, standard: 
             "-lrt",
             "-lresolv",
         ]
-        command = [compiler]
+        command = command[:1]
     command += [*objects, *runtime, f"-L{library}", "-lantenv", f"-Wl,-rpath,{library}", "-pthread", "-ldl"]
-    with in_place_of(program) as fresh:
-        subprocess.run([*command, "-o", str(fresh)], check=True)
-    return program
+    subprocess.run([*command, "-o", str(program)], check=True)
 
 
 def rust_runtime(sanitizer: str) -> Path:
@@ -83,7 +106,8 @@ def rust_runtime(sanitizer: str) -> Path:
 def build_go(package: Path, *flags: str) -> Path:
     """Builds a Go program into a folder of the build's; returns its path."""
     program = TARGET / "go" / "-".join([package.name, *flags]).replace("=", "-")
-    with in_place_of(program) as fresh:
-        command = ["go", "build", *flags, "-o", str(fresh), "."]
-        subprocess.run(command, check=True, cwd=package, env=os.environ | GO)
+    with once_in_a_run(package, program) as fresh:
+        if fresh:
+            command = ["go", "build", *flags, "-o", str(fresh), "."]
+            subprocess.run(command, check=True, cwd=package, env=os.environ | GO)
     return program

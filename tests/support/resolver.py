@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from support.build import ROOT, TARGET, in_place_of
+from support.build import ROOT, TARGET, once_in_a_run
 
 
 class Resolver:
@@ -15,10 +15,9 @@ class Resolver:
         self._folder = folder
         self._names: dict[str, tuple[int, tuple[str, ...]]] = {}
         source, library = ROOT / "tests" / "support" / "resolver.c", TARGET / "c-tests" / "resolver.so"
-        if not library.exists() or library.stat().st_mtime < source.stat().st_mtime:
-            library.parent.mkdir(parents=True, exist_ok=True)
-            command = ["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", str(source), "-ldl"]
-            with in_place_of(library) as fresh:
+        with once_in_a_run(source, library) as fresh:
+            if fresh:
+                command = ["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", str(source), "-ldl"]
                 subprocess.run([*command, "-o", str(fresh)], check=True)
         #: The environment variables that a program takes its orders with.
         self.variables = {"LD_PRELOAD": str(library), "ANTENV_TEST_RESOLVER": str(folder)}

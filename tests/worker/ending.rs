@@ -174,8 +174,8 @@ fn a_queue_delivers_items_changes_finishes_and_the_end() {
     assert_eq!((tag, text(&news.unwrap())["reason"].clone()), (8, json!("asked")));
     lease.attach(&queue, 9).unwrap();
     assert_eq!(come().0, 9, "at once");
-    let told = queue.clone();
-    lease.finish(lease.prepare_finish(None).unwrap(), move |outcome| assert!(told.post(10, outcome)));
+    let notified = queue.clone();
+    lease.finish(lease.prepare_finish(None).unwrap(), move |outcome| assert!(notified.post(10, outcome)));
     let (tag, outcome) = come();
     assert_eq!((tag, text(&outcome.unwrap())["state"].clone()), (10, json!("stopped")));
 
@@ -191,7 +191,7 @@ fn a_queue_delivers_items_changes_finishes_and_the_end() {
     let (tag, end) = come();
     assert_eq!((tag, end.unwrap_err().status()), (7, Status::Done));
     worker.attach(Some(&queue), 12).unwrap();
-    assert_eq!(come().0, 12, "whoever comes late is told, too");
+    assert_eq!(come().0, 12, "a late subscriber is notified, too");
     queue.close();
     assert_eq!(worker.attach(Some(&queue), 1).unwrap_err().status(), Status::Closed);
 }

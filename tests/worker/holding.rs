@@ -69,7 +69,7 @@ fn the_holder_learns_when_the_item_is_to_be_stopped() {
         let before = beats(&env);
         let outcome = finish(&lease).unwrap();
         assert_eq!(env.state(&id), "stopped");
-        assert_eq!(outcome.is_null(), force, "409: it had stopped already, and nobody is bothered with that");
+        assert_eq!(outcome.is_null(), force, "409: it had stopped already, which is not an error");
         assert_eq!(beats(&env), before, "there is no lease to extend");
         assert_eq!(stats(&worker)["stop_requested"], 1);
     }
@@ -135,15 +135,15 @@ fn a_holder_that_takes_too_long_to_stop_learns_that_the_lease_is_lost() {
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| text(&lease.wait_lost(Some(TIMEOUT)).unwrap()));
         assert_eq!(gone(&lease), ("stop_requested".to_owned(), "rejected".to_owned()));
-        assert_eq!(gone(&lease).0, "stop_requested", "whoever asks again is told at once");
+        assert_eq!(gone(&lease).0, "stop_requested", "a second call returns immediately");
         let early = lease.wait_lost(Some(Duration::ZERO)).err().map(|error| error.status());
         assert!(early == Some(Status::Timeout) || text(&lease.state().unwrap())["state"] == "lost");
         assert_eq!(waiting.join().unwrap()["reason"], "expired");
     });
     assert_eq!(gone(&lease), ("lost".to_owned(), "expired".to_owned()));
     for (tag, state) in [(1, "stop_requested"), (2, "lost")] {
-        let told = queue.next(1, Some(TIMEOUT)).unwrap().remove(0);
-        assert_eq!((told.tag, &text(&told.result.unwrap())["state"]), (tag, &json!(state)));
+        let completion = queue.next(1, Some(TIMEOUT)).unwrap().remove(0);
+        assert_eq!((completion.tag, &text(&completion.result.unwrap())["state"]), (tag, &json!(state)));
     }
     // Another has it by the time that the first one finishes.
     let (theirs, item) = next(&env.worker(json!({})));
@@ -165,8 +165,8 @@ fn a_holder_that_stops_in_time_learns_of_no_loss() {
     lease.attach_lost(&queue, 2).unwrap();
     finish(&lease).unwrap();
     assert_eq!(lease.wait_lost(Some(TIMEOUT)).unwrap_err().status(), Status::Done);
-    let told = queue.next(1, Some(TIMEOUT)).unwrap().remove(0);
-    assert_eq!((told.tag, told.result.unwrap_err().status()), (2, Status::Done));
+    let completion = queue.next(1, Some(TIMEOUT)).unwrap().remove(0);
+    assert_eq!((completion.tag, completion.result.unwrap_err().status()), (2, Status::Done));
     assert_eq!(env.state(&id), "stopped");
     queue.close();
 }
@@ -250,7 +250,7 @@ fn an_item_whose_first_heartbeat_is_refused_is_not_handed_out() {
     assert_eq!(item["id"], good.as_str());
     finish(&lease).unwrap();
     for id in [&others, &rejected] {
-        assert_eq!(env.state(id), "starting", "nothing is done to it: it is somebody else's, or the queue's");
+        assert_eq!(env.state(id), "starting", "nothing is done to it: it belongs to another worker, or to the work queue");
     }
     assert!(env.requests("work.stop").iter().all(|request| request["path"].to_string().contains(&good)));
     let stats = stats(&worker);
@@ -349,18 +349,18 @@ fn a_result_is_wrapped_also_when_the_item_had_stopped_already() {
     env.stop(&id, true);
     let wrapped = text(&lease.finish_and_wait(lease.prepare_finish(Some(r#"{"with_response":true}"#)).unwrap()).unwrap());
     assert_eq!((&wrapped["data"], &wrapped["http_status"]), (&Value::Null, &json!(409)));
-    assert_eq!(stats(&worker)["finished"], 1, "counted before anybody is told");
+    assert_eq!(stats(&worker)["finished"], 1, "counted before a waiter is notified");
 }
 
 #[test]
 fn an_item_that_its_worker_left_goes_back_to_the_queue() {
     let env = WorkerEnv::new(300);
     let id = env.enqueue();
-    // Somebody acknowledges it and dies.
-    let somebody = env.client(json!({"environment_key": env.key}));
+    // Another worker acknowledges it and dies.
+    let other = env.client(json!({"environment_key": env.key}));
     let ids = json!({"environment_id": env.environment, "work_id": id}).to_string();
-    somebody.call("work.poll", Some(&json!({"environment_id": env.environment}).to_string())).unwrap();
-    somebody.call("work.ack", Some(&ids)).unwrap();
+    other.call("work.poll", Some(&json!({"environment_id": env.environment}).to_string())).unwrap();
+    other.call("work.ack", Some(&ids)).unwrap();
     // More than one look takes in.
     let many = json!({"environment_id": env.environment, "count": 1500, "data": {"type": "session", "id": "s"}});
     env.control("POST", "work", many);

@@ -144,7 +144,7 @@ pub fn next(worker: &Worker) -> (Arc<Lease>, Value) {
     (lease, text(&item))
 }
 
-/// Finishes a lease; what came of it.
+/// Finishes a lease and returns the result.
 pub fn finish(lease: &Lease) -> Result<Value, Error> {
     lease.finish_and_wait(lease.prepare_finish(None)?).map(|json| text(&json))
 }
@@ -156,8 +156,8 @@ pub fn gone(lease: &Lease) -> (String, String) {
 }
 
 /// Nothing comes now.
-pub fn nothing(worker: &Worker, patience: Duration) {
-    assert_eq!(worker.next(Some(patience)).err().map(|error| error.status()), Some(Status::Timeout));
+pub fn nothing(worker: &Worker, timeout: Duration) {
+    assert_eq!(worker.next(Some(timeout)).err().map(|error| error.status()), Some(Status::Timeout));
 }
 
 /// Waits for a condition.

@@ -47,6 +47,7 @@ CASES = [(case, way) for case in ("claiming", "ending", "shutting down") for way
 CASES += [("forking", way) for way in WAYS if way != "tsan"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("case", "way"), CASES)
 def test_a_worker_in_c(case: str, way: str, strict_emulator: Emulator) -> None:
     assert run_case(case, way, strict_emulator, hosts(strict_emulator)) == f"worker {case}: as it should be\n"
@@ -219,7 +220,7 @@ POLITE = "trap 'exit 3' TERM; touch began; while :; do sleep 0.1; done"
     ids=["stubborn", "polite"],
 )
 def test_a_command_whose_lease_is_lost_is_ended(script: str, grace: str, end: str, tmp_path: Path) -> None:
-    with Emulator("--lease-ttl", "2") as emulator:
+    with Emulator("--lease-ttl", "6") as emulator:
         environment = hosts(emulator)
         environ = variables(emulator, environment)
         item = emulator.enqueue(environment)["id"]
@@ -227,7 +228,7 @@ def test_a_command_whose_lease_is_lost_is_ended(script: str, grace: str, end: st
             until((tmp_path / "began").exists, "the command")
             emulator.take_requests()
             emulator.faults({"operation": "work.heartbeat", "status": 503, "count": 1000})
-            program.says(f"{item}: is told to end", '"lost"', end, "not stopped: ", "lease_lost")
+            program.says(f"{item}: is asked to end", '"lost"', end, "not stopped: ", "lease_lost")
             assert ("is killed" in program.said) == (script == STUBBORN)
             assert not [each for each in emulator.take_requests() if each["operation"] == "work.stop"]
             emulator.control("DELETE", "/_emulator/faults")
@@ -235,6 +236,7 @@ def test_a_command_whose_lease_is_lost_is_ended(script: str, grace: str, end: st
             program.ends_with(0)
 
 
+@pytest.mark.long
 def test_a_command_whose_item_another_worker_has_is_ended(tmp_path: Path) -> None:
     with Emulator("--lease-ttl", "30") as emulator:
         environment = hosts(emulator)
@@ -259,6 +261,7 @@ def test_a_command_whose_item_another_worker_has_is_ended(tmp_path: Path) -> Non
             first.ends_with(0)
 
 
+@pytest.mark.long
 def test_a_command_whose_item_is_to_be_stopped_is_asked_to_end(tmp_path: Path) -> None:
     with Emulator("--lease-ttl", "30") as emulator:
         environment = hosts(emulator)

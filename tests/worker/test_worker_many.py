@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 
+import pytest
+
 from support.build import ROOT, compile_c
 from support.emulator import Emulator
 
@@ -12,6 +14,7 @@ MANY = 10_000
 BEATS = 2
 
 
+@pytest.mark.long
 def test_ten_thousand_leases_are_kept_in_time_by_one_thread() -> None:
     # A heartbeat every thirty seconds for each: more than three hundred a second.
     with Emulator("--lease-ttl", "60", "--request-log", "0", "--threads", "1") as emulator:

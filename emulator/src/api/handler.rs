@@ -100,12 +100,12 @@ where
 
 /// Handles a request that met a fault.
 async fn respond_with_fault(app: &App, connection: Option<&Connection>, call: &Call, fault: &Fault) -> Outcome {
-    pause(fault.latency(When::Before)).await;
+    pause(app, call, fault, When::Before).await;
     let real = match fault.processes() {
         true => Some(respond(app, connection, call).await),
         false => None,
     };
-    pause(fault.latency(When::After)).await;
+    pause(app, call, fault, When::After).await;
     fault.outcome(real, &call.request_id)
 }
 
@@ -117,8 +117,12 @@ fn log_request(parts: &Parts, operation: Option<&str>, status: Option<StatusCode
     let _ = writeln!(io::stderr(), "{status} {method} {target} {name} {millis:.1} ms, connection {}", connection.number);
 }
 
-async fn pause(latency: Option<Duration>) {
-    if let Some(latency) = latency {
+/// Waits as long as the fault has a request wait at this point.
+async fn pause(app: &App, call: &Call, fault: &Fault, now: When) {
+    if fault.holds(now) {
+        app.holds.wait(call.route.as_ref().ok().map(|(row, _)| row.name)).await;
+    }
+    if let Some(latency) = fault.latency(now) {
         tokio::time::sleep(latency).await;
     }
 }
@@ -221,7 +225,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Environment and item exist, and are the caller's: 404 before 403, so that a deleted environment is gone for everybody.
+/// Environment and item exist, and are the caller's: 404 before 403, so that a deleted environment is gone for every caller.
 fn check_reach(app: &App, caller: &Caller, ids: &Ids) -> Result<(), ApiError> {
     app.store.read(|connection| environments::find(connection, &ids.environment).map(drop))?;
     caller.check_environment(&ids.environment)?;

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     api::route::OPERATIONS,
+    control::latency::Latency,
     http::{
         connection::Ending,
         response::{ApiError, Response},
@@ -24,9 +25,6 @@ use crate::{
 };
 
 const GARBAGE: &[u8] = b"\x16\x03\x01 this is not HTTP \xff\xfe\r\n\r\n";
-
-/// The longest latency; a larger one is more likely a mistake of units.
-const MAX_LATENCY_MS: u64 = 3_600_000;
 
 /// Whether a request is processed before the fault happens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -51,6 +49,8 @@ pub struct Fault {
     when: When,
     #[serde(default = "certain", skip_serializing_if = "is_certain")]
     probability: f64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    hold: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     latency_ms: Latency,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -115,48 +115,6 @@ impl TryFrom<String> for ErrorCode {
 impl From<ErrorCode> for &'static str {
     fn from(code: ErrorCode) -> &'static str {
         ERROR_CODES[code.0]
-    }
-}
-
-/// How long to wait, in milliseconds: at least and at most. A range of one is shown as a number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(try_from = "Value", into = "Value")]
-struct Latency {
-    min: u64,
-    max: u64,
-}
-
-impl Latency {
-    /// One of the times in the range, each as likely as the others.
-    fn draw(self) -> Duration {
-        Duration::from_millis(fastrand::u64(self.min..=self.max))
-    }
-}
-
-impl TryFrom<Value> for Latency {
-    type Error = String;
-
-    fn try_from(given: Value) -> Result<Latency, String> {
-        let range = match given.as_array().map(Vec::as_slice) {
-            None => given.as_u64().map(|millis| (millis, millis)),
-            Some([min, max]) => min.as_u64().zip(max.as_u64()),
-            Some(_) => None,
-        };
-        match range {
-            Some((min, max)) if min <= max && max <= MAX_LATENCY_MS => Ok(Latency { min, max }),
-            _ => Err(format!(
-                "latency_ms: must be an integer from 0 to {MAX_LATENCY_MS}, or [min, max] with two such, the smaller one first"
-            )),
-        }
-    }
-}
-
-impl From<Latency> for Value {
-    fn from(latency: Latency) -> Value {
-        match latency.min == latency.max {
-            true => latency.min.into(),
-            false => vec![latency.min, latency.max].into(),
-        }
     }
 }
 
@@ -243,7 +201,7 @@ impl Fault {
         ];
         match connection_faults.iter().filter(|set| **set).count() {
             0 if self.does_nothing() => Err(
-                "the fault does nothing: give latency_ms, detached, status, headers, body, drop, reset, cut, garbage, close_after, \
+                "the fault does nothing: give hold, latency_ms, detached, status, headers, body, drop, reset, cut, garbage, close_after, \
                  silent, reset_stream or goaway"
                     .to_owned(),
             ),
@@ -254,12 +212,17 @@ impl Fault {
 
     /// Whether the connection is all that could make it a fault.
     fn does_nothing(&self) -> bool {
-        self.latency_ms.max == 0 && !self.detached && self.canned_status().is_none() && self.headers.is_empty()
+        !self.hold && self.latency_ms.is_zero() && !self.detached && self.canned_status().is_none() && self.headers.is_empty()
+    }
+
+    /// Returns whether the request waits at this point until it is released.
+    pub fn holds(&self, now: When) -> bool {
+        self.when == now && self.hold
     }
 
     /// How long to wait at this point.
     pub fn latency(&self, now: When) -> Option<Duration> {
-        (self.when == now && self.latency_ms.max > 0).then(|| self.latency_ms.draw())
+        (self.when == now && !self.latency_ms.is_zero()).then(|| self.latency_ms.draw())
     }
 
     /// Whether the request is processed to its end even when its client goes away.
@@ -492,13 +455,5 @@ mod tests {
             assert!(refusal.contains("latency_ms: must be"), "{bad}: {refusal}");
         }
         assert!(fault(r#"{"latency_ms": [0, 0]}"#).unwrap_err().contains("does nothing"));
-    }
-
-    #[test]
-    fn a_latency_is_drawn_from_the_whole_range() {
-        let latency = Latency { min: 3, max: 5 };
-        let drawn: Vec<u128> = (0..1000).map(|_| latency.draw().as_millis()).collect();
-        assert!(drawn.iter().all(|millis| (3..=5).contains(millis)));
-        assert!((3..=5).all(|millis| drawn.contains(&millis)));
     }
 }

@@ -3,6 +3,8 @@
 
 pub mod browser_guard;
 pub mod faults;
+pub mod holds;
+pub mod latency;
 pub mod request_log;
 
 use std::sync::atomic::Ordering;
@@ -52,6 +54,8 @@ pub fn respond(app: &App, connection: &Connection, parts: &Parts, body: Option<B
         ("faults", "GET") => Ok(Response::of(&List { data: app.faults.list() })),
         ("faults", "POST") => faults(app, &body),
         ("faults", "DELETE") => Ok(Response::of(&json!({"cleared": app.faults.clear()}))),
+        ("holds", "GET") => Ok(Response::of(&json!({"held": app.holds.count(query.get("operation"))}))),
+        ("holds", "DELETE") => Ok(Response::of(&json!({"released": app.holds.release(query.get("operation"))}))),
         ("requests", "GET") => Ok(app.log.response(query.get("operation"))),
         ("requests", "DELETE") => Ok(Response::of(&json!({"cleared": app.log.clear()}))),
         ("history", "GET") => history(app, &query),
@@ -72,7 +76,7 @@ fn no_such_endpoint(method: &Method, path: &str, name: &str) -> ApiError {
     let allowed = match name {
         "health" => "GET",
         "work" | "environment_keys" | "reset" => "POST",
-        "requests" | "history" => "GET, DELETE",
+        "holds" | "requests" | "history" => "GET, DELETE",
         "faults" => "GET, POST, DELETE",
         "clock" | "connections" => "GET, POST",
         _ => return ApiError::not_found(format!("There is nothing at {path}.")),

@@ -60,7 +60,7 @@ async fn respond(
             response.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(to_hyper(response));
         }
-        // hyper would rightly refuse to send framing that lies.
+        // hyper would rightly not send framing that lies.
         Outcome::LastResponse { response, limit } => (serialize(&response, limit), Ending::Close),
         Outcome::End { bytes, ending } => (bytes.to_vec(), ending),
         Outcome::ResetStream(_) | Outcome::GoAway { response: None, .. } => (Vec::new(), Ending::Close),

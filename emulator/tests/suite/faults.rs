@@ -195,6 +195,44 @@ fn latency_alone_delays_the_real_reply() {
 }
 
 #[test]
+fn a_held_request_waits_until_it_is_released() {
+    let emulator = Emulator::start();
+    let held = |query: &str| emulator.get(&format!("/_emulator/holds{query}")).ok()["held"].as_u64().unwrap();
+    let release = |query: &str| emulator.call("DELETE", &format!("/_emulator/holds{query}"), None).ok()["released"].clone();
+    let create = || {
+        let mut connection = emulator.connect();
+        connection.send("POST", "/v1/environments", &HEADERS, Some(br#"{"name":"n"}"#)).unwrap();
+        connection
+    };
+    let operation = "environments.create";
+    emulator.fault(json!([
+        {"operation": operation, "hold": true},
+        {"operation": operation, "hold": true, "when": "after", "status": 503},
+        {"operation": operation, "hold": true},
+        {"operation": operation, "hold": true},
+    ]));
+    let mut before = create();
+    until("one is held", || held("") == 1);
+    let mut after = create();
+    until("two are held", || held("?operation=environments.create") == 2);
+    assert_eq!((environments(&emulator), held("?operation=work.ack")), (1, 0));
+    assert_eq!(release("?operation=work.ack"), 0);
+    assert_eq!(release("?operation=environments.create"), 2);
+    before.receive().unwrap().ok();
+    assert_eq!(after.receive().unwrap().status, 503);
+
+    let gone = create();
+    until("one more is held", || held("") == 1);
+    drop(gone);
+    until("it is not held once its client has disconnected", || held("") == 0);
+    let mut last = create();
+    until("the last one is held", || held("") == 1);
+    emulator.post("/_emulator/reset", json!({})).ok();
+    last.receive().unwrap().ok();
+    assert_eq!(environments(&emulator), 1, "a reset forgets, and then releases");
+}
+
+#[test]
 fn latency_may_be_a_range() {
     let emulator = Emulator::start();
     emulator.fault(json!({"latency_ms": [50, 150], "count": 3}));
@@ -411,7 +449,7 @@ fn a_detached_poll_claims_for_a_client_that_has_gone() {
     let queue = emulator.queue();
     emulator.fault(json!({"operation": "work.poll", "detached": true, "count": 1000}));
     // Again on a machine so slow that the poll is over before the item arrives.
-    until("an item goes to a poll that nobody waits for", || {
+    until("an item goes to a poll whose client has gone", || {
         drop(hold_poll(&queue));
         let id = queue.enqueue();
         until("the poll is over", || emulator.polls_waiting() == 0);

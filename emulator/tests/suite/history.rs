@@ -45,21 +45,21 @@ fn the_history_shows_which_worker_held_an_item_when() {
     b.stop(&id, json!({"force": true})).ok();
 
     let history = emulator.history("");
-    let (a, second, b, nobody) = ((Some("a"), Some(1)), (Some("a"), Some(2)), (Some("b"), Some(3)), (None, None));
+    let (a, second, b, no_worker) = ((Some("a"), Some(1)), (Some("a"), Some(2)), (Some("b"), Some(3)), (None, None));
     let expected = [
-        ("queued", nobody),
+        ("queued", no_worker),
         ("claimed", a),
         ("acknowledged", a),
         ("started", a),
         ("heartbeat", a),
         ("heartbeat_refused", a),
-        ("requeued", nobody),
+        ("requeued", no_worker),
         ("heartbeat_refused", a),
         ("claimed", second),
         ("claimed", b),
         ("acknowledged", second),
         ("started", b),
-        ("heartbeat", nobody),
+        ("heartbeat", no_worker),
         ("stop_requested", b),
         ("stopped", b),
     ];

@@ -26,7 +26,7 @@ struct Peer {
     connection: JoinHandle<Result<(), h2::Error>>,
 }
 
-/// What came of a request: its status and body.
+/// The response to a request: its status and body.
 type Answered = JoinHandle<Result<(u16, Value), h2::Error>>;
 
 impl Peer {

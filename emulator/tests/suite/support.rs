@@ -7,7 +7,10 @@ use std::{
     ops::{Deref, Index},
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -28,6 +31,8 @@ pub struct Emulator {
     client: Client,
     /// What to trust, with `--tls`.
     pub ca_file: Option<PathBuf>,
+    /// Its folder for temporary files, which it leaves behind when it is killed.
+    temporary: Scratch,
 }
 
 impl Emulator {
@@ -36,7 +41,11 @@ impl Emulator {
     }
 
     pub fn start_with(options: &[&str]) -> Emulator {
-        let mut child = program(options).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let temporary = Scratch::new(&format!("temporary-{}", STARTED.fetch_add(1, Ordering::SeqCst)));
+        let mut program = program(options);
+        program.env("TMPDIR", &temporary.0).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = program.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
@@ -47,7 +56,12 @@ impl Emulator {
             stdout.read_line(&mut line).unwrap();
             PathBuf::from(line.trim_end())
         });
-        Emulator { child, stdout, client: Client { url, credential: "an-api-key".to_owned() }, ca_file }
+        Emulator { child, stdout, client: Client { url, credential: "an-api-key".to_owned() }, ca_file, temporary }
+    }
+
+    /// The files in its folder for temporary files.
+    pub fn temporary_files(&self) -> Vec<PathBuf> {
+        self.temporary.0.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
     /// Takes the other end of its standard input, which closes when it is dropped.

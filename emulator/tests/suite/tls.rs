@@ -48,19 +48,25 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn the_second_line_is_the_file_to_trust_which_is_gone_in_the_end() {
-    let mut emulator = Emulator::start_with(&["--tls"]);
-    assert!(emulator.url.starts_with("https://127.0.0.1:"), "{}", emulator.url);
-    let file = emulator.ca_file.clone().unwrap();
-    let pem = std::fs::read_to_string(&file).unwrap();
-    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----") && !pem.contains("PRIVATE"), "{pem}");
-    emulator.signal("-TERM");
-    assert_eq!(emulator.wait().code(), Some(0));
-    assert_eq!(emulator.rest_of_stdout(), "");
-    assert!(!file.exists(), "{}", file.display());
+    for end in ["-TERM", "-INT", "input closed"] {
+        let mut emulator = Emulator::start_with(&["--tls", "--until-stdin-closes"]);
+        assert!(emulator.url.starts_with("https://127.0.0.1:"), "{}", emulator.url);
+        let file = emulator.ca_file.clone().unwrap();
+        let pem = std::fs::read_to_string(&file).unwrap();
+        assert!(pem.starts_with("-----BEGIN CERTIFICATE-----") && !pem.contains("PRIVATE"), "{pem}");
+        assert_eq!(emulator.temporary_files(), [file]);
+        match end {
+            "input closed" => drop(emulator.take_stdin()),
+            signal => emulator.signal(signal),
+        }
+        assert_eq!(emulator.wait().code(), Some(0), "{end}");
+        assert_eq!(emulator.rest_of_stdout(), "");
+        assert!(emulator.temporary_files().is_empty(), "{end}");
+    }
 }
 
 #[test]
-fn a_file_that_was_named_stays_and_is_written_anew() {
+fn a_file_that_was_named_stays_and_is_overwritten() {
     let scratch = Scratch::new("ca");
     let file = scratch.0.join("ca.pem");
     std::fs::write(&file, "of another day, and longer than what comes now\n".repeat(100)).unwrap();

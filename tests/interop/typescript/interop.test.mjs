@@ -323,8 +323,8 @@ test("the work of a session goes from queued to stopped", async () => {
 
   const stopping = await work.stop(claimed.id, { environment_id });
   assert.deepEqual([stopping.state, stopping.stopped_at], ["stopping", null]);
-  const told = await work.heartbeat(claimed.id, { environment_id, expected_last_heartbeat: beat.last_heartbeat });
-  assert.deepEqual([told.state, told.lease_extended], ["stopping", false]);
+  const reply = await work.heartbeat(claimed.id, { environment_id, expected_last_heartbeat: beat.last_heartbeat });
+  assert.deepEqual([reply.state, reply.lease_extended], ["stopping", false]);
 
   const stopped = await work.stop(claimed.id, { environment_id, force: true });
   assert.equal(stopped.state, "stopped");
@@ -465,7 +465,7 @@ test("the official worker learns from its first heartbeat that it is to stop", a
   assert.deepEqual([stop.operation, stop.status, stop.body], ["work.stop", 200, { force: true }]);
 });
 
-test("the official worker leaves an item alone that somebody else has", async () => {
+test("the official worker leaves alone an item of another worker", async () => {
   const hosted = await selfHosted();
   await client.beta.sessions.create({ agent: "agent_interop", environment_id: hosted.id });
   const item = await start(hosted);

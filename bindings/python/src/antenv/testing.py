@@ -113,7 +113,7 @@ class Emulator:
         return AsyncClient(**self._config(config))
 
     def _config(self, config: dict[str, Any]) -> dict[str, Any]:
-        if not any(config.get(name) for name in ("api_key", "auth_token", "environment_key")):
+        if all(config.get(name) is None for name in ("api_key", "auth_token", "environment_key")):
             config["api_key"] = "an-api-key"
         return {"base_url": self.url, "ca_file": self.ca_file, **config}
 

@@ -311,7 +311,7 @@ class ByteCounts(TypedDict):
 class ClientStats(TypedDict):
     """The counters of a client and of those that share its connections, in this process."""
 
-    #: Calls by what became of them.
+    #: Calls by their results.
     calls: CallCounts
     #: Requests made, retries included.
     attempts: int

@@ -75,6 +75,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "antenv_lease_attach": (c_int32, [c_void_p, c_void_p, c_uint64]),
     "antenv_lease_client": (c_int32, [c_void_p, _OUT, _OUT]),
     "antenv_lease_submit_finish": (c_int32, [c_void_p, c_char_p, c_void_p, c_uint64, _OUT]),
+    "antenv_lease_adopt": (c_int32, [c_void_p, c_char_p, _OUT, _OUT]),
+    "antenv_lease_release": (c_int32, [c_void_p, _OUT]),
     "antenv_lease_abandon": (c_int32, [c_void_p]),
     "antenv_log_subscribe": (c_int32, [c_void_p, c_char_p, c_uint64, _OUT]),
     "antenv_shutdown": (c_int32, [c_int64]),
@@ -112,6 +114,8 @@ queue_next = _function(_waiting, "antenv_queue_next")
 queue_next_many = _function(_waiting, "antenv_queue_next_many")
 worker_next = _function(_waiting, "antenv_worker_next")
 lease_wait = _function(_waiting, "antenv_lease_wait")
+lease_adopt = _function(_waiting, "antenv_lease_adopt")
+lease_release = _function(_waiting, "antenv_lease_release")
 shutdown = _function(_waiting, "antenv_shutdown")
 # These take microseconds. Releasing the lock would cost more, and milliseconds while another thread computes.
 client_derive = _function(_at_once, "antenv_client_derive")

@@ -183,7 +183,7 @@ class Program:
             signal_group(process, signal.SIGKILL)
             await asyncio.wait([ended])
 
-    async def end_of(self, ended: asyncio.Future[int]) -> None:
+    async def end_of(self, ended: asyncio.Future[Any]) -> None:
         """Waits for a command, or for a second signal, whatever happens to the lease."""
         while not (ended.done() or self.hurry.done()):
             with contextlib.suppress(asyncio.CancelledError):

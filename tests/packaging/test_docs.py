@@ -113,7 +113,7 @@ extern volatile sig_atomic_t ctrl_c; extern char *error, *json, *item;
 """
 
 
-@pytest.mark.parametrize("page", ["docs/concurrency.md", "docs/worker.md"])
+@pytest.mark.parametrize("page", ["docs/concurrency.md", "docs/sessions.md", "docs/worker.md"])
 def test_the_pieces_of_c_in_a_page_compile(page: str) -> None:
     pieces = blocks(page, "c")
     program = DECLARED + "".join(f"void piece{number}(void) {{\n{code}}}\n" for number, code in enumerate(pieces))

@@ -19,9 +19,7 @@ from ._sync import c_string, decoded, encoded
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from .types import AdoptParams
-
-    from .types import Download
+    from .types import AdoptParams, Download
 
 T = TypeVar("T")
 

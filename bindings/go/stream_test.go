@@ -5,14 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -126,6 +129,39 @@ func TestEveryEventArrivesInOrder(t *testing.T) {
 		}
 	}
 	equal(t, messages, 5000)
+}
+
+func TestAServerWaitsForASlowReader(t *testing.T) {
+	const total = 32_000
+	var written atomic.Int64
+	event := "event: agent.message\n" + `data: {"type":"agent.message","content":[{"type":"text","text":"` + strings.Repeat("x", 1000) + `"}]}` + "\n\n"
+	server := httptest.NewServer(http.HandlerFunc(func(to http.ResponseWriter, _ *http.Request) {
+		to.Header().Set("content-type", "text/event-stream")
+		for range total {
+			if _, err := io.WriteString(to, event); err != nil {
+				return
+			}
+			written.Add(1)
+		}
+	}))
+	defer server.Close()
+	client := must(antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL(server.URL)))(t)
+	defer client.Close()
+	count := 0
+	for event, err := range client.Sessions.Events.Stream(ctx, "sesn_1", antenv.SessionEventStreamParams{}) {
+		if err != nil || len(event.Text()) != 1000 {
+			t.Fatal(event, err)
+		}
+		if count++; count == 1 {
+			waitFor(t, func() bool { // until nothing more is written
+				before := written.Load()
+				time.Sleep(200 * time.Millisecond)
+				return before == written.Load()
+			})
+			equal(t, written.Load() < total, true)
+		}
+	}
+	equal(t, count, total)
 }
 
 func TestAStreamIsClosedWithItsLoopOrItsContext(t *testing.T) {

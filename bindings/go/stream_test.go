@@ -259,6 +259,7 @@ func TestAStreamReportsItsEnd(t *testing.T) {
 	s := newSessionEnv(t)
 	ends := func(fault antenvtest.Fault, options ...antenv.Option) (events int, failed error) {
 		fault["operation"] = "sessions.events.stream"
+		waitFor(t, func() bool { return s.open() == 0 }) // else the agent speaks to the stream before
 		s.Faults(fault)
 		s.greet()
 		for _, err := range s.stream(ctx, options...) {

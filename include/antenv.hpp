@@ -75,6 +75,7 @@ struct completion {
 
 template <class Policy> class basic_client;
 template <class Policy> class basic_worker;
+template <class Policy> class basic_lease;
 
 /**
  * A client: credentials, defaults, and a pool of connections. Create one per credential and keep it; threads may share it.
@@ -134,6 +135,11 @@ public:
             return antenv_pager_new(handle_.get(), operation.c_str(), params.c_str(), out, error);
         }));
     }
+    /**
+     * Adopts the lease on an item that another process claimed and released; what the configuration leaves out comes from
+     * environment variables. antenv_lease_adopt documents the keys, the errors, and for how long it blocks.
+     */
+    of<basic_lease<Policy>> adopt(const text &config = {}) const noexcept(Policy::is_noexcept);
     /**
      * Opens a stream of events ("sessions.events.stream"), with identifiers among the parameters. antenv_stream_open documents
      * those, and the errors. Blocks until the server has responded.
@@ -320,7 +326,7 @@ public:
     template <class T> using of = typename Policy::template of<T>;
     /** Takes ownership of a lease of the C interface. @param item What item() returns. */
     explicit basic_lease(antenv_lease *handle, std::string item = {}) noexcept : handle_(handle), item_(std::move(item)) {}
-    /** Returns the work item's JSON, verbatim, its `secret` too. */
+    /** Returns the work item's JSON, verbatim, its `secret` too; of an adopted lease, what is known of the item. */
     const std::string &item() const noexcept { return item_; }
     /** Returns the lease's state, as JSON; antenv_lease_state documents its members. Does not block. */
     of<std::string> state() const noexcept(Policy::is_noexcept) {
@@ -382,6 +388,14 @@ public:
         if (status != ANTENV_OK) return Policy::template give<void>(error(status, detail::take(text)));
         return Policy::template give<void>({});
     }
+    /**
+     * Ends the lease so that another process can go on with it, and returns what that must know, as JSON with secrets;
+     * antenv_lease_release documents its members. Nothing is sent any more. The lease is ended even if this fails. Blocks
+     * while the result of a heartbeat is unknown.
+     */
+    of<std::string> release() const noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::json([&](char **out) { return antenv_lease_release(handle_.get(), out); }));
+    }
     /** Ends the lease without stopping the item, which the queue then hands out again. Does not block. */
     antenv_status abandon() const noexcept { return antenv_lease_abandon(handle_.get()); }
     /** Returns the C interface's handle, which stays owned by this object. */
@@ -391,6 +405,21 @@ private:
     detail::owner<antenv_lease, detail::finish> handle_;
     std::string item_;
 };
+
+template <class Policy>
+auto basic_client<Policy>::adopt(const text &config) const noexcept(Policy::is_noexcept) -> of<basic_lease<Policy>> {
+    using lease = basic_lease<Policy>;
+    if (auto cut = detail::cut_short({{"config_json", &config}})) return Policy::template give<lease>(std::move(*cut));
+    struct unclaimed {
+        antenv_lease *handle = nullptr;
+        ~unclaimed() { antenv_lease_abandon(handle); }
+    } taken;
+    char *out = nullptr;
+    antenv_status status = antenv_lease_adopt(handle_.get(), config.c_str(), &taken.handle, &out);
+    std::string json = detail::take(out);
+    if (status != ANTENV_OK) return Policy::template give<lease>(error(status, std::move(json)));
+    return Policy::template give<lease>(lease(std::exchange(taken.handle, nullptr), std::move(json)));
+}
 
 /**
  * The result of waiting for a work item: its lease, or why there is none.

@@ -33,7 +33,7 @@ LANGUAGES = {
     "Go": ["named", "call"],
 }
 # The languages whose drivers open streams and download files.
-STREAMING = ["C", "C++", "C++ without exceptions"]
+STREAMING = ["C", "C++", "C++ without exceptions", "Go"]
 HEADER = (ROOT / "include" / "antenv.h").read_text()
 STATUS_OF_HTTP = {
     **{400: 100, 401: 101, 402: 102, 403: 103, 404: 104, 408: 105, 409: 106, 412: 107, 413: 108, 422: 109, 429: 110},

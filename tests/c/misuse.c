@@ -65,11 +65,13 @@ static void workers(antenv_client *client) {
         antenv_client *own = client;
         EXPECT(antenv_lease_state(lease, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"lease\"");
         EXPECT(antenv_lease_wait(lease, -1, &json), ANTENV_INVALID_HANDLE, "lease");
+        EXPECT(antenv_lease_wait_lost(lease, -1, &json), ANTENV_INVALID_HANDLE, "lease");
         EXPECT(antenv_lease_client(lease, &own, &json), ANTENV_INVALID_HANDLE, "lease");
         CHECK(own == NULL);
         EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_INVALID_HANDLE, "lease");
         EXPECT(antenv_lease_submit_finish(lease, NULL, queue, 1, &json), ANTENV_INVALID_HANDLE, "lease");
         CHECK(antenv_lease_attach(lease, queue, 1) == ANTENV_INVALID_HANDLE);
+        CHECK(antenv_lease_attach_lost(lease, queue, 1) == ANTENV_INVALID_HANDLE);
         CHECK(antenv_lease_abandon(lease) == ANTENV_INVALID_HANDLE);
         if (wrong[i] == live) continue;
         EXPECT(antenv_worker_next(wrong[i], -1, &out, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"worker\"");

@@ -552,6 +552,17 @@ static void shutting_down_loses_what_is_held(void) {
     worker = new_worker("");
     enqueue(id);
     finish(take(worker, id), id);
+
+    /* The stop of an item is on its way: whoever waits for it is told that it may not have come about. */
+    hold(owner, "work.stop", 1);
+    enqueue(id);
+    lease = take(worker, id);
+    EXPECT(antenv_lease_submit_finish(lease, NULL, queue, FINISH_TAG, &json), ANTENV_OK, NULL);
+    UNTIL(held(owner, "work.stop") == 1);
+    CHECK(antenv_shutdown(0) == ANTENV_TIMEOUT);
+    done = next_completion(queue);
+    CHECK(done.tag == FINISH_TAG && done.status == ANTENV_CANCELLED && strstr(done.json, "before the item was stopped"));
+    antenv_string_free(done.json);
     free_worker(worker);
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
     CHECK(antenv_shutdown(WAIT_MS) == ANTENV_OK);

@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Union
 
+from . import _events, _sessions
+from ._events import *  # noqa: F403
 from ._models import Model, one_of
+from ._sessions import *  # noqa: F403
 
 if TYPE_CHECKING:
     from typing_extensions import Required
+
+    from ._events import EventParams
+    from ._sessions import SessionResourceParams
 
 __all__ = [
     "ByteCounts",
@@ -23,6 +29,7 @@ __all__ = [
     "CloudConfigParams",
     "Config",
     "ConfigParams",
+    "DownloadOptions",
     "Environment",
     "EnvironmentDeleted",
     "Histogram",
@@ -43,6 +50,7 @@ __all__ = [
     "SelfHostedConfigParams",
     "SessionWorkData",
     "State",
+    "StreamOptions",
     "UnrestrictedNetwork",
     "UnrestrictedNetworkParams",
     "Work",
@@ -51,6 +59,8 @@ __all__ = [
     "WorkerParams",
     "WorkerStats",
 ]
+__all__ += _events.__all__
+__all__ += _sessions.__all__
 
 #: Who sees an environment: all accounts of the organization, or the owner's alone.
 Scope = Literal["organization", "account"]
@@ -371,6 +381,23 @@ class CallOptions(TypedDict, total=False):
     workspace_id: str | None
 
 
+class StreamOptions(CallOptions, total=False):
+    """The options of a stream. Those of a call are about its opening: `timeout` bounds that, not the stream's life."""
+
+    #: After how many seconds of silence the stream ends with APITimeoutError; the server's pings count as a sign of
+    #: life: 0.001 to 2147483. None: 600.
+    idle_timeout: float | None
+    #: Size limit of one event in bytes: 1 or more. None: 16777216.
+    max_event_bytes: int | None
+
+
+class DownloadOptions(CallOptions, total=False):
+    """The options of a download."""
+
+    #: Size limit of the file in bytes: 1 or more. None: the client's `max_response_bytes`.
+    max_bytes: int | None
+
+
 class RequestParams(CallOptions, total=False):
     """The parameters of `request` besides method and path."""
 
@@ -574,11 +601,11 @@ class SessionCreateParams(CallOptions, total=False):
     #: Limit on what the session may cost: `{"type":"limit","max_list_cost":...}`.
     budget: Mapping[str, Any] | None
     #: Events to send to the session once it exists, in order.
-    initial_events: Sequence[Mapping[str, Any]] | None
+    initial_events: Sequence[EventParams] | None
     #: String keys and string values.
     metadata: Mapping[str, str]
     #: What to attach to the session: memory stores, files, repositories.
-    resources: Sequence[Mapping[str, Any]] | None
+    resources: Sequence[SessionResourceParams] | None
     #: Human-readable title.
     title: str | None
     #: Vaults whose credentials the agent may use.
@@ -610,10 +637,10 @@ class SessionEventSendParams(CallOptions, total=False):
     """The parameters of `sessions.events.send`."""
 
     #: Events to send, in order, such as `{"type":"user.message",...}`.
-    events: Required[Sequence[Mapping[str, Any]]]
+    events: Required[Sequence[EventParams]]
 
 
-class SessionEventStreamParams(CallOptions, total=False):
+class SessionEventStreamParams(StreamOptions, total=False):
     """The parameters of `sessions.events.stream`."""
 
     #: Types of events to preview while they are being produced: `agent.message`, `agent.thinking`.

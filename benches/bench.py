@@ -154,7 +154,7 @@ def main() -> None:
         reader: Command = [sys.executable, BENCHES / "stream.py"]
         streams.append(({peer: [*reader, peer] for peer in ("antenv", "official", "httpx")}, "from Python"))
         go = in_go()["antenv"][0]
-        streams.append(({peer: [go, "stream", peer] for peer in ("official", "net/http")}, "from Go"))
+        streams.append(({peer: [go, "stream", peer] for peer in ("antenv", "official", "net/http")}, "from Go"))
     os.sched_setaffinity(0, server_cores)  # the server inherits this
     with canned_server() as urls:
         os.sched_setaffinity(0, client_cores)

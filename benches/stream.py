@@ -16,30 +16,14 @@ from collections.abc import Callable, Iterator
 
 
 def antenv_events(url: str) -> Callable[[str], Iterator[str]]:
-    """Through the C functions alone: what a binding adds to them is not in it."""
-    from ctypes import c_char_p, c_int64, c_void_p
+    import antenv
 
-    from antenv import _native
-
-    open_stream = _native._waiting.antenv_stream_open
-    out = _native._OUT
-    open_stream.argtypes = [c_void_p, c_char_p, c_char_p, out, out]
-    take, wait = _native._at_once.antenv_stream_next, _native._waiting.antenv_stream_next
-    take.argtypes = wait.argtypes = [c_void_p, c_int64, out]
-    config = json.dumps({"api_key": "k", "base_url": url}).encode()
-    status, client, error = _native.call_for_handle(_native.client_new, config)
-    assert status == _native.OK, error
+    client = antenv.Client(api_key="k", base_url=url)
 
     def read(session: str) -> Iterator[str]:
-        params = json.dumps({"session_id": session}).encode()
-        status, stream, error = _native.call_for_handle(open_stream, client, b"sessions.events.stream", params)
-        assert status == _native.OK, error
-        while status != _native.DONE:
-            status, text = _native.call_for_text(take, stream, 0)
-            if status == _native.TIMEOUT:
-                status, text = _native.call_for_text(wait, stream, -1)
-            if status == _native.OK:
-                yield json.loads(text)["id"]
+        with client.sessions.events.stream(session) as stream:
+            for event in stream:
+                yield str(event.get("id"))
 
     return read
 

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"time"
 
+	"antenv"
+
 	"github.com/anthropics/anthropic-sdk-go/v2"
 	"github.com/anthropics/anthropic-sdk-go/v2/option"
 )
@@ -22,6 +24,18 @@ func streamed(peer, url string) func(ctx context.Context, session string, take f
 	transport.Proxy = nil
 	pooled := &http.Client{Transport: transport}
 	switch peer {
+	case "antenv":
+		client, err := antenv.NewClient(antenv.WithAPIKey("an-api-key"), antenv.WithBaseURL(url))
+		check(err)
+		return func(ctx context.Context, session string, take func(id string)) error {
+			for event, err := range client.Sessions.Events.Stream(ctx, session, antenv.SessionEventStreamParams{}) {
+				if err != nil {
+					return err
+				}
+				take(event.ID)
+			}
+			return nil
+		}
 	case "official":
 		client := anthropic.NewClient(option.WithAPIKey("an-api-key"), option.WithBaseURL(url), option.WithHTTPClient(pooled))
 		return func(ctx context.Context, session string, take func(id string)) error {

@@ -1,7 +1,8 @@
 /*
  * antenv: the Environments API for C and C++.
  *
- * Creates, lists, updates, archives and deletes environments, and serves the work queue of a self-hosted one. Link with -lantenv.
+ * Creates, lists, updates, archives and deletes environments, serves the work queue of a self-hosted one, and streams and answers
+ * the events of sessions. Link with -lantenv.
  *
  *     antenv_client *client;
  *     char *json;
@@ -20,8 +21,8 @@
  *            a different type or garbage gives ANTENV_INVALID_HANDLE. Freeing twice is harmless, also while other threads use it.
  * Threads    Every function may be called from any thread at any time, but not from a signal handler. The library never calls
  *            back. It has one thread of its own, created by the first client, with all signals blocked (and, at times, up to four
- *            more that resolve host names). A process may fork at any moment: the child can use what it inherits, except workers
- *            and leases.
+ *            more that resolve host names). A process may fork at any moment: the child can use what it inherits, except workers,
+ *            leases and streams.
  * Blocking   "Blocks" means: until the call is done, for at most its `timeout_ms`, retries and waits included.
  *
  * Parameters with the same meaning everywhere

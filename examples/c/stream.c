@@ -50,10 +50,11 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: stream SESSION_ID\n");
         return 2;
     }
-    if (!succeeded("creating a client", antenv_client_new(NULL, &client, &error), error)) return 1;
+    antenv_status status = antenv_client_new(NULL, &client, &error);
+    if (!succeeded("creating a client", status, error)) return 1;
 
     snprintf(params, sizeof params, "{\"session_id\":\"%s\"}", argv[1]);
-    antenv_status status = antenv_stream_open(client, "sessions.events.stream", params, &stream, &error);
+    status = antenv_stream_open(client, "sessions.events.stream", params, &stream, &error);
     bool done = succeeded("opening the stream", status, error) && send_message(client, argv[1]) && print_turn(stream);
 
     antenv_stream_free(stream);

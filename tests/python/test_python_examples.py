@@ -42,6 +42,20 @@ def test_many_polls_at_once(emulator: Emulator) -> None:
     ]
 
 
+def test_a_stream_of_a_session(emulator: Emulator) -> None:
+    environment = emulator.create_environment("hosts", config={"type": "self_hosted"})
+    steps = [{"text": "I look."}, {"custom_tool": "clock"}, {"wait": "results"}, {"text": "It is late."}]
+    emulator.control("POST", "/_emulator/scripts", {"environment_id": environment, "steps": steps, "start": "message"})
+    with antenv.Client(api_key="k", base_url=emulator.url) as client:
+        session = client.sessions.create(agent="agent_1", environment_id=environment)
+    assert run("stream.py", emulator, session.id) == [
+        "agent: I look.",
+        "calls: clock {}",
+        "agent: It is late.",
+        "idle: end_turn",
+    ]
+
+
 def test_the_worker_of_the_documentation(strict_emulator: Emulator) -> None:
     page = (ROOT / "docs" / "python.md").read_text().split("## Serving work")[1].split("\n## ")[0]
     (program,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import antenv" in code)

@@ -32,6 +32,8 @@ LANGUAGES = {
     "asyncio": ["named", "call"],
     "Go": ["named", "call"],
 }
+# Those whose drivers open streams and download files.
+STREAM_LANGUAGES = ["C", "Python", "asyncio"]
 # The resources whose operations have functions of their own in every language.
 NAMED = {"environments", "work"}
 STATUS_OF_HTTP = {
@@ -159,10 +161,10 @@ def test_an_answer_is_taken_as_the_official_client_takes_it(
     check_delays(case, [datetime.fromisoformat(request["at"]) for request in sent])
 
 
-@pytest.fixture(scope="module")
-def c_driver() -> Iterator[Driver]:
-    """The driver in C, running; it opens streams and downloads files, too."""
-    with Driver(*driver_in("C")) as running:
+@pytest.fixture(scope="module", params=STREAM_LANGUAGES)
+def stream_driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
+    """A driver that opens streams and downloads files, too, running."""
+    with Driver(*driver_in(request.param)) as running:
         yield running
 
 
@@ -175,12 +177,12 @@ def begin(driver: Driver, operation: str, params: dict[str, Any], file: Path) ->
 
 @pytest.mark.parametrize("case", [case for case in ALL_REQUESTS if case not in REQUESTS], ids=lambda case: case["name"])
 def test_a_stream_or_download_makes_the_request_that_the_official_client_makes(
-    case: dict[str, Any], shared_emulator: Emulator, c_driver: Driver, tmp_path: Path
+    case: dict[str, Any], shared_emulator: Emulator, stream_driver: Driver, tmp_path: Path
 ) -> None:
     shared_emulator.control("DELETE", "/_emulator/faults")
-    c_driver.client(api_key="test-key", base_url=shared_emulator.url)
+    stream_driver.client(api_key="test-key", base_url=shared_emulator.url)
     shared_emulator.take_requests()
-    outcome = begin(c_driver, case["operation"], case["params"], tmp_path / "file")
+    outcome = begin(stream_driver, case["operation"], case["params"], tmp_path / "file")
     check_sent(case, outcome, shared_emulator.take_requests())
 
 
@@ -190,16 +192,16 @@ def test_a_stream_or_download_makes_the_request_that_the_official_client_makes(
     ids=lambda value: value if isinstance(value, str) else value["name"],
 )
 def test_a_stream_or_download_is_taken_as_the_official_client_takes_it(
-    case: dict[str, Any], operation: str, shared_emulator: Emulator, c_driver: Driver, tmp_path: Path
+    case: dict[str, Any], operation: str, shared_emulator: Emulator, stream_driver: Driver, tmp_path: Path
 ) -> None:
     official, file = case["official"][operation], tmp_path / "file"
     shared_emulator.control("DELETE", "/_emulator/faults")
     shared_emulator.faults(*(fault_of(response, official.get("request_id")) for response in case["responses"]))
     shared_emulator.take_requests()
-    c_driver.client(api_key="test-key", base_url=shared_emulator.url)
-    outcome, events = begin(c_driver, operation, case["params"], file), []
+    stream_driver.client(api_key="test-key", base_url=shared_emulator.url)
+    outcome, events = begin(stream_driver, operation, case["params"], file), []
     while operation == STREAM and outcome.status == 0:
-        outcome = c_driver.run("event", "60000")
+        outcome = stream_driver.run("event", "60000")
         if outcome.status == 0:
             events.append(outcome.json)
     assert len(shared_emulator.take_requests()) == official["attempts"]

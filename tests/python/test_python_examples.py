@@ -190,6 +190,22 @@ def test_an_emulator_gets_skills_and_memory_stores() -> None:
         assert client.request("GET", f"/v1/memory_stores/{emulator.create_memory_store()}/memories")["data"] == []
 
 
+def test_an_emulator_gets_sessions_whose_agents_play_scripts() -> None:
+    with antenv.testing.Emulator("--auth", "any", program=BINARY) as emulator, emulator.client() as client:
+        idle = emulator.session(title="idle")
+        assert (idle.title, idle.status, list(client.sessions.events.list(idle.id))) == ("idle", "idle", [])
+        emulator.script(idle.id, {"text": "Hello."}, start="message")
+        client.sessions.events.send(
+            idle.id, events=[{"type": "user.message", "content": [{"type": "text", "text": "Hi."}]}]
+        )
+        assert "agent.message" in [event["type"] for event in client.sessions.events.list(idle.id)]
+        session = emulator.session(
+            {"custom_tool": "clock"}, {"wait": "results"}, environment_id=idle.environment_id, agent="agent_1"
+        )
+        (call,) = emulator.script_report(session.id)["calls"]
+        assert (call["name"], call["answered"], session.environment_id) == ("clock", "never", idle.environment_id)
+
+
 def test_an_emulator_that_is_not_there_or_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANTENV_EMULATOR", raising=False)
     monkeypatch.setenv("PATH", "/nonexistent")

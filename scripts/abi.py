@@ -27,7 +27,9 @@ def describe(header: Path, folder: Path) -> Path:
     stub, library, description = folder / "stub.cpp", folder / "libantenv.so.0", folder / "now.abi"
     stub.write_text("\n".join([f'#include "{header}"', *bodies]))
     soname = "-Wl,-soname,libantenv.so.0"
-    subprocess.run(["c++", "-w", "-g", "-shared", "-fPIC", soname, "-o", str(library), str(stub)], check=True)
+    # Compiled by its bare name in its folder: the description repeats it, and must not differ between machines.
+    command = ["c++", "-w", "-g", "-shared", "-fPIC", soname, "-o", library.name, stub.name]
+    subprocess.run(command, check=True, cwd=folder)
     with description.open("w") as out:
         command = ["abidw", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", str(library)]
         subprocess.run(command, check=True, stdout=out)

@@ -13,10 +13,10 @@
 //!
 //! | folder | what is in it |
 //! |---|---|
-//! | `http` | sockets, TLS, a connection in HTTP/1.1 or HTTP/2 (`server`, `connection`, `http1`, `http2`); what goes back (`response`) |
+//! | `http` | sockets, TLS, a connection in HTTP/1.1 or HTTP/2 (`server`, `connection`, `http1`, `http2`); what goes back (`response`, `body`) |
 //! | `api` | the path of a request (`handler`), the table of operations (`route`), who may do what (`auth`), the operations |
-//! | `model` | the life of a work item, pure (`work_item`); `work_queue` applies it to the `store` and keeps the `history`; sessions and the scripts of their agents; memories; archives of skills |
-//! | `control` | what tests do behind the API's back: its endpoints, `faults` (with `holds` and `latency`), the `request_log`; `browser_guard` keeps web pages out |
+//! | `model` | the life of a work item, pure (`work_item`); `work_queue` applies it to the `store` and keeps the `history`. A `session` changes, its `agent` plays a `script`, and its `call`s are answered. Memories, and archives of skills |
+//! | `control` | what tests do behind the API's back: its endpoints, `faults` (with `holds` and `latency`), `scripts`, the `request_log`; `browser_guard` keeps web pages out |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -343,3 +343,19 @@ impl Sink for LogSink {
         self.queue.as_ptr().addr()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_cannot_start_leaves_nothing_in_flight() {
+        let client = Client::new(Some(r#"{"api_key":"k","base_url":"http://127.0.0.1:1"}"#)).unwrap();
+        let queue = Arc::new(Queue::new().unwrap());
+        let request = client.prepare_request("GET", &format!("/{}", "x".repeat(1 << 16)), None).unwrap();
+        let error = queue.submit(&client, request, 1, &Ticket::default()).unwrap_err();
+        assert_eq!(error.status(), Status::InvalidArgument);
+        assert!(queue.open().unwrap().0.in_flight.get_mut().unwrap().is_empty());
+        assert_eq!(queue.next(1, Some(Duration::ZERO)).unwrap_err().status(), Status::Timeout);
+    }
+}

@@ -171,7 +171,9 @@ pub(super) async fn catch_panic<F: Future>(future: F) -> Option<F::Output> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::operations::WORK_STOP;
     use crate::error::ApiErrorBody;
+    use crate::worker::Worker;
     use serde_json::value::RawValue;
 
     fn answered(status: u16, body: &str) -> Error {
@@ -213,5 +215,20 @@ mod tests {
         }
         assert_eq!(FailureClass::of(&Error::argument("p", "is odd"), true), FailureClass::Permanent);
         assert_eq!(FailureClass::of(&Error::new(Status::Connection, "c"), false), FailureClass::Transient);
+    }
+
+    #[test]
+    fn a_request_that_has_no_time_left_is_not_sent_and_may_be_repeated() {
+        let client = Client::new(Some(r#"{"api_key":"k","base_url":"http://127.0.0.1:1"}"#)).unwrap();
+        let worker = Worker::new(&client, Some(r#"{"environment_id":"env_1","environment_key":"k"}"#)).unwrap();
+        let ids = [("environment_id", "env_1"), ("work_id", "work_1")];
+        let request = client.prepare_with(&WORK_STOP, &ids, None).unwrap();
+        let sent = send(worker.shared().unwrap(), &client, request, Duration::ZERO, RequestKind::Stop, "work_1");
+        let reply = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(sent);
+        let failure = reply.result.unwrap_err();
+        assert_eq!((failure.class, failure.error.status()), (FailureClass::Transient, Status::Timeout));
+        assert!(!reply.may_have_arrived && reply.retry_after.is_none());
+        let stats: serde_json::Value = serde_json::from_str(&worker.stats().unwrap()).unwrap();
+        assert_eq!(stats["failures"]["stop"], json!({"timeout": 1}));
     }
 }

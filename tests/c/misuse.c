@@ -58,6 +58,14 @@ static void workers(antenv_client *client) {
     EXPECT(antenv_worker_new(client, "{\"concurrency\":0}", &none, &json), ANTENV_CONFIG, "\"parameter\":\"concurrency\"");
     EXPECT(antenv_worker_new(client, NULL, &none, &json), ANTENV_CONFIG, "ANTHROPIC_ENVIRONMENT_ID");
     EXPECT(antenv_worker_new(client, "{\"environment_id\":\"env_1\"}", &none, &json), ANTENV_CONFIG, "ANTHROPIC_ENVIRONMENT_KEY");
+    antenv_lease *nothing = (antenv_lease *)&local;
+    EXPECT(antenv_lease_adopt(client, NULL, &nothing, &json), ANTENV_CONFIG, "ANTHROPIC_WORK_ID");
+    CHECK(nothing == NULL);
+    EXPECT(antenv_lease_adopt((antenv_client *)live, NULL, &nothing, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"client\"");
+    EXPECT(antenv_lease_adopt(client, NULL, NULL, &json), ANTENV_INVALID_ARGUMENT, "`out_lease` is NULL");
+    EXPECT(antenv_lease_adopt(client, "{\"worker_id\":\"w\"}", &nothing, &json), ANTENV_CONFIG, "\"parameter\":\"worker_id\"");
+    CHECK(antenv_lease_adopt(client, NULL, &nothing, NULL) == ANTENV_INVALID_ARGUMENT);
+    CHECK(antenv_lease_release(NULL, NULL) == ANTENV_INVALID_ARGUMENT);
 
     void *wrong[] = {NULL, freed, client, queue, live, &local, (void *)~(uintptr_t)0, (void *)(uintptr_t)1};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -65,11 +73,14 @@ static void workers(antenv_client *client) {
         antenv_client *own = client;
         EXPECT(antenv_lease_state(lease, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"lease\"");
         EXPECT(antenv_lease_wait(lease, -1, &json), ANTENV_INVALID_HANDLE, "lease");
+        EXPECT(antenv_lease_wait_lost(lease, -1, &json), ANTENV_INVALID_HANDLE, "lease");
         EXPECT(antenv_lease_client(lease, &own, &json), ANTENV_INVALID_HANDLE, "lease");
         CHECK(own == NULL);
         EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_INVALID_HANDLE, "lease");
         EXPECT(antenv_lease_submit_finish(lease, NULL, queue, 1, &json), ANTENV_INVALID_HANDLE, "lease");
         CHECK(antenv_lease_attach(lease, queue, 1) == ANTENV_INVALID_HANDLE);
+        EXPECT(antenv_lease_release(lease, &json), ANTENV_INVALID_HANDLE, "lease");
+        CHECK(antenv_lease_attach_lost(lease, queue, 1) == ANTENV_INVALID_HANDLE);
         CHECK(antenv_lease_abandon(lease) == ANTENV_INVALID_HANDLE);
         if (wrong[i] == live) continue;
         EXPECT(antenv_worker_next(wrong[i], -1, &out, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"worker\"");
@@ -96,6 +107,8 @@ static void pointers(antenv_client *client) {
     CHECK(antenv_pager_next(NULL, NULL) == ANTENV_INVALID_ARGUMENT);
     CHECK(antenv_client_new("{\"api_key\":\"k\"}", NULL, NULL) == ANTENV_INVALID_ARGUMENT);
     EXPECT(antenv_client_new("{\"api_key\":\"k\"}", NULL, &json), ANTENV_INVALID_ARGUMENT, "`out` is NULL");
+    EXPECT(antenv_client_derive(client, NULL, NULL, &json), ANTENV_INVALID_ARGUMENT, "`out` is NULL");
+    CHECK(antenv_client_stats(client, NULL) == ANTENV_INVALID_ARGUMENT);
     CHECK(antenv_client_new("{", &none, NULL) == ANTENV_CONFIG);
     CHECK(none == NULL);
     CHECK(antenv_pager_new(client, "environments.list", NULL, NULL, NULL) == ANTENV_INVALID_ARGUMENT);
@@ -175,15 +188,18 @@ static char *nested(const char *before, size_t depth) {
 
 static void size(antenv_client *client) {
     char *deep = nested("", 1000000), *inside = nested("{\"name\":\"n\",\"config\":{\"a\":", 1000000), *huge = nested("{\"nam", 16000000);
+    char *far = nested("/", 70000);
     EXPECT(antenv_environments_create(client, deep, &json), ANTENV_INVALID_ARGUMENT, "params_json");
     EXPECT(antenv_environments_create(client, inside, &json), ANTENV_INVALID_ARGUMENT, "params_json");
     EXPECT(antenv_environments_create(client, huge, &json), ANTENV_INVALID_ARGUMENT, "params_json");
     EXPECT(antenv_call(client, huge, NULL, &json), ANTENV_INVALID_ARGUMENT, "`operation` is not known");
+    EXPECT(antenv_request(client, "GET", far, NULL, &json), ANTENV_INVALID_ARGUMENT, "`path` is too long for a URL");
     EXPECT(antenv_json_get(deep, "/0", &json), ANTENV_INVALID_ARGUMENT, "`json` is not valid JSON");
     EXPECT(antenv_json_get("[]", huge, &json), ANTENV_INVALID_ARGUMENT, "`pointer` must be empty");
     free(deep);
     free(inside);
     free(huge);
+    free(far);
 }
 
 int main(int argc, char **argv) {

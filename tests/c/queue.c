@@ -107,11 +107,14 @@ static void what_is_refused_never_completes(antenv_client *client) {
         CHECK(antenv_submit(client, queue, operation, params, 1, NULL, NULL) == argument);
         expect_nothing(queue);
     }
+    static char far[70000] = "/";
+    memset(far + 1, 'x', sizeof far - 2);
     static const struct { const char *method, *path, *params, *text; } requests[] = {
         {NULL, "/v1/x", NULL, "`method` is NULL"},
         {"GET", NULL, NULL, "`path` is NULL"},
         {"FETCH", "/v1/x", NULL, "\"parameter\":\"method\""},
         {"GET", "v1/x", NULL, "\"parameter\":\"path\""},
+        {"GET", far, NULL, "`path` is too long for a URL"},
         {"GET", "/v1/x", "{\"querry\":{}}", "\"parameter\":\"querry\""},
     };
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {

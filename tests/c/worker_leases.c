@@ -323,6 +323,8 @@ static void a_lease_ends_once(void) {
     CHECK(antenv_lease_submit_finish(lease, "{", queue, FINISH_TAG, NULL) == ANTENV_INVALID_ARGUMENT);
     CHECK(antenv_lease_finish(lease, NULL, NULL) == ANTENV_INVALID_ARGUMENT);
     CHECK(antenv_lease_state(lease, NULL) == ANTENV_INVALID_ARGUMENT && antenv_lease_wait(lease, 0, NULL) == ANTENV_INVALID_ARGUMENT);
+    CHECK(antenv_lease_wait_lost(lease, 0, NULL) == ANTENV_INVALID_ARGUMENT);
+    CHECK(antenv_lease_attach_lost(lease, NULL, LOST_TAG) == ANTENV_INVALID_HANDLE);
     CHECK(!is_readable(antenv_queue_fd(queue)));
     EXPECT(antenv_lease_state(lease, &json), ANTENV_OK, "\"state\":\"held\"");
     CHECK(is_item(id, "active"));
@@ -344,10 +346,13 @@ static void a_lease_ends_once(void) {
     enqueue(id);
     lease = take(worker, id);
     CHECK(antenv_lease_attach(lease, queue, LEASE_TAG) == ANTENV_OK);
+    CHECK(antenv_lease_attach_lost(lease, queue, LOST_TAG) == ANTENV_OK);
     CHECK(antenv_lease_abandon(lease) == ANTENV_OK && antenv_lease_abandon(lease) == ANTENV_INVALID_HANDLE);
-    antenv_completion done = next_completion(queue);
-    CHECK(done.tag == LEASE_TAG && done.status == ANTENV_DONE);
-    antenv_string_free(done.json);
+    for (uint64_t tag = LEASE_TAG; tag <= LOST_TAG; tag += LOST_TAG - LEASE_TAG) {
+        antenv_completion done = next_completion(queue);
+        CHECK(done.tag == tag && done.status == ANTENV_DONE);
+        antenv_string_free(done.json);
+    }
     EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_INVALID_HANDLE, "lease");
     CHECK(is_item(id, "active")); /* its lease has to run out */
 
@@ -356,19 +361,37 @@ static void a_lease_ends_once(void) {
     lease = take(worker, id);
     EXPECT(antenv_work_stop(owner, environment, id, "{\"force\":true}", &json), ANTENV_OK, id);
     EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_OK, "null");
-    free_worker(worker);
+
+    /* A queue that is freed before the lease ends is forgotten. */
+    enqueue(id);
+    lease = take(worker, id);
+    CHECK(antenv_lease_attach_lost(lease, queue, LOST_TAG) == ANTENV_OK);
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
+    CHECK(antenv_lease_attach_lost(lease, queue, LOST_TAG) == ANTENV_INVALID_HANDLE);
+    finish(lease, id);
+    free_worker(worker);
 }
 
-static void *wait_for_the_lease(void *lease) {
+/* A way to wait for a lease: antenv_lease_wait or antenv_lease_wait_lost. */
+typedef antenv_status (*lease_wait)(antenv_lease *, int64_t, char **);
+
+static void *wait_for_the_lease_by(lease_wait wait, void *lease) {
     char *mine = NULL;
-    antenv_status status = antenv_lease_wait(lease, -1, &mine);
+    antenv_status status = wait(lease, -1, &mine);
     CHECK(mine && (status == ANTENV_OK ? strstr(mine, "\"lost\"") != NULL : status == ANTENV_DONE || status == ANTENV_INVALID_HANDLE));
     antenv_string_free(mine);
     return status == ANTENV_INVALID_HANDLE ? NULL : lease; /* which would be: it came too late to wait */
 }
 
-static void one_thread_waits_while_another_finishes(void) {
+static void *wait_for_the_lease(void *lease) {
+    return wait_for_the_lease_by(antenv_lease_wait, lease);
+}
+
+static void *wait_for_its_loss(void *lease) {
+    return wait_for_the_lease_by(antenv_lease_wait_lost, lease);
+}
+
+static void one_thread_waits_while_another_finishes(void *(*wait)(void *)) {
     antenv_worker *worker = new_worker("");
     char id[ID];
     void *waited = NULL;
@@ -377,7 +400,7 @@ static void one_thread_waits_while_another_finishes(void) {
         pthread_t thread;
         enqueue(id);
         antenv_lease *lease = take(worker, id);
-        CHECK(pthread_create(&thread, NULL, wait_for_the_lease, lease) == 0);
+        CHECK(pthread_create(&thread, NULL, wait, lease) == 0);
         usleep(1000u << (round < 8 ? round : 8));
         finish(lease, id);
         CHECK(pthread_join(thread, &waited) == 0);
@@ -398,6 +421,10 @@ static int who_is_asked_to_stop_has_as_long_as_the_lease_lasts(void) {
     EXPECT(antenv_work_stop(owner, environment, id, NULL, &json), ANTENV_OK, id);
     CHECK(antenv_lease_wait(lease, -1, &json) == ANTENV_OK);
     int is_asked = strstr(json, "\"reason\":\"asked\"") != NULL;
+    antenv_string_free(json);
+    /* Being asked to stop is not reported as a loss. */
+    antenv_status status = antenv_lease_wait_lost(lease, 0, &json);
+    CHECK(status == ANTENV_TIMEOUT || (status == ANTENV_OK && strstr(json, "\"lost\"")));
     antenv_string_free(json);
     EXPECT(antenv_lease_wait_lost(lease, -1, &json), ANTENV_OK, "\"expired\"");
     antenv_completion first = next_completion(queue), lost = next_completion(queue);
@@ -434,6 +461,11 @@ static void a_lost_lease_stops_nothing(void) {
     CHECK(antenv_lease_attach(lease, queue, 9) == ANTENV_OK); /* reports at once */
     done = next_completion(queue);
     CHECK(done.tag == 9 && done.status == ANTENV_OK);
+    antenv_string_free(done.json);
+    EXPECT(antenv_lease_wait_lost(lease, 0, &json), ANTENV_OK, "\"reason\":\"taken\"");
+    CHECK(antenv_lease_attach_lost(lease, queue, LOST_TAG) == ANTENV_OK);
+    done = next_completion(queue);
+    CHECK(done.tag == LOST_TAG && done.status == ANTENV_OK && strstr(done.json, "\"state\":\"lost\""));
     antenv_string_free(done.json);
     EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_LEASE_LOST, "\"lease_lost\"");
     EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_INVALID_HANDLE, "lease");
@@ -520,6 +552,17 @@ static void shutting_down_loses_what_is_held(void) {
     worker = new_worker("");
     enqueue(id);
     finish(take(worker, id), id);
+
+    /* The stop of an item is on its way: whoever waits for it is told that it may not have come about. */
+    hold(owner, "work.stop", 1);
+    enqueue(id);
+    lease = take(worker, id);
+    EXPECT(antenv_lease_submit_finish(lease, NULL, queue, FINISH_TAG, &json), ANTENV_OK, NULL);
+    UNTIL(held(owner, "work.stop") == 1);
+    CHECK(antenv_shutdown(0) == ANTENV_TIMEOUT);
+    done = next_completion(queue);
+    CHECK(done.tag == FINISH_TAG && done.status == ANTENV_CANCELLED && strstr(done.json, "before the item was stopped"));
+    antenv_string_free(done.json);
     free_worker(worker);
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
     CHECK(antenv_shutdown(WAIT_MS) == ANTENV_OK);
@@ -537,9 +580,11 @@ static void a_childs_view(antenv_worker *worker, antenv_lease *lease) {
     CHECK(antenv_worker_attach(worker, queue, 1) == ANTENV_CLOSED && antenv_worker_stop(worker) == ANTENV_CLOSED);
     EXPECT(antenv_lease_state(lease, &json), ANTENV_CLOSED, "child");
     EXPECT(antenv_lease_wait(lease, -1, &json), ANTENV_CLOSED, "child");
+    EXPECT(antenv_lease_wait_lost(lease, -1, &json), ANTENV_CLOSED, "child");
     EXPECT(antenv_lease_client(lease, &own, &json), ANTENV_CLOSED, "child");
     EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_CLOSED, "child");
     EXPECT(antenv_lease_submit_finish(lease, NULL, queue, 1, &json), ANTENV_CLOSED, "child");
+    CHECK(antenv_lease_attach_lost(lease, queue, 1) == ANTENV_CLOSED);
     CHECK(antenv_lease_attach(lease, queue, 1) == ANTENV_CLOSED && !is_readable(antenv_queue_fd(queue)));
     free_worker(worker);
     CHECK(antenv_lease_abandon(lease) == ANTENV_OK && antenv_lease_abandon(lease) == ANTENV_INVALID_HANDLE);
@@ -592,7 +637,8 @@ int main(int argc, char **argv) {
         a_key_that_is_refused_ends_the_worker();
     } else if (strcmp(title, "ending") == 0) {
         a_lease_ends_once();
-        one_thread_waits_while_another_finishes();
+        one_thread_waits_while_another_finishes(wait_for_the_lease);
+        one_thread_waits_while_another_finishes(wait_for_its_loss);
         UNTIL(who_is_asked_to_stop_has_as_long_as_the_lease_lasts());
         a_lost_lease_stops_nothing();
         freeing_a_worker_frees_no_lease();

@@ -73,13 +73,13 @@ def create(emulator: Emulator, client: Anthropic, hosted: BetaEnvironment, steps
 
 def report(emulator: Emulator, session: BetaManagedAgentsSession) -> dict[str, Any]:
     """Returns how the agent of a session was answered."""
-    told: dict[str, Any] = emulator.control("GET", f"/_emulator/scripts?session_id={session.id}")["data"][0]
-    return told
+    found: dict[str, Any] = emulator.control("GET", f"/_emulator/scripts?session_id={session.id}")["data"][0]
+    return found
 
 
-def calls(told: dict[str, Any]) -> Iterator[tuple[str, str, str | None, bool | None]]:
+def calls(found: dict[str, Any]) -> Iterator[tuple[str, str, str | None, bool | None]]:
     """The calls of a report: label, how often it was answered, the text of the answer, whether that is an error."""
-    for call in told["calls"]:
+    for call in found["calls"]:
         accepted = [attempt for attempt in call["attempts"] if attempt["accepted"]]
         text = accepted[0]["content"][0]["text"] if accepted else None
         yield call["label"], call["answered"], text, accepted[0]["is_error"] if accepted else None
@@ -154,6 +154,51 @@ def test_the_official_worker_serves_a_session_to_its_end(
     assert {stream["http"] for stream in streams} == {"2" if strict_emulator.url.startswith("https") else "1.1"}
 
 
+def test_the_official_worker_has_the_sessions_skill_and_memory(
+    strict_emulator: Emulator, client: Anthropic, hosted: BetaEnvironment, tmp_path: Path
+) -> None:
+    files = {
+        "name": "pdf",
+        "files": {"SKILL.md": "# How to read a PDF", "run.sh": {"text": "exit", "executable": True}},
+    }
+    skill = strict_emulator.control("POST", "/_emulator/skills", files)
+    store = strict_emulator.control(
+        "POST", "/_emulator/memory_stores", {"name": "Notes", "memories": {"/todo.md": "old", "/done.md": "gone soon"}}
+    )["id"]
+    steps: Steps = [
+        {"tool": "read", "input": {"file_path": "skills/pdf/SKILL.md"}},
+        {"tool": "bash", "input": {"command": f"cat memory/{store}/todo.md && test -x skills/pdf/run.sh"}},
+        {"wait": "results"},
+        {"tool": "write", "input": {"file_path": f"memory/{store}/todo.md", "content": "new"}},
+        {"tool": "bash", "label": "add", "input": {"command": f"echo added > memory/{store}/sub.md"}},
+        {"wait": "results"},
+    ]
+    strict_emulator.control("POST", "/_emulator/scripts", {"environment_id": hosted.id, "steps": steps})
+    session = client.beta.sessions.create(
+        agent={
+            "type": "agent_with_overrides",
+            "id": "agent_interop",
+            "skills": [{"type": "custom", "skill_id": skill["skill_id"], "version": "latest"}],
+        },
+        environment_id=hosted.id,
+        resources=[{"type": "memory_store", "memory_store_id": store, "access": "read_write"}],
+    )
+
+    async def serve() -> None:
+        async with serving(strict_emulator, hosted, tmp_path):
+            await ended(strict_emulator, session)
+
+    asyncio.run(serve())
+    answers = {
+        label: text for label, answered, text, is_error in calls(report(strict_emulator, session)) if not is_error
+    }
+    assert answers["read"] == "# How to read a PDF" and answers["bash"] == "old"
+    memories = client.beta.memory_stores.memories.list(store, view="full")
+    contents = {memory.path: memory.content for memory in memories if memory.type == "memory"}
+    assert contents == {"/todo.md": "new", "/done.md": "gone soon", "/sub.md": "added\n"}
+    assert not (tmp_path / "memory" / store).exists() and not (tmp_path / "skills" / "pdf").exists()
+
+
 def test_a_second_message_gets_a_second_item_and_a_second_turn(
     strict_emulator: Emulator, client: Anthropic, hosted: BetaEnvironment, tmp_path: Path
 ) -> None:
@@ -194,8 +239,8 @@ def test_the_official_worker_gets_over_streams_that_break(
             await ended(strict_emulator, session)
 
     asyncio.run(serve())
-    told = list(calls(report(strict_emulator, session)))
-    assert [(answered, text) for _, answered, text, _ in told] == [("once", str(number)) for number in (1, 2, 3, 4)]
+    found = list(calls(report(strict_emulator, session)))
+    assert [(answered, text) for _, answered, text, _ in found] == [("once", str(number)) for number in (1, 2, 3, 4)]
     assert operations(strict_emulator.take_requests()).count(stream) >= 2
 
 
@@ -217,8 +262,8 @@ def test_an_ended_thread_and_a_terminated_session_take_no_more_results(
             await ended(strict_emulator, session)
 
     asyncio.run(serve())
-    told = [(label, answered) for label, answered, _, _ in calls(report(strict_emulator, session))]
-    assert told == [("dead", "never"), ("alive", "once")]
+    found = [(label, answered) for label, answered, _, _ in calls(report(strict_emulator, session))]
+    assert found == [("dead", "never"), ("alive", "once")]
     assert client.beta.sessions.retrieve(session.id).status == "terminated"
     with refused(BadRequestError):
         say(client, session, "still there?")

@@ -51,6 +51,23 @@ def test_custom_headers_of_the_environment_may_not_frame_the_message(name: str, 
         assert (outcome.status, outcome.json["parameter"]) == (CONFIG, name), outcome
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("x team: own", "header name"),
+        (": own", "header name"),
+        ("x-team: own\x01", "value"),
+        ("x-team: own\x7f", "value"),
+    ],
+)
+def test_custom_headers_of_the_environment_must_be_headers(line: str, problem: str, driver_program: Path) -> None:
+    with Driver(driver_program, environment={"ANTHROPIC_CUSTOM_HEADERS": f"x-other: 1\n{line}"}) as driver:
+        outcome = driver.client(api_key="k")
+        assert (outcome.status, outcome.json["parameter"]) == (CONFIG, "ANTHROPIC_CUSTOM_HEADERS"), outcome
+        assert f"has a line whose {problem} is not valid" in outcome.json["message"], outcome
+        assert "own" not in str(outcome.json), "the value may be a secret"
+
+
 @pytest.mark.parametrize("spelling", ["anthropic-beta", "Anthropic-Beta"])
 def test_the_required_beta_cannot_be_removed(spelling: str, emulator: Emulator, driver_program: Path) -> None:
     variables = {"ANTHROPIC_CUSTOM_HEADERS": f"{spelling}: "}

@@ -239,6 +239,32 @@ def test_a_refusal_reports_the_proxy_the_status_and_the_reason(
             hides(outcome)
 
 
+@pytest.mark.parametrize("over_tls", [False, True])
+def test_a_proxy_can_be_given_by_an_ipv6_address(over_tls: bool, authority: Authority, driver: Driver) -> None:
+    tls = authority.issue("ipv6", names="IP:::1").context() if over_tls else None
+    with tunnelled_server(authority) as server, ConnectProxy(host="::1", target=server.port, tls=tls) as proxy:
+        url = f"{'https' if over_tls else 'http'}://{proxy.address}"
+        for reply in (OPENED, b"HTTP/1.1 201 Created\r\n\r\n"):
+            proxy.answer = lambda _, reply=reply: reply  # type: ignore[misc]
+            driver.client(**secure(authority, "tunnelled.test", proxy=url))
+            outcome = driver.call("environments.list")
+            assert outcome.status == OK, (reply, outcome)
+        proxy.answer = lambda _: b"HTTP/1.1 403 Forbidden\r\n\r\n"
+        driver.client(**secure(authority, "tunnelled.test", proxy=url))
+        outcome = driver.call("environments.list")
+        refusal = f"{proxy.address} answered CONNECT with 403"
+        assert outcome.status == CONNECTION and refusal in outcome.json["message"], outcome
+
+
+def test_a_proxy_that_refuses_once_and_then_says_nothing_is_named(authority: Authority, driver: Driver) -> None:
+    with ConnectProxy() as proxy:
+        proxy.answer = lambda _: b"HTTP/1.1 403 Forbidden\r\n\r\n" if len(proxy.requests) == 1 else None
+        driver.client(**secure(authority, "tunnelled.test", proxy=f"http://{proxy.address}", connect_timeout_ms=60_000))
+        outcome = driver.call("environments.list", {"timeout_ms": 120_000})
+        assert outcome.status == CONNECTION and f"{proxy.address} opened no tunnel" in outcome.json["message"], outcome
+        assert len(proxy.requests) == 2
+
+
 @pytest.mark.parametrize(
     "reply",
     [

@@ -69,6 +69,33 @@ def test_a_poll_has_the_time_that_it_waits_at_the_server_besides_the_bound(emula
     assert driver.call("work.poll", {"environment_id": environment, "block_ms": 999}).text == "null"
 
 
+@pytest.mark.parametrize(
+    ("first", "clue"),
+    [
+        (response(status="503 Unavailable"), "; the previous attempt got HTTP 503"),
+        (None, "; the previous attempt failed: the connection failed before a response came"),
+    ],
+    ids=["refused", "closed"],
+)
+def test_a_call_whose_time_is_up_reports_why_it_was_sent_again(first: bytes | None, clue: str, driver: Driver) -> None:
+    def answer(exchange: Exchange) -> bytes | None:
+        if len(server.requests) % 2:
+            return first
+        exchange.connection.recv(1)
+        return None
+
+    with Http1Server(answer) as server:
+        driver.client(api_key="k", base_url=server.url, max_retries=1, attempt_timeout_ms=60_000)
+        # On a busy machine the first attempt may take all the time.
+        for timeout_ms in (2000, 10_000, 50_000):
+            server.requests.clear()
+            outcome = driver.call("environments.list", {"timeout_ms": timeout_ms})
+            if outcome.status == TIMEOUT and len(server.requests) == 2:
+                break
+        assert outcome.json["message"].startswith(f"no response within {timeout_ms} ms{clue}"), outcome
+        assert outcome.json["attempts"] == 2
+
+
 def test_an_answer_that_stops_half_way_is_given_up(driver: Driver) -> None:
     def answer(exchange: Exchange) -> bytes | None:
         whole = response()

@@ -97,6 +97,40 @@ def test_a_ca_file_that_is_of_no_use_is_refused(authority: Authority, driver: Dr
         assert (outcome.status, outcome.json["parameter"]) == (CONFIG, "ca_file"), path
 
 
+@pytest.mark.parametrize("key", ["ca_file", "client_cert_file", "client_key_file"])
+def test_a_file_that_cannot_be_read_or_holds_no_pem_is_reported_as_that(
+    key: str, authority: Authority, driver: Driver, tmp_path: Path
+) -> None:
+    good = authority.issue("readable")
+    other, cut, damaged = tmp_path / "other.pem", tmp_path / "cut.pem", tmp_path / "damaged.pem"
+    other.write_bytes(good.certificate.read_bytes() if key == "client_key_file" else good.key.read_bytes())
+    cut.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n")
+    damaged.write_text("-----BEGIN CERTIFICATE-----\n****\n-----END CERTIFICATE-----\n")
+    what = "private key" if key == "client_key_file" else "certificate"
+    for path, problem in (
+        # A regular file that can be opened but not read, not even by root.
+        (Path("/proc/self/mem"), "cannot be read: Input/output error"),
+        (tmp_path / "missing.pem", "cannot be read: No such file"),
+        (other, f"contains no {what} in PEM form"),
+        (cut, f"does not contain a {what} in valid PEM form"),
+        (damaged, f"does not contain a {what} in valid PEM form"),
+    ):
+        own = {} if key == "ca_file" else {"client_cert_file": str(good.certificate), "client_key_file": str(good.key)}
+        outcome = driver.client(api_key="k", **{**own, key: str(path)})
+        assert (outcome.status, outcome.json["parameter"]) == (CONFIG, key), (path, outcome)
+        assert outcome.json["message"].startswith(f"`{key}` {problem}"), (path, outcome)
+
+
+def test_a_system_without_roots_is_reported_unless_there_is_no_tls(driver_program: Path) -> None:
+    nowhere = {"SSL_CERT_FILE": "/nonexistent/roots.pem", "SSL_CERT_DIR": "/nonexistent"}
+    with Driver(driver_program, environment=nowhere) as driver:
+        outcome = driver.client(api_key="k", roots="system")
+        assert (outcome.status, outcome.json["parameter"]) == (CONFIG, "roots"), outcome
+        message = outcome.json["message"]
+        assert "the system has no roots" in message and "/nonexistent/roots.pem" in message, outcome
+        assert driver.client(api_key="k", roots="system", base_url="http://127.0.0.1:1").status == OK
+
+
 @pytest.mark.parametrize("variable", ["SSL_CERT_DIR", "SSL_CERT_FILE"])
 def test_what_is_no_file_among_the_roots_blocks_nothing(
     variable: str, authority: Authority, driver_program: Path, tmp_path: Path
@@ -127,6 +161,11 @@ def test_a_certificate_that_has_expired_is_reported_as_that(authority: Authority
     time.sleep(1.5)  # It is valid for the second that it was made in.
     with https(expired) as server:
         refused(call(driver, server, ca_file=str(authority.root)), "expired")
+
+
+def test_a_certificate_that_is_not_valid_yet_is_reported_as_that(authority: Authority, driver: Driver) -> None:
+    with https(authority.issue_ahead("ahead")) as server:
+        refused(call(driver, server, ca_file=str(authority.root)), "not valid yet, or this machine's clock is wrong")
 
 
 def test_a_certificate_for_another_purpose_is_reported_as_that(authority: Authority, driver: Driver) -> None:
@@ -169,7 +208,34 @@ def test_a_server_that_speaks_no_tls_is_reported_as_that(driver: Driver) -> None
         assert outcome.status == CONNECTION and "TLS" in outcome.json["message"], outcome
 
 
+@pytest.mark.parametrize(
+    ("alert", "words"),
+    [
+        (40, "no TLS version, cipher or key type in common"),
+        (42, "does not accept this client's certificate, or requires one"),
+        (80, "the server rejected the TLS handshake"),
+        (116, "does not accept this client's certificate, or requires one"),
+        (120, "does not speak the version of HTTP that `http2` requires"),
+    ],
+)
+def test_the_alert_of_a_server_is_reported_in_words(alert: int, words: str, driver: Driver) -> None:
+    with Blunt(b"\x15\x03\x03\x00\x02\x02" + bytes([alert])) as server:
+        driver.client(api_key="k", base_url=server.url.replace("http:", "https:"), max_retries=0)
+        outcome = driver.call("environments.list")
+        message = outcome.json["message"]
+        assert outcome.status == CONNECTION and words in message and is_in_words(message), outcome
+
+
 # --- HTTP/2 by ALPN ---
+
+
+def test_http2_that_the_server_does_not_speak_is_an_error(authority: Authority, driver: Driver) -> None:
+    context = authority.issue("one").context()
+    context.set_alpn_protocols(["http/1.1"])
+    with Http1Server(tls=context) as server:
+        for http2, status in (("always", CONNECTION), ("auto", OK)):
+            outcome = call(driver, server, ca_file=str(authority.root), http2=http2)
+            assert outcome.status == status, (http2, outcome)
 
 
 def test_http2_is_spoken_over_tls_if_the_server_has_it(authority: Authority, driver: Driver) -> None:

@@ -55,6 +55,20 @@ class Authority:
         """A certificate that signs itself, as `openssl req -x509` makes it: with CA:TRUE."""
         return self_sign(self.folder, name, "-addext", f"subjectAltName={LOOPBACK}")
 
+    def issue_ahead(self, name: str) -> Identity:
+        """Issues a certificate that is not valid before the year 2099."""
+        made = self.issue(name)
+        config, database = self.folder / f"{name}.cnf", self.folder / f"{name}.index"
+        database.write_text("")
+        lines = ("[ca]", "default_ca=own", "[own]", f"database={database}", f"new_certs_dir={self.folder}")
+        more = ("rand_serial=yes", "default_md=sha256", "policy=policy", "[policy]", "commonName=supplied")
+        config.write_text("\n".join((*lines, *more, "")))
+        period = ("-startdate", "20990101000000Z", "-enddate", "21000101000000Z")
+        signer = ("-cert", self._own.certificate, "-keyfile", self._own.key, "-extfile", self.folder / f"{name}.ext")
+        request = ("-in", self.folder / f"{name}.csr", "-out", made.certificate)
+        openssl("ca", "-batch", "-notext", "-config", config, *period, *signer, *request)
+        return made
+
     def _sign(self, name: str, folder: Path, extensions: str, *, curve: str = "P-256", days: int = 2) -> Identity:
         made = files(folder, name)
         request, lines = folder / f"{name}.csr", folder / f"{name}.ext"

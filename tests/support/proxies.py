@@ -23,10 +23,11 @@ class ConnectProxy(Server):
         self,
         answer: Callable[[Request], bytes | None] = lambda _: OPENED,
         *,
+        host: str = "127.0.0.1",
         target: int | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(tls=tls)
+        super().__init__(host=host, tls=tls)
         self.answer = answer
         self.target = target
         self.requests: list[Request] = []

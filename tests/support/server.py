@@ -17,9 +17,10 @@ class Server:
     """Accepts connections while its `with` block runs, and hands each to `handle`; at the end it closes them all."""
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
-        self.listener = socket.create_server((host, port), backlog=4096)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listener = socket.create_server((host, port), family=family, backlog=4096)
         self.port: int = self.listener.getsockname()[1]
-        self.address = f"{host}:{self.port}"
+        self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self.tls = tls
         self.accepted = 0
         self._open: set[socket.socket] = set()

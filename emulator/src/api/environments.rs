@@ -156,7 +156,7 @@ pub fn delete(app: &App, id: &str) -> Result<Response, ApiError> {
         }
         history::forget_environment(transaction, id)?;
         transaction.prepare_cached("DELETE FROM work WHERE environment_id = ?1")?.execute([id])?;
-        transaction.prepare_cached("DELETE FROM coming_scripts WHERE environment_id = ?1")?.execute([id])?;
+        transaction.prepare_cached("DELETE FROM pending_scripts WHERE environment_id = ?1")?.execute([id])?;
         Ok(())
     })?;
     // Polls that wait for its work must notice.

@@ -21,7 +21,7 @@ use crate::{
         call::{self, Call, Kind},
         clock, event, ids,
         json::Object,
-        session::{self, Attempt, Live},
+        session::{self, Attempt, SessionTransaction},
     },
 };
 
@@ -64,22 +64,26 @@ pub fn send(app: &Arc<App>, caller: &Caller, session_id: &str, body: &Object) ->
     sessions::reach(app, caller, session_id)?;
     let events = event_rules::read(body.get("events")).map_err(ApiError::invalid)?;
     // A refusal is a result here and no failure: which results were sent is kept.
-    let data = session::change(app, session_id, |live| match check(live, caller, &events)? {
+    let data = session::change(app, session_id, |tx| match check(tx, caller, &events)? {
         Err(refusal) => Ok(Err(refusal)),
-        Ok(calls) => apply(live, events, &calls).map(Ok),
+        Ok(calls) => apply(tx, events, &calls).map(Ok),
     })??;
     Ok(Response::of(&Sent { data }))
 }
 
-/// Checks events against the session, all before any is taken. Returns the calls that they are about, each as its event leaves it.
-fn check(live: &mut Live, caller: &Caller, events: &[ClientEvent]) -> Result<Result<Vec<Option<Call>>, ApiError>, ApiError> {
-    if live.session.is("terminated") {
+/// Checks events against the session, all before any is applied. Returns the calls that they are about, each as its event leaves it.
+fn check(
+    tx: &mut SessionTransaction,
+    caller: &Caller,
+    events: &[ClientEvent],
+) -> Result<Result<Vec<Option<Call>>, ApiError>, ApiError> {
+    if tx.session.is("terminated") {
         for event in events {
             if let ClientKind::Result(_, id) = &event.kind {
-                live.record_attempt(id, &attempt(caller, &event.object), Some("the session is terminated"))?;
+                tx.record_attempt(id, &attempt(caller, &event.object), Some("the session is terminated"))?;
             }
         }
-        return Ok(Err(ApiError::invalid(format!("The session {:?} is terminated.", live.session.id))));
+        return Ok(Err(ApiError::invalid(format!("The session {:?} is terminated.", tx.session.id))));
     }
     let mut calls: HashMap<&str, Call> = HashMap::new();
     let mut left = Vec::with_capacity(events.len());
@@ -90,7 +94,7 @@ fn check(live: &mut Live, caller: &Caller, events: &[ClientEvent]) -> Result<Res
             continue;
         };
         if !calls.contains_key(id.as_str()) {
-            let Some(call) = call::find(live.transaction, &live.session.id, id)? else {
+            let Some(call) = call::find(tx.transaction, &tx.session.id, id)? else {
                 let message = format!("events[{number}]: the session has no call {id:?}");
                 return Ok(Err(ApiError::invalid(message)));
             };
@@ -99,7 +103,7 @@ fn check(live: &mut Live, caller: &Caller, events: &[ClientEvent]) -> Result<Res
         let Some(call) = calls.get_mut(id.as_str()) else { continue };
         let checked = match &event.kind {
             ClientKind::Confirmation(_, allows) => call.confirm(*allows),
-            ClientKind::Result(Kind::Toolset, _) if !is_self_hosted(live) => {
+            ClientKind::Result(Kind::Toolset, _) if !is_self_hosted(tx) => {
                 Err("user.tool_result is valid only in self-hosted environments".to_owned())
             }
             ClientKind::Result(kind, _) => call.answer(*kind),
@@ -107,7 +111,7 @@ fn check(live: &mut Live, caller: &Caller, events: &[ClientEvent]) -> Result<Res
         };
         if let Err(reason) = checked {
             if let ClientKind::Result(..) = event.kind {
-                live.record_attempt(id, &attempt(caller, &event.object), Some(&reason))?;
+                tx.record_attempt(id, &attempt(caller, &event.object), Some(&reason))?;
             }
             return Ok(Err(ApiError::invalid(format!("events[{number}]: {reason}."))));
         }
@@ -117,13 +121,13 @@ fn check(live: &mut Live, caller: &Caller, events: &[ClientEvent]) -> Result<Res
         left.push(Some(call.clone()));
     }
     for (id, event) in accepted {
-        live.record_attempt(id, &attempt(caller, event), None)?;
+        tx.record_attempt(id, &attempt(caller, event), None)?;
     }
     Ok(Ok(left))
 }
 
-/// Takes events that were checked; returns them as they are now.
-fn apply(live: &mut Live, events: Vec<ClientEvent>, calls: &[Option<Call>]) -> Result<Vec<Object>, ApiError> {
+/// Applies events that were checked; returns them as they are stored.
+fn apply(tx: &mut SessionTransaction, events: Vec<ClientEvent>, calls: &[Option<Call>]) -> Result<Vec<Object>, ApiError> {
     let has_turn = events.iter().any(|event| event.kind == ClientKind::Turn);
     let mut sent = Vec::with_capacity(events.len());
     for (event, call) in events.into_iter().zip(calls) {
@@ -131,17 +135,17 @@ fn apply(live: &mut Live, events: Vec<ClientEvent>, calls: &[Option<Call>]) -> R
         object.set("id", &ids::event());
         event.object.iter().for_each(|(key, value)| object.set(key, value));
         match (&event.kind, call) {
-            (ClientKind::Confirmation(..), Some(call)) => live.confirm(call, &object)?,
-            (ClientKind::Result(..), Some(call)) => live.answer(call, &object)?,
+            (ClientKind::Confirmation(..), Some(call)) => tx.confirm(call, &object)?,
+            (ClientKind::Result(..), Some(call)) => tx.answer(call, &object)?,
             (ClientKind::Interrupt(thread_id), _) => {
-                live.add(&object)?;
-                live.end_calls(thread_id.as_deref(), "interrupted")?;
+                tx.add(&object)?;
+                tx.end_calls(thread_id.as_deref(), "interrupted")?;
             }
-            (ClientKind::System, _) if !has_turn => drop(live.add(&object)?),
+            (ClientKind::System, _) if !has_turn => drop(tx.add(&object)?),
             // The agent takes it when it begins its next turn.
             _ => {
                 object.set("processed_at", &());
-                live.add(&object)?;
+                tx.add(&object)?;
             }
         }
         sent.push(object);
@@ -154,7 +158,7 @@ fn attempt<'a>(caller: &Caller, event: &'a Object) -> Attempt<'a> {
     Attempt { credential, delivery, event }
 }
 
-/// The environment of a session may be gone; then it was self-hosted as far as anyone knows.
-fn is_self_hosted(live: &Live) -> bool {
-    environments::find(live.transaction, &live.session.environment_id).is_ok_and(|environment| environment.self_hosted)
+/// Returns whether the session's environment is self-hosted.
+fn is_self_hosted(tx: &SessionTransaction) -> bool {
+    environments::find(tx.transaction, &tx.session.environment_id).is_ok_and(|environment| environment.self_hosted)
 }

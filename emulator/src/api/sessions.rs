@@ -69,11 +69,11 @@ pub fn create(app: &Arc<App>, body: &Object) -> Result<Response, ApiError> {
 /// Lets the agent of a new session begin. The response shows the session as it was before.
 fn begin(app: &Arc<App>, session: Object, initial: Vec<Object>) -> Result<Response, ApiError> {
     let id = session.string("id").unwrap_or_default();
-    session::change(app, &id, |live| {
+    session::change(app, &id, |tx| {
         initial.iter().try_for_each(|event| {
             let mut queued = event.clone();
             queued.set("processed_at", &());
-            live.add(&queued).map(drop)
+            tx.add(&queued).map(drop)
         })
     })?;
     Ok(Response::of(&session))
@@ -87,12 +87,12 @@ pub fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<Response, ApiErr
 /// `sessions.archive`
 pub fn archive(app: &Arc<App>, id: &str) -> Result<Response, ApiError> {
     let now = clock::text(app.clock.now());
-    let object = session::change(app, id, |live| {
-        live.terminate()?;
-        if live.session.object.get("archived_at").is_none_or(json::is_null) {
-            live.session.object.set("archived_at", &now);
+    let object = session::change(app, id, |tx| {
+        tx.terminate()?;
+        if tx.session.object.get("archived_at").is_none_or(json::is_null) {
+            tx.session.object.set("archived_at", &now);
         }
-        Ok(live.session.object.clone())
+        Ok(tx.session.object.clone())
     })?;
     Ok(Response::of(&object))
 }
@@ -138,7 +138,7 @@ pub fn insert(transaction: &Transaction, environment_id: &str, body: &Object, no
         environment_id,
         json::text(&session)
     ])?;
-    scripts::attach_coming(transaction, &id, environment_id)?;
+    scripts::attach_pending(transaction, &id, environment_id)?;
     Ok(session)
 }
 

@@ -20,14 +20,14 @@ use crate::{
     api::{auth::Caller, sessions},
     control::stream_fault::{StreamFault, Then},
     http::{
-        body::{Piece, Pieces, Source, Streamed},
+        body::{BodyReceiver, Piece, Source, StreamBody},
         query::Query,
         response::{ApiError, Response},
     },
     model::{event, session},
 };
 
-/// What can be previewed.
+/// The types of events that have previews.
 const PREVIEWS: [&str; 2] = ["agent.message", "agent.thinking"];
 
 /// The length of the fragments of a preview, in characters.
@@ -60,7 +60,7 @@ pub fn open(app: &Arc<App>, caller: &Caller, session_id: &str, query: &Query) ->
     let mut response = Response::json("");
     response.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response.stream = Some(Streamed(Box::new(stream)));
+    response.stream = Some(StreamBody(Box::new(stream)));
     Ok(response)
 }
 
@@ -82,8 +82,8 @@ struct EventStream {
 struct Ended;
 
 impl Source for EventStream {
-    fn start(mut self: Box<Self>) -> Pieces {
-        let (sender, pieces) = Pieces::channel();
+    fn start(mut self: Box<Self>) -> BodyReceiver {
+        let (sender, pieces) = BodyReceiver::channel();
         tokio::spawn(async move {
             tokio::select! {
                 _ = self.run(&sender) => {}
@@ -93,7 +93,7 @@ impl Source for EventStream {
         pieces
     }
 
-    fn spoil(&mut self, fault: StreamFault) {
+    fn set_fault(&mut self, fault: StreamFault) {
         self.fault = fault;
     }
 }
@@ -120,18 +120,27 @@ impl EventStream {
                         ping = Instant::now() + interval;
                     }
                 }
+                continue;
             }
+            let mut frames = String::new();
             for (seq, kind, object) in events {
                 let frame = [self.preview(&kind, &object), frame(&kind, &object)].concat();
-                self.fail_if_due(client, Some(&frame)).await?;
-                self.send(client, &frame).await?;
+                if self.fault == StreamFault::default() {
+                    frames.push_str(&frame);
+                } else {
+                    self.fail_if_due(client, Some(&frame)).await?;
+                    self.send(client, &frame).await?;
+                }
                 (self.last, self.sent) = (seq, self.sent + 1);
-                ping = Instant::now() + interval;
             }
+            if !frames.is_empty() {
+                self.send(client, &frames).await?;
+            }
+            ping = Instant::now() + interval;
         }
     }
 
-    /// A reset forgets sessions, streams of which are open.
+    /// Returns whether the session is still there: a reset forgets it.
     fn exists(&self) -> bool {
         self.app.store.read(|connection| session::Session::find(connection, &self.session_id)).is_ok()
     }
@@ -169,7 +178,7 @@ impl EventStream {
         if is_cut { cut(client).await } else { Ok(()) }
     }
 
-    /// The frames that preview an event, if the client asked for them.
+    /// Returns the frames that preview an event, if the client asked for them.
     fn preview(&self, kind: &str, object: &str) -> String {
         if !self.previews.iter().any(|wanted| wanted == kind) {
             return String::new();

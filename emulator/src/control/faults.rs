@@ -18,7 +18,7 @@ use crate::{
     api::route::OPERATIONS,
     control::{latency::Latency, stream_fault::StreamFault},
     http::{
-        body::Streamed,
+        body::StreamBody,
         connection::Ending,
         response::{ApiError, Response},
     },
@@ -276,8 +276,8 @@ impl Fault {
             return lost(GARBAGE, Ending::Close);
         }
         let mut response = self.response(real, request_id);
-        if let Some(Streamed(source)) = &mut response.stream {
-            source.spoil(StreamFault { cut: self.cut, ..self.stream.unwrap_or_default() });
+        if let Some(StreamBody(source)) = &mut response.stream {
+            source.set_fault(StreamFault { cut: self.cut, ..self.stream.unwrap_or_default() });
             return Outcome::Response(response);
         }
         let own_framing = self

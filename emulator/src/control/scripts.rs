@@ -32,7 +32,7 @@ pub fn post(app: &Arc<App>, body: &Object) -> Result<Response, ApiError> {
     };
     match (body.string("session_id"), body.string("environment_id")) {
         (Some(session_id), None) => {
-            session::change(app, &session_id, |live| attach(live.transaction, &live.session.id, steps, on_message))?;
+            session::change(app, &session_id, |tx| attach(tx.transaction, &tx.session.id, steps, on_message))?;
             Ok(Response::of(&app.store.read(|connection| report(connection, &session_id))?))
         }
         (None, Some(environment_id)) => {
@@ -45,7 +45,7 @@ pub fn post(app: &Arc<App>, body: &Object) -> Result<Response, ApiError> {
             app.store.write(|transaction| {
                 environments::find(transaction, &environment_id)?;
                 transaction.execute(
-                    "INSERT INTO coming_scripts (environment_id, count, steps, on_message) VALUES (?1, ?2, ?3, ?4)",
+                    "INSERT INTO pending_scripts (environment_id, count, steps, on_message) VALUES (?1, ?2, ?3, ?4)",
                     params![environment_id, count, json::text(&steps), on_message],
                 )?;
                 Ok::<_, ApiError>(())
@@ -57,16 +57,16 @@ pub fn post(app: &Arc<App>, body: &Object) -> Result<Response, ApiError> {
 }
 
 /// Gives a new session the script that was kept for it.
-pub fn attach_coming(transaction: &Transaction, session_id: &str, environment_id: &str) -> Result<(), ApiError> {
-    let coming = transaction
-        .prepare_cached("SELECT seq, steps, on_message FROM coming_scripts WHERE environment_id = ?1 ORDER BY seq LIMIT 1")?
+pub fn attach_pending(transaction: &Transaction, session_id: &str, environment_id: &str) -> Result<(), ApiError> {
+    let pending = transaction
+        .prepare_cached("SELECT seq, steps, on_message FROM pending_scripts WHERE environment_id = ?1 ORDER BY seq LIMIT 1")?
         .query_row([environment_id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, bool>(2)?)))
         .optional()?;
-    let Some((seq, steps, on_message)) = coming else {
+    let Some((seq, steps, on_message)) = pending else {
         return Ok(());
     };
-    transaction.execute("UPDATE coming_scripts SET count = count - 1 WHERE seq = ?1", [seq])?;
-    transaction.execute("DELETE FROM coming_scripts WHERE seq = ?1 AND count = 0", [seq])?;
+    transaction.execute("UPDATE pending_scripts SET count = count - 1 WHERE seq = ?1", [seq])?;
+    transaction.execute("DELETE FROM pending_scripts WHERE seq = ?1 AND count = 0", [seq])?;
     attach(transaction, session_id, serde_json::from_str(&steps).map_err(store::corrupt)?, on_message)
 }
 
@@ -94,7 +94,7 @@ pub fn get(app: &App, session_id: Option<&str>) -> Result<Response, ApiError> {
     Ok(Response::of(&json!({"data": data})))
 }
 
-/// Lets all agents play on, after a start.
+/// Continues all scripts after a start.
 pub fn resume(app: &Arc<App>) -> Result<(), ApiError> {
     let ids: Vec<String> = app.store.read(|connection| {
         connection.prepare("SELECT session_id FROM scripts")?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()
@@ -153,7 +153,7 @@ fn report_call(connection: &Connection, call: &Call) -> rusqlite::Result<Value> 
         "id": call.id,
         "label": call.label,
         "name": call.name,
-        "type": call.kind.use_type(),
+        "type": call.kind.use_event(),
         "session_thread_id": call.thread_id,
         "permission": call.permission,
         "confirmation": call.verdict,

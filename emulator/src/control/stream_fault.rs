@@ -36,7 +36,7 @@ pub struct StreamFault {
 }
 
 impl StreamFault {
-    /// The error says what is wrong.
+    /// Checks the fault; the error says what is wrong with it.
     pub fn check(&self) -> Result<(), String> {
         match self {
             StreamFault { pieces: Some(0), .. } => Err("stream.pieces: must be at least 1".to_owned()),

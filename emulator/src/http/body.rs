@@ -1,4 +1,4 @@
-//! A body that is written while it is made: piece by piece, as far as the client reads.
+//! A body that is sent while it is produced: piece by piece, no faster than the client reads.
 
 use std::{
     fmt,
@@ -17,15 +17,15 @@ pub enum Piece {
     Cut,
 }
 
-/// The reading end of a body in the making. Its end is the body's; dropping it ends what makes it.
+/// The receiving end of a body. It ends with the body; dropping it stops the source.
 #[derive(Debug)]
-pub struct Pieces(mpsc::Receiver<Piece>);
+pub struct BodyReceiver(mpsc::Receiver<Piece>);
 
-impl Pieces {
+impl BodyReceiver {
     /// Returns both ends of a body: no more than one piece waits between them.
-    pub fn channel() -> (mpsc::Sender<Piece>, Pieces) {
+    pub fn channel() -> (mpsc::Sender<Piece>, BodyReceiver) {
         let (sender, receiver) = mpsc::channel(1);
-        (sender, Pieces(receiver))
+        (sender, BodyReceiver(receiver))
     }
 
     /// Returns the next piece, or nothing at the body's end.
@@ -33,26 +33,26 @@ impl Pieces {
         self.0.recv().await
     }
 
-    /// The same for a poll.
+    /// Polls for the next piece.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Piece>> {
         self.0.poll_recv(context)
     }
 }
 
-/// What makes a body once its response is sent.
+/// A producer of a body, started once the head of its response is sent.
 pub trait Source: Send {
-    /// Begins to make it.
-    fn start(self: Box<Self>) -> Pieces;
+    /// Starts to produce the body.
+    fn start(self: Box<Self>) -> BodyReceiver;
 
-    /// Changes it as a fault says.
-    fn spoil(&mut self, fault: crate::control::stream_fault::StreamFault);
+    /// Makes the body fail as a fault says.
+    fn set_fault(&mut self, fault: crate::control::stream_fault::StreamFault);
 }
 
 /// A source in a response.
-pub struct Streamed(pub Box<dyn Source>);
+pub struct StreamBody(pub Box<dyn Source>);
 
-impl fmt::Debug for Streamed {
+impl fmt::Debug for StreamBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Streamed")
+        f.write_str("StreamBody")
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     api::handler,
     control::faults::Outcome,
     http::{
-        body::{Piece, Pieces, Streamed},
+        body::{BodyReceiver, Piece, StreamBody},
         connection::{Connection, Ending},
         response::Response,
     },
@@ -80,7 +80,7 @@ async fn respond(
 
 fn to_hyper(response: Response, connection: &Arc<Connection>) -> hyper::Response<ResponseBody> {
     let mut converted = hyper::Response::new(match response.stream {
-        Some(Streamed(source)) => ResponseBody::Streamed(source.start(), connection.clone()),
+        Some(StreamBody(source)) => ResponseBody::Streamed(source.start(), connection.clone()),
         None => ResponseBody::Whole(Full::new(response.body)),
     });
     *converted.status_mut() = response.status;
@@ -91,7 +91,7 @@ fn to_hyper(response: Response, connection: &Arc<Connection>) -> hyper::Response
 /// A response's body.
 enum ResponseBody {
     Whole(Full<Bytes>),
-    Streamed(Pieces, Arc<Connection>),
+    Streamed(BodyReceiver, Arc<Connection>),
     /// Nothing more comes, and no end either: the connection is about to end.
     Cut,
 }

@@ -30,7 +30,7 @@ use crate::{
     api::handler,
     control::faults::Outcome,
     http::{
-        body::{Piece, Pieces, Streamed},
+        body::{BodyReceiver, Piece, StreamBody},
         connection::{Connection, Ending},
         response::Response,
     },
@@ -133,7 +133,7 @@ async fn serve_stream(
     match outcome {
         Outcome::Response(mut response) => match response.stream.take() {
             // It fails when the client has had enough.
-            Some(Streamed(source)) => drop(stream(&mut respond, response, source.start()).await),
+            Some(StreamBody(source)) => drop(stream(&mut respond, response, source.start()).await),
             None => send(&mut respond, response, usize::MAX),
         },
         Outcome::LastResponse { response, limit } => {
@@ -182,7 +182,7 @@ fn send(respond: &mut SendResponse<Bytes>, mut response: Response, limit: usize)
 }
 
 /// Sends a response whose body is made meanwhile, no faster than the client reads.
-async fn stream(respond: &mut SendResponse<Bytes>, response: Response, mut pieces: Pieces) -> Result<(), h2::Error> {
+async fn stream(respond: &mut SendResponse<Bytes>, response: Response, mut pieces: BodyReceiver) -> Result<(), h2::Error> {
     let mut stream = respond.send_response(head(response), false)?;
     loop {
         let piece = tokio::select! {

@@ -8,7 +8,7 @@ use hyper::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{http::body::Streamed, model::json};
+use crate::{http::body::StreamBody, model::json};
 
 /// The header that names a request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -23,7 +23,7 @@ pub struct Response {
     /// The body.
     pub body: Bytes,
     /// What makes the body, when it is not there yet.
-    pub stream: Option<Streamed>,
+    pub stream: Option<StreamBody>,
 }
 
 impl Response {

@@ -12,7 +12,7 @@ use crate::{
         clock, ids,
         json::{self, Object},
         script::{Answer, Confirm, Progress, Step, ToolCall, Verdict, Wait},
-        session::{Attempt, Live},
+        session::{Attempt, SessionTransaction},
         store,
     },
 };
@@ -83,125 +83,129 @@ impl Script {
     }
 }
 
-/// Plays on until the agent has to wait.
-pub fn play(live: &mut Live) -> Result<(), ApiError> {
-    let mut script = Script::load(live.transaction, &live.session.id)?.unwrap_or_default();
-    while !live.session.is("terminated") && plays_on(live, &mut script)? {}
-    script.save_progress(live.transaction, &live.session.id)?;
+/// Runs the steps of a session's script until the agent has to wait.
+pub fn play(tx: &mut SessionTransaction) -> Result<(), ApiError> {
+    let mut script = Script::load(tx.transaction, &tx.session.id)?.unwrap_or_default();
+    while !tx.session.is("terminated") && advance(tx, &mut script)? {}
+    script.save_progress(tx.transaction, &tx.session.id)?;
     Ok(())
 }
 
-/// Does one thing; whether there was one to do.
-fn plays_on(live: &mut Live, script: &mut Script) -> Result<bool, ApiError> {
+/// Begins a turn, runs one step or ends the turn; returns whether there is more to do.
+fn advance(tx: &mut SessionTransaction, script: &mut Script) -> Result<bool, ApiError> {
     if !script.progress.in_turn {
-        script.progress.in_turn = live.take_queued()?;
+        script.progress.in_turn = tx.process_queued()?;
         return Ok(script.progress.in_turn);
     }
     let Some(step) = script.steps.get(script.progress.step) else {
-        return end_turn(live, &mut script.progress, &json!({"type": "end_turn"})).map(|()| true);
+        return end_turn(tx, &mut script.progress, &json!({"type": "end_turn"})).map(|()| true);
     };
     // Checked when it was posted.
     let step = Step::parse(step).map_err(ApiError::invalid)?;
-    let is_done = take(live, &mut script.progress, step)?;
+    let is_done = run_step(tx, &mut script.progress, step)?;
     script.progress.step += usize::from(is_done);
     Ok(is_done)
 }
 
-fn end_turn(live: &mut Live, progress: &mut Progress, reason: &(impl serde::Serialize + ?Sized)) -> Result<(), ApiError> {
-    live.run()?;
+fn end_turn(
+    tx: &mut SessionTransaction,
+    progress: &mut Progress,
+    reason: &(impl serde::Serialize + ?Sized),
+) -> Result<(), ApiError> {
+    tx.run()?;
     progress.in_turn = false;
     progress.announced.clear();
-    live.emit("session.status_idle", json!({"stop_reason": reason})).map(drop)
+    tx.emit("session.status_idle", json!({"stop_reason": reason})).map(drop)
 }
 
-/// Takes a step; whether it is done.
-fn take(live: &mut Live, progress: &mut Progress, step: Step) -> Result<bool, ApiError> {
+/// Runs a step; returns whether it is done.
+fn run_step(tx: &mut SessionTransaction, progress: &mut Progress, step: Step) -> Result<bool, ApiError> {
     match step {
-        Step::Wait(Wait::Stream) => return Ok(live.streams > 0),
-        Step::Wait(Wait::Results) => return wait(live, progress, |open| open.is_empty()),
-        Step::Wait(Wait::Confirmations) => return wait(live, progress, |open| !open.iter().any(Call::is_held)),
-        Step::Pause(millis) => return Ok(pause(live, progress, millis)),
-        Step::Idle(reason) => end_turn(live, progress, &reason)?,
-        Step::Terminate => live.terminate()?,
+        Step::Wait(Wait::Stream) => return Ok(tx.streams > 0),
+        Step::Wait(Wait::Results) => return wait(tx, progress, |open| open.is_empty()),
+        Step::Wait(Wait::Confirmations) => return wait(tx, progress, |open| !open.iter().any(Call::is_held)),
+        Step::Pause(millis) => return Ok(pause(tx, progress, millis)),
+        Step::Idle(reason) => end_turn(tx, progress, &reason)?,
+        Step::Terminate => tx.terminate()?,
         Step::Text(text) => {
-            live.run()?;
+            tx.run()?;
             for _ in 0..text.count {
-                live.emit("agent.message", json!({"content": [{"type": "text", "text": text.text}]}))?;
+                tx.emit("agent.message", json!({"content": [{"type": "text", "text": text.text}]}))?;
             }
         }
         Step::Thinking => {
-            live.run()?;
-            live.emit("agent.thinking", json!({}))?;
+            tx.run()?;
+            tx.emit("agent.thinking", json!({}))?;
         }
-        Step::Call(kind, tool) => make_call(live, progress, kind, tool)?,
+        Step::Call(kind, tool) => make_call(tx, progress, kind, tool)?,
         Step::StartThread(name) => {
-            live.run()?;
+            tx.run()?;
             let id = ids::thread();
             let fields = json!({"agent_name": name, "session_thread_id": id});
-            live.emit("session.thread_created", fields.clone())?;
-            live.emit("session.thread_status_running", fields)?;
+            tx.emit("session.thread_created", fields.clone())?;
+            tx.emit("session.thread_status_running", fields)?;
             progress.threads.insert(name, id);
         }
         Step::EndThread(name) => {
             let id = progress.threads.get(&name).cloned().unwrap_or_default();
-            live.emit("session.thread_status_terminated", json!({"agent_name": name, "session_thread_id": id}))?;
-            live.end_calls(Some(&id), "thread_terminated")?;
+            tx.emit("session.thread_status_terminated", json!({"agent_name": name, "session_thread_id": id}))?;
+            tx.end_calls(Some(&id), "thread_terminated")?;
             progress.ended_threads.push(id);
         }
         Step::Interrupt(thread) => {
             let id = thread.and_then(|name| progress.threads.get(&name).cloned());
             let fields = id.as_ref().map_or(json!({}), |id| json!({"session_thread_id": id}));
-            live.emit("user.interrupt", fields)?;
-            live.end_calls(id.as_deref(), "interrupted")?;
+            tx.emit("user.interrupt", fields)?;
+            tx.end_calls(id.as_deref(), "interrupted")?;
         }
-        Step::Confirm(given) => confirm(live, given)?,
-        Step::Answer(given) => answer(live, given)?,
-        Step::Emit(event) => drop(live.add(&event)?),
+        Step::Confirm(given) => confirm(tx, given)?,
+        Step::Answer(given) => answer(tx, given)?,
+        Step::Emit(event) => drop(tx.add(&event)?),
     }
     Ok(true)
 }
 
-/// Waits for calls. The session is idle meanwhile, and names them again each time that some have ended.
-fn wait(live: &mut Live, progress: &mut Progress, is_over: impl Fn(&[Call]) -> bool) -> Result<bool, ApiError> {
-    let open = call::list(live.transaction, &live.session.id, true)?;
+/// Checks whether the calls that the agent waits for have ended. The session is idle meanwhile, and names them again each time that some have ended.
+fn wait(tx: &mut SessionTransaction, progress: &mut Progress, is_over: impl Fn(&[Call]) -> bool) -> Result<bool, ApiError> {
+    let open = call::list(tx.transaction, &tx.session.id, true)?;
     if is_over(&open) {
         if !progress.announced.is_empty() {
             progress.announced.clear();
-            live.run()?;
+            tx.run()?;
         }
         return Ok(true);
     }
     let event_ids: Vec<String> = open.into_iter().map(|call| call.id).collect();
     if event_ids != progress.announced {
-        live.run()?;
-        live.emit("session.status_idle", json!({"stop_reason": {"type": "requires_action", "event_ids": event_ids}}))?;
+        tx.run()?;
+        tx.emit("session.status_idle", json!({"stop_reason": {"type": "requires_action", "event_ids": event_ids}}))?;
         progress.announced = event_ids;
     }
     Ok(false)
 }
 
-/// Whether a pause is over. Pauses are real time, like all waiting here.
-fn pause(live: &mut Live, progress: &mut Progress, millis: u64) -> bool {
+/// Returns whether a pause is over. Pauses are real time, like all waiting here.
+fn pause(tx: &mut SessionTransaction, progress: &mut Progress, millis: u64) -> bool {
     let now = clock::system_now();
     let end = *progress.resumes_at.get_or_insert(now + millis as i64 * 1000);
     if now >= end {
         progress.resumes_at = None;
         return true;
     }
-    live.pause = Some(Duration::from_micros((end - now) as u64));
+    tx.pause = Some(Duration::from_micros((end - now) as u64));
     false
 }
 
-fn make_call(live: &mut Live, progress: &Progress, kind: Kind, tool: ToolCall) -> Result<(), ApiError> {
-    live.run()?;
+fn make_call(tx: &mut SessionTransaction, progress: &Progress, kind: Kind, tool: ToolCall) -> Result<(), ApiError> {
+    tx.run()?;
     let thread_id = tool.thread.and_then(|name| progress.threads.get(&name).cloned());
     let (permission, evaluation) = match (tool.permission, kind) {
         (Some(given), _) => (given.clone(), evaluation(&given)),
         (None, Kind::Custom) => ("allow".to_owned(), Value::Null),
-        (None, Kind::Toolset) => policy(&live.session.object, &tool.tool),
+        (None, Kind::Toolset) => policy(&tx.session.object, &tool.tool),
     };
     let mut event = Object::default();
-    event.set("type", kind.use_type());
+    event.set("type", kind.use_event());
     event.set("name", &tool.tool);
     match &tool.input {
         Some(input) => event.set("input", input),
@@ -217,7 +221,7 @@ fn make_call(live: &mut Live, progress: &Progress, kind: Kind, tool: ToolCall) -
     if let Some(thread_id) = &thread_id {
         event.set("session_thread_id", thread_id);
     }
-    let id = live.add(&event)?;
+    let id = tx.add(&event)?;
     let ending = if permission == "deny" {
         Some(DENIED.to_owned())
     } else if thread_id.as_ref().is_some_and(|id| progress.ended_threads.contains(id)) {
@@ -227,14 +231,14 @@ fn make_call(live: &mut Live, progress: &Progress, kind: Kind, tool: ToolCall) -
     };
     let label = tool.label.unwrap_or_else(|| tool.tool.clone());
     let call = Call { id, label, name: tool.tool, kind, thread_id, permission, verdict: None, ending };
-    call::insert(live.transaction, &live.session.id, &call)?;
+    call::insert(tx.transaction, &tx.session.id, &call)?;
     if call.permission == "deny" {
-        live.deny(&call, "The call was refused by the permission policy.")?;
+        tx.deny(&call, "The call was refused by the permission policy.")?;
     }
-    live.need_worker()
+    tx.ensure_work_item()
 }
 
-/// Which policy gives such a permission.
+/// Returns the evaluation that leads to such a permission.
 fn evaluation(permission: &str) -> Value {
     match permission {
         "allow" => json!({"type": "always_allow"}),
@@ -244,7 +248,7 @@ fn evaluation(permission: &str) -> Value {
     }
 }
 
-/// The permission that the session's agent gives a tool of the toolset, and by which policy. Without a toolset, everything is allowed.
+/// Returns the permission that the session's agent gives a tool of the toolset, and the evaluation. Without a toolset, everything is allowed.
 fn policy(session: &Object, name: &str) -> (String, Value) {
     let agent: Value = session.get("agent").and_then(|agent| serde_json::from_str(agent.get()).ok()).unwrap_or_default();
     let toolset = agent["tools"].as_array().into_iter().flatten().find(|tool| tool["type"] == TOOLSET);
@@ -264,9 +268,9 @@ fn policy(session: &Object, name: &str) -> (String, Value) {
     }
 }
 
-/// The user's verdict, as the script has it. One that comes too late changes nothing.
-fn confirm(live: &mut Live, given: Confirm) -> Result<(), ApiError> {
-    let Some(mut call) = call::labelled(live.transaction, &live.session.id, &given.confirm)? else {
+/// Sends the user's confirmation that the script describes. One that comes too late changes nothing.
+fn confirm(tx: &mut SessionTransaction, given: Confirm) -> Result<(), ApiError> {
+    let Some(mut call) = call::labelled(tx.transaction, &tx.session.id, &given.confirm)? else {
         return Ok(());
     };
     let allows = given.result == Verdict::Allow;
@@ -280,16 +284,16 @@ fn confirm(live: &mut Live, given: Confirm) -> Result<(), ApiError> {
     if let Some(message) = &given.deny_message {
         event.set("deny_message", message);
     }
-    live.confirm(&call, &event)
+    tx.confirm(&call, &event)
 }
 
-/// Another client's result, as the script has it.
-fn answer(live: &mut Live, given: Answer) -> Result<(), ApiError> {
-    let Some(mut call) = call::labelled(live.transaction, &live.session.id, &given.answer)? else {
+/// Sends another client's result that the script describes.
+fn answer(tx: &mut SessionTransaction, given: Answer) -> Result<(), ApiError> {
+    let Some(mut call) = call::labelled(tx.transaction, &tx.session.id, &given.answer)? else {
         return Ok(());
     };
     let mut event = Object::default();
-    event.set("type", call.kind.result_type());
+    event.set("type", call.kind.result_event());
     event.set(call.kind.id_field(), &call.id);
     event.set("is_error", &given.is_error);
     match &given.content {
@@ -297,9 +301,9 @@ fn answer(live: &mut Live, given: Answer) -> Result<(), ApiError> {
         None => event.set("content", &json!([{"type": "text", "text": "answered by the script"}])),
     }
     let refusal = call.answer(call.kind).err();
-    live.record_attempt(&call.id, &Attempt { credential: "script", delivery: None, event: &event }, refusal.as_deref())?;
+    tx.record_attempt(&call.id, &Attempt { credential: "script", delivery: None, event: &event }, refusal.as_deref())?;
     if refusal.is_none() {
-        live.answer(&call, &event)?;
+        tx.answer(&call, &event)?;
     }
     Ok(())
 }

@@ -26,23 +26,23 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The type of the event that calls such a tool.
-    pub fn use_type(self) -> &'static str {
+    /// Returns the type of the event that calls such a tool.
+    pub fn use_event(self) -> &'static str {
         match self {
             Kind::Toolset => "agent.tool_use",
             Kind::Custom => "agent.custom_tool_use",
         }
     }
 
-    /// The type of the event that answers such a call.
-    pub fn result_type(self) -> &'static str {
+    /// Returns the type of the event that answers such a call.
+    pub fn result_event(self) -> &'static str {
         match self {
             Kind::Toolset => "user.tool_result",
             Kind::Custom => "user.custom_tool_result",
         }
     }
 
-    /// The field of the answer that names the call.
+    /// Returns the field of the answer that names the call.
     pub fn id_field(self) -> &'static str {
         match self {
             Kind::Toolset => "tool_use_id",
@@ -73,12 +73,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// Whether it waits for a confirmation.
+    /// Returns whether the call waits for a confirmation.
     pub fn is_held(&self) -> bool {
         self.ending.is_none() && self.permission != "allow" && self.verdict.is_none()
     }
 
-    /// Takes the verdict of a confirmation.
+    /// Applies the verdict of a confirmation.
     pub fn confirm(&mut self, allows: bool) -> Result<(), String> {
         if !self.is_held() {
             return Err(format!("{:?} does not wait for a confirmation", self.id));
@@ -90,11 +90,11 @@ impl Call {
         Ok(())
     }
 
-    /// Takes a result; only an open call has use for one.
+    /// Applies a result, which only an open call accepts.
     pub fn answer(&mut self, kind: Kind) -> Result<(), String> {
         if self.kind != kind {
-            let (given, right) = (kind.result_type(), self.kind.result_type());
-            return Err(format!("{:?} is an {}, which {right} answers, not {given}", self.id, self.kind.use_type()));
+            let (given, right) = (kind.result_event(), self.kind.result_event());
+            return Err(format!("{:?} is an {}, which {right} answers, not {given}", self.id, self.kind.use_event()));
         }
         if let Some(ending) = &self.ending {
             return Err(format!("{:?} takes no result: it is {ending}", self.id));
@@ -112,7 +112,7 @@ impl Call {
             id: row.get("id")?,
             label: row.get("label")?,
             name: row.get("name")?,
-            kind: if kind == Kind::Custom.use_type() { Kind::Custom } else { Kind::Toolset },
+            kind: if kind == Kind::Custom.use_event() { Kind::Custom } else { Kind::Toolset },
             thread_id: row.get("thread_id")?,
             permission: row.get("permission")?,
             verdict: row.get("verdict")?,
@@ -133,7 +133,7 @@ pub fn insert(transaction: &Transaction, session_id: &str, call: &Call) -> rusql
             session_id,
             call.label,
             call.name,
-            call.kind.use_type(),
+            call.kind.use_event(),
             call.thread_id,
             call.permission,
             call.verdict,
@@ -141,7 +141,7 @@ pub fn insert(transaction: &Transaction, session_id: &str, call: &Call) -> rusql
         ])
 }
 
-/// Stores what has become of a call.
+/// Stores the verdict and the ending of a call.
 pub fn save(transaction: &Transaction, call: &Call) -> rusqlite::Result<usize> {
     transaction.prepare_cached("UPDATE calls SET verdict = ?2, ending = ?3 WHERE id = ?1")?.execute(params![
         call.id,

@@ -91,12 +91,12 @@ impl Streams {
         }
     }
 
-    /// How many streams of a session are open.
+    /// Returns the number of open streams of a session.
     pub fn count(&self, session_id: &str) -> usize {
         self.lock().get(session_id).map_or(0, watch::Sender::receiver_count)
     }
 
-    /// How many streams are open.
+    /// Returns the number of open streams.
     pub fn total(&self) -> usize {
         self.lock().values().map(watch::Sender::receiver_count).sum()
     }

@@ -50,26 +50,30 @@ impl Session {
         Ok(Session { id: id.to_owned(), environment_id, object })
     }
 
-    /// Whether its status is this one.
+    /// Returns whether the session has this status.
     pub fn is(&self, status: &str) -> bool {
         self.object.string("status").as_deref() == Some(status)
     }
 }
 
 /// Changes a session. What `work` returns is returned once all is committed.
-pub fn change<T>(app: &Arc<App>, id: &str, work: impl FnOnce(&mut Live) -> Result<T, ApiError>) -> Result<T, ApiError> {
+pub fn change<T>(
+    app: &Arc<App>,
+    id: &str,
+    work: impl FnOnce(&mut SessionTransaction) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
     let environment_id = app.store.read(|connection| Session::find(connection, id))?.environment_id;
     let (result, queued, pause) = work_queue::on_environment(app, &environment_id, |transaction, now| {
         let session = Session::find(transaction, id)?;
         let latest = latest(transaction, id)?;
         let streams = app.streams.count(id);
-        let mut live = Live { app, transaction, session, streams, pause: None, now, latest, queued: 0 };
-        let result = work(&mut live)?;
-        agent::play(&mut live)?;
+        let mut tx = SessionTransaction { app, transaction, session, streams, pause: None, now, latest, queued: 0 };
+        let result = work(&mut tx)?;
+        agent::play(&mut tx)?;
         transaction
             .prepare_cached("UPDATE sessions SET object = ?2 WHERE id = ?1")?
-            .execute(params![id, json::text(&live.session.object)])?;
-        Ok((result, live.queued, live.pause))
+            .execute(params![id, json::text(&tx.session.object)])?;
+        Ok((result, tx.queued, tx.pause))
     })?;
     app.waiters.announce(&environment_id, queued);
     app.streams.announce(id);
@@ -84,13 +88,13 @@ pub fn change<T>(app: &Arc<App>, id: &str, work: impl FnOnce(&mut Live) -> Resul
     Ok(result)
 }
 
-/// Lets a session's agent play on.
+/// Continues the script of a session's agent.
 pub fn play(app: &Arc<App>, id: &str) -> Result<(), ApiError> {
     change(app, id, |_| Ok(()))
 }
 
 /// A session within the transaction that changes it.
-pub struct Live<'a> {
+pub struct SessionTransaction<'a> {
     app: &'a App,
     pub transaction: &'a Transaction<'a>,
     pub session: Session,
@@ -105,7 +109,7 @@ pub struct Live<'a> {
     queued: usize,
 }
 
-impl Live<'_> {
+impl SessionTransaction<'_> {
     /// Adds an event of this type with these fields, processed now.
     pub fn emit(&mut self, kind: &str, fields: serde_json::Value) -> Result<String, ApiError> {
         let mut event = Object::default();
@@ -152,8 +156,8 @@ impl Live<'_> {
         Ok(())
     }
 
-    /// Processes what clients sent while a turn was under way; whether there was anything.
-    pub fn take_queued(&mut self) -> Result<bool, ApiError> {
+    /// Processes the messages that are queued; returns whether there were any.
+    pub fn process_queued(&mut self) -> Result<bool, ApiError> {
         let queued: Vec<(i64, String)> = self
             .transaction
             .prepare_cached("SELECT seq, object FROM events WHERE session_id = ?1 AND processed_at IS NULL ORDER BY seq")?
@@ -172,13 +176,13 @@ impl Live<'_> {
             begins = true;
         }
         if begins {
-            self.need_worker()?;
+            self.ensure_work_item()?;
         }
         Ok(begins)
     }
 
-    /// Queues a work item if no worker has or will have one of this session.
-    pub fn need_worker(&mut self) -> Result<(), ApiError> {
+    /// Queues a work item unless the session has one that is not stopped.
+    pub fn ensure_work_item(&mut self) -> Result<(), ApiError> {
         let is_served = self
             .transaction
             .prepare_cached("SELECT 1 FROM work WHERE session_id = ?1 AND state <> 'stopped'")?
@@ -195,7 +199,7 @@ impl Live<'_> {
         Ok(())
     }
 
-    /// Takes the verdict of a confirmation that was checked. A denied call gets the service's own result.
+    /// Applies a confirmation that was checked. A denied call gets the service's own result.
     pub fn confirm(&mut self, call: &Call, event: &Object) -> Result<(), ApiError> {
         self.add(&routed(event, call))?;
         call::save(self.transaction, call)?;
@@ -215,7 +219,7 @@ impl Live<'_> {
         Ok(())
     }
 
-    /// Takes a result that was checked.
+    /// Applies a result that was checked.
     pub fn answer(&mut self, call: &Call, event: &Object) -> Result<(), ApiError> {
         self.add(&routed(event, call))?;
         call::save(self.transaction, call)?;
@@ -241,7 +245,7 @@ impl Live<'_> {
         Ok(())
     }
 
-    /// Records that a result was sent for a call; `refusal` says why it was not taken.
+    /// Records that a result was sent for a call; `refusal` says why it was not accepted.
     pub fn record_attempt(&mut self, call_id: &str, attempt: &Attempt, refusal: Option<&str>) -> Result<(), ApiError> {
         let Attempt { credential, delivery, event } = attempt;
         self.transaction
@@ -252,7 +256,7 @@ impl Live<'_> {
         Ok(())
     }
 
-    /// Events have times that differ, so that lists by time and by order agree.
+    /// Returns the time of a new event, later than that of any other, so that lists by time and by order agree.
     fn time(&mut self) -> Micros {
         self.latest = self.now.max(self.latest + 1);
         self.latest
@@ -269,7 +273,7 @@ pub struct Attempt<'a> {
     pub event: &'a Object,
 }
 
-/// A client's event with the thread that it goes to.
+/// Adds to a client's event the thread that it goes to.
 fn routed(event: &Object, call: &Call) -> Object {
     let mut event = event.clone();
     if let Some(thread_id) = &call.thread_id {

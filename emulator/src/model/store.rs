@@ -145,7 +145,7 @@ CREATE TABLE scripts (
     progress   TEXT NOT NULL
 ) WITHOUT ROWID;
 -- Scripts for the next sessions of an environment.
-CREATE TABLE coming_scripts (
+CREATE TABLE pending_scripts (
     seq            INTEGER PRIMARY KEY,
     environment_id TEXT NOT NULL,
     count          INTEGER NOT NULL,
@@ -207,7 +207,7 @@ impl Store {
             "BEGIN IMMEDIATE; DELETE FROM environments; DELETE FROM environment_keys; DELETE FROM sessions;
              DELETE FROM skill_versions; DELETE FROM memory_stores; DELETE FROM memories;
              DELETE FROM work; DELETE FROM deliveries; DELETE FROM history; DELETE FROM events; DELETE FROM calls;
-             DELETE FROM attempts; DELETE FROM scripts; DELETE FROM coming_scripts; COMMIT;",
+             DELETE FROM attempts; DELETE FROM scripts; DELETE FROM pending_scripts; COMMIT;",
         )
     }
 

@@ -186,6 +186,17 @@ fn an_interrupt_or_the_end_of_a_thread_ends_just_its_calls() {
 }
 
 #[test]
+fn an_event_that_ends_the_session_ends_its_calls_as_well() {
+    let emulator = Emulator::start();
+    let session =
+        Session::with_steps(&emulator, json!([{"tool": "bash"}, {"emit": {"type": "session.deleted"}}, {"text": "never said"}]));
+    session.answer(&session.calls()[0]).refused(400, "invalid_request_error", "");
+    let call = session.calls().remove(0);
+    assert_eq!((&call["ending"], &call["answered"]), (&json!("session_terminated"), &json!("late")));
+    assert_eq!(session.types().last().unwrap(), "session.deleted");
+}
+
+#[test]
 fn a_script_can_wait_for_a_message_and_for_a_stream() {
     let emulator = Emulator::start();
     let session = Session::new(&emulator);

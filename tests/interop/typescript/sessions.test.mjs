@@ -111,3 +111,38 @@ test("the official worker gets over streams that break", async () => {
     ["1", "2", "3"].map((text) => ["once", text]),
   );
 });
+
+test("the official worker has the skill and the memory of the session", async () => {
+  const hosted = await selfHosted();
+  const skill = await control("POST", "skills", { name: "pdf", files: { "SKILL.md": "# How to read a PDF" } });
+  const { id: store } = await control("POST", "memory_stores", { name: "Notes", memories: { "/todo.md": "old" } });
+  const steps = [
+    { tool: "read", input: { file_path: "skills/pdf/SKILL.md" } },
+    { tool: "bash", input: { command: `cat memory/${store}/todo.md` } },
+    { wait: "results" },
+    { tool: "write", input: { file_path: `memory/${store}/todo.md`, content: "new" } },
+    { tool: "bash", label: "add", input: { command: `echo added > memory/${store}/sub.md` } },
+    { wait: "results" },
+  ];
+  await control("POST", "scripts", { environment_id: hosted.id, steps });
+  const session = await client.beta.sessions.create({
+    agent: {
+      type: "agent_with_overrides",
+      id: "agent_interop",
+      skills: [{ type: "custom", skill_id: skill.skill_id, version: "latest" }],
+    },
+    environment_id: hosted.id,
+    resources: [{ type: "memory_store", memory_store_id: store, access: "read_write" }],
+  });
+  const { calls } = await serve(hosted, session);
+  const answers = calls.map(({ attempts }) => [attempts[0].is_error, attempts[0].content[0].text]);
+  assert.deepEqual(answers.slice(0, 2), [
+    [false, "# How to read a PDF"],
+    [false, "old"],
+  ]);
+  const contents = {};
+  for await (const { path, content } of client.beta.memoryStores.memories.list(store, { view: "full" })) {
+    contents[path] = content;
+  }
+  assert.deepEqual(contents, { "/todo.md": "new", "/sub.md": "added\n" });
+});

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -11,14 +12,14 @@ from . import _native
 from ._aio import loop_queue
 from ._async_resources import AsyncEnvironments, AsyncMemoryStores, AsyncRequestMixin, AsyncSessions, AsyncSkills
 from ._async_streams import AsyncStream, download
-from ._async_worker import AsyncWorker
+from ._async_worker import AsyncLease, AsyncWorker
 from ._client import BaseClient
 from ._sync import c_string, decoded, encoded
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
-    from .types import Download
+    from .types import AdoptParams, Download
 
 T = TypeVar("T")
 
@@ -52,6 +53,26 @@ class AsyncClient(AsyncRequestMixin, BaseClient):
     def memory_stores(self) -> AsyncMemoryStores:
         """The operations on the memories of memory stores."""
         return AsyncMemoryStores(self._call, self)
+
+    async def adopt(self, **params: Unpack[AdoptParams]) -> AsyncLease:
+        """Adopts the lease on an item that another process claimed, and keeps it by heartbeats.
+
+        What is left out comes from the environment variables that `lease.release()` returned: in a process that has
+        them, `client.adopt()` is enough. No worker is needed. Leaving the lease's `with` block finishes it.
+
+            async with (await client.adopt()) as lease:
+                ...  # serve lease.session_id
+
+        Raises LeaseLostError when the item is not this process's to serve: another has it, it is in the work queue
+        again, or it was to be stopped. Raises ConfigError when an argument is missing or invalid, and the error of the
+        heartbeat when it was refused, or not answered in time. Waits in a thread for at most 10 seconds; for up to 60
+        more while an item that was to be stopped is stopped. Cancelling its task gives the lease up.
+
+        Args:
+            params: `AdoptParams` documents them.
+        """
+        adopt = AsyncLease(None)._take
+        return await asyncio.get_running_loop().run_in_executor(None, adopt, self._handle, encoded(params))
 
     async def call(self, operation: str, /, **params: Any) -> Any:
         """Calls an operation by its name, such as "environments.create"; returns decoded JSON.

@@ -13,12 +13,12 @@ from ._resources import Environments, MemoryStores, RequestMixin, Sessions, Skil
 from ._streams import Stream, download
 from ._sync import c_string, call, call_for_text, decoded, encoded
 from ._uncopyable import Uncopyable
-from ._worker import Worker
+from ._worker import Lease, Worker
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
-    from .types import ClientStats, Download
+    from .types import AdoptParams, ClientStats, Download
 
 T = TypeVar("T")
 
@@ -171,6 +171,26 @@ class Client(RequestMixin, BaseClient):
     def memory_stores(self) -> MemoryStores:
         """The operations on the memories of memory stores."""
         return MemoryStores(self._call, self)
+
+    def adopt(self, **params: Unpack[AdoptParams]) -> Lease:
+        """Adopts the lease on an item that another process claimed, and keeps it by heartbeats.
+
+        What is left out comes from the environment variables that `lease.release()` returned: in a process that has
+        them, `client.adopt()` is enough. No worker is needed. Leaving the lease's `with` block finishes it.
+
+            with client.adopt() as lease:
+                ...  # serve lease.session_id
+
+        Raises LeaseLostError when the item is not this process's to serve: another has it, it is in the work queue
+        again, or it was to be stopped. Raises ConfigError when an argument is missing or invalid, and the error of the
+        heartbeat when it was refused, or not answered in time. Blocks for at most 10 seconds; for up to 60 more
+        while an item that was to be stopped is stopped. Ctrl-C takes effect
+        after that, and gives the lease up.
+
+        Args:
+            params: `AdoptParams` documents them.
+        """
+        return Lease(None)._take(self._handle, encoded(params))
 
     def call(self, operation: str, /, **params: Any) -> Any:
         """Calls an operation by its name, such as "environments.create"; returns decoded JSON.

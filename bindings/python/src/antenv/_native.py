@@ -75,6 +75,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "antenv_lease_attach": (c_int32, [c_void_p, c_void_p, c_uint64]),
     "antenv_lease_client": (c_int32, [c_void_p, _OUT, _OUT]),
     "antenv_lease_submit_finish": (c_int32, [c_void_p, c_char_p, c_void_p, c_uint64, _OUT]),
+    "antenv_lease_adopt": (c_int32, [c_void_p, c_char_p, _OUT, _OUT]),
+    "antenv_lease_release": (c_int32, [c_void_p, _OUT]),
     "antenv_lease_abandon": (c_int32, [c_void_p]),
     "antenv_stream_submit": (c_int32, [c_void_p, c_void_p, c_char_p, c_char_p, c_uint64, _OUT, _OUT]),
     "antenv_stream_free": (c_int32, [c_void_p]),
@@ -115,6 +117,8 @@ queue_next = _function(_waiting, "antenv_queue_next")
 queue_next_many = _function(_waiting, "antenv_queue_next_many")
 worker_next = _function(_waiting, "antenv_worker_next")
 lease_wait = _function(_waiting, "antenv_lease_wait")
+lease_adopt = _function(_waiting, "antenv_lease_adopt")
+lease_release = _function(_waiting, "antenv_lease_release")
 download = _function(_waiting, "antenv_download")
 shutdown = _function(_waiting, "antenv_shutdown")
 # These take microseconds. Releasing the lock would cost more, and milliseconds while another thread computes.

@@ -295,6 +295,7 @@ class Environments:
         block_ms: int | None = None,
         reclaim_older_than_ms: int | None = None,
         drain: bool | None = None,
+        heartbeat: bool | None = None,
         desired_ttl_seconds: int | None = None,
         idle_after: float | None = None,
         idle_min: float | None = None,
@@ -319,6 +320,8 @@ class Environments:
             reclaim_older_than_ms: Polls also take items that were polled and not acknowledged for longer than this many
                 milliseconds. Without it: 5000.
             drain: Whether to end when the work queue is empty. Without it: no.
+            heartbeat: Whether it sends heartbeats. False: it only claims items, for other processes to serve: see
+                `lease.release()`. Without it: yes.
             desired_ttl_seconds: How many seconds a heartbeat asks for: 1 to 86400. Without it: the server decides.
             idle_after: After how many seconds without an item the worker pauses between polls. Without it: 60.
             idle_min: The shortest of those pauses in seconds. Without it: 1.
@@ -628,6 +631,7 @@ class WorkQueue:
         block_ms: int | None = None,
         reclaim_older_than_ms: int | None = None,
         drain: bool | None = None,
+        heartbeat: bool | None = None,
         desired_ttl_seconds: int | None = None,
         idle_after: float | None = None,
         idle_min: float | None = None,
@@ -651,6 +655,8 @@ class WorkQueue:
             reclaim_older_than_ms: Polls also take items that were polled and not acknowledged for longer than this many
                 milliseconds. Without it: 5000.
             drain: Whether to end when the work queue is empty. Without it: no.
+            heartbeat: Whether it sends heartbeats. False: it only claims items, for other processes to serve: see
+                `lease.release()`. Without it: yes.
             desired_ttl_seconds: How many seconds a heartbeat asks for: 1 to 86400. Without it: the server decides.
             idle_after: After how many seconds without an item the worker pauses between polls. Without it: 60.
             idle_min: The shortest of those pauses in seconds. Without it: 1.

@@ -129,6 +129,7 @@ __all__ = [
     "FileSource",
     "GitHubRepositoryResource",
     "GitHubRepositoryResourceParams",
+    "Handover",
     "Histogram",
     "ImageBlock",
     "LeaseFinishParams",
@@ -390,7 +391,8 @@ class LeaseState(Model):
     "stop_requested": end the work and finish. "lost": stop working at once, another worker may hold the item.
     """
 
-    state: Literal["held", "stop_requested", "lost"]
+    #: "claimed": the worker only claims, and another process is to begin the lease (`worker(heartbeat=False)`).
+    state: Literal["held", "claimed", "stop_requested", "lost"]
     #: Why it is no longer simply held: "asked", "not_extended", "rejected", "shutdown" (the worker was stopped, and its
     #: grace period is over); "taken", "expired", "shutdown" (the library was shut down).
     reason: str | None
@@ -402,6 +404,29 @@ class LeaseState(Model):
     last_heartbeat: str | None
     #: How many heartbeats succeeded.
     beats: int
+
+
+class Handover(Model):
+    """What the next holder of a released lease must know: `lease.release()` returns it.
+
+    `environment` is for the environment variables of a process that then calls `client.adopt()`, or an official
+    client's `handle_item`.
+    """
+
+    _secret: ClassVar = ("work_secret", "environment")
+
+    #: The item's identifier.
+    work_id: str
+    #: The identifier of its environment.
+    environment_id: str
+    #: The identifier of the session to serve.
+    session_id: str
+    #: The item's credential; None when it has none. Hidden in `repr()`.
+    work_secret: str | None
+    #: The last heartbeat, as the server wrote it; None when there was none.
+    last_heartbeat: str | None
+    #: The same as environment variables, and the environment's key. Hidden in `repr()`.
+    environment: dict[str, str]
 
 
 class Histogram(TypedDict):
@@ -474,7 +499,7 @@ class WorkerStats(TypedDict):
     concurrency: int
     #: How many items it holds.
     leases_held: int
-    #: Items that were acknowledged and had a successful heartbeat.
+    #: Items that were acknowledged and, unless the worker only claims, had a successful heartbeat.
     claimed: int
     #: Items that it stopped.
     finished: int
@@ -482,13 +507,15 @@ class WorkerStats(TypedDict):
     lost: int
     #: Leases whose item was to be stopped before the handler was done.
     stop_requested: int
+    #: Leases handed over to another process.
+    released: int
     #: Leases given up.
     abandoned: int
     #: Those among them that were never picked up.
     undelivered: int
     #: Items without a session, which the worker acknowledges and stops itself.
     health_checks: int
-    #: Items that another worker had acknowledged and left, returned to the work queue.
+    #: Items that were acknowledged and left without a heartbeat, returned to the work queue.
     rescued: int
     #: Items left to the work queue, because their acknowledgement or first heartbeat was rejected permanently.
     refused: int
@@ -622,6 +649,27 @@ class SelfHostedConfigParams(TypedDict):
 ConfigParams = Union[CloudConfigParams, SelfHostedConfigParams]
 
 
+class AdoptParams(TypedDict, total=False):
+    """The parameters of `adopt`. None is the same as leaving one out."""
+
+    #: Identifier of the work item. Without it: ANTHROPIC_WORK_ID.
+    work_id: str | None
+    #: Identifier of the environment. Without it: ANTHROPIC_ENVIRONMENT_ID.
+    environment_id: str | None
+    #: Identifier of the session to serve. Without it: ANTHROPIC_SESSION_ID.
+    session_id: str | None
+    #: The environment's key, used if the item's secret holds no token. Without it: the client's environment key, then
+    #: ANTHROPIC_ENVIRONMENT_KEY.
+    environment_key: str | None
+    #: The item's secret. Without it: ANTHROPIC_WORK_SECRET.
+    work_secret: str | None
+    #: The last heartbeat of the process that handed the lease over, verbatim. Without it:
+    #: ANTHROPIC_WORK_LAST_HEARTBEAT, or there was none.
+    expected_last_heartbeat: str | None
+    #: How many seconds a heartbeat asks for: 1 to 86400. Without it: the server decides.
+    desired_ttl_seconds: int | None
+
+
 class WorkerParams(TypedDict, total=False):
     """The parameters of `worker`. None is the same as leaving one out."""
 
@@ -639,6 +687,9 @@ class WorkerParams(TypedDict, total=False):
     reclaim_older_than_ms: int | None
     #: Whether to end when the work queue is empty. Without it: no.
     drain: bool | None
+    #: Whether it sends heartbeats. False: it only claims items, for other processes to serve: see `lease.release()`.
+    #: Without it: yes.
+    heartbeat: bool | None
     #: How many seconds a heartbeat asks for: 1 to 86400. Without it: the server decides.
     desired_ttl_seconds: int | None
     #: After how many seconds without an item the worker pauses between polls. Without it: 60.

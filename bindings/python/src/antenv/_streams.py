@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+#: The error object of a stream in a forked child.
+_FORKED = (
+    b'{"status":"closed","code":9,"message":"this stream was opened before fork(); it cannot be used in the child"}'
+)
+
+
 class BaseStream(Uncopyable):
     """A handle to a stream of the library, and the completion queue that its events come through.
 
@@ -64,7 +70,7 @@ class BaseStream(Uncopyable):
     def _take(self) -> tuple[int, bytes] | None:
         """Takes a completion if one waits, or the end if that has come. Does not block."""
         if os.getpid() != self._process:  # the queue works in a forked child, but the stream is its parent's
-            return _native.CLOSED, b""
+            return _native.CLOSED, _FORKED
         done = _native.Completion()
         status: int = _native.queue_take(self._queue, 0, byref(done))
         if status in (_native.TIMEOUT, _native.INTERRUPTED):

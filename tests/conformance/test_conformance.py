@@ -32,8 +32,6 @@ LANGUAGES = {
     "asyncio": ["named", "call"],
     "Go": ["named", "call"],
 }
-# The languages whose drivers open streams and download files.
-STREAMING = ["C", "C++", "C++ without exceptions", "Go"]
 HEADER = (ROOT / "include" / "antenv.h").read_text()
 STATUS_OF_HTTP = {
     **{400: 100, 401: 101, 402: 102, 403: 103, 404: 104, 408: 105, 409: 106, 412: 107, 413: 108, 422: 109, 429: 110},
@@ -161,9 +159,9 @@ def test_an_answer_is_taken_as_the_official_client_takes_it(
     check_delays(case, [datetime.fromisoformat(request["at"]) for request in sent])
 
 
-@pytest.fixture(scope="module", params=STREAMING)
+@pytest.fixture(scope="module", params=list(LANGUAGES))
 def streaming_driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """The driver in a language that has streams and downloads, running."""
+    """The driver in a language, running, for streams and downloads."""
     with Driver(*driver_in(request.param)) as running:
         yield running
 

@@ -1,6 +1,7 @@
 """Runs calls that a test describes on standard input, through the Python package, and reports each on standard output.
 
-The language is that of tests/c/driver.c, of which it knows the lines `client`, `derive`, `call`, `named` and `request`.
+The language is that of tests/c/driver.c, of which it knows the lines `client`, `derive`, `call`, `named`, `request`,
+`open`, `event` and `download`.
 An argument says which client is meant: `sync` or `async`.
 """
 
@@ -20,12 +21,17 @@ import antenv
 DONE = 8
 
 
+class StreamEnd(Exception):
+    """The server has ended the stream."""
+
+
 class Session:
     """The client that the lines before this one made, and the list it is in the middle of."""
 
     def __init__(self, asynchronous: bool) -> None:
         self.kind: Any = antenv.AsyncClient if asynchronous else antenv.Client
         self.client: Any = None
+        self.stream: Any = None
 
     def run(self, what: str, fields: list[Any]) -> Any:
         """Does what a line says; gives the result, or something to await for it."""
@@ -41,7 +47,28 @@ class Session:
             return self.client.request(fields[0], fields[1], **json.loads(fields[2] or "{}"))
         if what == "named":
             return self.method(fields[0], fields[1:])
+        if what == "open":
+            self.stream = self.method(fields[0], [None, None, fields[1]])
+            return self.opened() if isinstance(self.stream, antenv.AsyncStream) else None
+        if what == "event":
+            return self.event(int(fields[0]) / 1000)
+        if what == "download":
+            return self.method(fields[0], [None, None, json.dumps({**json.loads(fields[1]), "path": fields[2]})])
         raise SystemExit(f"driver: what is {what}?")
+
+    async def opened(self) -> None:
+        """Waits until the stream is open."""
+        await self.stream
+
+    async def event(self, timeout: float) -> Any:
+        """Takes the stream's next event."""
+        if isinstance(self.stream, antenv.Stream):
+            found = self.stream.next(timeout)
+        else:
+            found = await asyncio.wait_for(self.stream.next(), timeout)
+        if found is None:
+            raise StreamEnd
+        return found
 
     def method(self, operation: str, fields: list[Any]) -> Any:
         """Calls an operation's method: the path's last identifier in the first place, the other one by name."""
@@ -78,6 +105,8 @@ async def outcome(run: Callable[[], Any]) -> tuple[int, Any]:
         if isinstance(result, Awaitable):
             result = await result
         return 0, plain(result)
+    except StreamEnd:
+        return DONE, None
     except antenv.AntenvError as error:
         return error.code, error.to_dict()
 

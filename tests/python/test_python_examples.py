@@ -42,6 +42,20 @@ def test_many_polls_at_once(emulator: Emulator) -> None:
     ]
 
 
+def test_a_stream_of_a_session(emulator: Emulator) -> None:
+    environment = emulator.create_environment("hosts", config={"type": "self_hosted"})
+    steps = [{"text": "I look."}, {"custom_tool": "clock"}, {"wait": "results"}, {"text": "It is late."}]
+    emulator.control("POST", "/_emulator/scripts", {"environment_id": environment, "steps": steps, "start": "message"})
+    with antenv.Client(api_key="k", base_url=emulator.url) as client:
+        session = client.sessions.create(agent="agent_1", environment_id=environment)
+    assert run("stream.py", emulator, session.id) == [
+        "agent: I look.",
+        "calls: clock {}",
+        "agent: It is late.",
+        "idle: end_turn",
+    ]
+
+
 def test_the_worker_of_the_documentation(strict_emulator: Emulator) -> None:
     page = (ROOT / "docs" / "python.md").read_text().split("## Serving work")[1].split("\n## ")[0]
     (program,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import antenv" in code)
@@ -174,6 +188,22 @@ def test_an_emulator_gets_skills_and_memory_stores() -> None:
         (listed,) = client.request("GET", f"/v1/memory_stores/{store}/memories", query={"view": "full"})["data"]
         assert (listed["path"], listed["content"]) == ("/a", "one")
         assert client.request("GET", f"/v1/memory_stores/{emulator.create_memory_store()}/memories")["data"] == []
+
+
+def test_an_emulator_gets_sessions_whose_agents_play_scripts() -> None:
+    with antenv.testing.Emulator("--auth", "any", program=BINARY) as emulator, emulator.client() as client:
+        idle = emulator.session(title="idle")
+        assert (idle.title, idle.status, list(client.sessions.events.list(idle.id))) == ("idle", "idle", [])
+        emulator.script(idle.id, {"text": "Hello."}, start="message")
+        client.sessions.events.send(
+            idle.id, events=[{"type": "user.message", "content": [{"type": "text", "text": "Hi."}]}]
+        )
+        assert "agent.message" in [event["type"] for event in client.sessions.events.list(idle.id)]
+        session = emulator.session(
+            {"custom_tool": "clock"}, {"wait": "results"}, environment_id=idle.environment_id, agent="agent_1"
+        )
+        (call,) = emulator.script_report(session.id)["calls"]
+        assert (call["name"], call["answered"], session.environment_id) == ("clock", "never", idle.environment_id)
 
 
 def test_an_emulator_that_is_not_there_or_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

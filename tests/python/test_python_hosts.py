@@ -68,6 +68,8 @@ def test_what_stands_for_something_in_the_library_refuses_to_be_copied(how: str,
         "antenv.Page": client.environments.list(),
         "antenv.AsyncClient": asynchronous,
         "antenv.AsyncWorker": asynchronous.environments.worker(**served.credentials),
+        "antenv.Stream": client.sessions.events.stream(lease.session_id),
+        "antenv.AsyncStream": asynchronous.sessions.events.stream(lease.session_id),
         "antenv.AsyncPages": asynchronous.environments.list(),
     }
     for name, thing in things.items():
@@ -142,7 +144,7 @@ def test_a_burst_of_threads_gives_its_descriptors_back(emulator: Emulator) -> No
 
 GREEN = """
 import sys
-patch, url = sys.argv[1:]
+patch, url, path = sys.argv[1:]
 if patch == "gevent":
     from gevent import monkey
     monkey.patch_all()
@@ -186,6 +188,31 @@ client.environments.worker(made, drain=True, concurrency=3).run(lambda lease: se
 assert len(set(served)) == 8
 print("served", flush=True)
 
+session = client.sessions.create(agent="a", environment_id=made).id
+stream, seen = client.sessions.events.stream(session), []
+reading, turns = threading.Thread(target=lambda: seen.append(next(stream)["type"])), 0
+reading.start()
+while turns < 10:
+    time.sleep(0.001)
+    turns += 1
+assert not seen
+client.sessions.events.send(session, events=[{"type": "user.message", "content": [{"type": "text", "text": "Hi."}]}])
+reading.join()
+stream.close()
+client.environments.worker(made, drain=True).run(lambda lease: served.append(lease.id))
+skill = client.request("POST", "/_emulator/skills", body={"name": "pdf", "files": {"SKILL.md": "#"}})
+fault = {"operation": "skills.versions.download", "latency_ms": 1500, "count": 1}
+client.request("POST", "/_emulator/faults", body=[fault])
+waiting, turns = threading.Thread(target=client.skills.versions.download, args=(skill["id"],),
+    kwargs={"skill_id": skill["skill_id"], "path": path}), 0
+waiting.start()
+while waiting.is_alive():
+    time.sleep(0.001)
+    turns += 1
+assert turns > 10, "a download holds up the others"
+assert os.path.getsize(path)
+print("streamed", flush=True)
+
 def interrupt(*_):
     raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, interrupt)
@@ -206,8 +233,9 @@ client.environments.list()
 
 
 @pytest.mark.parametrize("patch", ["gevent", "eventlet"])
-def test_nothing_hangs_where_threads_are_greenlets(patch: str, emulator: Emulator) -> None:
-    assert run(GREEN, patch, emulator.url).stdout.split() == ["called", "logged", "served", "interrupted"]
+def test_nothing_hangs_where_threads_are_greenlets(patch: str, emulator: Emulator, tmp_path: Path) -> None:
+    printed = run(GREEN, patch, emulator.url, str(tmp_path / "skill.zip")).stdout.split()
+    assert printed == ["called", "logged", "served", "streamed", "interrupted"]
 
 
 # ---- The log, to the end ----

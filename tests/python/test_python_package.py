@@ -48,7 +48,7 @@ C_TYPES: dict[str, Any] = {
 def c_type(text: str) -> Any:
     """What a type of the header is to ctypes; handles are opaque pointers."""
     text = " ".join(text.replace("*", " * ").split()).replace("* *", "**")
-    if re.fullmatch(r"antenv_(client|queue|ticket|worker|lease) (\*\*?)", text):
+    if re.fullmatch(r"antenv_(client|queue|ticket|worker|lease|stream) (\*\*?)", text):
         return POINTER(c_void_p) if text.endswith("**") else c_void_p
     return C_TYPES[text]
 
@@ -115,6 +115,15 @@ def test_the_operations_and_their_parameters_are_those_of_the_table() -> None:
         methods.setdefault(resource, set()).add(name)
         arguments = {_params.RESPELT.get(one, one) for one in inspect.signature(getattr(resource, name)).parameters}
         assert known(client.call, operation, odd=0) == arguments | {"with_response"}
+    # Those whose results are no JSON have functions of their own in the library.
+    for path, name, begin in (
+        ("sessions.events", "stream", client._stream),
+        ("skills.versions", "download", lambda *what: client._download(what[0], what[1], "/nowhere/file")),
+    ):
+        resource = attrgetter(path)(client)
+        methods.setdefault(resource, set()).add(name)
+        taken = set(inspect.signature(getattr(resource, name)).parameters) - {"path"}
+        assert known(begin, f"{path}.{name}".encode(), {"odd": 0}) == taken | {"with_response"}
     for resource, names in methods.items():
         public = {name for name, _ in inspect.getmembers(resource, inspect.ismethod) if not name.startswith("_")}
         assert public - {"worker"} == names

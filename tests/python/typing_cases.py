@@ -1,5 +1,7 @@
 """Never run: what mypy --strict and pyright are to make of the package."""
 
+from typing import Any, cast
+
 from typing_extensions import assert_type
 
 import antenv
@@ -9,8 +11,15 @@ from antenv.types import (
     Environment,
     EnvironmentCreateParams,
     EnvironmentDeleted,
+    Event,
     LeaseState,
+    ListedMemory,
     SelfHostedConfig,
+    Session,
+    SkillVersion,
+    StreamEvent,
+    UnknownEvent,
+    UserToolResultParams,
     Work,
     WorkerParams,
     WorkHeartbeat,
@@ -69,6 +78,53 @@ def serves(client: antenv.Client) -> None:
     assert_type(lease.finish(), Work | None)
 
 
+def streams(client: antenv.Client) -> None:
+    session = client.sessions.create(
+        agent="agent_1", environment_id="env_1", resources=[{"type": "file", "file_id": "f"}]
+    )
+    assert_type(session, Session)
+    assert_type(session.agent.version, int)
+    with client.sessions.events.stream(session.id, event_deltas=["agent.message"], idle_timeout=1.5) as stream:
+        assert_type(stream, antenv.Stream)
+        for event in stream:
+            if event["type"] == "agent.tool_use":
+                assert_type(event["name"], str)
+                assert_type(event["input"], dict[str, Any])
+                result: UserToolResultParams = {"type": "user.tool_result", "tool_use_id": event["id"], "content": []}
+                assert_type(client.sessions.events.send(session.id, events=[result])["data"], list[Event] | None)
+            elif event["type"] == "session.status_idle" and event["stop_reason"]["type"] == "requires_action":
+                assert_type(event["stop_reason"]["event_ids"], list[str])
+            elif event["type"] == "user.message" and event["content"][0]["type"] == "text":
+                print(event["content"][0]["text"])
+            else:
+                print(cast(UnknownEvent, event)["type"])
+        assert_type(stream.next(timeout=1), StreamEvent | None)
+    client.sessions.events.send(
+        session.id, events=[{"type": "user.message", "content": [{"type": "text", "text": ""}]}]
+    )
+    client.sessions.events.send(session.id, events=[{"type": "user.interrupt"}])
+    for one in client.sessions.events.list(session.id, order="desc", created_at_gt="2026-01-01T00:00:00Z"):
+        assert_type(one, Event)
+    version = client.skills.versions.retrieve("latest", skill_id="skill_1")
+    assert_type(version, SkillVersion)
+    assert_type(client.skills.versions.download(version.id, skill_id="skill_1", path="file", max_bytes=9).bytes, int)
+    for memory in client.memory_stores.memories.list("memstore_1"):
+        assert_type(memory, ListedMemory)
+        if memory.type == "memory":
+            assert_type(memory.content, str | None)
+
+
+async def awaits_streams(client: antenv.AsyncClient) -> None:
+    assert_type(await client.sessions.retrieve("sesn_1"), Session)
+    async with client.sessions.events.stream("sesn_1") as stream:
+        assert_type(stream, antenv.AsyncStream)
+        async for event in stream:
+            assert_type(event, StreamEvent)
+    assert_type(await client.sessions.events.stream("sesn_1"), antenv.AsyncStream)
+    assert_type(await stream.next(), StreamEvent | None)
+    assert_type((await client.skills.versions.download("1", skill_id="skill_1", path="file")).path, str)
+
+
 def handled(lease: antenv.Lease) -> None:
     print(lease.session_id)
 
@@ -106,4 +162,6 @@ def mistakes(client: antenv.Client) -> None:
     client.environments.work.update("w", environment_id="e")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.environments.worker(concurency=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.environments.worker().run(handles)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.sessions.events.send("s", events=[{"type": "user.message"}])  # type: ignore[typeddict-item]  # pyright: ignore[reportArgumentType]
+    client.skills.versions.download("1", skill_id="s")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     print(client.environments.retrieve("env_1").nothing)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from . import _native, _threads
 from ._streams import BaseStream, download_of, path_argument
 from ._sync import encoded
-from .types import Download, Event
+from .types import Download, StreamEvent
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,7 +48,7 @@ class AsyncStream(BaseStream):
         self._taken = 0
         super().__init__(client, operation, params)
 
-    async def next(self) -> Event | None:
+    async def next(self) -> StreamEvent | None:
         """Waits for the next event and returns it; returns None when the stream has ended or is closed.
 
         Raises the error that ended the stream, from then on every time: APIConnectionError when it was cut off,
@@ -133,7 +133,7 @@ class AsyncStream(BaseStream):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> StreamEvent:
         event = await self.next()
         if event is None:
             raise StopAsyncIteration

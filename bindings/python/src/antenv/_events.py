@@ -438,9 +438,9 @@ Event = Union[
     SessionThreadCreated,
     SessionThreadStatus,
     SessionThreadStatusIdle,
-    EventStart,
-    EventDelta,
 ]
+#: What a stream has: events, and previews of events if it asked for them with `event_deltas`.
+StreamEvent = Union[Event, EventStart, EventDelta]
 
 
 class SentEvents(TypedDict):
@@ -527,68 +527,11 @@ def event_of(fields: Any) -> Event:
     return cast("Event", fields)
 
 
+def stream_event_of(fields: Any) -> StreamEvent:
+    """Returns what a stream has made of decoded JSON, which is the event."""
+    return cast("StreamEvent", fields)
+
+
 def sent_events_of(fields: Any) -> SentEvents:
     """Returns the result of sending events made of decoded JSON, which is the result."""
     return cast("SentEvents", fields)
-
-
-__all__ = [
-    "AgentCustomToolUse",
-    "AgentMcpToolResult",
-    "AgentMcpToolUse",
-    "AgentMessage",
-    "AgentThinking",
-    "AgentThreadContextCompacted",
-    "AgentThreadMessageReceived",
-    "AgentThreadMessageSent",
-    "AgentToolResult",
-    "AgentToolUse",
-    "Base64Source",
-    "ContentBlock",
-    "DocumentBlock",
-    "Event",
-    "EventDelta",
-    "EventParams",
-    "EventStart",
-    "FileSource",
-    "ImageBlock",
-    "Permission",
-    "PlainStopReason",
-    "RedactedBlock",
-    "RequiresAction",
-    "ResultBlock",
-    "RetryStatus",
-    "SearchCitations",
-    "SearchResultBlock",
-    "SentEvents",
-    "SessionError",
-    "SessionErrorEvent",
-    "SessionStatus",
-    "SessionStatusIdle",
-    "SessionThreadCreated",
-    "SessionThreadStatus",
-    "SessionThreadStatusIdle",
-    "SessionUpdated",
-    "SessionUsage",
-    "StopReason",
-    "SystemMessage",
-    "SystemMessageParams",
-    "TextBlock",
-    "TextRubric",
-    "TextSource",
-    "ToolEvaluation",
-    "UnknownEvent",
-    "UrlSource",
-    "UserCustomToolResult",
-    "UserCustomToolResultParams",
-    "UserDefineOutcome",
-    "UserDefineOutcomeParams",
-    "UserInterrupt",
-    "UserInterruptParams",
-    "UserMessage",
-    "UserMessageParams",
-    "UserToolConfirmation",
-    "UserToolConfirmationParams",
-    "UserToolResult",
-    "UserToolResultParams",
-]

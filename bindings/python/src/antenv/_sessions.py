@@ -215,24 +215,3 @@ _listed_memory = one_of({"memory": Memory, "memory_prefix": MemoryPrefix})
 def listed_memory_of(fields: Any) -> ListedMemory:
     """Returns what a list of memories has, made of decoded JSON."""
     return _listed_memory(fields) if isinstance(fields, dict) else fields  # type: ignore[return-value]
-
-
-__all__ = [
-    "Download",
-    "FileResource",
-    "FileResourceParams",
-    "GitHubRepositoryResource",
-    "GitHubRepositoryResourceParams",
-    "ListedMemory",
-    "Memory",
-    "MemoryDeleted",
-    "MemoryPrefix",
-    "MemoryStoreResource",
-    "MemoryStoreResourceParams",
-    "Session",
-    "SessionAgent",
-    "SessionResource",
-    "SessionResourceParams",
-    "SkillReference",
-    "SkillVersion",
-]

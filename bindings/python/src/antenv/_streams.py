@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._errors import InvalidArgumentError, error_from
-from ._events import event_of
+from ._events import stream_event_of
 from ._sync import decoded, encoded, wait_for_thread, wait_interruptibly
 from ._uncopyable import Uncopyable
-from .types import Download, Event
+from .types import Download, StreamEvent
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+#: The error object of a stream in a forked child.
+_FORKED = (
+    b'{"status":"closed","code":9,"message":"this stream was opened before fork(); it cannot be used in the child"}'
+)
 
 
 class BaseStream(Uncopyable):
@@ -37,6 +43,7 @@ class BaseStream(Uncopyable):
     def __init__(self, client: int, operation: bytes, params: Mapping[str, Any]) -> None:
         # The library writes the handle into it: a stream is freed even if a signal handler interrupts its opening.
         self._handle = c_void_p()
+        self._process = os.getpid()
         self._what = client, operation, encoded(params)
         self.headers = {}
 
@@ -62,6 +69,8 @@ class BaseStream(Uncopyable):
 
     def _take(self) -> tuple[int, bytes] | None:
         """Takes a completion if one waits, or the end if that has come. Does not block."""
+        if os.getpid() != self._process:  # the queue works in a forked child, but the stream is its parent's
+            return _native.CLOSED, _FORKED
         done = _native.Completion()
         status: int = _native.queue_take(self._queue, 0, byref(done))
         if status in (_native.TIMEOUT, _native.INTERRUPTED):
@@ -74,10 +83,10 @@ class BaseStream(Uncopyable):
             return done.status, _native.take_string(done.json)
         return self._end or (status, b"")
 
-    def _event(self, status: int, text: bytes) -> Event | None:
+    def _event(self, status: int, text: bytes) -> StreamEvent | None:
         """Returns a completion's event, None at the end. Raises the error that ended the stream."""
         if status == _native.OK:
-            return event_of(decoded(text))
+            return stream_event_of(decoded(text))
         self._close((status, text))
         status, text = self._end or (status, text)
         if status == _native.DONE:
@@ -131,7 +140,7 @@ class Stream(BaseStream):
             self.close()
             raise
 
-    def next(self, timeout: float | None = None) -> Event | None:
+    def next(self, timeout: float | None = None) -> StreamEvent | None:
         """Waits for the next event and returns it; returns None when the stream has ended or is closed.
 
         Raises the error that ended the stream, from then on every time: APIConnectionError when it was cut off,
@@ -162,7 +171,7 @@ class Stream(BaseStream):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Event:
+    def __next__(self) -> StreamEvent:
         event = self.next()
         if event is None:
             raise StopIteration

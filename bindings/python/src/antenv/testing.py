@@ -22,7 +22,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ._client import Client
-from .types import Environment, Work
+from .types import Environment, Session, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -190,6 +190,43 @@ class Emulator:
         fields = {"environment_id": environment_id, "data": data, "metadata": metadata, "count": count}
         queued = self.control("POST", "work", {name: value for name, value in fields.items() if value is not None})
         return Work._of(queued) if count is None else [Work._of(item) for item in queued["data"]]
+
+    def session(self, *steps: Mapping[str, Any], environment_id: str | None = None, **params: Any) -> Session:
+        """Creates a session and returns it.
+
+        Args:
+            steps: What its agent does, as for `script`. Without any: it ends each turn at once.
+            environment_id: The environment it runs in. Without it: a new one.
+            params: Other arguments of `client.sessions.create`, such as `resources`. Without `agent`: "agent_tests".
+        """
+        where = self.environment().id if environment_id is None else environment_id
+        with self.client() as client:
+            session = client.sessions.create(**{"agent": "agent_tests", "environment_id": where, **params})
+        if steps:
+            self.script(session.id, *steps)
+        return session
+
+    def script(self, session_id: str, *steps: Mapping[str, Any], start: Literal["message"] | None = None) -> None:
+        """Lets a session's agent play steps, after those that it was given before.
+
+        Args:
+            session_id: The session.
+            steps: The steps, such as {"text": "Hello."}, {"tool": "bash", "input": {"command": "ls"}},
+                {"wait": "results"}, {"wait": "stream"}; docs/emulator.md lists them.
+            start: When it begins: "message" at the session's next message. Without it: immediately.
+
+        Raises:
+            urllib.error.HTTPError: The emulator rejects a step.
+        """
+        self.control("POST", "scripts", {"session_id": session_id, "steps": steps, "start": start})
+
+    def script_report(self, session_id: str) -> dict[str, Any]:
+        """Returns how far a session's agent has come, and how each of its calls was answered.
+
+        It is a dictionary with `status`, `step`, `done` and `calls`; docs/emulator.md lists their members.
+        """
+        report: dict[str, Any] = self.control("GET", f"scripts?session_id={session_id}")["data"][0]
+        return report
 
     def upload_skill(
         self,

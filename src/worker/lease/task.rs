@@ -448,49 +448,5 @@ async fn send_stop(lease: Arc<Lease>, deadline: ClockTime) -> LeaseEvent {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_response_to_a_heartbeat_is_read_leniently_but_not_blindly() {
-        let good = |last: &str, extended, state: &str, ttl| {
-            Some(HeartbeatResult::Accepted {
-                last_heartbeat: last.into(),
-                extended,
-                state: state.into(),
-                ttl: Duration::from_secs(ttl),
-            })
-        };
-        for (json, outcome) in [
-            (
-                r#"{"type":"work_heartbeat","last_heartbeat":"t","lease_extended":true,"state":"active","ttl_seconds":300}"#,
-                good("t", true, "active", 300),
-            ),
-            (r#"{"last_heartbeat":"","lease_extended":false,"state":"novel","more":[1]}"#, good("", false, "novel", 0)),
-            (r#"{"last_heartbeat":"t","ttl_seconds":-5}"#, good("t", true, "", 0)),
-            (r#"{"lease_extended":true}"#, None),
-            (r#"{"last_heartbeat":7}"#, None),
-            (r#"{"last_heartbeat":"t","ttl_seconds":"300"}"#, None),
-            ("null", None),
-            ("\"text\"", None),
-        ] {
-            assert_eq!(read_heartbeat(json), outcome, "{json}");
-        }
-    }
-
-    #[test]
-    fn the_current_state_of_a_refusal_is_read() {
-        for (details, current) in [
-            (
-                r#"{"error_code":"c","current_state":{"state":"active","last_heartbeat":"t"}}"#,
-                Some(("active".into(), Some("t".into()))),
-            ),
-            (r#"{"current_state":{"state":"queued","last_heartbeat":null}}"#, Some(("queued".into(), None))),
-            (r#"{"current_state":{}}"#, Some((String::new(), None))),
-            (r#"{"current_state":null}"#, None),
-            ("[]", None),
-        ] {
-            assert_eq!(read_current(details), current, "{details}");
-        }
-    }
-}
+#[path = "task_tests.rs"]
+mod tests;

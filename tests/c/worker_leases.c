@@ -1,300 +1,10 @@
 /*
- * Serves work: threads, event loops, leases that end in every way.
+ * Holds leases that end in every way: finished, lost, asked to stop, at a shutdown, across a fork.
  *
  * argv[1]: the server's URL; argv[2]: what to try; argv[3]: an environment; argv[4]: its key.
  */
 #define _GNU_SOURCE
-#include "process.h"
-
-enum { THREADS = 8, WORKER_TAG = 1, LEASE_TAG = 2, FINISH_TAG = 3, LOST_TAG = 4, ID = 64 };
-
-static const char *url, *environment, *key;
-/* Has the API key, and does what happens behind the workers' backs. */
-static antenv_client *owner;
-static char *json;
-
-static antenv_worker *new_worker(const char *more) {
-    char config[512];
-    antenv_worker *worker = NULL;
-    snprintf(config, sizeof config, "{\"environment_id\":\"%s\",\"environment_key\":\"%s\"%s}", environment, key, more);
-    EXPECT(antenv_worker_new(owner, config, &worker, &json), ANTENV_OK, NULL);
-    CHECK(worker != NULL);
-    return worker;
-}
-
-static void free_worker(antenv_worker *worker) {
-    CHECK(antenv_worker_free(worker) == ANTENV_OK);
-    CHECK(antenv_worker_free(worker) == ANTENV_INVALID_HANDLE);
-}
-
-/* Reads the identifier of the first item in a JSON text. */
-static void read_id(const char *text, char *id) {
-    const char *found = strstr(text, ":\"work_");
-    CHECK(found != NULL && sscanf(found + 2, "%63[^\"]", id) == 1);
-}
-
-static void control(const char *path, const char *more) {
-    char params[256];
-    snprintf(params, sizeof params, "{\"body\":{\"environment_id\":\"%s\"%s}}", environment, more);
-    CHECK(antenv_request(owner, "POST", path, params, &json) == ANTENV_OK);
-}
-
-static void enqueue(char *id) {
-    control("/_emulator/work", "");
-    read_id(json, id);
-    antenv_string_free(json);
-    json = NULL;
-}
-
-static int is_item(const char *id, const char *state) {
-    char wanted[64];
-    CHECK(antenv_work_retrieve(owner, environment, id, NULL, &json) == ANTENV_OK);
-    snprintf(wanted, sizeof wanted, "\"state\":\"%s\"", state);
-    int is = strstr(json, wanted) != NULL;
-    antenv_string_free(json);
-    json = NULL;
-    return is;
-}
-
-static antenv_lease *take(antenv_worker *worker, const char *id) {
-    antenv_lease *lease = NULL;
-    EXPECT(antenv_worker_next(worker, WAIT_MS, &lease, &json), ANTENV_OK, id);
-    CHECK(lease != NULL);
-    return lease;
-}
-
-/* How many of the lease's heartbeats were successful. It must be held. */
-static int beats(antenv_lease *lease) {
-    char *count;
-    CHECK(antenv_lease_state(lease, &json) == ANTENV_OK && strstr(json, "\"state\":\"held\""));
-    CHECK(antenv_json_get(json, "/beats", &count) == ANTENV_OK);
-    int number = atoi(count);
-    antenv_string_free(count);
-    antenv_string_free(json);
-    json = NULL;
-    return number;
-}
-
-/* Waits for the lease's next heartbeat: it is still kept. */
-static void is_kept(antenv_lease *lease) {
-    int before = beats(lease);
-    UNTIL(beats(lease) > before);
-    EXPECT(antenv_lease_wait(lease, 0, &json), ANTENV_TIMEOUT, "timeout");
-}
-
-static void finish(antenv_lease *lease, const char *id) {
-    EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_OK, id);
-    CHECK(is_item(id, "stopped"));
-}
-
-/* A thread that waits in antenv_worker_next, and what it got. */
-struct waiter {
-    pthread_t thread;
-    antenv_worker *worker;
-    atomic_long tid;
-    antenv_status status;
-};
-
-static void *wait_for_an_item(void *argument) {
-    struct waiter *waiter = argument;
-    antenv_lease *lease = (antenv_lease *)waiter;
-    char *mine = NULL;
-    waiter->tid = syscall(SYS_gettid);
-    waiter->status = antenv_worker_next(waiter->worker, -1, &lease, &mine);
-    CHECK(lease == NULL && (mine == NULL || waiter->status == ANTENV_CLOSED));
-    antenv_string_free(mine);
-    return NULL;
-}
-
-static void begin_waiting(struct waiter *waiters, int count, antenv_worker *worker) {
-    for (int i = 0; i < count; i++) {
-        waiters[i] = (struct waiter){.worker = worker};
-        CHECK(pthread_create(&waiters[i].thread, NULL, wait_for_an_item, &waiters[i]) == 0);
-    }
-    for (int i = 0; i < count; i++) UNTIL(waiters[i].tid && sleeps_in_poll(waiters[i].tid));
-}
-
-static void end_waiting(struct waiter *waiters, int count, antenv_status expected) {
-    for (int i = 0; i < count; i++) {
-        CHECK(pthread_join(waiters[i].thread, NULL) == 0);
-        CHECK(waiters[i].status == expected);
-    }
-}
-
-/* ---- What every worker does ---- */
-
-static void nothing_comes_before_its_time(void) {
-    antenv_worker *worker = new_worker("");
-    antenv_lease *lease = (antenv_lease *)worker;
-    char id[ID];
-    EXPECT(antenv_worker_next(worker, 0, &lease, &json), ANTENV_TIMEOUT, NULL);
-    CHECK(lease == NULL);
-    double begun = now_ms();
-    EXPECT(antenv_worker_next(worker, 30, &lease, &json), ANTENV_TIMEOUT, NULL);
-    CHECK(now_ms() - begun >= 30);
-    EXPECT(antenv_worker_next(worker, -2, &lease, &json), ANTENV_INVALID_ARGUMENT, "\"parameter\":\"timeout_ms\"");
-    enqueue(id);
-    /* Asking without waiting is asking too: for a second, the worker takes it that an item is wanted. */
-    antenv_status status;
-    double until = now_ms() + WAIT_MS;
-    do status = antenv_worker_next(worker, 0, &lease, &json);
-    while (status == ANTENV_TIMEOUT && now_ms() < until && usleep(10000) == 0);
-    EXPECT(status, ANTENV_OK, id);
-    EXPECT(antenv_worker_next(worker, 0, &(antenv_lease *){NULL}, &json), ANTENV_TIMEOUT, NULL); /* it holds one at a time */
-    finish(lease, id);
-
-    /* What cannot be handed out is not taken. */
-    enqueue(id);
-    lease = (antenv_lease *)worker;
-    CHECK(antenv_worker_next(worker, WAIT_MS, &lease, NULL) == ANTENV_INVALID_ARGUMENT && lease == NULL);
-    EXPECT(antenv_worker_next(worker, WAIT_MS, NULL, &json), ANTENV_INVALID_ARGUMENT, "`out_lease` is NULL");
-    CHECK(antenv_worker_next(worker, WAIT_MS, NULL, NULL) == ANTENV_INVALID_ARGUMENT);
-    lease = take(worker, id);
-    EXPECT(antenv_worker_stats(worker, &json), ANTENV_OK, "\"claimed\":2");
-    finish(lease, id);
-    free_worker(worker);
-}
-
-static void ignore(int number) {
-    (void)number;
-}
-
-static void a_signal_ends_the_wait_and_nothing_is_lost(void) {
-    antenv_worker *worker = new_worker("");
-    struct sigaction action = {.sa_handler = ignore};
-    struct waiter waiter;
-    char id[ID];
-    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-    begin_waiting(&waiter, 1, worker);
-    CHECK(pthread_kill(waiter.thread, SIGUSR1) == 0);
-    end_waiting(&waiter, 1, ANTENV_INTERRUPTED);
-    enqueue(id);
-    finish(take(worker, id), id);
-    free_worker(worker);
-}
-
-/* What the threads of a crew have in common. */
-static struct {
-    antenv_worker *worker;
-    pthread_mutex_t lock;
-    char served[256][ID];
-    int count;
-} crew = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static void *serve_to_the_end(void *unused) {
-    antenv_lease *lease;
-    antenv_status status;
-    char *mine = NULL, id[ID];
-    while ((status = antenv_worker_next(crew.worker, -1, &lease, &mine)) == ANTENV_OK) {
-        read_id(mine, id);
-        antenv_string_free(mine);
-        CHECK(antenv_lease_state(lease, &mine) == ANTENV_OK && strstr(mine, "\"held\"") && strstr(mine, id));
-        antenv_string_free(mine);
-        CHECK(antenv_lease_finish(lease, NULL, &mine) == ANTENV_OK && strstr(mine, id));
-        antenv_string_free(mine);
-        pthread_mutex_lock(&crew.lock);
-        CHECK(crew.count < 256);
-        for (int i = 0; i < crew.count; i++) CHECK(strcmp(crew.served[i], id) != 0);
-        memcpy(crew.served[crew.count++], id, ID);
-        pthread_mutex_unlock(&crew.lock);
-    }
-    CHECK(status == ANTENV_DONE && mine == NULL && lease == NULL);
-    return unused;
-}
-
-/* A crew of threads serves what there is. */
-static void serve_all(int threads, int items, const char *config) {
-    pthread_t thread[16];
-    crew.worker = new_worker(config);
-    crew.count = 0;
-    for (int i = 0; i < threads; i++) CHECK(pthread_create(&thread[i], NULL, serve_to_the_end, NULL) == 0);
-    int is_drained = strstr(config, "drain") != NULL, served;
-    UNTIL((pthread_mutex_lock(&crew.lock), served = crew.count, pthread_mutex_unlock(&crew.lock), served) == items);
-    if (!is_drained) CHECK(antenv_worker_stop(crew.worker) == ANTENV_OK && antenv_worker_stop(crew.worker) == ANTENV_OK);
-    for (int i = 0; i < threads; i++) CHECK(pthread_join(thread[i], NULL) == 0);
-    antenv_lease *lease = NULL;
-    EXPECT(antenv_worker_next(crew.worker, -1, &lease, &json), ANTENV_DONE, NULL);
-    EXPECT(antenv_worker_stats(crew.worker, &json), ANTENV_OK, is_drained ? "\"drained\"" : "\"stopped\"");
-    EXPECT(antenv_worker_metrics(crew.worker, &json), ANTENV_OK, "antenv_worker_finished_total");
-    free_worker(crew.worker);
-}
-
-static void each_item_goes_to_one_of_many_threads(void) {
-    char id[ID];
-    for (int i = 0; i < 24; i++) enqueue(id);
-    serve_all(THREADS, 24, ",\"concurrency\":8");
-}
-
-/* ---- An event loop ---- */
-
-static antenv_completion next_completion(antenv_queue *queue) {
-    antenv_completion done;
-    struct pollfd watched = {.fd = antenv_queue_fd(queue), .events = POLLIN};
-    CHECK(poll(&watched, 1, WAIT_MS) == 1 && watched.revents == POLLIN);
-    CHECK(antenv_queue_next(queue, 0, &done) == ANTENV_OK && done.json != NULL);
-    return done;
-}
-
-static void an_event_loop_needs_no_thread(void) {
-    enum { ITEMS = 6 };
-    antenv_worker *worker = new_worker(",\"concurrency\":2");
-    antenv_queue *queue = new_queue();
-    antenv_lease *lease = NULL;
-    char id[ITEMS][ID], came[ID];
-    int claimed = 0, reported = 0, finished = 0, is_done = 0;
-    CHECK(antenv_worker_attach(worker, queue, WORKER_TAG) == ANTENV_OK);
-    CHECK(antenv_queue_next(queue, 0, &(antenv_completion){0}) == ANTENV_TIMEOUT);
-    for (int i = 0; i < ITEMS; i++) enqueue(id[i]);
-    while (!is_done || reported < ITEMS || finished < ITEMS) {
-        antenv_completion done = next_completion(queue);
-        if (done.tag == WORKER_TAG && done.status == ANTENV_OK) {
-            read_id(done.json, came);
-            EXPECT(antenv_worker_next(worker, 0, &lease, &json), ANTENV_OK, came);
-            CHECK(++claimed <= finished + 2);
-            CHECK(antenv_lease_attach(lease, queue, LEASE_TAG) == ANTENV_OK);
-            EXPECT(antenv_lease_submit_finish(lease, claimed % 2 ? "{\"force\":true}" : NULL, queue, FINISH_TAG, &json), ANTENV_OK, NULL);
-            EXPECT(antenv_lease_submit_finish(lease, NULL, queue, FINISH_TAG, &json), ANTENV_INVALID_HANDLE, "lease");
-        } else if (done.tag == WORKER_TAG) {
-            CHECK(done.status == ANTENV_DONE && !is_done++);
-        } else if (done.tag == LEASE_TAG) {
-            CHECK(done.status == ANTENV_DONE && ++reported <= ITEMS);
-        } else {
-            CHECK(done.tag == FINISH_TAG && done.status == ANTENV_OK);
-            if (++finished == ITEMS) CHECK(antenv_worker_stop(worker) == ANTENV_OK);
-        }
-        antenv_string_free(done.json);
-    }
-    CHECK(!is_readable(antenv_queue_fd(queue)));
-    for (int i = 0; i < ITEMS; i++) CHECK(is_item(id[i], "stopped"));
-    free_worker(worker);
-
-    /* When its queue goes, a worker is asked again. */
-    worker = new_worker("");
-    CHECK(antenv_worker_attach(worker, queue, WORKER_TAG) == ANTENV_OK);
-    CHECK(antenv_queue_free(queue) == ANTENV_OK);
-    CHECK(antenv_worker_attach(worker, queue, WORKER_TAG) == ANTENV_INVALID_HANDLE);
-    enqueue(id[0]);
-    lease = take(worker, id[0]);
-    CHECK(antenv_lease_attach(lease, queue, LEASE_TAG) == ANTENV_INVALID_HANDLE);
-    EXPECT(antenv_lease_submit_finish(lease, NULL, queue, FINISH_TAG, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"queue\"");
-    /* Another takes its place at once, though the library may find only now that the first is gone. */
-    queue = new_queue();
-    CHECK(antenv_worker_attach(worker, queue, 7) == ANTENV_OK && antenv_lease_attach(lease, queue, 8) == ANTENV_OK);
-    finish(lease, id[0]);
-    antenv_completion done = next_completion(queue);
-    CHECK(done.tag == 8 && done.status == ANTENV_DONE);
-    antenv_string_free(done.json);
-    enqueue(id[0]);
-    done = next_completion(queue);
-    CHECK(done.tag == 7 && strstr(done.json, id[0]));
-    antenv_string_free(done.json);
-    finish(take(worker, id[0]), id[0]);
-    free_worker(worker);
-    done = next_completion(queue);
-    CHECK(done.tag == 7 && done.status == ANTENV_DONE);
-    antenv_string_free(done.json);
-    CHECK(antenv_queue_free(queue) == ANTENV_OK);
-}
+#include "worker.h"
 
 /* ---- How a lease ends ---- */
 
@@ -501,22 +211,6 @@ static void freeing_a_worker_frees_no_lease(void) {
     json = NULL;
 }
 
-static void a_key_that_is_refused_ends_the_worker(void) {
-    antenv_worker *worker = NULL;
-    antenv_queue *queue = new_queue();
-    antenv_lease *lease = NULL;
-    char config[256];
-    snprintf(config, sizeof config, "{\"environment_id\":\"%s\",\"environment_key\":\"sk-ant-oat01-wrong\"}", environment);
-    EXPECT(antenv_worker_new(owner, config, &worker, &json), ANTENV_OK, NULL);
-    CHECK(antenv_worker_attach(worker, queue, WORKER_TAG) == ANTENV_OK);
-    antenv_completion done = next_completion(queue);
-    CHECK(done.tag == WORKER_TAG && done.status == ANTENV_AUTHENTICATION);
-    antenv_string_free(done.json);
-    for (int i = 0; i < 2; i++) EXPECT(antenv_worker_next(worker, -1, &lease, &json), ANTENV_AUTHENTICATION, "\"http_status\":401");
-    free_worker(worker);
-    CHECK(antenv_queue_free(queue) == ANTENV_OK);
-}
-
 /* ---- Shutting down, forking ---- */
 
 static void shutting_down_loses_what_is_held(void) {
@@ -625,17 +319,8 @@ static void a_fork_leaves_everything_to_the_parent(void) {
 }
 
 int main(int argc, char **argv) {
-    CHECK(argc == 5);
-    title = argv[2], url = argv[1], environment = argv[3], key = argv[4];
-    bound();
-    owner = connect_to(url, "");
-    if (strcmp(title, "claiming") == 0) {
-        nothing_comes_before_its_time();
-        a_signal_ends_the_wait_and_nothing_is_lost();
-        each_item_goes_to_one_of_many_threads();
-        an_event_loop_needs_no_thread();
-        a_key_that_is_refused_ends_the_worker();
-    } else if (strcmp(title, "ending") == 0) {
+    begin(argc, argv);
+    if (strcmp(title, "ending") == 0) {
         a_lease_ends_once();
         one_thread_waits_while_another_finishes(wait_for_the_lease);
         one_thread_waits_while_another_finishes(wait_for_its_loss);
@@ -644,13 +329,9 @@ int main(int argc, char **argv) {
         freeing_a_worker_frees_no_lease();
     } else if (strcmp(title, "shutting down") == 0) {
         shutting_down_loses_what_is_held();
-    } else if (strcmp(title, "forking") == 0) {
-        a_fork_leaves_everything_to_the_parent();
     } else {
-        CHECK(strcmp(title, "many") == 0);
-        serve_all(16, 200, ",\"concurrency\":16,\"drain\":true");
+        CHECK(strcmp(title, "forking") == 0);
+        a_fork_leaves_everything_to_the_parent();
     }
-    CHECK(antenv_client_free(owner) == ANTENV_OK);
-    printf("worker %s: as it should be\n", title);
-    return 0;
+    return end();
 }

@@ -30,7 +30,9 @@ from anthropic import AsyncAnthropic
 
 async def main():
     async with AsyncAnthropic(api_key="none", max_retries=0) as client:
-        await client.beta.environments.work.worker(tools=[], workdir=sys.argv[1]).handle_item()
+        await client.beta.environments.work.worker(
+            tools=[], workdir=sys.argv[1], max_idle=0.05
+        ).handle_item()
 
 asyncio.run(main())
 pathlib.Path(sys.argv[1], os.environ["ANTHROPIC_WORK_ID"]).touch()
@@ -69,6 +71,9 @@ def test_an_official_child_serves_what_our_worker_claimed(
         "ANTHROPIC_WORK_LAST_HEARTBEAT": "another item's",
         "ANTHROPIC_WORK_SECRET": "another item's",
     }
+    # Agents that have nothing to do: the official client gives such a session up after a while.
+    script = {"environment_id": hosted.id, "count": 2, "steps": [{"idle": "end_turn"}]}
+    strict_emulator.control("POST", "/_emulator/scripts", script)
     items = [strict_emulator.enqueue(hosted.id)["id"] for _ in range(2)]
     command = [*PROGRAMS[program](), sys.executable, "-c", OFFICIAL, str(tmp_path)]
     with subprocess.Popen(command, env=variables) as running:

@@ -33,8 +33,9 @@ def hosts(emulator: Emulator) -> str:
 
 
 def run_case(case: str, way: str, emulator: Emulator, environment: str) -> str:
-    """Runs a part of tests/c/worker_leases.c in one of the ways."""
-    program = compile_c(SOURCES / "worker_leases.c", *([SANITIZERS[way]] if way in SANITIZERS else []))
+    """Runs a part of tests/c/worker_claims.c or worker_leases.c in one of the ways."""
+    source = SOURCES / ("worker_claims.c" if case in ("claiming", "many") else "worker_leases.c")
+    program = compile_c(source, *([SANITIZERS[way]] if way in SANITIZERS else []))
     command = [str(program), emulator.url, case, environment, emulator.environment_key(environment)]
     if way == "valgrind":
         # A child leaves alone what is left of its parent's runtime. Leaks without forks are other cases' subject.

@@ -393,3 +393,7 @@ impl Drop for LeaseTask {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "task_tests.rs"]
+mod tests;

@@ -20,7 +20,7 @@ PYTHON := bindings/python
 PYTHON_SOURCES := tests benches examples scripts $(PYTHON)
 C_SOURCES := $(wildcard examples/c/*.c tests/c/*.c benches/*.c)
 CPP_SOURCES := $(wildcard examples/cpp/*.cpp tests/cpp/*.cpp)
-GO_MODULES := bindings/go examples/go/quickstart examples/go/onwork benches/go tests/interop/go
+GO_MODULES := bindings/go examples/go/quickstart examples/go/onwork examples/go/stream benches/go tests/interop/go
 export PKG_CONFIG_PATH := $(TARGET)/prefix/lib/pkgconfig:$(PKG_CONFIG_PATH)
 PEERS := benches/peers/Cargo.toml
 C_WARNINGS := -Wall -Wextra -Werror -pedantic
@@ -39,7 +39,8 @@ build: ## build the library (shared and static), its header and the emulator
 	@# With the whole workspace in view, here and below: else its packages are built once more with other features of theirs.
 	$(CARGO) build --profile quick --workspace --bins
 
-demo: build ## run the C examples against an emulator of the API on this machine
+demo: build ## run examples in C and C++ against an emulator of the API on this machine
+	@scripts/need.sh cc c++ python3
 	@TARGET=$(TARGET) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) scripts/demo.sh
 
 # A stable compiler accepts the option when RUSTC_BOOTSTRAP is set. ThreadSanitizer has to see into the standard library: it is built, too,

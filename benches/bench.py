@@ -12,6 +12,10 @@ All of these meet a server that sends the same answer each time (benches/peers):
 does not hide how they differ. They meet it over HTTPS, where each speaks what it does by default (HTTP/2, but for the
 official Python client), over HTTPS with a server that knows HTTP/1.1 alone, and over plain HTTP.
 
+streams: a session's events, 1 KB each, over one stream: a hundred thousand as fast as they are read, and then some that
+come one by one, from the server's write to the program that has the event. Alongside hyper, which splits the body at
+blank lines, the official clients, and what these are made of.
+
 worker: claiming work, alongside the official poller, against the emulator (serving.py).
 
 The server has one core, the client another, so that neither takes the other's time. What counts are the ratios between
@@ -43,7 +47,11 @@ PEERS = TARGET / "peers" / BUILT.relative_to(TARGET) / "release"
 FIGURES = {
     **{"rps": "requests/s", "cpu_us": "CPU µs/request", "p50_us": "p50 µs", "p99_us": "p99 µs", "rss_kb": "RSS KB"},
     **{"first_ms": "ms to first answer", "first_kb": "KB to first answer"},
+    **{"events_s": "events/s", "cpu_event_us": "CPU µs/event"},
+    **{"late_p50_us": "write to event: p50 µs", "late_p99_us": "write to event: p99 µs"},
 }
+#: How many events are read as fast as they come, and one by one.
+EVENTS = ["100000", "1000"]
 WAYS = ("HTTPS", "HTTPS with HTTP/1.1", "plain HTTP")
 Command = list[str | Path]
 
@@ -64,7 +72,7 @@ def build_peers() -> dict[str, Command]:
     manifest = str(BENCHES / "peers" / "Cargo.toml")
     command = [os.environ.get("CARGO", "cargo"), "build", "--release", "--locked", "--manifest-path", manifest]
     subprocess.run([*command, "--target-dir", str(TARGET / "peers")], check=True)
-    return {"reqwest": [PEERS / "reqwest"], "hyper-util": [PEERS / "pooled"]}
+    return {"reqwest": [PEERS / "reqwest"], "hyper-util": [PEERS / "pooled"], "hyper": [PEERS / "stream"]}
 
 
 def in_go() -> dict[str, Command]:
@@ -92,8 +100,7 @@ def canned_server() -> Iterator[dict[str, str]]:
             process.terminate()
 
 
-def measure(program: Command, url: str, load: int, seconds: float) -> dict[str, float]:
-    command = [*program, url, "env_bench", str(load), str(seconds)]
+def measure(command: Command) -> dict[str, float]:
     figures: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return figures
 
@@ -105,7 +112,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 16], help="numbers of calling threads")
     parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 16, 64, 256], help="numbers of calls in flight")
     parser.add_argument(
-        "--only", choices=["threads", "flight", "cpp", "python", "go", "worker"], help="one of the measurements"
+        "--only",
+        choices=["threads", "flight", "cpp", "python", "go", "streams", "worker"],
+        help="one of the measurements",
     )
     parser.add_argument("--over", choices=WAYS, nargs="*", default=WAYS, help="how the server is reached")
     parser.add_argument("--unpinned", action="store_true", help="let the system place server and client")
@@ -125,7 +134,8 @@ def main() -> None:
         programs = {"antenv": compile_c("get", "antenv"), "libcurl": compile_c("get", "libcurl")}
         comparisons.append((programs, options.threads, "calling threads"))
     if wanted("flight"):
-        programs = {"antenv": compile_c("flight", "antenv"), "libcurl multi": compile_c("flight", "libcurl"), **peers}
+        programs = {"antenv": compile_c("flight", "antenv"), "libcurl multi": compile_c("flight", "libcurl")}
+        programs |= {peer: peers[peer] for peer in ("reqwest", "hyper-util")}
         comparisons.append((programs, options.in_flight, "in flight from one thread"))
     if wanted("cpp"):
         programs = {"antenv.hpp": compile_c("flight", "antenv.hpp"), "antenv.h": compile_c("flight", "antenv")}
@@ -136,16 +146,33 @@ def main() -> None:
         comparisons.append((in_python("first"), [1], "from Python, import and first call"))
     if wanted("go"):
         comparisons.append((in_go(), [1, 64, 1000], "from Go, goroutines"))
+    streams: list[tuple[dict[str, Command], str]] = []
+    if wanted("streams"):
+        program = compile_c("stream", "antenv")
+        streams.append(({"antenv": [*program, "next"], "hyper": peers["hyper"]}, "from C"))
+        streams.append(({"antenv": [*program, "queue"], "hyper": peers["hyper"]}, "from C through a queue"))
+        reader: Command = [sys.executable, BENCHES / "stream.py"]
+        streams.append(({peer: [*reader, peer] for peer in ("antenv", "official", "httpx")}, "from Python"))
+        go = in_go()["antenv"][0]
+        streams.append(({peer: [go, "stream", peer] for peer in ("antenv", "official", "net/http")}, "from Go"))
     os.sched_setaffinity(0, server_cores)  # the server inherits this
     with canned_server() as urls:
         os.sched_setaffinity(0, client_cores)
+
+        def compare(programs: dict[str, Command], arguments: list[str], title: str) -> None:
+            rounds: dict[str, list[dict[str, float]]] = {peer: [] for peer in programs}
+            for _ in range(options.rounds):
+                for peer, program in programs.items():
+                    rounds[peer].append(measure([*program, *arguments]))
+            report(f"{title}, medians of {options.rounds}", rounds)
+
         for programs, loads, title in comparisons:
             for way, load in itertools.product(options.over, loads):
-                rounds: dict[str, list[dict[str, float]]] = {peer: [] for peer in programs}
-                for _ in range(options.rounds):
-                    for peer, program in programs.items():
-                        rounds[peer].append(measure(program, urls[way], load, options.seconds))
-                report(f"GET an environment over {way}, {title}: {load}, medians of {options.rounds}", rounds)
+                arguments = [urls[way], "env_bench", str(load), str(options.seconds)]
+                compare(programs, arguments, f"GET an environment over {way}, {title}: {load}")
+        for programs, title in streams:
+            for way in options.over:
+                compare(programs, [urls[way], *EVENTS], f"a stream of events over {way}, {title}")
 
 
 def report(title: str, rounds: dict[str, list[dict[str, float]]]) -> None:

@@ -1,7 +1,8 @@
 /*
  * antenv: the Environments API for C and C++.
  *
- * Creates, lists, updates, archives and deletes environments, and serves the work queue of a self-hosted one. Link with -lantenv.
+ * Creates, lists, updates, archives and deletes environments, serves the work queue of a self-hosted one, and streams and answers
+ * the events of sessions. Link with -lantenv.
  *
  *     antenv_client *client;
  *     char *json;
@@ -20,8 +21,8 @@
  *            a different type or garbage gives ANTENV_INVALID_HANDLE. Freeing twice is harmless, also while other threads use it.
  * Threads    Every function may be called from any thread at any time, but not from a signal handler. The library never calls
  *            back. It has one thread of its own, created by the first client, with all signals blocked (and, at times, up to four
- *            more that resolve host names). A process may fork at any moment: the child can use what it inherits, except workers
- *            and leases.
+ *            more that resolve host names). A process may fork at any moment: the child can use what it inherits, except workers,
+ *            leases and streams.
  * Blocking   "Blocks" means: until the call is done, for at most its `timeout_ms`, retries and waits included.
  *
  * Parameters with the same meaning everywhere
@@ -206,7 +207,7 @@ typedef int32_t antenv_status;
 typedef struct antenv_client antenv_client;
 
 /**
- * A lease on a work item that a worker claimed.
+ * A lease on a work item that a worker claimed, or that another process handed over.
  */
 typedef struct antenv_lease antenv_lease;
 
@@ -1023,6 +1024,8 @@ antenv_status antenv_download(antenv_client *client,
  *   block_ms               How long a poll waits at the server: 0 (no wait) to 999. Default: 999; with `drain` 0.
  *   reclaim_older_than_ms  Polls also claim items left unacknowledged for this long: 0 to 86400000. Default: the server's, 5000.
  *   drain                  true: end when the queue is empty. Default: false.
+ *   heartbeat              false: claim only. Items are acknowledged and handed out without a heartbeat, for another process to
+ *                          serve: see antenv_lease_release. Default: true.
  *   desired_ttl_seconds    How long a heartbeat is to extend a lease: 1 to 86400. Default: the server decides.
  *   idle_after_ms          After how long without an item it pauses between polls: 0 to 86400000. Default: 60000.
  *   idle_min_ms            The shortest such pause: 0 to 86400000. Default: 1000.
@@ -1043,13 +1046,13 @@ antenv_status antenv_download(antenv_client *client,
 antenv_status antenv_worker_new(antenv_client *client, const char *config_json, antenv_worker **out, char **out_error);
 
 /**
- * Waits for the next item. It is acknowledged, and its heartbeats are running.
+ * Waits for the next item. It is acknowledged, and its heartbeats are running (unless the worker only claims).
  *
  * @param worker The worker. Any number of threads may wait at once; each item goes to one.
  * @param timeout_ms How long to wait. The worker claims items for threads that wait, and for those that asked without waiting
  *   within the last second.
- * @param out_lease Receives the lease; end it with antenv_lease_finish or antenv_lease_abandon, which free it. NULL unless
- *   ANTENV_OK is returned.
+ * @param out_lease Receives the lease; end it with antenv_lease_finish, antenv_lease_release or antenv_lease_abandon, which free
+ *   it. NULL unless ANTENV_OK is returned.
  * @param out_json Receives the work item, verbatim, its `secret` too, or the error object. NULL on ANTENV_TIMEOUT,
  *   ANTENV_INTERRUPTED and ANTENV_DONE.
  *
@@ -1098,13 +1101,14 @@ antenv_status antenv_worker_stop(antenv_worker *worker);
  *   environment_id, worker_id  as configured
  *   state                      "running", "stopping", "stopped", "drained", "failed"
  *   concurrency, leases_held   how many items it may hold, and does hold
- *   claimed                    items that were acknowledged and had a successful heartbeat
+ *   claimed                    items that were acknowledged and, unless the worker only claims, had a successful heartbeat
  *   finished                   items that it stopped
  *   lost                       leases lost
  *   stop_requested             leases whose item was to be stopped before the program had finished it
+ *   released                   leases handed over to another process
  *   abandoned, undelivered     leases given up; those among them that were not picked up
  *   health_checks              items without a session, which the worker acknowledges and stops itself
- *   rescued                    items that another worker had acknowledged and left, returned to the queue
+ *   rescued                    items that were acknowledged and left without a heartbeat, returned to the queue
  *   refused                    items left to the queue, because their acknowledgement or first heartbeat was refused permanently
  *   gateway                    requests that a gateway on the way to the API refused, and that are made again
  *   faults                     faults in the library that were caught; please report them
@@ -1148,9 +1152,12 @@ antenv_status antenv_worker_free(antenv_worker *worker);
  * Returns the lease's state.
  *
  * @param lease The lease.
- * @param out_json Receives the state: {"state":"held"|"stop_requested"|"lost", "reason", "work_id", "ttl_seconds",
- *   "last_heartbeat": verbatim, "beats": number of successful heartbeats}. `reason` is null while the lease is held.
+ * @param out_json Receives the state: {"state":"held"|"claimed"|"stop_requested"|"lost", "reason", "work_id", "ttl_seconds",
+ *   "last_heartbeat": verbatim, "beats": number of successful heartbeats}. `reason` is null while the lease is held or claimed.
  *
+ *   claimed         The worker only claims (`heartbeat` is false): the item is acknowledged and has no heartbeat, so
+ *                   `ttl_seconds` and `last_heartbeat` are null. Hand it over within half of the worker's `rescue_after_ms`;
+ *                   then the lease becomes "lost" (reason "expired"), because workers may return the item to the queue.
  *   stop_requested  The item is to be stopped: end the work and finish. The lease is no longer extended, and becomes "lost" when
  *                   it may have run out. `reason`: "asked" (the item is stopping or stopped at the server), "not_extended",
  *                   "rejected" (a heartbeat was refused permanently), "shutdown" (the worker's grace period is over).
@@ -1263,8 +1270,65 @@ antenv_status antenv_lease_submit_finish(antenv_lease *lease,
                                          char **out_error);
 
 /**
+ * Ends a lease so that another process can go on with it, and frees the handle. No heartbeat and no stop is sent after this
+ * call; the next holder has as much of the lease's time as is left. Give what is returned to one process only: to an official
+ * `handle_item`, or to antenv_lease_adopt. A lease that is released and not adopted runs out, and the queue hands the item out
+ * again. An item that was only claimed has no lease to run out: workers rescue it when it has had no heartbeat for their
+ * `rescue_after_ms`.
+ *
+ * @param lease The lease. It is freed, unless ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT (or ANTENV_CLOSED, in a forked
+ *   child) is returned.
+ * @param out_json Receives what the next holder must know: {"work_id", "environment_id", "session_id", "work_secret" (null if the
+ *   item has none), "last_heartbeat" (null if there was none), "environment"}. `environment` holds the same as environment
+ *   variables, those without a value left out: ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_SESSION_ID,
+ *   ANTHROPIC_ENVIRONMENT_KEY, ANTHROPIC_WORK_SECRET, ANTHROPIC_WORK_LAST_HEARTBEAT. It holds secrets: do not log it.
+ *
+ * Errors: ANTENV_LEASE_LOST (do not hand the item over); ANTENV_CLOSED when the lease has ended, or is being ended by another
+ * thread; ANTENV_CANCELLED when the library was shut down meanwhile; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks while
+ * the result of a heartbeat is unknown: as a rule not at all, and at most until the lease is lost.
+ */
+antenv_status antenv_lease_release(antenv_lease *lease, char **out_json);
+
+/**
+ * Adopts the lease on an item that another process claimed, and keeps it by heartbeats. The first heartbeat states the last one
+ * of the other process; without one it begins the lease (NO_HEARTBEAT). Only when it was accepted is the item this process's to
+ * serve. No worker is needed. When the library is shut down, the lease goes on for 30 seconds, and then the item is stopped.
+ *
+ * @param client The client whose connections and defaults it uses; it may be freed before the lease. Its credential is used only
+ *   if it is an environment key.
+ * @param config_json NULL or a JSON object. `null` means absent, and an unknown key is an error. What is absent comes from the
+ *   environment variable, as antenv_lease_release returns it:
+ *
+ *   work_id                  Required. ANTHROPIC_WORK_ID.
+ *   environment_id           Required. ANTHROPIC_ENVIRONMENT_ID.
+ *   session_id               Required. ANTHROPIC_SESSION_ID.
+ *   work_secret              The item's secret. If it holds a token, that is what heartbeats and the stop are sent with.
+ *                            ANTHROPIC_WORK_SECRET.
+ *   environment_key          Used if there is no such token. Default: the client's environment key, then
+ *                            ANTHROPIC_ENVIRONMENT_KEY.
+ *   expected_last_heartbeat  The last heartbeat of the process that handed the lease over, verbatim.
+ *                            ANTHROPIC_WORK_LAST_HEARTBEAT. Default: there was none.
+ *   desired_ttl_seconds      How long a heartbeat is to extend the lease: 1 to 86400. Default: the server decides.
+ *
+ * @param out_lease Receives the lease, as from antenv_worker_next. NULL unless ANTENV_OK is returned.
+ * @param out_json Receives what is known of the item, in the shape of a work item: `id`, `type`, `environment_id`, `data` (`type`
+ *   and the session's `id`) and `secret`; or the error object.
+ *
+ * Errors: ANTENV_LEASE_LOST when the item is not this process's to serve: the server has another last heartbeat (nothing is
+ * stopped), or the item is to be stopped (which is done, if no other process can have it); ANTENV_CONFIG (`parameter` names the
+ * key); the common call errors of a heartbeat that was refused permanently, or of the last one when none was answered in time
+ * (ANTENV_TIMEOUT, ANTENV_CONNECTION, ...): the lease then runs out, unless it is adopted again; ANTENV_CLOSED and
+ * ANTENV_CANCELLED when the library is shut down; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks for at most 10
+ * seconds, and while an item is being stopped for up to 60 more.
+ *
+ *     antenv_lease_release(lease, &handover);                        // in one process
+ *     antenv_lease_adopt(client, NULL, &lease, &item);               // in another, with `environment` as its variables
+ */
+antenv_status antenv_lease_adopt(antenv_client *client, const char *config_json, antenv_lease **out_lease, char **out_json);
+
+/**
  * Ends a lease without stopping the item, and frees the handle: the heartbeats end, the lease runs out, and the queue hands the
- * item out again.
+ * item out again. An item that was only claimed gets one heartbeat, which begins a lease for that.
  *
  * @param lease The lease; abandoning it twice, or NULL, is harmless.
  *
@@ -1298,11 +1362,11 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
  *   warn   antenv::runtime    "the clock that runs while the machine sleeps cannot be read": why
  *   warn   antenv::worker     "a poll failed", "a request failed": step, work_id, status, reason, why; "the response to a poll is
  *                             not an item": why; "a lease is lost": work_id, reason; "item was not picked up; releasing it",
- *                             "released an item that another worker left behind", "the item's secret holds no token; using the
+ *                             "released an item that was left behind", "the item's secret holds no token; using the
  *                             environment key": work_id; "item was refused; leaving it to the work queue": work_id, status, why;
  *                             "the machine was suspended": for_ms
- *   info   antenv::worker     "claimed an item", "item was claimed by another worker": work_id; "item has to be stopped":
- *                             work_id, reason; "worker claims no more items": why, error
+ *   info   antenv::worker     "claimed an item", "adopted an item", "item was claimed by another worker": work_id; "item was not
+ *                             adopted": why; "item has to be stopped": work_id, reason; "worker claims no more items": why, error
  *   info   antenv::client     "retrying": operation, attempt, reason, http_status, why, wait_ms
  *   debug  antenv::client     "call done": operation, status, attempts, elapsed_ms
  *   debug  antenv::worker     "lease ended": work_id, how; "stopping an item without a session" (warn, if it is of an unknown

@@ -1,16 +1,17 @@
 /*
- * antenv for C++17: RAII over antenv.h, header-only. docs/cpp.md explains it; antenv.h has each operation's parameters and
- * results.
+ * antenv for C++17: RAII over antenv.h, header-only; include this one, antenv/ holds its parts. docs/cpp.md explains it; antenv.h
+ * and docs/operations.md have each operation's parameters and results.
  *
  *     antenv::client client;                                     // credentials from environment variables
  *     std::string created = client.environments().create(R"({"name":"tests"})");
  *     for (const std::string &item : client.pager("environments.list")) std::puts(item.c_str());
  *     for (antenv::lease &lease : client.worker()) serve(lease.item());   // work; each item is stopped after it was served
+ *     for (const std::string &event : client.sessions().events().stream(id)) std::puts(event.c_str());
  *
  * The same classes exist twice, from one template:
  *
- * antenv::client, pager, queue, worker, lease   throw antenv::error; not available under -fno-exceptions
- * antenv::nothrow::client, pager and so on      return antenv::result<...> and are noexcept
+ * antenv::client, pager, stream, queue, worker, lease   throw antenv::error; not available under -fno-exceptions
+ * antenv::nothrow::client, pager and so on              return antenv::result<...> and are noexcept
  *
  * JSON          goes in as text and comes out as std::string. Values with a `dump()`, such as nlohmann::json, are accepted as
  *               text, too; nlohmann::json::parse(client.environments().list()) is the way back; json_get reads single values.
@@ -36,387 +37,13 @@
 #ifndef ANTENV_HPP
 #define ANTENV_HPP
 
-#include "antenv.h"
-
-#include <chrono>
-#include <cstddef>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <iterator>
-#include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <type_traits>
-#include <utility>
-#include <variant>
-#include <vector>
-
-#if defined(__cpp_exceptions) || defined(__EXCEPTIONS) || defined(_CPPUNWIND)
-#define ANTENV_EXCEPTIONS 1
-#define ANTENV_FLAVOUR with_exceptions
-#include <exception>
-#else
-#define ANTENV_FLAVOUR without_exceptions
-#endif
+#include "antenv/operations.hpp"
+#include "antenv/pager.hpp"
+#include "antenv/result.hpp"
+#include "antenv/stream.hpp"
 
 namespace antenv {
-// An error has another layout without exceptions. The linker sees different names, so a program may mix such units.
 inline namespace ANTENV_FLAVOUR {
-
-/** The timeout that waits forever. */
-inline constexpr std::chrono::milliseconds forever{-1};
-
-/** Returns the library's version, such as "0.1.0". Does not block. */
-inline std::string_view version() noexcept { return antenv_version(); }
-
-/** Returns the name of a status, such as "not_found". Does not block. */
-inline std::string_view status_name(antenv_status status) noexcept { return antenv_status_name(static_cast<int32_t>(status)); }
-
-namespace detail {
-
-/** Takes ownership of a string that the library returned. */
-inline std::string take(char *text) {
-    struct freed {
-        char *text;
-        ~freed() { antenv_string_free(text); }
-    } owner{text};
-    return text ? std::string(text) : std::string();
-}
-
-/** Returns the value at a pointer in a JSON text of the library's; nothing when it is `null` or absent. */
-inline std::optional<std::string> value_at(const std::string &json, const char *pointer) {
-    if (json.empty()) return std::nullopt;
-    char *out = nullptr;
-    antenv_status status = antenv_json_get(json.c_str(), pointer, &out);
-    std::string value = take(out);
-    if (status != ANTENV_OK || value == "null") return std::nullopt;
-    return std::optional<std::string>(std::move(value));
-}
-
-inline std::optional<int> int_at(const std::string &json, const char *pointer) {
-    std::optional<std::string> value = value_at(json, pointer);
-    if (!value) return std::nullopt;
-    return std::atoi(value->c_str());
-}
-
-} // namespace detail
-
-/**
- * A failure: a status, and the members of the error object (docs/errors.md). Copies share one text, and copying does not throw.
- */
-class error
-#ifdef ANTENV_EXCEPTIONS
-    : public std::exception
-#endif
-{
-public:
-    /** Creates one from a status and an error object; without an object the status's name is the message. */
-    error(antenv_status status, std::string json) : data_(std::make_shared<data>(data{status, std::move(json), {}, {}})) {
-        std::optional<std::string> message = member("/message"), operation = member("/operation");
-        std::optional<std::string> http_status = member("/http_status"), request_id = member("/request_id");
-        data_->message = message ? std::move(*message) : std::string(status_name(status));
-        if (operation) data_->what += *operation + ": ";
-        if (http_status) data_->what.append(*http_status + " ").append(status_name(status)).append(": ");
-        data_->what += data_->message;
-        if (request_id) data_->what += " (" + *request_id + ")";
-    }
-    /** Copies one. There is no move, which would leave an error without its text. */
-    error(const error &) noexcept = default;
-    error &operator=(const error &) noexcept = default;
-
-    /** Returns the kind of failure. */
-    antenv_status status() const noexcept { return data_->status; }
-    /** Returns what happened, in words. */
-    const std::string &message() const noexcept { return data_->message; }
-    /**
-     * Returns a line for logs: operation, HTTP status, message and request identifier, as far as they are known, such as
-     * `environments.retrieve: 404 not_found: There is no environment "env_missing". (req_...)`.
-     */
-    const char *what() const noexcept
-#ifdef ANTENV_EXCEPTIONS
-        override
-#endif
-    {
-        return data_->what.c_str();
-    }
-    /** Returns the whole error object, as JSON. */
-    const std::string &json() const noexcept { return data_->json; }
-    /** Returns the operation that failed, such as "environments.retrieve". */
-    std::optional<std::string> operation() const { return member("/operation"); }
-    /** Returns the HTTP status, when there was a response. */
-    std::optional<int> http_status() const { return detail::int_at(data_->json, "/http_status"); }
-    /** Returns the response's headers, as a JSON object with lower-case names; "{}" when there was no response. */
-    std::string headers() const { return member("/headers").value_or("{}"); }
-    /** Returns a header of the response. @param name Its name, in lower case, such as "retry-after". */
-    std::optional<std::string> header(const std::string &name) const {
-        std::string pointer = "/headers/";
-        for (char c : name) pointer += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
-        return member(pointer.c_str());
-    }
-    /** Returns how long the server asked to wait before the next attempt. */
-    std::optional<std::chrono::milliseconds> retry_after() const {
-        std::optional<int> wait = detail::int_at(data_->json, "/retry_after_ms");
-        if (!wait) return std::nullopt;
-        return std::chrono::milliseconds(*wait);
-    }
-    /** Returns the API's kind of error, such as "not_found_error". */
-    std::optional<std::string> type() const { return member("/type"); }
-    /** Returns the API's code for the cause, such as "environment_not_found". */
-    std::optional<std::string> error_code() const { return member("/error_code"); }
-    /** Returns what else the API says about the cause, as JSON; "null" when nothing. */
-    std::string details() const { return member("/details").value_or("null"); }
-    /** Returns the server's identifier of the request. */
-    std::optional<std::string> request_id() const { return member("/request_id"); }
-    /** Returns how many requests were made, retries included. */
-    int attempts() const { return detail::int_at(data_->json, "/attempts").value_or(0); }
-    /** Returns the parameter that was rejected. */
-    std::optional<std::string> parameter() const { return member("/parameter"); }
-    /** Returns the response's body: JSON, or plain text if it was not JSON; "null" when there was none. */
-    std::string body() const { return member("/body").value_or("null"); }
-
-private:
-    struct data {
-        antenv_status status;
-        std::string json, message, what;
-    };
-    std::optional<std::string> member(const char *pointer) const { return detail::value_at(data_->json, pointer); }
-    std::shared_ptr<data> data_;
-};
-
-/**
- * A value, or an error in its place, like std::expected. For `void` there is only the error.
- */
-template <class T> class [[nodiscard]] result {
-public:
-    /** Creates one with a value. */
-    result(T value) noexcept : is_(std::in_place_index<0>, std::move(value)) {}
-    /** Creates one with an error. */
-    result(antenv::error error) noexcept : is_(std::in_place_index<1>, std::move(error)) {}
-    /** Returns whether there is a value. */
-    bool has_value() const noexcept { return is_.index() == 0; }
-    /** Returns whether there is a value. */
-    explicit operator bool() const noexcept { return has_value(); }
-    /** Returns the value, which must be there. */
-    T &operator*() & noexcept { return *std::get_if<0>(&is_); }
-    const T &operator*() const & noexcept { return *std::get_if<0>(&is_); }
-    T operator*() && noexcept { return std::move(*std::get_if<0>(&is_)); }
-    /** Accesses a member of the value, which must be there. */
-    T *operator->() noexcept { return std::get_if<0>(&is_); }
-    const T *operator->() const noexcept { return std::get_if<0>(&is_); }
-    /** Returns the error, which must be there. */
-    const antenv::error &error() const noexcept { return *std::get_if<1>(&is_); }
-    /** Returns the value, or `other` if there is none. */
-    T value_or(T other) && { return has_value() ? *std::move(*this) : std::move(other); }
-#ifdef ANTENV_EXCEPTIONS
-    /** Returns the value, or throws the error if there is none. */
-    const T &value() const & { return has_value() ? **this : throw error(); }
-    T value() && { return has_value() ? *std::move(*this) : throw error(); }
-#endif
-
-private:
-    std::variant<T, antenv::error> is_;
-};
-
-template <> class [[nodiscard]] result<void> {
-public:
-    /** Creates one for a success. */
-    result() noexcept = default;
-    /** Creates one with an error. */
-    result(antenv::error error) noexcept : error_(std::move(error)) {}
-    /** Returns whether it succeeded. */
-    bool has_value() const noexcept { return !error_; }
-    /** Returns whether it succeeded. */
-    explicit operator bool() const noexcept { return has_value(); }
-    /** Returns the error, which must be there. */
-    const antenv::error &error() const noexcept { return *error_; }
-#ifdef ANTENV_EXCEPTIONS
-    /** Throws the error if there is one. */
-    void value() const {
-        if (error_) throw *error_;
-    }
-#endif
-
-private:
-    std::optional<antenv::error> error_;
-};
-
-/** Reports failures as results. */
-struct result_policy {
-    template <class T> using of = result<T>;
-    template <class T> static result<T> give(result<T> outcome) noexcept { return outcome; }
-    static constexpr bool is_noexcept = true;
-};
-
-#ifdef ANTENV_EXCEPTIONS
-/** Reports failures as exceptions. */
-struct throw_policy {
-    template <class T> using of = T;
-    template <class T> static T give(result<T> outcome) { return std::move(outcome).value(); }
-    static constexpr bool is_noexcept = false;
-};
-#endif
-
-/**
- * A text that is passed on to the C interface: anything like a string, a JSON library's value that has `dump()`, or nothing (NULL
- * in C). It is copied only if no NUL terminates it. It must not outlive what it was made from.
- */
-class text {
-public:
-    text() noexcept = default;
-    text(std::nullptr_t) noexcept {}
-    text(const char *string) noexcept : c_str_(string) {}
-    text(const std::string &string) noexcept : c_str_(string.c_str()), is_whole_(std::strlen(c_str_) == string.size()) {}
-    text(std::string_view view) : owned_(view), c_str_(nullptr), is_whole_(view.find('\0') == view.npos), is_owned_(true) {}
-    template <class Json, class = std::enable_if_t<std::is_same_v<decltype(std::declval<const Json &>().dump()), std::string>>>
-    text(const Json &value) : owned_(value.dump()), is_whole_(owned_.find('\0') == owned_.npos), is_owned_(true) {}
-    /** Returns it as C takes it. */
-    const char *c_str() const noexcept { return is_owned_ ? owned_.c_str() : c_str_; }
-    /** Returns whether C sees all of it: not when there is a NUL inside. */
-    bool is_whole() const noexcept { return is_whole_; }
-
-private:
-    std::string owned_;
-    const char *c_str_ = nullptr;
-    bool is_whole_ = true, is_owned_ = false;
-};
-
-namespace detail {
-
-/** Returns the error for the first of these named texts that C would not see all of. */
-inline std::optional<error> cut_short(std::initializer_list<std::pair<const char *, const text *>> texts) {
-    for (auto [name, text] : texts) {
-        if (text->is_whole()) continue;
-        std::string message = std::string("`") + name + "` has a NUL character inside";
-        return error(ANTENV_INVALID_ARGUMENT, R"({"status":"invalid_argument","code":1,"message":")" + message +
-            R"(","http_status":null,"type":null,"error_code":null,"details":null,"request_id":null,"attempts":0,"parameter":")" +
-            name + R"(","body":null,"operation":null,"headers":{},"retry_after_ms":null})");
-    }
-    return std::nullopt;
-}
-
-/** Calls a function that returns JSON. */
-template <class Function> result<std::string> json(const Function &function) {
-    char *out = nullptr;
-    antenv_status status = function(&out);
-    std::string text = take(out);
-    if (status == ANTENV_OK) return result<std::string>(std::move(text)); // in full: C++17 would copy
-    return error(status, std::move(text));
-}
-
-inline result<std::optional<std::string>> json_get(const text &json, const text &pointer) {
-    if (auto cut = cut_short({{"json", &json}, {"pointer", &pointer}})) return std::move(*cut);
-    char *out = nullptr;
-    antenv_status status = antenv_json_get(json.c_str(), pointer.c_str(), &out);
-    std::string value = take(out);
-    if (status == ANTENV_OK) return std::optional<std::string>(std::move(value));
-    if (status == ANTENV_DONE) return std::optional<std::string>();
-    return error(status, std::move(value));
-}
-
-/** The name and the value of an identifier in an operation's path. */
-using identifier = std::pair<const char *, const text *>;
-
-/** Calls the C function of an operation. */
-template <class Policy, class... Arguments, class... Identifiers>
-typename Policy::template of<std::string> operation(antenv_client *client, antenv_status (*function)(antenv_client *, Arguments...),
-    const text &params, const Identifiers &...identifiers) noexcept(Policy::is_noexcept) {
-    if (auto cut = cut_short({identifiers..., {"params_json", &params}})) return Policy::template give<std::string>(std::move(*cut));
-    return Policy::give(json([&](char **out) { return function(client, identifiers.second->c_str()..., params.c_str(), out); }));
-}
-
-/** Returns a text as a JSON string. */
-inline std::string quoted(const std::string &text) {
-    std::string json = "\"";
-    for (char one : text) {
-        if (static_cast<unsigned char>(one) < 0x20) {
-            const char *digits = "0123456789abcdef";
-            json.append("\\u00").append(1, digits[one >> 4]).append(1, digits[one & 15]);
-        } else {
-            if (one == '"' || one == '\\') json += '\\';
-            json += one;
-        }
-    }
-    return json + '"';
-}
-
-/** Returns parameters with identifiers among them. What is not an object stays as it is: the library rejects it. */
-inline std::string with_identifiers(std::initializer_list<identifier> identifiers, const text &params) {
-    const char *space = " \t\r\n";
-    std::string given = params.c_str() ? params.c_str() : "{}", members;
-    std::size_t open = given.find_first_not_of(space);
-    if (open == std::string::npos || given[open] != '{') return given;
-    std::size_t first = given.find_first_not_of(space, open + 1);
-    bool is_empty = first != std::string::npos && given[first] == '}';
-    for (auto [name, value] : identifiers) {
-        if (value->c_str()) members += (members.empty() ? "" : ",") + quoted(name) + ":" + quoted(value->c_str());
-    }
-    if (!members.empty() && !is_empty) members += ',';
-    return given.insert(open + 1, members);
-}
-
-/** Calls an operation that has no function of its own, by its name. */
-template <class Policy, class... Identifiers>
-typename Policy::template of<std::string> operation(
-    antenv_client *client, const char *name, const text &params, const Identifiers &...identifiers) noexcept(Policy::is_noexcept) {
-    if (auto cut = cut_short({identifiers..., {"params_json", &params}})) return Policy::template give<std::string>(std::move(*cut));
-    std::string all = with_identifiers({identifiers...}, params);
-    return Policy::give(json([&](char **out) { return antenv_call(client, name, all.c_str(), out); }));
-}
-
-/** Owns a handle. */
-template <class Handle, antenv_status (*Free)(Handle *)> class owner {
-public:
-    owner() noexcept = default;
-    explicit owner(Handle *handle) noexcept : handle_(handle) {}
-    owner(owner &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-    owner &operator=(owner &&other) noexcept {
-        if (this != &other) {
-            Free(handle_);
-            handle_ = std::exchange(other.handle_, nullptr);
-        }
-        return *this;
-    }
-    ~owner() { Free(handle_); }
-    Handle *get() const noexcept { return handle_; }
-
-private:
-    Handle *handle_ = nullptr;
-};
-
-/** Calls a function that returns a handle. */
-template <class T, class Handle, class Function> result<T> make_handle(const Function &function) {
-    Handle *out = nullptr;
-    char *error_json = nullptr;
-    antenv_status status = function(&out, &error_json);
-    if (status != ANTENV_OK) return error(status, take(error_json));
-    return T(out);
-}
-
-} // namespace detail
-
-#ifdef ANTENV_EXCEPTIONS
-/**
- * Reads one value out of a JSON text, for programs without a JSON library. Does not block; every call reads the whole text.
- *
- * @param json The text.
- * @param pointer Which value, as a JSON pointer (RFC 6901), such as "/data/0/id".
- *
- * Returns a string as its text, any other value as JSON (`null` as "null"), nothing when there is no value at that place. Throws
- * antenv::error if the text is not JSON, the pointer is not a pointer, or the string cannot be a C string.
- */
-inline std::optional<std::string> json_get(const text &json, const text &pointer) {
-    return detail::json_get(json, pointer).value();
-}
-#endif
-
-namespace nothrow {
-/** Does what antenv::json_get does, and returns a result. */
-inline result<std::optional<std::string>> json_get(const text &json, const text &pointer) noexcept {
-    return detail::json_get(json, pointer);
-}
-} // namespace nothrow
 
 /**
  * A ticket for a submitted call, which can cancel it. Destroying it does not cancel.
@@ -448,321 +75,7 @@ struct completion {
 
 template <class Policy> class basic_client;
 template <class Policy> class basic_worker;
-
-// Generated by `make generate` from the operation table, down to the next such line: edit the table.
-
-/**
- * The operations on the work queue of a self-hosted environment: what client.environments().work() returns. `list`, `poll`, `ack`
- * and `heartbeat` need the environment's key; `stats` and `stop` need either; `retrieve` and `update` need an API key. Each
- * function returns the response's JSON. Each blocks.
- */
-template <class Policy> class basic_work {
-public:
-    using json = typename Policy::template of<std::string>;
-    explicit basic_work(antenv_client *handle) noexcept : client_(handle) {}
-    /** Lists work items, one page (List Work Items); client.pager(\"work.list\", ...) returns all. */
-    json list(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_list, params,
-            detail::identifier{"environment_id", &environment_id});
-    }
-    /**
-     * Claims the next item (Poll for Work); returns `null` when there is none. Acknowledge the item soon, or another poll may
-     * claim it. An item that is claimed while the call is being cancelled may be lost to this process until it is reclaimed.
-     */
-    json poll(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_poll, params,
-            detail::identifier{"environment_id", &environment_id});
-    }
-    /** Returns the work queue's statistics (Get Queue Statistics). */
-    json stats(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_stats, params,
-            detail::identifier{"environment_id", &environment_id});
-    }
-    /** Retrieves an item (Get Work Item). */
-    json retrieve(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_retrieve, params,
-            detail::identifier{"environment_id", &environment_id},
-            detail::identifier{"work_id", &work_id});
-    }
-    /** Updates an item's metadata (Update Work Item). */
-    json update(const text &environment_id, const text &work_id, const text &params) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_update, params,
-            detail::identifier{"environment_id", &environment_id},
-            detail::identifier{"work_id", &work_id});
-    }
-    /** Acknowledges an item (Acknowledge Work). It then leaves the queue. */
-    json ack(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_ack, params,
-            detail::identifier{"environment_id", &environment_id},
-            detail::identifier{"work_id", &work_id});
-    }
-    /**
-     * Extends an item's lease (Record Heartbeat). Fails with ANTENV_PRECONDITION_FAILED when the last heartbeat is not the
-     * expected one: another worker may hold the lease.
-     */
-    json heartbeat(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_heartbeat, params,
-            detail::identifier{"environment_id", &environment_id},
-            detail::identifier{"work_id", &work_id});
-    }
-    /** Stops an item (Stop Work). Returns `null` when the server sends no content. */
-    json stop(const text &environment_id, const text &work_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_work_stop, params,
-            detail::identifier{"environment_id", &environment_id},
-            detail::identifier{"work_id", &work_id});
-    }
-
-private:
-    antenv_client *client_;
-};
-
-/**
- * The operations on the events of a session: what client.sessions().events() returns. They need an API key. Each function returns
- * the response's JSON. Each blocks.
- */
-template <class Policy> class basic_session_events {
-public:
-    using json = typename Policy::template of<std::string>;
-    explicit basic_session_events(antenv_client *handle) noexcept : client_(handle) {}
-    /** Lists a session's events, one page (List Events); client.pager(\"sessions.events.list\", ...) returns all. */
-    json list(const text &session_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "sessions.events.list", params,
-            detail::identifier{"session_id", &session_id});
-    }
-    /** Sends events to a session (Send Events). */
-    json send(const text &session_id, const text &params) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "sessions.events.send", params,
-            detail::identifier{"session_id", &session_id});
-    }
-
-private:
-    antenv_client *client_;
-};
-
-/**
- * The operations on the versions of a skill: what client.skills().versions() returns. They need an API key. Each function returns
- * the response's JSON. Each blocks.
- */
-template <class Policy> class basic_skill_versions {
-public:
-    using json = typename Policy::template of<std::string>;
-    explicit basic_skill_versions(antenv_client *handle) noexcept : client_(handle) {}
-    /** Retrieves a version of a skill (Get Skill Version). */
-    json retrieve(const text &skill_id, const text &version, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "skills.versions.retrieve", params,
-            detail::identifier{"skill_id", &skill_id},
-            detail::identifier{"version", &version});
-    }
-
-private:
-    antenv_client *client_;
-};
-
-/**
- * The operations on the memories of a memory store: what client.memory_stores().memories() returns. They need an API key. Each
- * function returns the response's JSON. Each blocks.
- */
-template <class Policy> class basic_memories {
-public:
-    using json = typename Policy::template of<std::string>;
-    explicit basic_memories(antenv_client *handle) noexcept : client_(handle) {}
-    /** Creates a memory (Create a Memory). */
-    json create(const text &memory_store_id, const text &params) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "memory_stores.memories.create", params,
-            detail::identifier{"memory_store_id", &memory_store_id});
-    }
-    /** Retrieves a memory (Retrieve a Memory). */
-    json retrieve(const text &memory_store_id, const text &memory_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "memory_stores.memories.retrieve", params,
-            detail::identifier{"memory_store_id", &memory_store_id},
-            detail::identifier{"memory_id", &memory_id});
-    }
-    /** Updates a memory (Update a Memory). Absent parameters change nothing. */
-    json update(const text &memory_store_id, const text &memory_id, const text &params) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "memory_stores.memories.update", params,
-            detail::identifier{"memory_store_id", &memory_store_id},
-            detail::identifier{"memory_id", &memory_id});
-    }
-    /**
-     * Lists the memories of a memory store, one page (List Memories); client.pager(\"memory_stores.memories.list\", ...) returns
-     * all.
-     */
-    json list(const text &memory_store_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "memory_stores.memories.list", params,
-            detail::identifier{"memory_store_id", &memory_store_id});
-    }
-    /** Deletes a memory (Delete a Memory). `delete` is a keyword of C++. */
-    json remove(const text &memory_store_id, const text &memory_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "memory_stores.memories.delete", params,
-            detail::identifier{"memory_store_id", &memory_store_id},
-            detail::identifier{"memory_id", &memory_id});
-    }
-
-private:
-    antenv_client *client_;
-};
-
-/**
- * The operations on environments: what client.environments() returns. They need an API key. Each function returns the response's
- * JSON. Each blocks.
- */
-template <class Policy> class basic_environments {
-public:
-    using json = typename Policy::template of<std::string>;
-    explicit basic_environments(antenv_client *handle) noexcept : client_(handle) {}
-    /** Returns the operations on the work queue of a self-hosted environment. */
-    basic_work<Policy> work() const noexcept {
-        return basic_work<Policy>(client_);
-    }
-    /** Creates an environment (Create Environment). */
-    json create(const text &params) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_environments_create, params);
-    }
-    /** Lists environments, one page (List Environments); client.pager(\"environments.list\", ...) returns all. */
-    json list(const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_environments_list, params);
-    }
-    /** Retrieves an environment (Get Environment). */
-    json retrieve(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_environments_retrieve, params,
-            detail::identifier{"environment_id", &environment_id});
-    }
-    /** Updates an environment (Update Environment). Absent parameters change nothing. */
-    json update(const text &environment_id, const text &params) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_environments_update, params,
-            detail::identifier{"environment_id", &environment_id});
-    }
-    /** Deletes an environment (Delete Environment). `delete` is a keyword of C++. */
-    json remove(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_environments_delete, params,
-            detail::identifier{"environment_id", &environment_id});
-    }
-    /** Archives an environment (Archive Environment). It takes no new sessions. */
-    json archive(const text &environment_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, antenv_environments_archive, params,
-            detail::identifier{"environment_id", &environment_id});
-    }
-
-private:
-    antenv_client *client_;
-};
-
-/**
- * The operations on sessions: what client.sessions() returns. They need an API key. Each function returns the response's JSON.
- * Each blocks.
- */
-template <class Policy> class basic_sessions {
-public:
-    using json = typename Policy::template of<std::string>;
-    explicit basic_sessions(antenv_client *handle) noexcept : client_(handle) {}
-    /** Returns the operations on the events of a session. */
-    basic_session_events<Policy> events() const noexcept {
-        return basic_session_events<Policy>(client_);
-    }
-    /** Creates a session (Create Session). */
-    json create(const text &params) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "sessions.create", params);
-    }
-    /** Retrieves a session (Get Session). */
-    json retrieve(const text &session_id, const text &params = {}) const noexcept(Policy::is_noexcept) {
-        return detail::operation<Policy>(client_, "sessions.retrieve", params,
-            detail::identifier{"session_id", &session_id});
-    }
-
-private:
-    antenv_client *client_;
-};
-
-/** The operations on skills: what client.skills() returns. */
-template <class Policy> class basic_skills {
-public:
-    explicit basic_skills(antenv_client *handle) noexcept : client_(handle) {}
-    /** Returns the operations on the versions of a skill. */
-    basic_skill_versions<Policy> versions() const noexcept {
-        return basic_skill_versions<Policy>(client_);
-    }
-
-private:
-    antenv_client *client_;
-};
-
-/** The operations on memory stores: what client.memory_stores() returns. */
-template <class Policy> class basic_memory_stores {
-public:
-    explicit basic_memory_stores(antenv_client *handle) noexcept : client_(handle) {}
-    /** Returns the operations on the memories of a memory store. */
-    basic_memories<Policy> memories() const noexcept {
-        return basic_memories<Policy>(client_);
-    }
-
-private:
-    antenv_client *client_;
-};
-
-// The end of what is generated.
-
-/**
- * The items of a list, over all its pages, while the next page is being fetched: by next(), or once in a range-for. In a
- * range-for, a nothrow pager returns results, and an error is the last one. Threads may share a pager: each item goes to one of
- * them.
- */
-template <class Policy> class basic_pager {
-public:
-    using item = typename Policy::template of<std::string>;
-    /** Takes ownership of a pager of the C interface. */
-    explicit basic_pager(antenv_pager *handle) noexcept : handle_(handle) {}
-    /** Returns the next item's JSON; nothing at the end. After an error, the next call requests the same page again. Blocks. */
-    typename Policy::template of<std::optional<std::string>> next() const noexcept(Policy::is_noexcept) {
-        return Policy::give(take());
-    }
-
-    /** The iterator of a range-for. */
-    class iterator {
-    public:
-        using iterator_category = std::input_iterator_tag;
-        using value_type = item;
-        using difference_type = std::ptrdiff_t;
-        using pointer = const item *;
-        using reference = const item &;
-        iterator() noexcept = default;
-        explicit iterator(const basic_pager *pager) noexcept(Policy::is_noexcept) : pager_(pager) { ++*this; }
-        reference operator*() const noexcept { return *item_; }
-        pointer operator->() const noexcept { return &*item_; }
-        iterator &operator++() noexcept(Policy::is_noexcept) {
-            bool failed = failed_;
-            result<std::optional<std::string>> taken = failed ? std::optional<std::string>() : pager_->take();
-            item_.reset();
-            failed_ = !taken;
-            if (!taken) item_.emplace(Policy::template give<std::string>(taken.error()));
-            else if (*taken) item_.emplace(std::move(**taken));
-            else pager_ = nullptr;
-            return *this;
-        }
-        void operator++(int) noexcept(Policy::is_noexcept) { ++*this; }
-        bool operator==(const iterator &other) const noexcept { return pager_ == other.pager_; }
-        bool operator!=(const iterator &other) const noexcept { return pager_ != other.pager_; }
-
-    private:
-        const basic_pager *pager_ = nullptr;
-        std::optional<item> item_;
-        bool failed_ = false;
-    };
-    iterator begin() const noexcept(Policy::is_noexcept) { return iterator(this); }
-    iterator end() const noexcept { return iterator(); }
-    /** Returns the C interface's handle, which stays owned by this object. */
-    antenv_pager *handle() const noexcept { return handle_.get(); }
-
-private:
-    result<std::optional<std::string>> take() const {
-        char *out = nullptr;
-        antenv_status status = antenv_pager_next(handle_.get(), &out);
-        std::string json = detail::take(out);
-        if (status == ANTENV_OK) return std::optional<std::string>(std::move(json));
-        if (status == ANTENV_DONE) return std::optional<std::string>();
-        return error(status, std::move(json));
-    }
-    detail::owner<antenv_pager, antenv_pager_free> handle_;
-};
+template <class Policy> class basic_lease;
 
 /**
  * A client: credentials, defaults, and a pool of connections. Create one per credential and keep it; threads may share it.
@@ -813,7 +126,7 @@ public:
         return Policy::give(detail::json(
             [&](char **out) { return antenv_request(handle_.get(), method.c_str(), path.c_str(), params.c_str(), out); }));
     }
-    /** Creates a pager over a list ("environments.list" or "work.list"). Nothing is sent yet; does not block. */
+    /** Creates a pager over a list, such as "environments.list". Nothing is sent yet; does not block. */
     of<basic_pager<Policy>> pager(const text &operation, const text &params = {}) const noexcept(Policy::is_noexcept) {
         if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}})) {
             return Policy::template give<basic_pager<Policy>>(std::move(*cut));
@@ -821,6 +134,27 @@ public:
         return Policy::give(detail::make_handle<basic_pager<Policy>, antenv_pager>([&](antenv_pager **out, char **error) {
             return antenv_pager_new(handle_.get(), operation.c_str(), params.c_str(), out, error);
         }));
+    }
+    /**
+     * Adopts the lease on an item that another process claimed and released; what the configuration leaves out comes from
+     * environment variables. antenv_lease_adopt documents the keys, the errors, and for how long it blocks.
+     */
+    of<basic_lease<Policy>> adopt(const text &config = {}) const noexcept(Policy::is_noexcept);
+    /**
+     * Opens a stream of events ("sessions.events.stream"), with identifiers among the parameters. antenv_stream_open documents
+     * those, and the errors. Blocks until the server has responded.
+     */
+    of<basic_stream<Policy>> stream(const text &operation, const text &params = {}) const noexcept(Policy::is_noexcept) {
+        return detail::open_stream<Policy>(handle_.get(), operation, params);
+    }
+    /**
+     * Downloads to a file ("skills.versions.download"), with identifiers among the parameters; returns `{"path","bytes",
+     * "content_type"}`. The file is whole or not there; antenv_download documents the rest. Blocks until it is in its place.
+     *
+     * @param path Where to put the file; its folder must exist.
+     */
+    of<std::string> download(const text &operation, const text &params, const text &path) const noexcept(Policy::is_noexcept) {
+        return detail::download<Policy>(handle_.get(), operation, params, path);
     }
     /**
      * Creates a worker, which claims items of a work queue; what the configuration leaves out comes from this client and from
@@ -882,6 +216,21 @@ public:
             return antenv_submit_request(
                 through.handle(), handle_.get(), method.c_str(), path.c_str(), params.c_str(), tag, out, error);
         });
+    }
+    /**
+     * Opens a stream without waiting for it; this queue receives that it is open, or why not, then the events and the end
+     * (antenv_stream_submit). Destroying the stream also cancels the opening. Does not block.
+     */
+    template <class F>
+    of<basic_stream<Policy>> submit_stream(const basic_client<F> &through, const text &operation, const text &params,
+        std::uint64_t tag) const noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}})) {
+            return Policy::template give<basic_stream<Policy>>(std::move(*cut));
+        }
+        return Policy::give(detail::make_handle<basic_stream<Policy>, antenv_stream>([&](antenv_stream **out, char **error) {
+            return antenv_stream_submit(
+                through.handle(), handle_.get(), operation.c_str(), params.c_str(), tag, out, error);
+        }));
     }
     /**
      * Takes the next completion; nothing when none arrived in time, or when a signal handler ran in this thread. Blocks for at
@@ -964,12 +313,6 @@ inline antenv_status finish(antenv_lease *lease) noexcept {
     return status;
 }
 
-/** Converts the result of a function that returns only a status. */
-template <class Policy> typename Policy::template of<void> done(antenv_status status) {
-    if (status != ANTENV_OK) return Policy::template give<void>(error(status, {}));
-    return Policy::template give<void>({});
-}
-
 } // namespace detail
 
 /**
@@ -983,7 +326,7 @@ public:
     template <class T> using of = typename Policy::template of<T>;
     /** Takes ownership of a lease of the C interface. @param item What item() returns. */
     explicit basic_lease(antenv_lease *handle, std::string item = {}) noexcept : handle_(handle), item_(std::move(item)) {}
-    /** Returns the work item's JSON, verbatim, its `secret` too. */
+    /** Returns the work item's JSON, verbatim, its `secret` too; of an adopted lease, what is known of the item. */
     const std::string &item() const noexcept { return item_; }
     /** Returns the lease's state, as JSON; antenv_lease_state documents its members. Does not block. */
     of<std::string> state() const noexcept(Policy::is_noexcept) {
@@ -1045,6 +388,14 @@ public:
         if (status != ANTENV_OK) return Policy::template give<void>(error(status, detail::take(text)));
         return Policy::template give<void>({});
     }
+    /**
+     * Ends the lease so that another process can go on with it, and returns what that must know, as JSON with secrets;
+     * antenv_lease_release documents its members. Nothing is sent any more. The lease is ended even if this fails. Blocks
+     * while the result of a heartbeat is unknown.
+     */
+    of<std::string> release() const noexcept(Policy::is_noexcept) {
+        return Policy::give(detail::json([&](char **out) { return antenv_lease_release(handle_.get(), out); }));
+    }
     /** Ends the lease without stopping the item, which the queue then hands out again. Does not block. */
     antenv_status abandon() const noexcept { return antenv_lease_abandon(handle_.get()); }
     /** Returns the C interface's handle, which stays owned by this object. */
@@ -1054,6 +405,21 @@ private:
     detail::owner<antenv_lease, detail::finish> handle_;
     std::string item_;
 };
+
+template <class Policy>
+auto basic_client<Policy>::adopt(const text &config) const noexcept(Policy::is_noexcept) -> of<basic_lease<Policy>> {
+    using lease = basic_lease<Policy>;
+    if (auto cut = detail::cut_short({{"config_json", &config}})) return Policy::template give<lease>(std::move(*cut));
+    struct unclaimed {
+        antenv_lease *handle = nullptr;
+        ~unclaimed() { antenv_lease_abandon(handle); }
+    } taken;
+    char *out = nullptr;
+    antenv_status status = antenv_lease_adopt(handle_.get(), config.c_str(), &taken.handle, &out);
+    std::string json = detail::take(out);
+    if (status != ANTENV_OK) return Policy::template give<lease>(error(status, std::move(json)));
+    return Policy::template give<lease>(lease(std::exchange(taken.handle, nullptr), std::move(json)));
+}
 
 /**
  * The result of waiting for a work item: its lease, or why there is none.
@@ -1179,6 +545,7 @@ using pager = basic_pager<throw_policy>;
 using queue = basic_queue<throw_policy>;
 using worker = basic_worker<throw_policy>;
 using lease = basic_lease<throw_policy>;
+using stream = basic_stream<throw_policy>;
 using claimed = basic_claimed<throw_policy>;
 #endif
 
@@ -1188,6 +555,7 @@ using pager = basic_pager<result_policy>;
 using queue = basic_queue<result_policy>;
 using worker = basic_worker<result_policy>;
 using lease = basic_lease<result_policy>;
+using stream = basic_stream<result_policy>;
 using claimed = basic_claimed<result_policy>;
 } // namespace nothrow
 

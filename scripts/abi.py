@@ -27,7 +27,7 @@ def describe(header: Path, folder: Path) -> Path:
     stub, library, description = folder / "stub.cpp", folder / "libantenv.so.0", folder / "now.abi"
     stub.write_text("\n".join([f'#include "{header}"', *bodies]))
     soname = "-Wl,-soname,libantenv.so.0"
-    # Compiled by its bare name in its folder: the description repeats the name, and must not differ from machine to machine.
+    # Compiled by its bare name in its folder: the description repeats it, and must not differ between machines.
     command = ["c++", "-w", "-g", "-shared", "-fPIC", soname, "-o", library.name, stub.name]
     subprocess.run(command, check=True, cwd=folder)
     with description.open("w") as out:

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Compiles the C examples and runs them against an emulator on a free port, which it starts and stops.
+# Compiles the C examples, and one in C++, and runs them against an emulator on a free port, which it starts and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 mkdir -p "$TARGET/examples"
-for example in quickstart tour cancel many; do
+for example in quickstart tour cancel many stream; do
     echo "== cc examples/c/$example.c -lantenv -pthread"
     cc -std=c11 -Wall -Wextra -Iinclude "examples/c/$example.c" -o "$TARGET/examples/$example" \
         -L"$RELEASE" -lantenv -Wl,-rpath,"$RELEASE" -pthread
 done
+echo "== c++ examples/cpp/stream.cpp -lantenv -pthread"
+c++ -std=c++17 -Wall -Wextra -Iinclude examples/cpp/stream.cpp -o "$TARGET/examples/stream-cpp" \
+    -L"$RELEASE" -lantenv -Wl,-rpath,"$RELEASE" -pthread
 
 echo "== starting the emulator"
 exec {urls}< <(exec "$EMULATOR" --port 0)
@@ -31,6 +34,11 @@ echo "== cancel"
 echo
 echo "== many"
 "$TARGET/examples/many" 1000
+for stream in stream stream-cpp; do
+    echo
+    echo "== $stream, of a session whose agent plays a script"
+    "$TARGET/examples/$stream" "$(python3 scripts/scripted_session.py "$ANTHROPIC_BASE_URL")"
+done
 
 echo
 echo "== stopping the emulator"

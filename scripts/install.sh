@@ -27,6 +27,9 @@ files() {
 644 packaging/antenv.3 $MANDIR/man3/antenv.3
 644 packaging/antenv-emulator.1 $MANDIR/man1/antenv-emulator.1
 ROWS
+    for part in include/antenv/*.hpp; do
+        echo "644 $part $INCLUDEDIR/antenv/$(basename "$part")"
+    done
     for page in README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT docs/*.md; do
         echo "644 $page $DOCDIR/$(basename "$page")"
     done
@@ -63,7 +66,7 @@ case $1 in
         ;;
     uninstall)
         { files | cut -d' ' -f3; links | cut -d' ' -f1; } | while read -r path; do rm -f "$DESTDIR$path"; done
-        for folder in "$LIBDIR/cmake/antenv" "$DOCDIR"; do
+        for folder in "$LIBDIR/cmake/antenv" "$INCLUDEDIR/antenv" "$DOCDIR"; do
             [ ! -d "$DESTDIR$folder" ] || rmdir --ignore-fail-on-non-empty "$DESTDIR$folder"
         done
         ;;

@@ -2,6 +2,7 @@
 // its figures as the C programs next to it do.
 //
 //	go PEER URL ID GOROUTINES SECONDS        PEER: antenv, official, net/http
+//	go stream PEER URL EVENTS PACED_EVENTS   reads a session's events, see stream.go
 package main
 
 import (
@@ -107,6 +108,10 @@ func run(call func(context.Context) error, goroutines int, span time.Duration) [
 }
 
 func main() {
+	if os.Args[1] == "stream" {
+		streams(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+		return
+	}
 	peer, url, id := os.Args[1], os.Args[2], os.Args[3]
 	goroutines, err := strconv.Atoi(os.Args[4])
 	check(err)

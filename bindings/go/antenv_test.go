@@ -723,53 +723,6 @@ func known(t *testing.T, err error) map[string]bool {
 	return names
 }
 
-func TestTheOperationsAndTheirParametersAreThoseOfTheTable(t *testing.T) {
-	client := must(antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL("http://127.0.0.1:9")))(t)
-	defer client.Close()
-	_, err := client.Call(ctx, "", nil)
-	operations := known(t, err)
-	equal(t, len(operations), 14)
-	methods := map[string]bool{}
-	for resource, of := range map[string]any{"environments": client.Environments, "work": client.Environments.Work} {
-		kind := reflect.TypeOf(of)
-		for i := range kind.NumMethod() {
-			method := kind.Method(i)
-			name, paged := strings.CutSuffix(strings.ToLower(method.Name), "page")
-			operation := resource + "." + name
-			methods[operation] = true
-			// Receiver and context, identifiers, a struct of parameters, options.
-			own := map[string]bool{}
-			ids := []string{"environment_id", "work_id"}
-			given := map[string]any{"odd": 0, "name": "n", "metadata": map[string]any{}}
-			for at := 2; at < method.Type.NumIn()-1; at++ {
-				argument := method.Type.In(at)
-				if argument.Kind() == reflect.String {
-					own[ids[0]], given[ids[0]] = true, "x"
-					ids = ids[1:]
-					continue
-				}
-				for field := range argument.NumField() {
-					own[argument.Field(field).Tag.Get("json")] = true
-				}
-			}
-			for _, option := range []string{"name", "metadata"} {
-				if !own[option] {
-					delete(given, option)
-				}
-			}
-			_, err := client.Call(ctx, operation, given)
-			table := known(t, err)
-			for _, option := range callOptions {
-				delete(table, option)
-			}
-			if !reflect.DeepEqual(own, table) {
-				t.Errorf("%s (paged: %v): here %v, in the table %v", operation, paged, own, table)
-			}
-		}
-	}
-	equal(t, methods, operations)
-}
-
 var callOptions = []string{
 	"betas", "workspace_id", "timeout_ms", "attempt_timeout_ms", "max_retries", "extra_headers", "extra_query", "extra_body", "with_response",
 }
@@ -789,6 +742,19 @@ func TestThereIsAnOptionForEveryKey(t *testing.T) {
 		keys[key] = true
 	}
 	for _, key := range callOptions {
+		keys[key] = true
+	}
+	for _, err = range client.Sessions.Events.Stream(ctx, "sesn_1", antenv.SessionEventStreamParams{}, antenv.WithConfig("odd", 0)) {
+	}
+	of := known(t, err)
+	_, err = client.Skills.Versions.Download(ctx, "skill_1", "1", filepath.Join(t.TempDir(), "file"), antenv.WithConfig("odd", 0))
+	for key := range known(t, err) {
+		of[key] = true
+	}
+	for _, parameter := range []string{"session_id", "event_deltas", "skill_id", "version"} {
+		delete(of, parameter)
+	}
+	for key := range of {
 		keys[key] = true
 	}
 	delete(keys, "headers") // of a request: the same as extra_headers

@@ -102,15 +102,14 @@ func skipSpace(text []byte, i int) int {
 
 // valueEnd returns the index at which the value at `i` ends.
 func valueEnd(text []byte, i int) int {
-	for depth, inString := 0, false; i < len(text); i++ {
+	for depth := 0; i < len(text); i++ {
 		switch c := text[i]; {
-		case inString && c == '\\':
-			i++
 		case c == '"':
-			if inString = !inString; !inString && depth == 0 {
-				return i + 1
+			end := stringEnd(text, i+1)
+			if depth == 0 {
+				return end
 			}
-		case inString:
+			i = end - 1
 		case c == '{' || c == '[':
 			depth++
 		case c == '}' || c == ']':
@@ -120,6 +119,26 @@ func valueEnd(text []byte, i int) int {
 		case depth == 0 && (c == ',' || c == ':' || c == ' ' || c == '\n' || c == '\t' || c == '\r'):
 			return i
 		}
+	}
+	return len(text)
+}
+
+// stringEnd returns the index after the quote that ends the string whose text begins at `i`. Most of a response is in strings, and
+// IndexByte looks at many bytes at a time.
+func stringEnd(text []byte, i int) int {
+	for quote := -1; i < len(text); {
+		if quote < i {
+			found := bytes.IndexByte(text[i:], '"')
+			if found < 0 {
+				break
+			}
+			quote = i + found
+		}
+		escape := bytes.IndexByte(text[i:quote], '\\')
+		if escape < 0 {
+			return quote + 1
+		}
+		i += escape + 2
 	}
 	return len(text)
 }

@@ -7,6 +7,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -86,6 +87,70 @@ func ExampleWorker_Run() {
 	// Output:
 	// serving a session
 	// <nil>
+}
+
+func ExampleSessionEvents_Stream() {
+	client, sessionID, done := exampleSession()
+	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // ends the stream
+	defer cancel()
+
+	for event, err := range client.Sessions.Events.Stream(ctx, sessionID, antenv.SessionEventStreamParams{}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		switch event.Type {
+		case antenv.EventAgentMessage:
+			fmt.Println(event.Text())
+		case antenv.EventAgentToolUse:
+			fmt.Printf("%s %s\n", event.Name, event.Input)
+		}
+		if event.Type == antenv.EventSessionStatusIdle {
+			fmt.Println(event.StopReason.Type)
+			break // closes the stream
+		}
+	}
+	// Output:
+	// I look at the files.
+	// bash {"command":"ls"}
+	// requires_action
+}
+
+func ExampleSkillVersions_Download() {
+	client, skillID, done := exampleSkill()
+	defer done()
+	ctx := context.Background()
+
+	version, err := client.Skills.Versions.Retrieve(ctx, skillID, "latest")
+	if err != nil {
+		log.Fatal(err)
+	}
+	path := filepath.Join(os.TempDir(), version.ID+".zip")
+	defer os.Remove(path)
+	file, err := client.Skills.Versions.Download(ctx, skillID, version.ID, path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(version.Name, file.Bytes)
+	// Output: pdf 9
+}
+
+// exampleSession returns a client, and a session whose agent acts as soon as there is a stream.
+func exampleSession() (*antenv.Client, string, func()) {
+	t := &exampleTB{}
+	emulator := antenvtest.Start(t)
+	session := emulator.Session(emulator.Environment().ID).ID
+	emulator.Script(session, antenvtest.Step{"wait": "stream"}, antenvtest.Step{"text": "I look at the files."},
+		antenvtest.Step{"tool": "bash", "input": map[string]any{"command": "ls"}}, antenvtest.Step{"wait": "results"})
+	return emulator.Client(t), session, t.end
+}
+
+// exampleSkill returns a client and a skill.
+func exampleSkill() (*antenv.Client, string, func()) {
+	t := &exampleTB{}
+	emulator := antenvtest.Start(t)
+	version := emulator.UploadSkill(antenvtest.Skill{Name: "pdf", Archive: []byte("any bytes")})
+	return emulator.Client(t), version.SkillID, t.end
 }
 
 // exampleWorker returns a worker whose queue holds one item, and which ends when that is served.

@@ -10,14 +10,14 @@ import (
 	"sync"
 )
 
-// Lease is the lease on a work item: as long as it is held, no other worker gets the item. Finish or Abandon ends it; the garbage collector
+// Lease is the lease on a work item: as long as it is held, no other worker gets the item. Finish, Release or Abandon ends it; the garbage collector
 // abandons a lease that is no longer referenced. Any number of goroutines may use a lease at once.
 type Lease struct {
 	// Work is the item as the poll returned it, with its secret. Printing and logging it hide the secret.
 	Work *Work
 
 	handle leaseHandle
-	worker *Worker         // lives as long as its leases
+	worker *Worker         // lives as long as its leases; nil: the lease was adopted
 	ctx    context.Context // cancelled, with the reason, when the lease is no longer held
 
 	mu    sync.Mutex
@@ -29,8 +29,8 @@ var (
 	errLeaseEnded  = errors.New("its holder ended the lease")
 )
 
-// newLease makes a lease from a handle, which it owns, and the item's JSON.
-func (w *Worker) newLease(handle leaseHandle, item []byte) (*Lease, error) {
+// newLease makes a lease from a handle, which it owns, and the item's JSON. An adopted lease has no worker.
+func newLease(w *Worker, handle leaseHandle, item []byte) (*Lease, error) {
 	if err := acquireQueue(); err != nil {
 		abandonLease(handle)
 		return nil, err

@@ -12,6 +12,7 @@ type LeaseStatus string
 // The statuses of a lease.
 const (
 	LeaseHeld          LeaseStatus = "held"
+	LeaseClaimed       LeaseStatus = "claimed"        // acknowledged without a heartbeat, for another process to serve
 	LeaseStopRequested LeaseStatus = "stop_requested" // end the work and finish
 	LeaseLost          LeaseStatus = "lost"           // stop working at once: another worker may be serving the item
 )
@@ -34,7 +35,7 @@ type LeaseState struct {
 	Object[LeaseState]
 	// State is the lease's status.
 	State LeaseStatus `json:"state"`
-	// Reason is why the lease is lost or the item is to be stopped; "" while the lease is held.
+	// Reason is why the lease is lost or the item is to be stopped; "" while the lease is held or claimed.
 	Reason LeaseReason `json:"reason"`
 	// WorkID is the item's identifier.
 	WorkID string `json:"work_id"`

@@ -35,6 +35,18 @@ static result lease_state(antenv_lease *lease) {
 	return it;
 }
 
+static result adopt_lease(antenv_client *client, const char *config) {
+	result it = {0};
+	it.status = antenv_lease_adopt(client, config, (antenv_lease **)&it.handle, &it.error);
+	return it;
+}
+
+static result release_lease(antenv_lease *lease) {
+	result it = {0};
+	it.status = antenv_lease_release(lease, &it.error);
+	return it;
+}
+
 static result lease_client(antenv_lease *lease) {
 	result it = {0};
 	it.status = antenv_lease_client(lease, (antenv_client **)&it.handle, &it.error);
@@ -84,6 +96,17 @@ func workerStats(worker workerHandle) ([]byte, error)   { return textOrError(C.w
 func workerMetrics(worker workerHandle) ([]byte, error) { return textOrError(C.worker_metrics(worker)) }
 func leaseStateJSON(lease leaseHandle) ([]byte, error)  { return textOrError(C.lease_state(lease)) }
 func abandonLease(lease leaseHandle)                    { C.antenv_lease_abandon(lease) }
+
+// adoptLease adopts a lease: it returns the handle, and what is known of the item. It blocks.
+func adoptLease(client clientHandle, config []byte) (leaseHandle, []byte, error) {
+	it := C.adopt_lease(client, cString(config))
+	text, err := textOrError(it)
+	return leaseHandle(it.handle), text, err
+}
+
+// releaseLease releases a lease: it returns what the next holder must know. It may block.
+func releaseLease(lease leaseHandle) ([]byte, error) { return textOrError(C.release_lease(lease)) }
+
 func leaseClientHandle(lease leaseHandle) (clientHandle, error) {
 	handle, err := handleOrError(C.lease_client(lease))
 	return clientHandle(handle), err

@@ -95,7 +95,7 @@ type SessionCreateParams struct {
 	// Human-readable title.
 	Title Opt[string] `json:"title"`
 	// Vaults whose credentials the agent may use.
-	VaultIds []string `json:"vault_ids"`
+	VaultIDs []string `json:"vault_ids"`
 }
 
 // SessionEventListParams has the parameters of Sessions.Events.List.

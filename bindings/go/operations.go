@@ -27,7 +27,9 @@ var (
 	sessionsRetrieve             = []byte("sessions.retrieve\x00")
 	sessionsEventsList           = []byte("sessions.events.list\x00")
 	sessionsEventsSend           = []byte("sessions.events.send\x00")
+	sessionsEventsStream         = []byte("sessions.events.stream\x00")
 	skillsVersionsRetrieve       = []byte("skills.versions.retrieve\x00")
+	skillsVersionsDownload       = []byte("skills.versions.download\x00")
 	memoryStoresMemoriesCreate   = []byte("memory_stores.memories.create\x00")
 	memoryStoresMemoriesRetrieve = []byte("memory_stores.memories.retrieve\x00")
 	memoryStoresMemoriesUpdate   = []byte("memory_stores.memories.update\x00")
@@ -163,13 +165,13 @@ type Sessions struct {
 func newSessions(c *core) *Sessions { return &Sessions{client: c, Events: newSessionEvents(c)} }
 
 // Create creates a session (POST /v1/sessions, Create Session).
-func (s *Sessions) Create(ctx context.Context, params SessionCreateParams, options ...Option) (*JSONObject, error) {
-	return do[JSONObject](ctx, s.client, sessionsCreate, callSettings(options, params))
+func (s *Sessions) Create(ctx context.Context, params SessionCreateParams, options ...Option) (*Session, error) {
+	return do[Session](ctx, s.client, sessionsCreate, callSettings(options, params))
 }
 
 // Retrieve retrieves a session (GET /v1/sessions/{session_id}, Get Session).
-func (s *Sessions) Retrieve(ctx context.Context, sessionID string, options ...Option) (*JSONObject, error) {
-	return do[JSONObject](ctx, s.client, sessionsRetrieve, callSettings(options, nil, "session_id", sessionID))
+func (s *Sessions) Retrieve(ctx context.Context, sessionID string, options ...Option) (*Session, error) {
+	return do[Session](ctx, s.client, sessionsRetrieve, callSettings(options, nil, "session_id", sessionID))
 }
 
 // SessionEvents has the operations on the events of a session. They need an API key. Each blocks until the call is done, takes call
@@ -182,8 +184,8 @@ func newSessionEvents(c *core) *SessionEvents { return &SessionEvents{client: c}
 
 // List lists a session's events (GET /v1/sessions/{session_id}/events, List Events). It iterates over all pages, which are fetched as they
 // are needed. An error ends the iteration.
-func (s *SessionEvents) List(ctx context.Context, sessionID string, params SessionEventListParams, options ...Option) iter.Seq2[*JSONObject, error] {
-	return pages(func(cursor string) (*Page[JSONObject], error) {
+func (s *SessionEvents) List(ctx context.Context, sessionID string, params SessionEventListParams, options ...Option) iter.Seq2[*Event, error] {
+	return pages(func(cursor string) (*Page[Event], error) {
 		if cursor != "" {
 			params.Page = String(cursor)
 		}
@@ -192,13 +194,25 @@ func (s *SessionEvents) List(ctx context.Context, sessionID string, params Sessi
 }
 
 // ListPage returns one page of List's items. Page.NextPage is the next page's cursor.
-func (s *SessionEvents) ListPage(ctx context.Context, sessionID string, params SessionEventListParams, options ...Option) (*Page[JSONObject], error) {
-	return do[Page[JSONObject]](ctx, s.client, sessionsEventsList, callSettings(options, params, "session_id", sessionID))
+func (s *SessionEvents) ListPage(ctx context.Context, sessionID string, params SessionEventListParams, options ...Option) (*Page[Event], error) {
+	return do[Page[Event]](ctx, s.client, sessionsEventsList, callSettings(options, params, "session_id", sessionID))
 }
 
 // Send sends events to a session (POST /v1/sessions/{session_id}/events, Send Events).
-func (s *SessionEvents) Send(ctx context.Context, sessionID string, params SessionEventSendParams, options ...Option) (*JSONObject, error) {
-	return do[JSONObject](ctx, s.client, sessionsEventsSend, callSettings(options, params, "session_id", sessionID))
+func (s *SessionEvents) Send(ctx context.Context, sessionID string, params SessionEventSendParams, options ...Option) (*SentEvents, error) {
+	return do[SentEvents](ctx, s.client, sessionsEventsSend, callSettings(options, params, "session_id", sessionID))
+}
+
+// Stream streams a session's events as they happen (GET /v1/sessions/{session_id}/events/stream, Stream Events). Each loop over the result
+// opens a stream, and closes it when the loop ends; an error ends the loop. Use Open for what is to be done as soon as the stream is open.
+func (s *SessionEvents) Stream(ctx context.Context, sessionID string, params SessionEventStreamParams, options ...Option) iter.Seq2[*Event, error] {
+	return streamEvents(ctx, s.client, sessionsEventsStream, callSettings(options, params, "session_id", sessionID))
+}
+
+// Open opens such a stream: it has what happens from then on. It blocks until the server has responded. Close the stream, which also ends
+// when ctx is done.
+func (s *SessionEvents) Open(ctx context.Context, sessionID string, params SessionEventStreamParams, options ...Option) (*EventStream, error) {
+	return openStream(ctx, s.client, sessionsEventsStream, callSettings(options, params, "session_id", sessionID))
 }
 
 // Skills has the operations on skills.
@@ -218,8 +232,13 @@ type SkillVersions struct {
 func newSkillVersions(c *core) *SkillVersions { return &SkillVersions{client: c} }
 
 // Retrieve retrieves a version of a skill (GET /v1/skills/{skill_id}/versions/{version}, Get Skill Version).
-func (s *SkillVersions) Retrieve(ctx context.Context, skillID, version string, options ...Option) (*JSONObject, error) {
-	return do[JSONObject](ctx, s.client, skillsVersionsRetrieve, callSettings(options, nil, "skill_id", skillID, "version", version))
+func (s *SkillVersions) Retrieve(ctx context.Context, skillID, version string, options ...Option) (*SkillVersion, error) {
+	return do[SkillVersion](ctx, s.client, skillsVersionsRetrieve, callSettings(options, nil, "skill_id", skillID, "version", version))
+}
+
+// Download downloads the archive of a skill's version (GET /v1/skills/{skill_id}/versions/{version}/content, Download Skill Version).
+func (s *SkillVersions) Download(ctx context.Context, skillID, version, path string, options ...Option) (*Download, error) {
+	return download(ctx, s.client, skillsVersionsDownload, path, callSettings(options, nil, "skill_id", skillID, "version", version))
 }
 
 // MemoryStores has the operations on memory stores.
@@ -239,25 +258,25 @@ type Memories struct {
 func newMemories(c *core) *Memories { return &Memories{client: c} }
 
 // Create creates a memory (POST /v1/memory_stores/{memory_store_id}/memories, Create a Memory).
-func (m *Memories) Create(ctx context.Context, memoryStoreID string, params MemoryCreateParams, options ...Option) (*JSONObject, error) {
-	return do[JSONObject](ctx, m.client, memoryStoresMemoriesCreate, callSettings(options, params, "memory_store_id", memoryStoreID))
+func (m *Memories) Create(ctx context.Context, memoryStoreID string, params MemoryCreateParams, options ...Option) (*Memory, error) {
+	return do[Memory](ctx, m.client, memoryStoresMemoriesCreate, callSettings(options, params, "memory_store_id", memoryStoreID))
 }
 
 // Retrieve retrieves a memory (GET /v1/memory_stores/{memory_store_id}/memories/{memory_id}, Retrieve a Memory).
-func (m *Memories) Retrieve(ctx context.Context, memoryStoreID, memoryID string, params MemoryRetrieveParams, options ...Option) (*JSONObject, error) {
-	return do[JSONObject](ctx, m.client, memoryStoresMemoriesRetrieve, callSettings(options, params, "memory_store_id", memoryStoreID, "memory_id", memoryID))
+func (m *Memories) Retrieve(ctx context.Context, memoryStoreID, memoryID string, params MemoryRetrieveParams, options ...Option) (*Memory, error) {
+	return do[Memory](ctx, m.client, memoryStoresMemoriesRetrieve, callSettings(options, params, "memory_store_id", memoryStoreID, "memory_id", memoryID))
 }
 
 // Update updates a memory (POST /v1/memory_stores/{memory_store_id}/memories/{memory_id}, Update a Memory). Absent parameters change
 // nothing.
-func (m *Memories) Update(ctx context.Context, memoryStoreID, memoryID string, params MemoryUpdateParams, options ...Option) (*JSONObject, error) {
-	return do[JSONObject](ctx, m.client, memoryStoresMemoriesUpdate, callSettings(options, params, "memory_store_id", memoryStoreID, "memory_id", memoryID))
+func (m *Memories) Update(ctx context.Context, memoryStoreID, memoryID string, params MemoryUpdateParams, options ...Option) (*Memory, error) {
+	return do[Memory](ctx, m.client, memoryStoresMemoriesUpdate, callSettings(options, params, "memory_store_id", memoryStoreID, "memory_id", memoryID))
 }
 
 // List lists the memories of a memory store (GET /v1/memory_stores/{memory_store_id}/memories, List Memories). It iterates over all pages,
 // which are fetched as they are needed. An error ends the iteration.
-func (m *Memories) List(ctx context.Context, memoryStoreID string, params MemoryListParams, options ...Option) iter.Seq2[*JSONObject, error] {
-	return pages(func(cursor string) (*Page[JSONObject], error) {
+func (m *Memories) List(ctx context.Context, memoryStoreID string, params MemoryListParams, options ...Option) iter.Seq2[*Memory, error] {
+	return pages(func(cursor string) (*Page[Memory], error) {
 		if cursor != "" {
 			params.Page = String(cursor)
 		}
@@ -266,11 +285,11 @@ func (m *Memories) List(ctx context.Context, memoryStoreID string, params Memory
 }
 
 // ListPage returns one page of List's items. Page.NextPage is the next page's cursor.
-func (m *Memories) ListPage(ctx context.Context, memoryStoreID string, params MemoryListParams, options ...Option) (*Page[JSONObject], error) {
-	return do[Page[JSONObject]](ctx, m.client, memoryStoresMemoriesList, callSettings(options, params, "memory_store_id", memoryStoreID))
+func (m *Memories) ListPage(ctx context.Context, memoryStoreID string, params MemoryListParams, options ...Option) (*Page[Memory], error) {
+	return do[Page[Memory]](ctx, m.client, memoryStoresMemoriesList, callSettings(options, params, "memory_store_id", memoryStoreID))
 }
 
 // Delete deletes a memory (DELETE /v1/memory_stores/{memory_store_id}/memories/{memory_id}, Delete a Memory).
-func (m *Memories) Delete(ctx context.Context, memoryStoreID, memoryID string, params MemoryDeleteParams, options ...Option) (*JSONObject, error) {
-	return do[JSONObject](ctx, m.client, memoryStoresMemoriesDelete, callSettings(options, params, "memory_store_id", memoryStoreID, "memory_id", memoryID))
+func (m *Memories) Delete(ctx context.Context, memoryStoreID, memoryID string, params MemoryDeleteParams, options ...Option) (*MemoryDeleted, error) {
+	return do[MemoryDeleted](ctx, m.client, memoryStoresMemoriesDelete, callSettings(options, params, "memory_store_id", memoryStoreID, "memory_id", memoryID))
 }

@@ -27,6 +27,7 @@ var goNames = map[string]string{
 	"timeout_ms":         "WithTimeout",
 	"attempt_timeout_ms": "WithAttemptTimeout",
 	"connect_timeout_ms": "WithConnectTimeout",
+	"idle_timeout_ms":    "WithIdleTimeout",
 }
 
 func setting(key string, value any) Option { return func(s *settings) { s.add(key, value) } }
@@ -129,8 +130,20 @@ func WithQuery(query map[string]any) Option { return setting("query", query) }
 // WithBody sets the body of Client.Request: anything that encodes to JSON.
 func WithBody(body any) Option { return setting("body", body) }
 
-// WithResponse fills in a description of the HTTP response to a call, whether the call succeeds or fails. List fills it in for each page. A
-// call whose context is done leaves it as it was.
+// WithIdleTimeout limits how long the server of a stream may be silent, its pings count: 1 ms to 24 days. Default: 10 minutes. WithTimeout
+// limits how long a stream takes to open.
+func WithIdleTimeout(timeout time.Duration) Option {
+	return setting("idle_timeout_ms", milliseconds(timeout))
+}
+
+// WithMaxEventBytes sets the largest event that a stream accepts. Default: 16 MiB.
+func WithMaxEventBytes(bytes int64) Option { return setting("max_event_bytes", bytes) }
+
+// WithMaxBytes sets the largest file that a download accepts. Default: the client's WithMaxResponseBytes.
+func WithMaxBytes(bytes int64) Option { return setting("max_bytes", bytes) }
+
+// WithResponse fills in a description of the HTTP response to a call, whether the call succeeds or fails. List fills it in for each page, a
+// stream when it is open; a download does not take it. A call whose context is done leaves it as it was.
 func WithResponse(response *Response) Option {
 	return func(s *settings) {
 		s.response = response

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -39,6 +40,11 @@ func (o *object) addJSON(name string, value []byte) {
 		o.members = make([]member, 0, 4)
 	}
 	o.members = append(o.members, member{name, value})
+}
+
+// remove removes a member.
+func (o *object) remove(name string) {
+	o.members = slices.DeleteFunc(o.members, func(one member) bool { return one.name == name })
 }
 
 // addFields adds the fields of a struct that are not their zero value, which Opt{}, nil and "" are.

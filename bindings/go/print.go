@@ -1,6 +1,7 @@
 package antenv
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -25,6 +26,9 @@ func logged(value reflect.Value) slog.Value {
 	}
 	if at, is := value.Interface().(time.Time); is {
 		return slog.StringValue(at.Format(time.RFC3339Nano))
+	}
+	if text, is := value.Interface().(json.RawMessage); is {
+		return slog.StringValue(string(text))
 	}
 	var group []slog.Attr
 	switch value.Kind() {

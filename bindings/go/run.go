@@ -24,8 +24,8 @@ const (
 //
 // The handler's context carries ctx's values. It is cancelled when the lease is lost or its item is to be stopped; context.Cause then
 // returns a *LeaseError, of the kind ErrLeaseLost (stop at once: another worker may be serving the item) or ErrStopRequested (end the
-// work). When the handler has returned, the item is stopped, unless the handler has ended the lease with Lease.Finish or Lease.Abandon, or
-// the lease is lost. If the handler returns an error or panics, WorkerConfig.ErrorPolicy decides whether the item is stopped;
+// work). When the handler has returned, the item is stopped, unless the handler has ended the lease with Lease.Finish, Lease.Release or
+// Lease.Abandon, or the lease is lost. If the handler returns an error or panics, WorkerConfig.ErrorPolicy decides whether the item is stopped;
 // WorkerConfig.OnError receives the error, or a *PanicError, and Run goes on.
 //
 // When ctx is done, the worker stops, as with Stop: it claims no more items, and handlers go on with those it has claimed. When
@@ -87,7 +87,7 @@ func (w *Worker) conclude(ctx context.Context, lease *Lease, handlerErr error) e
 		return handlerErr
 	}
 	if handlerErr != nil && w.errorPolicy == AbandonOnError {
-		if state, err := lease.State(); err == nil && state.State == LeaseHeld {
+		if state, err := lease.State(); err == nil && (state.State == LeaseHeld || state.State == LeaseClaimed) {
 			lease.Abandon()
 			return handlerErr
 		}

@@ -91,6 +91,8 @@ type WorkerStats struct {
 	Lost int64 `json:"lost"`
 	// StopRequested is how many leases had an item that was to be stopped before its handler was done.
 	StopRequested int64 `json:"stop_requested"`
+	// Released is how many leases were handed over to another process.
+	Released int64 `json:"released"`
 	// Abandoned is how many leases were given up.
 	Abandoned int64 `json:"abandoned"`
 	// Undelivered is how many of the abandoned items were never taken by Next or Run.

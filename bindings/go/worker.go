@@ -77,7 +77,7 @@ func (w *Worker) Next(ctx context.Context) (*Lease, error) {
 		switch {
 		case err == nil:
 			w.events.notify()
-			return w.newLease(handle, item)
+			return newLease(w, handle, item)
 		case errors.Is(err, StatusDone), errors.Is(err, StatusInvalidHandle):
 			return nil, ErrDone
 		case !errors.Is(err, StatusTimeout):

@@ -26,6 +26,9 @@ type WorkerConfig struct {
 	ReclaimOlderThan Opt[time.Duration] `json:"reclaim_older_than_ms"`
 	// Drain ends the worker when the queue is empty.
 	Drain bool `json:"drain"`
+	// Heartbeat set to false has the worker only claim items: they are acknowledged and handed out without a heartbeat, for other
+	// processes to serve, as Lease.Release describes. Default: true.
+	Heartbeat Opt[bool] `json:"heartbeat"`
 	// DesiredTTL is how long a heartbeat should extend a lease, 1 second to 24 hours. Default: the server decides.
 	DesiredTTL time.Duration `json:"desired_ttl_seconds"`
 	// IdleAfter is how long no item must have come before the worker pauses between polls. Default: 1 minute.

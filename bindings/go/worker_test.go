@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"reflect"
 	"runtime"
 	"strings"
@@ -632,7 +633,8 @@ func TestALeaseOutlivesItsWorkerAndItsClient(t *testing.T) {
 func TestTheWorkersKeysAreThoseOfTheLibrary(t *testing.T) {
 	client := must(antenv.NewClient(antenv.WithAPIKey("k"), antenv.WithBaseURL("http://127.0.0.1:9")))(t)
 	defer client.Close()
-	t.Setenv("ANTHROPIC_ENVIRONMENT_ID", "")
+	t.Setenv("ANTHROPIC_ENVIRONMENT_ID", "") // and back at the end
+	os.Unsetenv("ANTHROPIC_ENVIRONMENT_ID")
 	here, config := map[string]bool{}, reflect.TypeOf(antenv.WorkerConfig{})
 	for i := range config.NumField() {
 		if name := config.Field(i).Tag.Get("json"); name != "-" {

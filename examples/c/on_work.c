@@ -1,11 +1,15 @@
 /* Runs a command for every item of an environment's work queue.
  *
- *     on_work [-c|--concurrency N] [-g|--grace SECONDS] [-m|--metrics ADDRESS] COMMAND [ARGUMENT]...
+ *     on_work [-c|--concurrency N] [-g|--grace SECONDS] [-m|--metrics ADDRESS] [-o|--handoff] COMMAND [ARGUMENT]...
  *
  * The command finds the item's JSON on its standard input, and in its environment ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID,
  * ANTHROPIC_SESSION_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one, ANTHROPIC_WORK_SECRET. It runs in a process group of
  * its own. When it has ended, its item is stopped, whatever its exit status, which is only logged; what is left of its process
  * group is killed.
+ *
+ * With --handoff the command keeps the lease itself: it adopts the item, as antenv_lease_adopt and an official handle_item do with
+ * these variables, sends the heartbeats, and stops the item. It has to begin within a minute. This program only claims items, and
+ * when a command has ended without a heartbeat, gives its item back to the queue.
  *
  * A command that cannot be found at the start is wrong usage. While the system has no room for another process, starting it is
  * tried again every second. If it cannot be started for another reason, the item is left to the work queue, and this program
@@ -73,6 +77,7 @@ static antenv_queue *queue;
 static char **command;
 static long concurrency = 1;
 static double grace_seconds = 30;
+static bool hands_off; /* commands keep the leases of their items */
 static struct job *jobs;
 static uint64_t jobs_so_far;
 static bool is_over;     /* no more items will come */
@@ -140,9 +145,11 @@ static char *variable(const struct job *job, const char *name, const char *point
 /* Starts the command with its input and its environment. Returns 0, or why it could not be started. */
 static int start_command(struct job *job) {
     static const char *const names[] = {
-        "ANTHROPIC_WORK_ID", "ANTHROPIC_ENVIRONMENT_ID", "ANTHROPIC_SESSION_ID", "ANTHROPIC_WORK_SECRET",
+        "ANTHROPIC_WORK_ID",     "ANTHROPIC_ENVIRONMENT_ID",      "ANTHROPIC_SESSION_ID",
+        "ANTHROPIC_WORK_SECRET", "ANTHROPIC_WORK_LAST_HEARTBEAT",
     };
-    static const char *const pointers[] = {"/id", "/environment_id", "/data/id", "/secret"};
+    /* There is no last heartbeat: one that this program has inherited is of another item. */
+    static const char *const pointers[] = {"/id", "/environment_id", "/data/id", "/secret", "/last_heartbeat"};
     enum { OWN = sizeof names / sizeof names[0] };
     char *own[OWN];
     size_t count = 0, kept = 0;
@@ -257,7 +264,7 @@ static void begin(antenv_lease *lease, char *json) {
     *job = (struct job){.next = jobs, .number = ++jobs_so_far, .lease = lease, .json = json, .input = -1};
     jobs = job;
     job->id = value_at(job, "/id");
-    antenv_lease_attach(lease, queue, lease_tag(job));
+    if (!hands_off) antenv_lease_attach(lease, queue, lease_tag(job));
     start(job);
 }
 
@@ -281,6 +288,10 @@ static void finish(struct job *job, int status) {
     close_input(job);
     if (WIFEXITED(status)) say(job, "exited with %d", WEXITSTATUS(status));
     else say(job, "ended by signal %d", WTERMSIG(status));
+    if (hands_off) { /* it has stopped the item, or its lease runs out; an item without one is given back */
+        leave(job);
+        return;
+    }
     if (antenv_lease_submit_finish(job->lease, NULL, queue, finish_tag(job), &error) != ANTENV_OK) {
         say(job, "could not be stopped: %s", error);
         antenv_string_free(error);
@@ -542,7 +553,8 @@ static bool set_up(antenv_client **client) {
     const char *key = getenv("ANTHROPIC_ENVIRONMENT_KEY");
     snprintf(config, sizeof config, "{\"environment_key\":\"%s\"}", key ? key : "");
     if (antenv_client_new(config, client, &error) == ANTENV_OK) {
-        snprintf(config, sizeof config, "{\"concurrency\":%ld,\"grace_ms\":%.0f}", concurrency, grace_seconds * 1000);
+        snprintf(config, sizeof config, "{\"concurrency\":%ld,\"grace_ms\":%.0f,\"heartbeat\":%s}", concurrency,
+                 grace_seconds * 1000, hands_off ? "false" : "true");
         if (antenv_worker_new(*client, config, &worker, &error) == ANTENV_OK &&
             antenv_queue_new(&queue, &error) == ANTENV_OK) {
             return true;
@@ -555,21 +567,23 @@ static bool set_up(antenv_client **client) {
 
 int main(int argc, char **argv) {
     static const struct option options[] = {
-        {"concurrency", 1, NULL, 'c'}, {"grace", 1, NULL, 'g'}, {"metrics", 1, NULL, 'm'}, {NULL, 0, NULL, 0},
+        {"concurrency", 1, NULL, 'c'}, {"grace", 1, NULL, 'g'}, {"metrics", 1, NULL, 'm'},
+        {"handoff", 0, NULL, 'o'},     {NULL, 0, NULL, 0},
     };
     antenv_client *client = NULL;
     const char *metrics = NULL;
     bool is_well = true;
     /* Not past the command: what follows it is the command's own, though some getopt() would look there. */
-    for (int option; optind < argc && *argv[optind] == '-' && (option = getopt_long(argc, argv, "+c:g:m:", options, NULL)) != -1;) {
+    for (int option; optind < argc && *argv[optind] == '-' && (option = getopt_long(argc, argv, "+c:g:m:o", options, NULL)) != -1;) {
         if (option == 'c') is_well = is_well && whole_option(optarg, 1, 10000, &concurrency);
         else if (option == 'g') is_well = is_well && seconds_option(optarg, &grace_seconds);
         else if (option == 'm') metrics = optarg;
+        else if (option == 'o') hands_off = true;
         else is_well = false;
     }
     command = argv + optind;
     if (!is_well || !*command) {
-        fprintf(stderr, "usage: on_work [--concurrency N] [--grace SECONDS] [--metrics ADDRESS] COMMAND [ARGUMENT]...\n");
+        fprintf(stderr, "usage: on_work [--concurrency N] [--grace SECONDS] [--metrics ADDRESS] [--handoff] COMMAND [ARGUMENT]...\n");
         return 2;
     }
     if (!is_there(*command)) {

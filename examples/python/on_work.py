@@ -1,10 +1,14 @@
 """Serves the work queue of a self-hosted environment: runs a command for each item.
 
-    python on_work.py [--concurrency N] [--grace SECONDS] [--metrics ADDRESS] -- command argument ...
+    python on_work.py [--concurrency N] [--grace SECONDS] [--metrics ADDRESS] [--handoff] -- command argument ...
 
 The command has the item's JSON on its standard input, and in its environment ANTHROPIC_WORK_ID, ANTHROPIC_SESSION_ID,
 ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one, ANTHROPIC_WORK_SECRET. It runs in a
 process group of its own. When it has ended, its item is stopped, and what is left of its process group is killed.
+
+With --handoff the command keeps the lease itself: it adopts the item, as `client.adopt()` and an official `handle_item`
+do with these variables, sends the heartbeats, and stops the item. It has to begin within a minute. This program only
+claims items, and when a command has ended without a heartbeat, gives its item back to the work queue.
 
 A command that cannot be found at the start is wrong usage. While the system has no room for another process, starting
 it is tried again every second. If it cannot be started for another reason, the item is left to the work queue, and this
@@ -57,6 +61,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--concurrency", type=concurrency, default=1, metavar="N", help="how many items at once (1)")
     parser.add_argument("--grace", type=seconds, default=30.0, metavar="SECONDS", help="time for commands to end (30)")
     parser.add_argument("--metrics", metavar="ADDRESS", help="serve /metrics there, such as :9464")
+    parser.add_argument("--handoff", action="store_true", help="leave the heartbeats to the commands")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run, after --")
     options = parser.parse_args()
     options.command = options.command[options.command[:1] == ["--"] :]
@@ -70,7 +75,8 @@ def arguments() -> argparse.Namespace:
 
 def variables(lease: antenv.AsyncLease) -> dict[str, str]:
     """What the command has in its environment."""
-    own = {name: value for name, value in os.environ.items() if name != "ANTHROPIC_WORK_SECRET"}
+    other_items = ("ANTHROPIC_WORK_SECRET", "ANTHROPIC_WORK_LAST_HEARTBEAT")
+    own = {name: value for name, value in os.environ.items() if name not in other_items}
     names = {"WORK_ID": lease.id, "SESSION_ID": lease.session_id, "ENVIRONMENT_ID": lease.work.environment_id}
     names |= {"WORK_SECRET": lease.secret} if lease.secret else {}
     return own | {f"ANTHROPIC_{name}": value for name, value in names.items()}
@@ -177,6 +183,12 @@ class Program:
             signal_group(process, signal.SIGKILL)
             await asyncio.wait([ended])
 
+    async def end_of(self, ended: asyncio.Future[Any]) -> None:
+        """Waits for a command, or for a second signal, whatever happens to the lease."""
+        while not (ended.done() or self.hurry.done()):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([ended, self.hurry], return_when=asyncio.FIRST_COMPLETED)
+
     async def serve(self, lease: antenv.AsyncLease) -> None:
         """Runs the command for an item. The worker cancels this when the lease is no longer simply held."""
         process, writing = await self.start(lease)
@@ -184,7 +196,10 @@ class Program:
         feeding = asyncio.ensure_future(feed(writing, lease.work.to_json().encode()))
         why = "a second signal"
         try:
-            await asyncio.wait([ended, self.hurry], return_when=asyncio.FIRST_COMPLETED)
+            if self.options.handoff:  # the lease is the command's business
+                await self.end_of(ended)
+            else:
+                await asyncio.wait([ended, self.hurry], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             state = lease.state()
             why = f"{state.state}, {state.reason}"
@@ -193,6 +208,8 @@ class Program:
             with contextlib.suppress(asyncio.CancelledError):  # for another reason: it is being ended already
                 await asyncio.wait([ending])
         feeding.cancel()
+        if self.options.handoff:  # an item that has had no heartbeat is given back
+            lease.abandon()
         if ended.result():
             LOG.warning("%s: the command ended with %d", lease.id, ended.result())
 
@@ -236,7 +253,9 @@ async def serve_metrics(address: str, worker: antenv.AsyncWorker) -> asyncio.Ser
 
 async def main(options: argparse.Namespace) -> None:
     client = antenv.AsyncClient(environment_key=os.environ.get("ANTHROPIC_ENVIRONMENT_KEY"))
-    async with client.environments.worker(concurrency=options.concurrency, grace=options.grace) as worker:
+    async with client.environments.worker(
+        concurrency=options.concurrency, grace=options.grace, heartbeat=not options.handoff
+    ) as worker:
         program, loop = Program(options, worker), asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, program.reap)
         for number in (signal.SIGTERM, signal.SIGINT):

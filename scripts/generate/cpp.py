@@ -9,11 +9,28 @@ from pathlib import Path
 from .table import Operation, Resource, Table
 from .text import Files, region
 
-HEADER = Path("include/antenv.hpp")
+HEADER = Path("include/antenv/operations.hpp")
 DRIVER = Path("tests/cpp/driver.cpp")
 WIDTH = 130
 #: The operations that have a function of the C interface.
 NAMED = ("environments", "work")
+#: By the kind of response: what a member returns, what makes the call, its arguments besides identifiers and
+#: parameters, and what its comment adds.
+KINDS = {
+    "Json": ("json", "operation", (), ""),
+    "Stream": (
+        "typename Policy::template of<basic_stream<Policy>>",
+        "open_stream",
+        (),
+        " Returns the open stream; antenv_stream_open documents more of its parameters.",
+    ),
+    "Binary": (
+        "json",
+        "download",
+        ("path",),
+        " Writes it to the file `path`, whole or not at all; antenv_download documents what it returns.",
+    ),
+}
 #: Members whose names are keywords.
 KEYWORDS = {"delete": "remove"}
 
@@ -44,24 +61,27 @@ def member(operation: Operation) -> str:
     name = KEYWORDS.get(operation.call, operation.call)
     if name != operation.call:
         doc += f" `{operation.call}` is a keyword of C++."
+    result, function, more, note = KINDS[operation.response]
     optional = operation.call != "update" and not any(one.required for one in operation.own)
-    arguments = ", ".join([*(f"const text &{one}" for one in operation.ids), "const text &params" + " = {}" * optional])
+    texts = ", ".join(f"const text &{one}" for one in (*operation.ids, *more))
+    arguments = f"{texts}{', ' if texts else ''}const text &params{' = {}' * optional}"
     named = operation.resource in NAMED
     what = f"antenv_{operation.name.replace('.', '_')}" if named else f'"{operation.name}"'
-    given = f"client_, {what}, params"
+    given = ", ".join(["client_", what, "params", *more])
     for one in operation.ids:
         given += f',\n            detail::identifier{{"{one}", &{one}}}'
-    return (
-        f"{comment(doc)}    json {name}({arguments}) const noexcept(Policy::is_noexcept) {{\n"
-        f"        return detail::operation<Policy>({given});\n    }}\n"
-    )
+    head = f"    {result} {name}({arguments}) const noexcept(Policy::is_noexcept) {{"
+    if len(head) > WIDTH:
+        head = head.replace(" const noexcept", " const\n        noexcept")
+    return f"{comment(doc + note)}{head}\n        return detail::{function}<Policy>({given});\n    }}\n"
 
 
 def resource(one: Resource, table: Table) -> str:
     """Returns the class of a resource."""
     about = f"The operations on {one.subject}: what client.{one.path.replace('.', '().')}() returns."
     if one.operations:
-        about += f" {one.credentials()} Each function returns the response's JSON. Each blocks."
+        otherwise = ", unless its comment says otherwise" * any(each.response != "Json" for each in one.operations)
+        about += f" {one.credentials()} Each function returns the response's JSON{otherwise}. Each blocks."
     name = class_name(one)
     children = "".join(
         comment(f"Returns the operations on {child.subject}.")
@@ -69,7 +89,7 @@ def resource(one: Resource, table: Table) -> str:
         + f"        return {class_name(child)}<Policy>(client_);\n    }}\n"
         for child in table.children(one.path)
     )
-    members = "".join(member(each) for each in one.operations if each.response == "Json")
+    members = "".join(member(each) for each in one.operations)
     return (
         f"{comment(about, '')}template <class Policy> class {name} {{\npublic:\n"
         + "    using json = typename Policy::template of<std::string>;\n" * bool(members)

@@ -28,7 +28,21 @@ NAMED_TYPES = {
     "metadata": "map[string]string",
     "update metadata": "map[string]Opt[string]",
 }
-INITIALISMS = {"id": "ID", "ttl": "TTL", "url": "URL", "sha256": "SHA256"}
+#: The types of results that the table does not name.
+RESULTS = {
+    "sessions.create": "Session",
+    "sessions.retrieve": "Session",
+    "sessions.events.list": "Event",
+    "sessions.events.send": "SentEvents",
+    "sessions.events.stream": "Event",
+    "skills.versions.retrieve": "SkillVersion",
+    "memory_stores.memories.create": "Memory",
+    "memory_stores.memories.retrieve": "Memory",
+    "memory_stores.memories.update": "Memory",
+    "memory_stores.memories.list": "Memory",
+    "memory_stores.memories.delete": "MemoryDeleted",
+}
+INITIALISMS = {"id": "ID", "ids": "IDs", "ttl": "TTL", "url": "URL", "sha256": "SHA256"}
 
 
 def go_name(name: str) -> str:
@@ -86,7 +100,8 @@ def constant(operation: Operation) -> str:
 
 def method(operation: Operation, kind: str) -> str:
     """Returns an operation's method; for a list, one that iterates over all pages, and one that returns a page."""
-    receiver, name, result = kind[0].lower(), operation.call.title(), operation.result or "JSONObject"
+    receiver, name = kind[0].lower(), operation.call.title()
+    result = operation.result or RESULTS.get(operation.name, "JSONObject")
     insertion = f"{operation.method} {operation.path}, {operation.title}"
     doc = in_go(operation.sentence(insertion), "nil")
     doc = f"{name} {doc[0].lower()}{doc[1:]}"
@@ -95,6 +110,25 @@ def method(operation: Operation, kind: str) -> str:
     params = "params" if operation.own else "nil"
     settings = ", ".join(["options", params, *(f'"{one}", {variable(one)}' for one in operation.ids)])
     end = f"{declared}options ...Option)"
+    called = f"ctx, {receiver}.client, {constant(operation)}"
+    if operation.response == "Stream":
+        doc += " Each loop over the result opens a stream, and closes it when the loop ends; an error ends the loop."
+        opened = "Open opens such a stream: it has what happens from then on. It blocks until the server has responded."
+        return (
+            comment(f"{doc} Use Open for what is to be done as soon as the stream is open.")
+            + f"func ({receiver} *{kind}) {name}(ctx context.Context, {end} iter.Seq2[*{result}, error] {{\n"
+            + f"\treturn streamEvents({called}, callSettings({settings}))\n}}\n\n"
+            + comment(f"{opened} Close the stream, which also ends when ctx is done.")
+            + f"func ({receiver} *{kind}) Open(ctx context.Context, {end} (*{result}Stream, error) {{\n"
+            + f"\treturn openStream({called}, callSettings({settings}))\n}}\n"
+        )
+    if operation.response == "Binary":
+        end = f"{', '.join([*ids, 'path'])} string, options ...Option)"
+        return (
+            comment(doc)
+            + f"func ({receiver} *{kind}) {name}(ctx context.Context, {end} (*Download, error) {{\n"
+            + f"\treturn download({called}, path, callSettings({settings}))\n}}\n"
+        )
     if not operation.paged:
         return (
             comment(doc)
@@ -126,7 +160,6 @@ def resource(one: Resource, table: Table) -> str:
     if one.operations:
         about += f" {one.credentials(str.title)} Each blocks until the call is done, takes call options, and returns an"
         about += " *Error, or an error that wraps ctx.Err() when the context is done first."
-    json = [each for each in one.operations if each.response == "Json"]
     fields, made = "", ["client: c"] if one.operations else []
     for child in table.children(one.path):
         name = go_name(child.attribute)
@@ -135,7 +168,7 @@ def resource(one: Resource, table: Table) -> str:
     own = f"{fields}\tclient *core\n" if one.operations else f"{fields.rstrip()}\n"
     head = f"{comment(about)}type {one.type} struct {{\n{own}}}\n\n"
     head += f"func new{one.type}(c *core) *{one.type} {{ return &{one.type}{{{', '.join(made)}}} }}\n"
-    return "\n".join([head, *(method(each, one.type) for each in json)])
+    return "\n".join([head, *(method(each, one.type) for each in one.operations)])
 
 
 def driver(table: Table) -> str:
@@ -160,9 +193,8 @@ def driver(table: Table) -> str:
 
 def write(table: Table, files: Files) -> None:
     """Writes the module's files."""
-    json = [one for one in table.operations if one.response == "Json"]
-    width = max(len(constant(one)) for one in json)
-    names = "".join(f'\t{constant(one):{width}} = []byte("{one.name}\\x00")\n' for one in json)
+    width = max(len(constant(one)) for one in table.operations)
+    names = "".join(f'\t{constant(one):{width}} = []byte("{one.name}\\x00")\n' for one in table.operations)
     parts = [
         f'{NOTE}package antenv\n\nimport (\n\t"context"\n\t"iter"\n)\n',
         f"// The operations' names, each with a NUL at its end.\nvar (\n{names})\n",

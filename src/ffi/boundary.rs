@@ -60,6 +60,23 @@ pub fn return_handle_and_json<H>(
     }
 }
 
+/// Runs a function that returns a handle and JSON, or an error object, whatever its status.
+pub fn return_handle_with_json<H>(
+    out: *mut *mut H,
+    out_json: *mut *mut c_char,
+    call: impl FnOnce() -> Result<(*mut H, String)>,
+) -> Status {
+    set(out, ptr::null_mut());
+    return_json(out_json, || {
+        if out.is_null() {
+            return Err(Error::argument("out_lease", "is NULL"));
+        }
+        let (handle, json) = call()?;
+        write(out, handle);
+        Ok(json)
+    })
+}
+
 /// Runs a function that returns a handle; its error goes to `out_error`, which may be NULL.
 pub fn return_handle<H>(out: *mut *mut H, out_error: *mut *mut c_char, call: impl FnOnce() -> Result<*mut H>) -> Status {
     return_optional_handle(out, out_error, |wanted| if wanted { call() } else { Err(Error::argument("out", "is NULL")) })

@@ -6,11 +6,11 @@ use super::handle::Table;
 use super::queue::{QUEUES, antenv_queue};
 use crate::error::{Result, Status};
 use crate::runtime::fork::ProcessLocal;
-use crate::worker::{Lease, used_after_fork};
+use crate::worker::{Lease, adopt, used_after_fork};
 use std::ffi::c_char;
 use std::sync::Arc;
 
-/// A lease on a work item that a worker claimed.
+/// A lease on a work item that a worker claimed, or that another process handed over.
 pub struct antenv_lease {
     _opaque: (),
 }
@@ -32,9 +32,12 @@ fn get(handle: *mut antenv_lease) -> Result<Arc<Lease>> {
 /// Returns the lease's state.
 ///
 /// @param lease The lease.
-/// @param out_json Receives the state: {"state":"held"|"stop_requested"|"lost", "reason", "work_id", "ttl_seconds",
-///   "last_heartbeat": verbatim, "beats": number of successful heartbeats}. `reason` is null while the lease is held.
+/// @param out_json Receives the state: {"state":"held"|"claimed"|"stop_requested"|"lost", "reason", "work_id", "ttl_seconds",
+///   "last_heartbeat": verbatim, "beats": number of successful heartbeats}. `reason` is null while the lease is held or claimed.
 ///
+///   claimed         The worker only claims (`heartbeat` is false): the item is acknowledged and has no heartbeat, so
+///                   `ttl_seconds` and `last_heartbeat` are null. Hand it over within half of the worker's `rescue_after_ms`;
+///                   then the lease becomes "lost" (reason "expired"), because workers may return the item to the queue.
 ///   stop_requested  The item is to be stopped: end the work and finish. The lease is no longer extended, and becomes "lost" when
 ///                   it may have run out. `reason`: "asked" (the item is stopping or stopped at the server), "not_extended",
 ///                   "rejected" (a heartbeat was refused permanently), "shutdown" (the worker's grace period is over).
@@ -181,8 +184,81 @@ pub extern "C" fn antenv_lease_submit_finish(
     })
 }
 
+/// Ends a lease so that another process can go on with it, and frees the handle. No heartbeat and no stop is sent after this
+/// call; the next holder has as much of the lease's time as is left. Give what is returned to one process only: to an official
+/// `handle_item`, or to antenv_lease_adopt. A lease that is released and not adopted runs out, and the queue hands the item out
+/// again. An item that was only claimed has no lease to run out: workers rescue it when it has had no heartbeat for their
+/// `rescue_after_ms`.
+///
+/// @param lease The lease. It is freed, unless ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT (or ANTENV_CLOSED, in a forked
+///   child) is returned.
+/// @param out_json Receives what the next holder must know: {"work_id", "environment_id", "session_id", "work_secret" (null if the
+///   item has none), "last_heartbeat" (null if there was none), "environment"}. `environment` holds the same as environment
+///   variables, those without a value left out: ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_SESSION_ID,
+///   ANTHROPIC_ENVIRONMENT_KEY, ANTHROPIC_WORK_SECRET, ANTHROPIC_WORK_LAST_HEARTBEAT. It holds secrets: do not log it.
+///
+/// Errors: ANTENV_LEASE_LOST (do not hand the item over); ANTENV_CLOSED when the lease has ended, or is being ended by another
+/// thread; ANTENV_CANCELLED when the library was shut down meanwhile; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks while
+/// the result of a heartbeat is unknown: as a rule not at all, and at most until the lease is lost.
+#[unsafe(no_mangle)]
+pub extern "C" fn antenv_lease_release(lease: *mut antenv_lease, out_json: *mut *mut c_char) -> Status {
+    boundary::return_json(out_json, || {
+        let held = get(lease)?;
+        LEASES.remove(lease)?;
+        held.release()
+    })
+}
+
+/// Adopts the lease on an item that another process claimed, and keeps it by heartbeats. The first heartbeat states the last one
+/// of the other process; without one it begins the lease (NO_HEARTBEAT). Only when it was accepted is the item this process's to
+/// serve. No worker is needed. When the library is shut down, the lease goes on for 30 seconds, and then the item is stopped.
+///
+/// @param client The client whose connections and defaults it uses; it may be freed before the lease. Its credential is used only
+///   if it is an environment key.
+/// @param config_json NULL or a JSON object. `null` means absent, and an unknown key is an error. What is absent comes from the
+///   environment variable, as antenv_lease_release returns it:
+///
+///   work_id                  Required. ANTHROPIC_WORK_ID.
+///   environment_id           Required. ANTHROPIC_ENVIRONMENT_ID.
+///   session_id               Required. ANTHROPIC_SESSION_ID.
+///   work_secret              The item's secret. If it holds a token, that is what heartbeats and the stop are sent with.
+///                            ANTHROPIC_WORK_SECRET.
+///   environment_key          Used if there is no such token. Default: the client's environment key, then
+///                            ANTHROPIC_ENVIRONMENT_KEY.
+///   expected_last_heartbeat  The last heartbeat of the process that handed the lease over, verbatim.
+///                            ANTHROPIC_WORK_LAST_HEARTBEAT. Default: there was none.
+///   desired_ttl_seconds      How long a heartbeat is to extend the lease: 1 to 86400. Default: the server decides.
+///
+/// @param out_lease Receives the lease, as from antenv_worker_next. NULL unless ANTENV_OK is returned.
+/// @param out_json Receives what is known of the item, in the shape of a work item: `id`, `type`, `environment_id`, `data` (`type`
+///   and the session's `id`) and `secret`; or the error object.
+///
+/// Errors: ANTENV_LEASE_LOST when the item is not this process's to serve: the server has another last heartbeat (nothing is
+/// stopped), or the item is to be stopped (which is done, if no other process can have it); ANTENV_CONFIG (`parameter` names the
+/// key); the common call errors of a heartbeat that was refused permanently, or of the last one when none was answered in time
+/// (ANTENV_TIMEOUT, ANTENV_CONNECTION, ...): the lease then runs out, unless it is adopted again; ANTENV_CLOSED and
+/// ANTENV_CANCELLED when the library is shut down; ANTENV_INVALID_HANDLE; ANTENV_INVALID_ARGUMENT. Blocks for at most 10
+/// seconds, and while an item is being stopped for up to 60 more.
+///
+/// ```c
+///     antenv_lease_release(lease, &handover);                        // in one process
+///     antenv_lease_adopt(client, NULL, &lease, &item);               // in another, with `environment` as its variables
+/// ```
+#[unsafe(no_mangle)]
+pub extern "C" fn antenv_lease_adopt(
+    client: *mut antenv_client,
+    config_json: *const c_char,
+    out_lease: *mut *mut antenv_lease,
+    out_json: *mut *mut c_char,
+) -> Status {
+    boundary::return_handle_with_json(out_lease, out_json, || {
+        let (lease, json) = adopt(&*CLIENTS.get(client)?, boundary::optional_text("config_json", config_json)?)?;
+        Ok((insert(lease)?, json))
+    })
+}
+
 /// Ends a lease without stopping the item, and frees the handle: the heartbeats end, the lease runs out, and the queue hands the
-/// item out again.
+/// item out again. An item that was only claimed gets one heartbeat, which begins a lease for that.
 ///
 /// @param lease The lease; abandoning it twice, or NULL, is harmless.
 ///

@@ -30,11 +30,11 @@ use std::ffi::c_char;
 ///   warn   antenv::runtime    "the clock that runs while the machine sleeps cannot be read": why
 ///   warn   antenv::worker     "a poll failed", "a request failed": step, work_id, status, reason, why; "the response to a poll is
 ///                             not an item": why; "a lease is lost": work_id, reason; "item was not picked up; releasing it",
-///                             "released an item that another worker left behind", "the item's secret holds no token; using the
+///                             "released an item that was left behind", "the item's secret holds no token; using the
 ///                             environment key": work_id; "item was refused; leaving it to the work queue": work_id, status, why;
 ///                             "the machine was suspended": for_ms
-///   info   antenv::worker     "claimed an item", "item was claimed by another worker": work_id; "item has to be stopped":
-///                             work_id, reason; "worker claims no more items": why, error
+///   info   antenv::worker     "claimed an item", "adopted an item", "item was claimed by another worker": work_id; "item was not
+///                             adopted": why; "item has to be stopped": work_id, reason; "worker claims no more items": why, error
 ///   info   antenv::client     "retrying": operation, attempt, reason, http_status, why, wait_ms
 ///   debug  antenv::client     "call done": operation, status, attempts, elapsed_ms
 ///   debug  antenv::worker     "lease ended": work_id, how; "stopping an item without a session" (warn, if it is of an unknown

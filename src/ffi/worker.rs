@@ -39,6 +39,8 @@ static WORKERS: Table<Worker> = Table::new(5, "worker");
 ///   block_ms               How long a poll waits at the server: 0 (no wait) to 999. Default: 999; with `drain` 0.
 ///   reclaim_older_than_ms  Polls also claim items left unacknowledged for this long: 0 to 86400000. Default: the server's, 5000.
 ///   drain                  true: end when the queue is empty. Default: false.
+///   heartbeat              false: claim only. Items are acknowledged and handed out without a heartbeat, for another process to
+///                          serve: see antenv_lease_release. Default: true.
 ///   desired_ttl_seconds    How long a heartbeat is to extend a lease: 1 to 86400. Default: the server decides.
 ///   idle_after_ms          After how long without an item it pauses between polls: 0 to 86400000. Default: 60000.
 ///   idle_min_ms            The shortest such pause: 0 to 86400000. Default: 1000.
@@ -69,13 +71,13 @@ pub extern "C" fn antenv_worker_new(
     })
 }
 
-/// Waits for the next item. It is acknowledged, and its heartbeats are running.
+/// Waits for the next item. It is acknowledged, and its heartbeats are running (unless the worker only claims).
 ///
 /// @param worker The worker. Any number of threads may wait at once; each item goes to one.
 /// @param timeout_ms How long to wait. The worker claims items for threads that wait, and for those that asked without waiting
 ///   within the last second.
-/// @param out_lease Receives the lease; end it with antenv_lease_finish or antenv_lease_abandon, which free it. NULL unless
-///   ANTENV_OK is returned.
+/// @param out_lease Receives the lease; end it with antenv_lease_finish, antenv_lease_release or antenv_lease_abandon, which free
+///   it. NULL unless ANTENV_OK is returned.
 /// @param out_json Receives the work item, verbatim, its `secret` too, or the error object. NULL on ANTENV_TIMEOUT,
 ///   ANTENV_INTERRUPTED and ANTENV_DONE.
 ///
@@ -138,13 +140,14 @@ pub extern "C" fn antenv_worker_stop(worker: *mut antenv_worker) -> Status {
 ///   environment_id, worker_id  as configured
 ///   state                      "running", "stopping", "stopped", "drained", "failed"
 ///   concurrency, leases_held   how many items it may hold, and does hold
-///   claimed                    items that were acknowledged and had a successful heartbeat
+///   claimed                    items that were acknowledged and, unless the worker only claims, had a successful heartbeat
 ///   finished                   items that it stopped
 ///   lost                       leases lost
 ///   stop_requested             leases whose item was to be stopped before the program had finished it
+///   released                   leases handed over to another process
 ///   abandoned, undelivered     leases given up; those among them that were not picked up
 ///   health_checks              items without a session, which the worker acknowledges and stops itself
-///   rescued                    items that another worker had acknowledged and left, returned to the queue
+///   rescued                    items that were acknowledged and left without a heartbeat, returned to the queue
 ///   refused                    items left to the queue, because their acknowledgement or first heartbeat was refused permanently
 ///   gateway                    requests that a gateway on the way to the API refused, and that are made again
 ///   faults                     faults in the library that were caught; please report them

@@ -135,7 +135,8 @@ impl Decoder {
             }
             b"data" => {
                 let data = match &mut self.data {
-                    None => self.data.insert(Vec::with_capacity(value.len())),
+                    // With room for the NUL that ends it in C.
+                    None => self.data.insert(Vec::with_capacity(value.len() + 1)),
                     Some(data) => {
                         data.push(b'\n');
                         data

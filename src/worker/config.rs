@@ -19,6 +19,7 @@ const KEYS: &[&str] = &[
     "block_ms",
     "reclaim_older_than_ms",
     "drain",
+    "heartbeat",
     "desired_ttl_seconds",
     "idle_min_ms",
     "idle_max_ms",
@@ -29,15 +30,18 @@ const KEYS: &[&str] = &[
 
 /// The most items that a worker can hold at once.
 pub const MAX_CONCURRENCY: i64 = 100_000;
-const DAY_MS: i64 = 86_400_000;
+/// The longest time that a setting takes, in milliseconds.
+pub const DAY_MS: i64 = 86_400_000;
+/// How long an adopted lease may go on after the library was shut down.
+const ADOPTED_GRACE: Duration = Duration::from_secs(30);
 
 /// The settings of a worker.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The environment whose work queue it serves.
     pub environment_id: String,
-    /// The key that it polls with.
-    pub environment_key: Secret,
+    /// The key that it polls with. Without one, an adopted lease uses its item's own token.
+    pub environment_key: Option<Secret>,
     /// The name that it polls under.
     pub worker_id: String,
     /// The most items that it holds at once.
@@ -46,6 +50,8 @@ pub struct Config {
     pub block_ms: u64,
     /// The polls' `reclaim_older_than_ms`.
     pub reclaim_older_than_ms: Option<i64>,
+    /// Whether it sends heartbeats for the items that it claims. If not, whoever they are handed over to begins their leases.
+    pub heartbeat: bool,
     /// The heartbeats' `desired_ttl_seconds`.
     pub desired_ttl_seconds: Option<i64>,
     /// How long items may continue after the worker was stopped.
@@ -79,16 +85,11 @@ impl Config {
         let grace = integer("grace_ms", 0, DAY_MS)?.unwrap_or(30_000);
         let rescue_after = integer("rescue_after_ms", 0, DAY_MS)?.unwrap_or(60_000);
         let drain = object.take("drain").map(|value| value.bool()).transpose()?.unwrap_or(false);
+        let heartbeat = object.take("heartbeat").map(|value| value.bool()).transpose()?.unwrap_or(true);
         if idle_max < idle_min {
             return Err(Error::config("idle_max_ms", format_args!("must not be less than `idle_min_ms` ({idle_min})")));
         }
-        let environment_id = environment_id.ok_or_else(|| {
-            let advice = "give `environment_id`, or set the environment variable ANTHROPIC_ENVIRONMENT_ID";
-            missing(env_vars, "environment_id", &["ANTHROPIC_ENVIRONMENT_ID"], advice)
-        })?;
-        if environment_id.chars().any(char::is_control) {
-            return Err(Error::config("environment_id", "contains characters that a URL path cannot carry"));
-        }
+        let environment_id = check_id(env_vars, "environment_id", "ANTHROPIC_ENVIRONMENT_ID", environment_id)?;
         if worker_id.as_ref().is_some_and(|id| HeaderValue::from_bytes(id.as_bytes()).is_err() || id.trim() != id) {
             return Err(Error::config("worker_id", "contains characters that an HTTP header cannot carry"));
         }
@@ -105,11 +106,12 @@ impl Config {
         let ms = |number: i64| Duration::from_millis(number.unsigned_abs());
         Ok(Config {
             environment_id,
-            environment_key,
+            environment_key: Some(environment_key),
             worker_id: worker_id.unwrap_or_else(generate_worker_id),
             concurrency: concurrency as usize,
             block_ms,
             reclaim_older_than_ms,
+            heartbeat,
             desired_ttl_seconds,
             grace: ms(grace),
             rescue_after: ms(rescue_after),
@@ -120,6 +122,34 @@ impl Config {
                 idle_pause: (ms(idle_min), ms(idle_max)),
             },
         })
+    }
+
+    /// Returns the configuration of a worker that claims nothing, and keeps the lease of one adopted item.
+    pub fn for_adoption(environment_id: String, environment_key: Option<Secret>, desired_ttl_seconds: Option<i64>) -> Config {
+        Config {
+            environment_id,
+            environment_key,
+            worker_id: String::new(),
+            concurrency: 1,
+            block_ms: 0,
+            reclaim_older_than_ms: None,
+            heartbeat: true,
+            desired_ttl_seconds,
+            grace: ADOPTED_GRACE,
+            rescue_after: Duration::ZERO,
+            polling: PollConfig {
+                block: Duration::ZERO,
+                drain: true,
+                idle_after: Duration::ZERO,
+                idle_pause: (Duration::ZERO, Duration::ZERO),
+            },
+        }
+    }
+
+    /// Returns for how long after its acknowledgement an item without a heartbeat can be handed over: half of the time after which
+    /// workers rescue it, so that its next holder has as much to begin.
+    pub fn handover_window(&self) -> Duration {
+        if self.rescue_after.is_zero() { Duration::MAX } else { self.rescue_after / 2 }
     }
 
     /// Returns the key that an error from the server blames, if it is one that the heartbeats carry.
@@ -133,6 +163,16 @@ impl Config {
     pub fn claim_window(&self) -> Duration {
         self.reclaim_older_than_ms.map_or(RECLAIM, |ms| Duration::from_millis(ms.unsigned_abs()).min(RECLAIM))
     }
+}
+
+/// Returns a required id. Errors: `CONFIG`, if it is missing or cannot stand in a URL.
+pub fn check_id(env_vars: EnvVars, key: &str, variable: &str, id: Option<String>) -> Result<String> {
+    let advice = || format!("give `{key}`, or set the environment variable {variable}");
+    let id = id.ok_or_else(|| missing(env_vars, key, &[variable], &advice()))?;
+    if id.chars().any(char::is_control) {
+        return Err(Error::config(key, "contains characters that a URL path cannot carry"));
+    }
+    Ok(id)
 }
 
 /// Creates the name `<host>-<12 hex digits>`, which differs for each worker, also between forked processes.
@@ -162,6 +202,10 @@ mod tests {
         Config::read(Some(json), &client, &of)
     }
 
+    fn key(config: &Config) -> &str {
+        config.environment_key.as_ref().unwrap().expose()
+    }
+
     const KEYED: &str = r#"{"environment_key":"of the client","base_url":"http://127.0.0.1:9"}"#;
     const PLAIN: &str = r#"{"api_key":"k","base_url":"http://127.0.0.1:9"}"#;
 
@@ -169,11 +213,11 @@ mod tests {
     fn missing_settings_come_from_the_client_and_the_environment_variables() {
         let of_environment = [("ANTHROPIC_ENVIRONMENT_ID", "env_e"), ("ANTHROPIC_ENVIRONMENT_KEY", "of the environment")];
         let config = read("{}", PLAIN, &of_environment).unwrap();
-        assert_eq!((config.environment_id.as_str(), config.environment_key.expose()), ("env_e", "of the environment"));
+        assert_eq!((config.environment_id.as_str(), key(&config)), ("env_e", "of the environment"));
         let config = read("{}", KEYED, &of_environment).unwrap();
-        assert_eq!(config.environment_key.expose(), "of the client");
+        assert_eq!(key(&config), "of the client");
         let config = read(r#"{"environment_id":"env_1","environment_key":"given"}"#, KEYED, &of_environment).unwrap();
-        assert_eq!((config.environment_id.as_str(), config.environment_key.expose()), ("env_1", "given"));
+        assert_eq!((config.environment_id.as_str(), key(&config)), ("env_1", "given"));
         assert_eq!((config.concurrency, config.block_ms, config.grace), (1, 999, Duration::from_secs(30)));
         let drain = read(r#"{"environment_id":"env_1","drain":true}"#, KEYED, &[]).unwrap();
         assert_eq!(drain.block_ms, 0);
@@ -190,6 +234,7 @@ mod tests {
             (r#"{"environment_id":"e","block_ms":1000}"#, KEYED, "block_ms"),
             (r#"{"environment_id":"e","idle_min_ms":5,"idle_max_ms":4}"#, KEYED, "idle_max_ms"),
             (r#"{"environment_id":"e","drain":1}"#, KEYED, "drain"),
+            (r#"{"environment_id":"e","heartbeat":"no"}"#, KEYED, "heartbeat"),
             (r#"{"environment_id":"e","odd":1}"#, KEYED, "odd"),
             (r#"{"environment_id":"e\u0000"}"#, KEYED, "environment_id"),
             (r#"{"environment_id":"e\n/x"}"#, KEYED, "environment_id"),

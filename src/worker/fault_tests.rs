@@ -8,17 +8,17 @@ use antenv_emulator::{Config, Emulator};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
-struct Fixture {
-    owner: Client,
-    environment: Value,
-    key: Value,
+pub(super) struct Fixture {
+    pub(super) owner: Client,
+    pub(super) environment: Value,
+    pub(super) key: Value,
     _emulator: Emulator,
 }
 
 impl Fixture {
-    fn new(lease_ttl: u32) -> Fixture {
+    pub(super) fn new(lease_ttl: u32) -> Fixture {
         let emulator = Emulator::start(Config { port: 0, lease_ttl, ..Default::default() }).unwrap();
         let owner = Client::new(Some(&json!({"api_key": "k", "base_url": emulator.url()}).to_string())).unwrap();
         let mut fixture = Fixture { owner, environment: Value::Null, key: Value::Null, _emulator: emulator };
@@ -29,21 +29,21 @@ impl Fixture {
         fixture
     }
 
-    fn post(&self, path: &str, body: Value) -> Value {
+    pub(super) fn post(&self, path: &str, body: Value) -> Value {
         serde_json::from_str(&self.owner.request("POST", path, Some(&json!({"body": body}).to_string())).unwrap()).unwrap()
     }
 
-    fn enqueue(&self) -> Value {
+    pub(super) fn enqueue(&self) -> Value {
         self.post("/_emulator/work", json!({"environment_id": self.environment}))["id"].clone()
     }
 
-    fn state(&self, id: &Value) -> String {
+    pub(super) fn state(&self, id: &Value) -> String {
         let ids = json!({"environment_id": self.environment, "work_id": id}).to_string();
         let item: Value = serde_json::from_str(&self.owner.call("work.retrieve", Some(&ids)).unwrap()).unwrap();
         item["state"].as_str().unwrap().to_owned()
     }
 
-    fn worker(&self, mut config: Value) -> Worker {
+    pub(super) fn worker(&self, mut config: Value) -> Worker {
         (config["environment_id"], config["environment_key"]) = (self.environment.clone(), self.key.clone());
         Worker::new(&self.owner, Some(&config.to_string())).unwrap()
     }
@@ -53,12 +53,12 @@ fn order_panics(worker: &Worker, points: &[FaultPoint]) {
     worker.shared().unwrap().faults.order(points);
 }
 
-fn count(worker: &Worker, what: &str) -> u64 {
+pub(super) fn count(worker: &Worker, what: &str) -> u64 {
     let stats: Value = serde_json::from_str(&worker.stats().unwrap()).unwrap();
     stats[what].as_u64().unwrap()
 }
 
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(super) fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
     while !condition() {
         assert!(Instant::now() < deadline, "not in time: {what}");

@@ -51,6 +51,7 @@ named_values! {
         Lost: "lost", "Leases lost.";
         StopRequested: "stop_requested", "Leases whose item had to stop before its holder finished it.";
         Abandoned: "abandoned", "Leases abandoned without stopping the item.";
+        Released: "released", "Leases handed over to another process.";
         Undelivered: "undelivered", "Items released to the work queue because the host did not pick them up.";
         HealthChecks: "health_checks", "Items without a session, which the worker stops itself.";
         Rescued: "rescued", "Items released to the work queue that another worker had acknowledged and left behind.";

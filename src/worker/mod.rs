@@ -10,7 +10,7 @@
 //! `poller`, `claim` and `lease::machine` are pure state machines; `supervisor` and `lease::task` drive them. `shared` holds the state that
 //! these tasks share with the host's threads, and `lease::handle` is the lease as its holder sees it. The host pulls: nothing is called
 //! back, and no more is claimed than it asks for. An item is handed out after its first accepted heartbeat, which makes it this worker's;
-//! from then on the lease is kept, whatever the host's threads do.
+//! from then on the lease is kept, whatever the host's threads do. `handover` moves a lease from one process to another.
 
 pub mod claim;
 pub mod config;
@@ -18,6 +18,9 @@ pub mod config;
 mod fault_injection;
 #[cfg(test)]
 mod fault_tests;
+mod handover;
+#[cfg(test)]
+mod handover_tests;
 pub mod lease;
 mod limiter;
 pub mod metrics;
@@ -30,11 +33,13 @@ mod shared;
 mod simulation;
 mod supervisor;
 
+pub use handover::adopt;
 pub use lease::Lease;
 
 use crate::client::Client;
 use crate::completion::Queue;
 use crate::config::process_env_vars;
+use crate::credentials::Secret;
 use crate::error::{Error, Result, Status};
 use crate::runtime::fork::ProcessLocal;
 pub(crate) use crate::runtime::fork::used_after_fork;
@@ -42,7 +47,7 @@ use config::Config;
 use shared::{WorkerEnd, WorkerShared};
 use std::sync::Arc;
 use std::time::Duration;
-use supervisor::{poll_request, supervise};
+use supervisor::{Source, poll_request, supervise};
 
 /// The target of the worker's log records.
 const LOG: &str = "antenv::worker";
@@ -55,23 +60,11 @@ impl Worker {
     /// the host asks for it. Does not block. Errors: `CONFIG`, naming the key; `CLOSED` while the library shuts down; `INTERNAL`.
     pub fn new(client: &Client, config_json: Option<&str>) -> Result<Worker> {
         let config = Config::read(config_json, client, &process_env_vars)?;
-        let client = client
-            .with_bearer(&config.environment_key)
-            .ok_or_else(|| Error::config("environment_key", "contains characters that an HTTP header cannot carry"))?;
+        let client = with_credential(client, "environment_key", config.environment_key.as_ref())?;
         let pool = client.pool_handle()?;
         let poll = poll_request(&client, &config)?;
-        let shared = Arc::new(WorkerShared::new(config, client, pool, poll));
-        let supervised = shared.clone();
-        shared.pool.runtime().spawn(supervise(shared.clone()), None, move |outcome| {
-            // The task returned, was cancelled because the library shut down, or panicked.
-            let end = outcome.err().map_or(WorkerEnd::Stopped, |error| match error.status() {
-                Status::Cancelled => WorkerEnd::Stopped,
-                _ => WorkerEnd::Failed(error),
-            });
-            supervised.state.lock().claiming.clear();
-            supervised.end(end);
-            supervised.conclude();
-        });
+        let shared = Arc::new(WorkerShared::new(config, client, pool));
+        start(&shared, Source::WorkQueue(poll));
         Ok(Worker(ProcessLocal::new(shared)))
     }
 
@@ -133,6 +126,28 @@ impl Worker {
             shared.close();
         }
     }
+}
+
+/// Starts the worker's own task.
+fn start(shared: &Arc<WorkerShared>, source: Source) {
+    let supervised = shared.clone();
+    shared.pool.runtime().spawn(supervise(shared.clone(), source), None, move |outcome| {
+        // The task returned, was cancelled because the library shut down, or panicked.
+        let end = outcome.err().map_or(WorkerEnd::Stopped, |error| match error.status() {
+            Status::Cancelled => WorkerEnd::Stopped,
+            _ => WorkerEnd::Failed(error),
+        });
+        supervised.state.lock().claiming.clear();
+        supervised.end(end);
+        supervised.conclude();
+    });
+}
+
+/// Returns a client on the same connections with this credential, which the configuration's `key` gives. Errors: `CONFIG`.
+fn with_credential(client: &Client, key: &str, credential: Option<&Secret>) -> Result<Client> {
+    let credential = credential.ok_or_else(|| Error::config(key, "is missing"))?;
+    let invalid = || Error::config(key, "contains characters that an HTTP header cannot carry");
+    client.with_bearer(credential).ok_or_else(invalid)
 }
 
 impl Drop for Worker {

@@ -71,10 +71,17 @@ pub(super) async fn release(worker: &WorkerShared, work_id: &str) {
     let ids = [("environment_id", worker.config.environment_id.as_str()), ("work_id", work_id)];
     let params = json!({"expected_last_heartbeat": "NO_HEARTBEAT", "desired_ttl_seconds": LEASE_SECONDS}).to_string();
     let Ok(request) = worker.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params)) else { return };
-    if send_rescue(worker, request, work_id).await.is_some() {
+    // An item that is stopping or stopped needs no lease.
+    if send_rescue(worker, request, work_id).await.is_some_and(|json| began_lease(&json)) {
         worker.metrics.increment(Counter::Rescued);
-        log::record(Level::Warn, LOG, "released an item that another worker left behind", || json!({"work_id": work_id}));
+        log::record(Level::Warn, LOG, "released an item that was left behind", || json!({"work_id": work_id}));
     }
+}
+
+/// Returns whether the response to a heartbeat says that a lease runs now.
+fn began_lease(json: &str) -> bool {
+    let object = Object::parse(json, "heartbeat", Status::Response).ok();
+    object.and_then(|mut object| object.take("lease_extended")).is_none_or(|value| value.bool().unwrap_or(true))
 }
 
 /// Lists the orphans on some pages of the work queue, and moves the cursor. After the last page, as after a failure, the next scan
@@ -142,6 +149,18 @@ mod tests {
         assert_eq!(scanner.observe(s(180), vec![orphan("a", "1")], s(60)), [orphan("a", "1")]);
         assert_eq!(scanner.observe(s(200_000), vec![orphan("a", "1")], s(60)), [], "after a day it counts as new");
         assert_eq!(scanner.seen.len(), 1);
+    }
+
+    #[test]
+    fn a_lease_runs_unless_the_response_says_otherwise() {
+        for (json, runs) in [
+            (r#"{"lease_extended":true,"state":"active"}"#, true),
+            (r#"{"lease_extended":false,"state":"stopped"}"#, false),
+            ("{}", true),
+            ("null", true),
+        ] {
+            assert_eq!(began_lease(json), runs, "{json}");
+        }
     }
 
     #[test]

@@ -8,7 +8,6 @@ use super::metrics::{Counter, WorkerMetrics, WorkerSnapshot};
 use crate::client::{Client, PoolHandle};
 use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
-use crate::http::request::Request;
 use crate::runtime::clock::{self, ClockTime};
 use crate::runtime::fork::ForkSafeMutex;
 use crate::runtime::waiters::{Waiters, wait_for};
@@ -35,10 +34,9 @@ const CLAIM_OUTCOME_TIMEOUT: Duration = Duration::from_secs(15);
 /// A worker, as its tasks and the host's threads share it.
 pub(super) struct WorkerShared {
     pub(super) config: Config,
-    /// With the environment's key.
+    /// With the environment's key. Of an adopted lease: with the item's own token, if there is one.
     pub(super) client: Client,
     pub(super) pool: PoolHandle,
-    pub(super) poll: Request,
     pub(super) state: ForkSafeMutex<State>,
     /// Wakes the supervisor.
     pub(super) changed: Notify,
@@ -111,13 +109,12 @@ impl WorkerEnd {
 }
 
 impl WorkerShared {
-    pub(super) fn new(config: Config, client: Client, pool: PoolHandle, poll: Request) -> WorkerShared {
+    pub(super) fn new(config: Config, client: Client, pool: PoolHandle) -> WorkerShared {
         let max = MAX_IN_FLIGHT.max(config.concurrency / LEASES_PER_REQUEST);
         WorkerShared {
             config,
             client,
             pool,
-            poll,
             state: ForkSafeMutex::default(),
             changed: Notify::new(),
             metrics: WorkerMetrics::default(),
@@ -250,6 +247,14 @@ impl WorkerShared {
         state.ending = Some(end);
     }
 
+    /// Ends a worker that only kept an adopted lease. `failure`: why it could not be adopted.
+    pub(super) fn on_adoption_ended(&self, failure: Option<Error>) {
+        if let Some(error) = &failure {
+            log::record(Level::Info, LOG, "item was not adopted", || json!({"why": error.to_string()}));
+        }
+        self.state.lock().ending.get_or_insert(failure.map_or(WorkerEnd::Stopped, WorkerEnd::Failed));
+    }
+
     /// Lets `next` report the end, once no claim is pending or the worker was closed.
     pub(super) fn conclude(&self) {
         let mut state = self.state.lock();
@@ -297,7 +302,7 @@ impl WorkerShared {
     /// Releases the items that are ready to be handed out.
     pub(super) fn release_ready(&self) {
         while let Some(lease) = self.take_ready() {
-            lease.release();
+            lease.give_back();
         }
     }
 

@@ -11,6 +11,7 @@ use super::shared::{Slot, WorkerEnd, WorkerShared};
 use super::{LOG, rescue};
 use crate::api::operations::WORK_POLL;
 use crate::client::Client;
+use crate::credentials::Secret;
 use crate::error::{Result, Status};
 use crate::http::request::Request;
 use crate::json::Object;
@@ -38,7 +39,16 @@ pub(super) struct Item {
     pub(super) json: String,
     pub(super) id: String,
     pub(super) kind: String,
-    pub(super) secret: Option<String>,
+    pub(super) session_id: String,
+    pub(super) secret: Option<Secret>,
+}
+
+/// Where a worker's items come from.
+pub(super) enum Source {
+    /// The work queue, polled with this request.
+    WorkQueue(Request),
+    /// Another process, which hands over this item with its last heartbeat. The worker claims no other.
+    Handover(Item, Option<String>),
 }
 
 impl Item {
@@ -51,12 +61,14 @@ impl Item {
         let mut text = |name| object.take(name).and_then(|value| value.string().ok()).unwrap_or_default();
         let (id, secret) = (text("id"), text("secret"));
         let data = object.take("data").and_then(|data| data.object().ok());
-        let kind = data.and_then(|mut data| data.take("type")?.string().ok()).unwrap_or_default();
-        drop(object);
+        let mut data = data.unwrap_or_else(|| Object::empty(Status::Response));
+        let mut text = |name| data.take(name).and_then(|value| value.string().ok()).unwrap_or_default();
+        let (kind, session_id) = (text("type"), text("id"));
+        drop((object, data));
         if id.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Item { id, kind, secret: Some(secret).filter(|secret| !secret.is_empty()), json }))
+        Ok(Some(Item { id, kind, session_id, secret: Some(secret).filter(|secret| !secret.is_empty()).map(Secret::new), json }))
     }
 }
 
@@ -80,16 +92,16 @@ struct FinishedPoll {
     reply: Reply,
 }
 
-async fn poll(worker: Arc<WorkerShared>) -> FinishedPoll {
+async fn poll(worker: Arc<WorkerShared>, request: Request) -> FinishedPoll {
     #[cfg(test)]
     worker.faults.pass(super::fault_injection::FaultPoint::PollTask);
     let (sent, timeout) = (clock::now(), worker.config.polling.block + POLL_MARGIN);
-    FinishedPoll { sent, reply: send(&worker, &worker.client, worker.poll.clone(), timeout, RequestKind::Poll, "").await }
+    FinishedPoll { sent, reply: send(&worker, &worker.client, request, timeout, RequestKind::Poll, "").await }
 }
 
 /// Runs a worker; returns when it claims no more and holds no item.
-pub(super) async fn supervise(worker: Arc<WorkerShared>) {
-    let mut supervisor = Supervisor::new(worker);
+pub(super) async fn supervise(worker: Arc<WorkerShared>, source: Source) {
+    let mut supervisor = Supervisor::new(worker, source);
     loop {
         match catch_panic(supervisor.round()).await {
             Some(ControlFlow::Continue(())) => {}
@@ -104,6 +116,8 @@ pub(super) async fn supervise(worker: Arc<WorkerShared>) {
 
 struct Supervisor {
     worker: Arc<WorkerShared>,
+    /// The request that every poll sends; `None`: the worker only keeps the item that it was given.
+    request: Option<Request>,
     runtime: Arc<Runtime>,
     poller: Poller,
     polls: JoinSet<FinishedPoll>,
@@ -120,12 +134,21 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn new(worker: Arc<WorkerShared>) -> Supervisor {
+    fn new(worker: Arc<WorkerShared>, source: Source) -> Supervisor {
+        let mut items = JoinSet::new();
+        let request = match source {
+            Source::WorkQueue(request) => Some(request),
+            Source::Handover(item, last_heartbeat) => {
+                items.spawn(task::adopt_item(item, last_heartbeat, Slot::take(&worker)));
+                None
+            }
+        };
         Supervisor {
+            request,
             runtime: worker.pool.runtime().clone(),
             poller: Poller::new(clock::now(), worker.config.polling.clone()),
             polls: JoinSet::new(),
-            items: JoinSet::new(),
+            items,
             scan: JoinSet::new(),
             scanner: rescue::RescueScanner::default(),
             scan_at: clock::now() + worker.config.rescue_after / 4,
@@ -155,11 +178,12 @@ impl Supervisor {
         let wake = match stopped {
             Some(since) => self.shut_down(now, since + self.worker.config.grace).await,
             None if is_over => None,
-            None => self.poll(now),
+            None => self.request.clone().and_then(|request| self.poll(now, &request)),
         };
         if self.polls.is_empty() {
             self.worker.conclude();
-            if self.items.is_empty() && self.worker.state.lock().ending.is_some() {
+            let claims_no_more = self.request.is_none() || self.worker.state.lock().ending.is_some();
+            if self.items.is_empty() && claims_no_more {
                 return ControlFlow::Break(());
             }
         }
@@ -197,11 +221,11 @@ impl Supervisor {
     }
 
     /// Starts the polls and the scan that are due. Returns when the next one is.
-    fn poll(&mut self, now: ClockTime) -> Option<ClockTime> {
+    fn poll(&mut self, now: ClockTime, request: &Request) -> Option<ClockTime> {
         let mut wake = loop {
             let in_flight = self.polls.len();
             match self.poller.next(now, self.worker.demand(now, in_flight), in_flight) {
-                PollAction::Poll => drop(self.polls.spawn(poll(self.worker.clone()))),
+                PollAction::Poll => drop(self.polls.spawn(poll(self.worker.clone(), request.clone()))),
                 PollAction::Wait(until) => break until,
                 PollAction::Drained => {
                     if in_flight == 0 {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +75,33 @@ def test_the_examples_run(run_c: Runner, strict_emulator: Emulator) -> None:
     many = run_c(EXAMPLES / "many.c", "200", **variables)
     assert "came: 200 of 200" in many and "each tag exactly once" in many and "failed" not in many, many
     assert strict_emulator.control("GET", "/_emulator/connections")["polls_waiting"] == 0
+
+
+def scripted_session(emulator: Emulator) -> str:
+    """Creates a session whose agent answers a message; returns its identifier."""
+    made = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "scripted_session.py", emulator.url],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", **trusted()},
+    )
+    return made.stdout.strip()
+
+
+def check_turn(printed: str) -> None:
+    """Checks the events of that session's turn."""
+    events = [json.loads(line) for line in printed.splitlines()]
+    types = [event["type"] for event in events if event["type"].startswith(("agent.", "user.", "session.status_"))]
+    assert types == [
+        *("user.message", "session.status_running", "agent.message", "agent.tool_use"),
+        *("session.status_idle", "user.tool_result", "session.status_running", "agent.message", "session.status_idle"),
+    ]
+
+
+def test_the_example_of_a_stream_prints_a_turn(run_c: Runner, emulator: Emulator) -> None:
+    variables = {"ANTHROPIC_BASE_URL": emulator.url, "ANTHROPIC_API_KEY": "an-api-key"}
+    check_turn(run_c(EXAMPLES / "stream.c", scripted_session(emulator), **variables))
 
 
 OPERATION_TITLES = [

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bindings.test_c import SANITIZERS, VALGRIND, run
+from behaviour.test_streams import flood
+from bindings.test_c import SANITIZERS, VALGRIND, check_turn, run, scripted_session
 from support.build import LIBRARY, ROOT, WARNINGS, compile_c
 from support.emulator import Emulator
+from support.events import Http1Events, Peer, event, holding, streaming
+from support.waiting import until
 
 SOURCES = ROOT / "tests" / "cpp"
 EXAMPLES = ROOT / "examples" / "cpp"
@@ -47,6 +50,35 @@ def test_the_classes_that_return_results(way: str, flags: tuple[str, ...], emula
     assert run([*compiled(SOURCES / "returning.cpp", way, *flags), emulator.url]) == "returning: as it should be\n"
 
 
+@pytest.mark.parametrize(
+    ("way", "flags"),
+    [
+        *((way, ()) for way in ("plain", "valgrind", *SANITIZERS)),
+        *((way, ("-fno-exceptions",)) for way in ("plain", "asan")),
+    ],
+    ids=["plain", "valgrind", *SANITIZERS, "without exceptions", "without exceptions, asan"],
+)
+def test_streams_and_downloads(way: str, flags: tuple[str, ...], tmp_path: Path) -> None:
+    scripts = {
+        "three": streaming(event(1), event(2), event(3)),
+        "held": holding(event(1)),
+        "flood": flood,
+        "cut": cut,
+        "archive": lambda peer: peer.answer(200, b"archive"),
+    }
+    with Http1Events(scripts) as server:
+        command = [*compiled(SOURCES / "streaming.cpp", way, *flags), server.url, str(tmp_path)]
+        assert run(command) == "streaming: as it should be\n"
+        until(lambda: server.streams.ended == server.streams.opened, "some streams stay open")
+
+
+def cut(peer: Peer) -> None:
+    """Sends one event and half of another, and breaks the connection."""
+    peer.begin()
+    peer.send(event(1) + event(2)[:20])
+    peer.break_off()
+
+
 @pytest.mark.parametrize("way", ["plain", "asan"])
 def test_when_memory_runs_out_nothing_leaks(way: str, emulator: Emulator) -> None:
     assert run([*compiled(SOURCES / "memory.cpp", way), emulator.url]) == "memory: as it should be\n"
@@ -72,7 +104,7 @@ def test_every_compiler_takes_it(compiler: str, standard: str, flags: tuple[str,
     header = ["-x", "c++-header", str(INCLUDE / "antenv.hpp"), "-o", str(precompiled)]
     subprocess.run([*command, f"-I{INCLUDE}", *header], check=True)
     throwing = [] if flags else [SOURCES / "throwing.cpp", SOURCES / "serving.cpp", *EXAMPLES.glob("*.cpp")]
-    for source in (SOURCES / "returning.cpp", SOURCES / "driver.cpp", *throwing):
+    for source in (*(SOURCES / f"{name}.cpp" for name in ("returning", "streaming", "driver")), *throwing):
         subprocess.run([*command, *using, "-fsyntax-only", str(source)], check=True)
 
 
@@ -90,7 +122,8 @@ def test_two_units_may_include_it(flags: tuple[str, ...], emulator: Emulator, tm
 
 def test_it_has_all_that_the_c_header_has() -> None:
     declared = set(re.findall(r"^[\w ]+ \*?(antenv_\w+)\(", (INCLUDE / "antenv.h").read_text(), re.MULTILINE))
-    used = set(re.findall(r"\bantenv_\w+", (INCLUDE / "antenv.hpp").read_text()))
+    headers = [INCLUDE / "antenv.hpp", *(INCLUDE / "antenv").iterdir()]
+    used = set(re.findall(r"\bantenv_\w+", "".join(header.read_text() for header in headers)))
     assert len(declared) > 30
     assert declared - used == {"antenv_abi_version"}  # the shared library's name says it
 
@@ -105,6 +138,13 @@ def test_the_examples_run(way: str, emulator: Emulator) -> None:
     assert lines[2].startswith(what) and lines[2].endswith(")")
     looped = run([*compiled(EXAMPLES / "event_loop.cpp", way), "50"], **variables)
     assert looped == "polls: 50, of which failed: 0\n"
+
+
+@pytest.mark.parametrize("way", ["plain", "valgrind", "asan"])
+def test_the_example_of_a_stream_prints_a_turn(way: str, emulator: Emulator) -> None:
+    variables = {"ANTHROPIC_BASE_URL": emulator.url, "ANTHROPIC_API_KEY": "an-api-key"}
+    command = [*compiled(EXAMPLES / "stream.cpp", way), scripted_session(emulator)]
+    check_turn(run(command, **variables))
 
 
 @pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
@@ -139,7 +179,7 @@ def test_the_page_shows_what_compiles(tmp_path: Path) -> None:
         r"^```cpp\n(.*?)^```", (ROOT / "docs" / "cpp.md").read_text(), re.MULTILINE | re.DOTALL
     )
     assert quickstart == (EXAMPLES / "quickstart.cpp").read_text()
-    assert len(parts) == 7
+    assert len(parts) == 8
     page = tmp_path / "page.cpp"
     prelude = "".join(f"#include <{name}>\n" for name in ("antenv.hpp", "iostream", "thread", "nlohmann/json.hpp"))
     prelude += "void report(const antenv::error &);\n"

@@ -23,6 +23,7 @@ from support.processes import ORPHAN, become_subreaper, parent_of
 MODULE = ROOT / "bindings" / "go"
 QUICKSTART = ROOT / "examples" / "go" / "quickstart"
 ONWORK = ROOT / "examples" / "go" / "onwork"
+STREAM = ROOT / "examples" / "go" / "stream"
 BENCH = ROOT / "benches" / "go"
 
 
@@ -49,7 +50,7 @@ def go(*arguments: str, **variables: str) -> str:
 def test_the_modules_tests_pass(flags: list[str], variables: dict[str, str]) -> None:
     said = go("test", "-count=1", "-v", *flags, "./...", **variables)
     assert "ok  \tantenv\t" in said and "--- SKIP" not in said
-    assert said.count("--- PASS: Example") == 4 and said.count("--- PASS: Test") >= 40
+    assert said.count("--- PASS: Example") == 6 and said.count("--- PASS: Test") >= 40
 
 
 @pytest.mark.long
@@ -60,7 +61,7 @@ def test_the_modules_tests_pass_over_https(tmp_path: Path) -> None:
     emulator.chmod(0o755)
     said = go("test", "-count=1", "-v", ".", ANTENV_EMULATOR=str(emulator), SSL_CERT_FILE=str(trust))
     assert "ok  \tantenv\t" in said and "--- SKIP" not in said
-    assert said.count("--- PASS: Example") == 4 and said.count("--- PASS: Test") >= 40
+    assert said.count("--- PASS: Example") == 6 and said.count("--- PASS: Test") >= 40
 
 
 def test_the_conformance_driver_is_the_modules_own() -> None:
@@ -68,7 +69,7 @@ def test_the_conformance_driver_is_the_modules_own() -> None:
 
 
 def test_it_is_formatted_and_vetted() -> None:
-    folders = [str(MODULE), str(QUICKSTART), str(ONWORK), str(BENCH)]
+    folders = [str(MODULE), str(QUICKSTART), str(ONWORK), str(STREAM), str(BENCH)]
     assert subprocess.run(["gofmt", "-l", *folders], check=True, capture_output=True, text=True).stdout == ""
     go("vet", "./...")
 
@@ -110,6 +111,35 @@ def test_the_quick_start_runs(emulator: Emulator) -> None:
     assert created.startswith("created: env_") and created.endswith(" quick start self_hosted")
     assert listed.split()[1:] == created.split()[1:-1]
     assert missing == 'not found: environment_not_found There is no environment "env_missing".'
+
+
+def test_the_stream_example_talks_to_a_session(emulator: Emulator) -> None:
+    environment = emulator.create_environment("hosts", config={"type": "self_hosted"})
+    session = emulator.enqueue(environment)["data"]["id"]
+    steps = [{"custom_tool": "get_time", "input": {}}, {"wait": "results"}, {"text": "It is late."}]
+    emulator.control("POST", "/_emulator/scripts", {"session_id": session, "start": "message", "steps": steps})
+    variables = {"ANTHROPIC_BASE_URL": emulator.url, "ANTHROPIC_API_KEY": "any"}
+    command = [build_go(STREAM), session, "What time is it?"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | GO | variables)
+    assert re.findall(r"^\[type=(\S+)", done.stdout, re.MULTILINE) == [
+        "user.message",
+        "session.status_running",
+        "agent.custom_tool_use",
+        "session.status_idle",
+        "user.custom_tool_result",
+        "session.status_running",
+        "agent.message",
+        "session.status_idle",
+    ]
+    assert "text=It is late." in done.stdout and "stop_reason=[type=end_turn]" in done.stdout
+    gone = subprocess.run(
+        [build_go(STREAM), "sesn_missing", "?"],
+        capture_output=True,
+        text=True,
+        env=os.environ | GO | variables,
+        check=False,
+    )
+    assert gone.returncode == 1 and "antenv: sessions.events.stream: 404 not_found: " in gone.stderr
 
 
 class OnWork:

@@ -58,6 +58,14 @@ static void workers(antenv_client *client) {
     EXPECT(antenv_worker_new(client, "{\"concurrency\":0}", &none, &json), ANTENV_CONFIG, "\"parameter\":\"concurrency\"");
     EXPECT(antenv_worker_new(client, NULL, &none, &json), ANTENV_CONFIG, "ANTHROPIC_ENVIRONMENT_ID");
     EXPECT(antenv_worker_new(client, "{\"environment_id\":\"env_1\"}", &none, &json), ANTENV_CONFIG, "ANTHROPIC_ENVIRONMENT_KEY");
+    antenv_lease *nothing = (antenv_lease *)&local;
+    EXPECT(antenv_lease_adopt(client, NULL, &nothing, &json), ANTENV_CONFIG, "ANTHROPIC_WORK_ID");
+    CHECK(nothing == NULL);
+    EXPECT(antenv_lease_adopt((antenv_client *)live, NULL, &nothing, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"client\"");
+    EXPECT(antenv_lease_adopt(client, NULL, NULL, &json), ANTENV_INVALID_ARGUMENT, "`out_lease` is NULL");
+    EXPECT(antenv_lease_adopt(client, "{\"worker_id\":\"w\"}", &nothing, &json), ANTENV_CONFIG, "\"parameter\":\"worker_id\"");
+    CHECK(antenv_lease_adopt(client, NULL, &nothing, NULL) == ANTENV_INVALID_ARGUMENT);
+    CHECK(antenv_lease_release(NULL, NULL) == ANTENV_INVALID_ARGUMENT);
 
     void *wrong[] = {NULL, freed, client, queue, live, &local, (void *)~(uintptr_t)0, (void *)(uintptr_t)1};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -71,6 +79,7 @@ static void workers(antenv_client *client) {
         EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_INVALID_HANDLE, "lease");
         EXPECT(antenv_lease_submit_finish(lease, NULL, queue, 1, &json), ANTENV_INVALID_HANDLE, "lease");
         CHECK(antenv_lease_attach(lease, queue, 1) == ANTENV_INVALID_HANDLE);
+        EXPECT(antenv_lease_release(lease, &json), ANTENV_INVALID_HANDLE, "lease");
         CHECK(antenv_lease_attach_lost(lease, queue, 1) == ANTENV_INVALID_HANDLE);
         CHECK(antenv_lease_abandon(lease) == ANTENV_INVALID_HANDLE);
         if (wrong[i] == live) continue;

@@ -46,6 +46,7 @@ template <class T, class Function> outcome keep(std::optional<T> &place, const F
 
 std::optional<api::client> client;
 std::optional<api::pager> pager;
+std::optional<api::stream> stream;
 std::optional<api::queue> queue, records;
 antenv::ticket ticket;
 
@@ -103,6 +104,19 @@ outcome collected(const api::queue &from, std::chrono::milliseconds timeout) {
     return done ? std::move(done->result) : outcome(antenv::error(ANTENV_TIMEOUT, {}));
 }
 
+outcome event(std::chrono::milliseconds timeout) {
+#ifdef ANTENV_EXCEPTIONS
+    return attempt([&]() -> outcome {
+        antenv::received taken = stream->next(timeout);
+        return taken ? outcome(std::move(taken.event)) : outcome(antenv::error(taken.status, {}));
+    });
+#else
+    antenv::result<antenv::received> taken = stream->next(timeout);
+    if (!taken) return taken.error();
+    return *taken ? outcome(std::move(taken->event)) : outcome(antenv::error(taken->status, {}));
+#endif
+}
+
 outcome run(const line &line) {
     const std::string &what = *line.fields[0];
     if (what == "client") return keep(client, [&] { return api::client::make(line[1]); });
@@ -111,6 +125,9 @@ outcome run(const line &line) {
     if (what == "named") return named(line);
     if (what == "request") return attempt([&] { return client->request(line[1], line[2], line[3]); });
     if (what == "pager") return keep(pager, [&] { return client->pager(line[1], line[2]); });
+    if (what == "open") return keep(stream, [&] { return client->stream(line[1], line[2]); });
+    if (what == "event") return event(std::chrono::milliseconds(std::stoll(*line.fields[1])));
+    if (what == "download") return attempt([&] { return client->download(line[1], line[2], line[3]); });
     if (what == "submit") {
         return attempt_void([&] { return queue->submit(*client, line[1], line[2], 1, &ticket); });
     }

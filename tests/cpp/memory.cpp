@@ -17,7 +17,8 @@ void *operator new(std::size_t size) {
 void operator delete(void *memory) noexcept { std::free(memory); }
 void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
 
-static std::string work; // an item to be queued, and the configuration of a worker
+static std::string work;    // an item to be queued, and the configuration of a worker
+static std::string session; // one that is idle
 
 static void use_everything(const std::string &config) {
     antenv::client client(config);
@@ -37,6 +38,13 @@ static void use_everything(const std::string &config) {
     }
     CHECK(failed == 2);
     for (const std::string &item : client.pager("environments.list", R"({"limit":1})")) CHECK(item.front() == '{');
+    antenv::stream stream = client.sessions().events().stream(session);
+    CHECK(stream.next(std::chrono::seconds(0)).status == ANTENV_TIMEOUT);
+    client.sessions().events().send(session, R"({"events":[{"type":"user.message","content":[{"type":"text","text":"a"}]}]})");
+    for (const std::string &event : stream) {
+        CHECK(antenv::json_get(event, "/type") == "user.message");
+        break;
+    }
     antenv::queue queue;
     antenv::ticket ticket;
     for (std::uint64_t tag = 0; tag < 4; tag++) queue.submit(client, "environments.list", {}, tag, &ticket);
@@ -54,7 +62,11 @@ static void use_everything(const std::string &config) {
 
 int main(int, char **argv) {
     std::string config = std::string(R"({"api_key":"k","base_url":")") + argv[1] + "\"}";
-    for (int number = 0; number < 2; number++) antenv::client(config).environments().create(R"({"name":"n"})");
+    for (int number = 0; number < 2; number++) {
+        std::string other = antenv::json_get(antenv::client(config).environments().create(R"({"name":"n"})"), "/id").value();
+        std::string params = R"({"agent":"agent_1","environment_id":")" + other + "\"}";
+        session = antenv::json_get(antenv::client(config).sessions().create(params), "/id").value();
+    }
     std::string made_now = antenv::client(config).environments().create(R"({"name":"w","config":{"type":"self_hosted"}})");
     work = "{\"environment_id\":\"" + antenv::json_get(made_now, "/id").value() + "\"}";
     setenv("ANTHROPIC_ENVIRONMENT_KEY", "k", 1);

@@ -247,6 +247,31 @@ static void leases_are_lost_when_the_library_shuts_down(const server &server) {
     CHECK(server.state_of(id) == "stopped");
 }
 
+static void a_lease_goes_from_holder_to_holder(const server &server) {
+    for (const char *more : {"", R"(,"heartbeat":false)"}) {
+        antenv::worker worker = server.worker(more);
+        std::string id = server.enqueue();
+        antenv::lease lease = taken(worker);
+        CHECK(member(lease.state(), "state") == (*more ? "claimed" : "held"));
+        std::string handover = lease.release();
+        CHECK(thrown([&] { lease.release(); }).status() == ANTENV_INVALID_HANDLE);
+        for (int hop = 0; hop < 3; hop++) {
+            std::string last = member(handover, "last_heartbeat"), config = "{";
+            for (const char *name : {"work_id", "environment_id", "session_id", "work_secret"}) {
+                config += '"' + std::string(name) + "\":\"" + member(handover, name) + "\",";
+            }
+            config += "\"expected_last_heartbeat\":" + (last == "null" ? last : '"' + last + '"') + "}";
+            antenv::lease adopted = server.owner.adopt(config);
+            CHECK(member(adopted.item(), "id") == id && member(adopted.item(), "data/id") == member(handover, "session_id"));
+            CHECK(thrown([&] { server.owner.adopt(config); }).status() == ANTENV_LEASE_LOST);
+            CHECK(server.state_of(id) == "active");
+            if (hop < 2) handover = adopted.release();
+        }
+        CHECK(server.state_of(id) == "stopped"); // the last one was destroyed
+    }
+    CHECK(thrown([&] { server.owner.adopt(R"({"work_id":"w","environment_id":"e"})"); }).parameter() == "session_id");
+}
+
 int main(int, char **argv) {
     server server(argv[1]);
     items_are_served_in_a_loop_and_each_is_stopped(server);
@@ -256,6 +281,7 @@ int main(int, char **argv) {
     a_lost_lease_is_reported_and_stops_nothing(server);
     an_event_loop_needs_no_thread(server);
     a_key_that_is_refused_ends_the_worker(server);
+    a_lease_goes_from_holder_to_holder(server);
     leases_are_lost_when_the_library_shuts_down(server);
     std::puts("serving: as it should be");
 }

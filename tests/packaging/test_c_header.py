@@ -17,7 +17,10 @@ FUNCTIONS: list[tuple[str, str, str]] = re.findall(
 )
 
 
-@pytest.mark.parametrize("name", ["antenv.h", "antenv.hpp"])
+PARTS = [f"antenv/{path.name}" for path in sorted((INCLUDE / "antenv").iterdir())]
+
+
+@pytest.mark.parametrize("name", ["antenv.h", "antenv.hpp", *PARTS])
 def test_no_line_has_more_than_130_columns(name: str) -> None:
     lines = enumerate((INCLUDE / name).read_text().splitlines(), 1)
     assert [number for number, line in lines if len(line) > 130] == []

@@ -113,7 +113,7 @@ extern volatile sig_atomic_t ctrl_c; extern char *error, *json, *item;
 """
 
 
-@pytest.mark.parametrize("page", ["docs/concurrency.md", "docs/worker.md"])
+@pytest.mark.parametrize("page", ["docs/concurrency.md", "docs/sessions.md", "docs/worker.md"])
 def test_the_pieces_of_c_in_a_page_compile(page: str) -> None:
     pieces = blocks(page, "c")
     program = DECLARED + "".join(f"void piece{number}(void) {{\n{code}}}\n" for number, code in enumerate(pieces))
@@ -165,6 +165,9 @@ class Library:
         needed = {"environment_id": "e", "environment_key": "k"}
         return self._create("worker", "worker_new", self._client, needed | keys)
 
+    def adopt(self, keys: dict[str, Any]) -> Any:
+        return self._call("lease_adopt", ctypes.c_void_p(), self._client, keys)
+
     def request(self, keys: dict[str, Any]) -> Any:
         """Sends nothing: a GET has no body, and if the keys are accepted, that is the error."""
         error = self.any_request({"extra_body": {}} | keys)
@@ -205,6 +208,7 @@ def test_the_tables_of_the_configuration_have_the_keys_that_the_library_accepts(
     derived = [key for key, row in keys_of("Client").items() if row["derive"] == "yes"]
     assert sorted(derived) == known(library.derive({"?": 1}))
     assert sorted(keys_of("Worker")) == known(library.worker({"?": 1}))
+    assert sorted(keys_of("Adopted lease")) == known(library.adopt({"?": 1}))
     free_form = known(library.any_request({"?": 1}))
     assert sorted(keys_of("Call")) == free_form
     operations = [
@@ -294,7 +298,7 @@ def test_every_environment_variable_that_is_read_is_documented() -> None:
     rows = keys_of_variables()
     assert len(read) > 10 and read <= set(rows)
     assert {name for name in rows if not name.startswith("ANTENV_")} == read
-    for section in ("Client", "Worker"):
+    for section in ("Client", "Worker", "Adopted lease"):
         for row in keys_of(section).values():
             assert set(re.findall(r"`(\w+)`", row["environment variable"])) <= read
 

@@ -63,6 +63,8 @@ def test_everything_is_installed(prefix: Path) -> None:
     packages = {"pkgconfig/antenv.pc", "pkgconfig/antenv-static.pc", "cmake/antenv/antenvConfig.cmake"}
     assert {f"lib/{name}" for name in libraries | packages} <= files
     assert {"include/antenv.h", "include/antenv.hpp", "bin/antenv-emulator"} <= files
+    parts = {f"include/{path.relative_to(ROOT / 'include')}" for path in (ROOT / "include" / "antenv").iterdir()}
+    assert len(parts) > 2 and parts <= files
     assert {"share/man/man3/antenv.3", "share/man/man1/antenv-emulator.1", "share/doc/antenv/c-api.md"} <= files
     assert os.readlink(prefix / "lib" / "libantenv.so") == "libantenv.so.0"
     assert os.readlink(prefix / "lib" / "libantenv.so.0") == f"libantenv.so.{VERSION}"
@@ -135,7 +137,8 @@ def test_the_metadata_for_cargo_c_fits_what_is_built() -> None:
     metadata = package["package"]["metadata"]["capi"]
     assert package["features"]["capi"] == [] and metadata["header"]["generation"] is False
     installed = {asset["from"] for asset in metadata["install"]["include"]["asset"]}
-    assert installed == {"include/antenv.h", "include/antenv.hpp"} and all((ROOT / path).exists() for path in installed)
+    assert installed == {"include/antenv.h", "include/antenv.hpp", "include/antenv/*.hpp"}
+    assert all(list(ROOT.glob(path)) for path in installed)
     # The number in the library's name is stated where each builder wants it.
     assert metadata["library"]["version_suffix_components"] == 1 and VERSION.split(".")[0] == "0"
     assert "soname,libantenv.so.0" in (ROOT / "build.rs").read_text()

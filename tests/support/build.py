@@ -60,7 +60,8 @@ def compile_c(source: Path, *flags: str, compiler: str | None = None, standard: 
     kind = "-".join(flag.strip("-").replace("=", "-") for flag in flags) or "plain"
     is_cpp = source.suffix == ".cpp"
     compiler, standard = compiler or ("g++" if is_cpp else "cc"), standard or ("c++17" if is_cpp else "c11")
-    program = TARGET / "c-tests" / f"{source.name}-{compiler}-{standard}-{kind}"
+    # Sources in different folders may have the same name.
+    program = TARGET / "c-tests" / f"{'-'.join(source.parts[-3:])}-{compiler}-{standard}-{kind}"
     with once_in_a_run(source, program) as fresh:
         if fresh:
             command = [compiler, f"-std={standard}", "-g", "-O1", *WARNINGS, *flags, f"-I{ROOT / 'include'}"]

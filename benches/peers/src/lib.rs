@@ -1,8 +1,12 @@
 //! What the peers share: the request, and the figures. Says the same as `measure.h` and `flight.c` do, in Rust.
 
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
 use nix::time::{ClockId, clock_gettime};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -42,6 +46,19 @@ pub fn tls() -> Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// hyper-util's client: hyper, a pool of connections, and TLS by rustls.
+pub type Pooled = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
+/// A client that speaks HTTP/2 where the server does.
+pub fn client() -> Result<Pooled> {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.enforce_http(false);
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_all_versions().wrap_connector(tcp);
+    Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
 
 /// The headers of each request, `host` excepted.
@@ -87,10 +104,11 @@ pub async fn measure(options: &Options, slots: Vec<impl Slot>) {
         tokio::spawn(work(slot, counts.clone()));
     }
     tokio::time::sleep(WARM_UP).await;
-    let (start, start_cpu) = (Instant::now(), cpu());
+    let stopwatch = Stopwatch::start();
     counts.counting.store(true, Relaxed);
     tokio::time::sleep(options.time).await;
-    report(&counts.calls, start.elapsed(), cpu() - start_cpu);
+    let (wall, cpu) = stopwatch.stop();
+    report(&counts.calls, wall, cpu);
 }
 
 async fn work(mut slot: impl Slot, counts: Arc<Counts>) {
@@ -114,6 +132,20 @@ async fn work(mut slot: impl Slot, counts: Arc<Counts>) {
 fn fail(what: &str) -> ! {
     eprintln!("{what}");
     std::process::exit(1)
+}
+
+/// Takes the time that passes, and the CPU time that the process uses meanwhile.
+pub struct Stopwatch(Instant, Duration);
+
+impl Stopwatch {
+    pub fn start() -> Stopwatch {
+        Stopwatch(Instant::now(), cpu())
+    }
+
+    /// Returns both.
+    pub fn stop(self) -> (Duration, Duration) {
+        (self.0.elapsed(), cpu() - self.1)
+    }
 }
 
 /// The process's CPU time so far.

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -204,6 +205,57 @@ func (e *Emulator) CreateMemoryStore(name string, memories map[string]string) st
 	}
 	e.Control("POST", "memory_stores", map[string]any{"name": name, "memories": memories}, &store)
 	return store.ID
+}
+
+// Session creates a session in an environment. Its agent plays what Script says.
+func (e *Emulator) Session(environmentID string) *antenv.Session {
+	e.t.Helper()
+	session, err := e.Client(e.t).Sessions.Create(context.Background(), antenv.SessionCreateParams{
+		Agent: "agent_1", EnvironmentID: environmentID,
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return session
+}
+
+// Step is a step of a session's agent: {"tool": "bash", "input": {"command": "ls"}}. docs/emulator.md lists the steps.
+type Step map[string]any
+
+// Script has a session's agent take steps, from now on or after those that it has still to take.
+func (e *Emulator) Script(sessionID string, steps ...Step) {
+	e.t.Helper()
+	e.Control("POST", "scripts", map[string]any{"session_id": sessionID, "steps": steps}, nil)
+}
+
+// Played reports how far a session's agent has come, and how its calls were answered.
+type Played struct {
+	// Status is the session's status.
+	Status antenv.SessionStatus `json:"status"`
+	// Done is whether all steps are taken.
+	Done bool `json:"done"`
+	// Calls are the calls, in order.
+	Calls []ScriptedCall `json:"calls"`
+}
+
+// ScriptedCall is a call that a session's agent made.
+type ScriptedCall struct {
+	// ID is the id of the call's event.
+	ID string `json:"id"`
+	// Name is the tool.
+	Name string `json:"name"`
+	// Ending is how it ended, such as "answered" or "denied"; "" while it is open.
+	Ending string `json:"ending"`
+	// Answered is when results came: "once", "twice", "early", "late" or "never".
+	Answered string `json:"answered"`
+}
+
+// Played returns how far a session's agent has come.
+func (e *Emulator) Played(sessionID string) *Played {
+	e.t.Helper()
+	var played struct{ Data []*Played }
+	e.Control("GET", "scripts?session_id="+url.QueryEscape(sessionID), nil, &played)
+	return played.Data[0]
 }
 
 // Fault is a fault of the next requests: {"status": 529, "count": 2}. docs/emulator.md lists the fields.

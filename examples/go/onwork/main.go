@@ -2,11 +2,15 @@
 
 // Onwork serves the work queue of a self-hosted environment: it runs a command for each item, and stops the item when the command has ended.
 //
-//	onwork [--concurrency N] [--grace SECONDS] [--metrics ADDRESS] command [argument...]
+//	onwork [--concurrency N] [--grace SECONDS] [--metrics ADDRESS] [--handoff] command [argument...]
 //
 // ANTHROPIC_ENVIRONMENT_ID and ANTHROPIC_ENVIRONMENT_KEY select the queue. The command receives the item's JSON on standard input, and in
 // its environment ANTHROPIC_WORK_ID, ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_SESSION_ID, ANTHROPIC_ENVIRONMENT_KEY and, if the item has one,
 // ANTHROPIC_WORK_SECRET. It runs in a process group of its own; what is left of the group when the command has ended is killed.
+//
+// With --handoff the command keeps the lease itself: it adopts the item, as Client.Adopt and an official handle_item do with these variables,
+// sends the heartbeats, and stops the item. It has to begin within a minute. Onwork only claims items, and when a command has ended without a
+// heartbeat, gives its item back to the queue.
 //
 // A command that cannot be found at the start is wrong usage. While the system has no resources for another process, onwork retries to start
 // it every second. If it cannot be started for another reason, onwork leaves the item to the queue, claims no more, waits for its other
@@ -44,6 +48,7 @@ import (
 type program struct {
 	path      string        // of the command's file
 	arguments []string      // the command's, its name first
+	handoff   bool          // whether commands keep the leases of their items
 	grace     time.Duration // how long a command has between SIGTERM and SIGKILL
 	commands  commands
 	stopping  context.Context         // done when no more items are claimed
@@ -68,6 +73,7 @@ func main() {
 		return err
 	})
 	metrics := flag.String("metrics", "", "`ADDRESS` at which to serve /metrics for Prometheus, such as :9464")
+	handoff := flag.Bool("handoff", false, "leave the heartbeats to the commands")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: onwork [options] command [argument...]")
 		flag.PrintDefaults()
@@ -95,14 +101,14 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	worker, err := client.NewWorker(antenv.WorkerConfig{Concurrency: concurrency, Grace: antenv.Set(grace)})
+	worker, err := client.NewWorker(antenv.WorkerConfig{Concurrency: concurrency, Grace: antenv.Set(grace), Heartbeat: antenv.Set(!*handoff)})
 	if err != nil {
 		log.Fatal(err)
 	}
 	if listener != nil {
 		serveMetrics(worker, listener)
 	}
-	p := program{path: path, arguments: flag.Args(), grace: grace, commands: commands{ended: map[int]chan syscall.WaitStatus{}}}
+	p := program{path: path, arguments: flag.Args(), handoff: *handoff, grace: grace, commands: commands{ended: map[int]chan syscall.WaitStatus{}}}
 	p.stopping, p.stop = context.WithCancelCause(context.Background())
 	p.watchSignals()
 	err = worker.Run(p.stopping, p.serve)
@@ -185,6 +191,10 @@ func (p *program) serve(ctx context.Context, lease *antenv.Lease) error {
 		_ = input.Close()
 	}()
 	defer input.Close()
+	if p.handoff { // the lease is the command's business
+		ctx = context.Background()
+		defer lease.Abandon() // an item that has had no heartbeat is given back
+	}
 	var status syscall.WaitStatus
 	select {
 	case status = <-ended:
@@ -231,7 +241,8 @@ func variables(item *antenv.Work) []string {
 	}
 	for _, variable := range os.Environ() {
 		switch name, _, _ := strings.Cut(variable, "="); name {
-		case "ANTHROPIC_WORK_ID", "ANTHROPIC_ENVIRONMENT_ID", "ANTHROPIC_SESSION_ID", "ANTHROPIC_WORK_SECRET":
+		case "ANTHROPIC_WORK_ID", "ANTHROPIC_ENVIRONMENT_ID", "ANTHROPIC_SESSION_ID", "ANTHROPIC_WORK_SECRET",
+			"ANTHROPIC_WORK_LAST_HEARTBEAT": // of another item: this one has had none
 		default:
 			own = append(own, variable)
 		}

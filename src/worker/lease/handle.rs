@@ -4,13 +4,14 @@ use super::machine::{self, LeaseEnd, LeaseEvent, LeaseState, Reason};
 use crate::api::operations::WORK_STOP;
 use crate::client::Client;
 use crate::completion::Queue;
+use crate::credentials::Secret;
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
 use crate::runtime::fork::{self, ForkSafeMutex};
 use crate::telemetry::log::{self, Level};
 use crate::worker::metrics::Counter;
 use crate::worker::shared::WorkerShared;
-use crate::worker::{LOG, used_after_fork};
+use crate::worker::{LOG, handover, used_after_fork};
 use serde_json::{json, value::RawValue};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -22,6 +23,8 @@ pub struct Lease {
     pub(in crate::worker) worker: Arc<WorkerShared>,
     pub(in crate::worker) epoch: u32,
     pub(in crate::worker) work_id: String,
+    pub(in crate::worker) session_id: String,
+    pub(in crate::worker) secret: Option<Secret>,
     /// A client with the item's own token.
     pub(in crate::worker) client: Client,
     pub(in crate::worker) shared: ForkSafeMutex<LeaseShared>,
@@ -53,13 +56,13 @@ pub(in crate::worker) struct LeaseShared {
     pub(in crate::worker) heartbeats: u64,
     /// The queues that get a completion, once, when the lease has reached a stage.
     pub(in crate::worker) watchers: Vec<(Stage, Arc<Queue>, u64)>,
-    /// Receives the result of finishing.
+    /// Receives the result of finishing, or of releasing.
     pub(in crate::worker) finish_callback: Option<FinishCallback>,
     pub(in crate::worker) stop: Option<Request>,
     /// The result of the last request to stop the item.
     pub(in crate::worker) stopped: Option<Result<String>>,
-    /// The error of a heartbeat that was refused permanently.
-    pub(in crate::worker) refusal: Option<Error>,
+    /// The error of the last heartbeat that failed.
+    pub(in crate::worker) heartbeat_error: Option<Error>,
     pub(in crate::worker) end: Option<LeaseEnd>,
 }
 
@@ -94,7 +97,7 @@ impl Latch {
     }
 }
 
-/// A callback that is called exactly once: with the result of finishing, or with an error when it is dropped before.
+/// A callback that is called exactly once: with the result of finishing or releasing, or with an error when it is dropped before.
 pub(in crate::worker) struct FinishCallback(Option<Box<dyn FnOnce(Result<String>) + Send>>);
 
 impl FinishCallback {
@@ -108,10 +111,7 @@ impl FinishCallback {
 impl Drop for FinishCallback {
     fn drop(&mut self) {
         if let Some(callback) = self.0.take() {
-            callback(Err(Error::new(
-                Status::Cancelled,
-                "the library was shut down before the item was stopped; its lease expires",
-            )));
+            callback(Err(Error::new(Status::Cancelled, "the library was shut down before the lease was ended; it expires")));
         }
     }
 }
@@ -132,10 +132,11 @@ impl Lease {
         let (state, reason) = match (shared.machine.state(), shared.end) {
             // The task is gone, and no more heartbeats are sent.
             (
-                LeaseState::Held | LeaseState::Unconfirmed | LeaseState::StopRequested(_),
+                LeaseState::Held | LeaseState::Claimed | LeaseState::Unconfirmed | LeaseState::StopRequested(_),
                 Some(LeaseEnd::Lost | LeaseEnd::Unconfirmed),
             ) => ("lost", Some(Reason::Shutdown)),
-            (LeaseState::Held | LeaseState::Unconfirmed, Some(_)) => ("ended", None),
+            (LeaseState::Held | LeaseState::Claimed | LeaseState::Unconfirmed, Some(_)) => ("ended", None),
+            (LeaseState::Claimed, None) => ("claimed", None),
             (LeaseState::Held | LeaseState::Unconfirmed, None) => ("held", None),
             (LeaseState::StopRequested(reason), _) => ("stop_requested", Some(reason)),
             (LeaseState::Lost(reason), _) => ("lost", Some(reason)),
@@ -173,14 +174,14 @@ impl Lease {
         let state = || Ok(self.describe(shared));
         let (reached, outcome) = match (shared.machine.state(), shared.end) {
             (_, None | Some(LeaseEnd::Unconfirmed)) => match shared.machine.state() {
-                LeaseState::Unconfirmed | LeaseState::Held => return None,
+                LeaseState::Unconfirmed | LeaseState::Claimed | LeaseState::Held => return None,
                 LeaseState::StopRequested(_) => (Stage::StopRequested, state()),
                 LeaseState::Lost(_) => (Stage::Ended, state()),
             },
             (LeaseState::Lost(_), _) | (_, Some(LeaseEnd::Lost | LeaseEnd::Rejected)) => (Stage::Ended, state()),
             // A stop was waited for: report its reason, not that the lease has ended since.
             (LeaseState::StopRequested(_), _) if waited_for < Stage::Ended => (Stage::Ended, state()),
-            (_, Some(LeaseEnd::Stopped | LeaseEnd::NotStopped | LeaseEnd::Abandoned)) => {
+            (_, Some(LeaseEnd::Stopped | LeaseEnd::NotStopped | LeaseEnd::Abandoned | LeaseEnd::Released)) => {
                 (Stage::Ended, Err(Error::new(Status::Done, "the lease has ended")))
             }
         };
@@ -241,16 +242,24 @@ impl Lease {
     ///
     /// [`prepare_finish`]: Lease::prepare_finish
     pub fn finish(&self, prepared: Request, done: impl FnOnce(Result<String>) + Send + 'static) {
-        let timeout = prepared.timeout;
+        let event = LeaseEvent::Finish { timeout: prepared.timeout };
+        self.shared.lock().stop.get_or_insert(prepared);
+        self.end_by(event, done);
+    }
+
+    /// Has the task end the lease by this event, and calls `done` exactly once with the result.
+    fn end_by(&self, event: LeaseEvent, done: impl FnOnce(Result<String>) + Send + 'static) {
         let finish_callback = FinishCallback(Some(Box::new(done)));
         let mut shared = self.shared.lock();
         let outcome = match shared.end {
+            // What another thread released, or stopped, is not released again.
+            Some(LeaseEnd::Released) => Err(ended()),
+            Some(LeaseEnd::Stopped | LeaseEnd::NotStopped) if event == LeaseEvent::Release => Err(ended()),
             Some(end) => self.outcome(end, &mut shared),
-            None if shared.finish_callback.is_some() => Err(Error::new(Status::Closed, "the item is being finished already")),
+            None if shared.finish_callback.is_some() => Err(Error::new(Status::Closed, "the lease is being ended already")),
             None => {
-                shared.stop = Some(prepared);
                 shared.finish_callback = Some(finish_callback);
-                shared.inbox.push(LeaseEvent::Finish { timeout });
+                shared.inbox.push(event);
                 drop(shared);
                 return self.changed.notify_one();
             }
@@ -263,6 +272,16 @@ impl Lease {
     pub fn finish_and_wait(&self, prepared: Request) -> Result<String> {
         let (sender, receiver) = oneshot::channel();
         self.finish(prepared, move |outcome| drop(sender.send(outcome)));
+        crate::runtime::wait(receiver)
+    }
+
+    /// Ends the heartbeats, and returns what another process needs to adopt the lease: a JSON object with secrets. Sends nothing after
+    /// that. Blocks until the last heartbeat is known: not at all as a rule, at most until the lease is lost. Errors: `LEASE_LOST`;
+    /// `CLOSED` if the lease has ended, or after a fork; `CANCELLED` if the library is shut down.
+    pub fn release(&self) -> Result<String> {
+        self.check()?;
+        let (sender, receiver) = oneshot::channel();
+        self.end_by(LeaseEvent::Release, move |outcome| drop(sender.send(outcome)));
         crate::runtime::wait(receiver)
     }
 
@@ -283,8 +302,8 @@ impl Lease {
         self.changed.notify_one();
     }
 
-    /// Releases an item that was not picked up: its lease expires, and the work queue hands it out again.
-    pub(in crate::worker) fn release(&self) {
+    /// Gives back an item that was not picked up: its lease expires, and the work queue hands it out again.
+    pub(in crate::worker) fn give_back(&self) {
         self.worker.metrics.increment(Counter::Undelivered);
         log::record(Level::Warn, LOG, "item was not picked up; releasing it", || json!({"work_id": self.work_id}));
         self.push(LeaseEvent::Abandon);
@@ -318,6 +337,7 @@ impl Lease {
     /// Returns the result of finishing a lease that ended in this way.
     pub(in crate::worker) fn outcome(&self, end: LeaseEnd, shared: &mut LeaseShared) -> Result<String> {
         match end {
+            LeaseEnd::Stopped | LeaseEnd::NotStopped if shared.machine.is_releasing() => Err(ended()),
             LeaseEnd::Stopped => shared.stopped.take().unwrap_or_else(|| Ok("null".to_owned())),
             LeaseEnd::NotStopped => match shared.stopped.take() {
                 Some(Err(error)) => Err(error),
@@ -327,9 +347,14 @@ impl Lease {
                 Status::LeaseLost,
                 "the lease was lost; nothing was sent, because another worker may have the item",
             )),
-            LeaseEnd::Abandoned => Err(Error::new(Status::Closed, "the lease has ended")),
+            LeaseEnd::Abandoned => Err(ended()),
+            LeaseEnd::Released => Ok(handover::describe(self, shared.machine.last_heartbeat())),
         }
     }
+}
+
+fn ended() -> Error {
+    Error::new(Status::Closed, "the lease has ended")
 }
 
 /// Returns the result of finishing an item that had stopped before.

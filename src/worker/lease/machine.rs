@@ -15,6 +15,10 @@
 //!     ├── refused permanently, not extended: end (Rejected), left to the work queue
 //!     ├── another worker's heartbeat: end (Lost)
 //!     └── not confirmed in time: end (Unconfirmed), the item is acknowledged again
+//!
+//!  Claimed ── the time to hand it over is over ──► Lost     (claim only: no heartbeat is sent)
+//!
+//!  release: Held, Claimed, StopRequested ──► end (Released), once no heartbeat is in doubt
 //! ```
 //!
 //! Two rules keep an item from being served twice.
@@ -38,8 +42,14 @@
 //! - Either worker trusts an accepted heartbeat only while no lease can have started and expired in between, which would have brought in a
 //!   third worker. After that nothing is confirmed, and the item is acknowledged once more, late.
 //!
+//! **A lease that another process hands over is proven by its first heartbeat alone.** That heartbeat states the last one of the other
+//! process, or that there was none, so the server accepts it from one process only. A 412 is never attributed to this process: a second
+//! one that was given the same heartbeat could not be told from it. An item that is stopping is stopped only if the server still has the
+//! heartbeat that was handed over; otherwise a third process has served it since.
+//!
 //! This holds for leases of at least twice [`CONFIRM_WINDOW`]; the service's last five minutes. The simulation searches for holes.
 
+pub use super::events::{Actions, Heartbeat, HeartbeatResult, LeaseEnd, LeaseEvent, LeaseState, Reason, StopResult};
 use crate::backoff::{Backoff, shorten};
 use crate::runtime::clock::ClockTime;
 use std::time::Duration;
@@ -65,182 +75,6 @@ const MAX_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pauses between attempts to send a heartbeat or to stop an item.
 pub(in crate::worker) const BACKOFF: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_secs(8) };
-
-/// The state of a lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseState {
-    /// No heartbeat was accepted yet, so it is unknown whether the item is ours.
-    Unconfirmed,
-    /// The item is ours.
-    Held,
-    /// The item is ours, and has to be stopped.
-    StopRequested(Reason),
-    /// Another worker has the item, or may have it.
-    Lost(Reason),
-}
-
-/// Why a lease is no longer simply held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The item is stopping or stopped at the server.
-    StopRequested,
-    /// The server did not extend the lease.
-    NotExtended,
-    /// The server refused a heartbeat permanently: the item or the credential is gone.
-    Rejected,
-    /// The worker was stopped, and its grace period has expired.
-    Shutdown,
-    /// The server reports another worker's heartbeat.
-    Taken,
-    /// No heartbeat was accepted for as long as the lease lasts.
-    Expired,
-}
-
-impl Reason {
-    /// Returns its name in a lease's state.
-    pub fn name(self) -> &'static str {
-        match self {
-            Reason::StopRequested => "asked",
-            Reason::NotExtended => "not_extended",
-            Reason::Rejected => "rejected",
-            Reason::Shutdown => "shutdown",
-            Reason::Taken => "taken",
-            Reason::Expired => "expired",
-        }
-    }
-}
-
-/// An event in the life of a lease.
-#[derive(Debug, Clone, PartialEq)]
-pub enum LeaseEvent {
-    /// Time has passed.
-    Tick,
-    /// A heartbeat has ended.
-    HeartbeatDone {
-        /// When it was sent.
-        sent: ClockTime,
-        /// Its result.
-        result: HeartbeatResult,
-        /// From 0 to 1: shortens the pause before the next one, so that leases that began together do not send theirs together.
-        jitter: f64,
-    },
-    /// The holder has finished the item, which has to be stopped.
-    Finish {
-        /// How long to try.
-        timeout: Duration,
-    },
-    /// A request to stop the item has ended.
-    StopDone {
-        /// Its result.
-        result: StopResult,
-        /// From 0 to 1: shortens the pause before the next attempt.
-        jitter: f64,
-    },
-    /// The holder abandons the item: nothing more is sent.
-    Abandon,
-    /// The worker's grace period has expired: the item has to be stopped, with or without a holder.
-    GraceExpired,
-}
-
-/// The result of a heartbeat.
-#[derive(Debug, Clone, PartialEq)]
-pub enum HeartbeatResult {
-    /// The server recorded it, or reports that the item is stopping or stopped.
-    Accepted {
-        /// What the next heartbeat has to state.
-        last_heartbeat: String,
-        /// Whether the lease was extended.
-        extended: bool,
-        /// The item's state.
-        state: String,
-        /// How long the lease lasts; zero: the server does not report it.
-        ttl: Duration,
-    },
-    /// 412: the server has a different last heartbeat than the request stated.
-    PreconditionFailed {
-        /// The item's state and last heartbeat, if the server reports them.
-        current: Option<(String, Option<String>)>,
-        /// Whether it may have been recorded: the request was sent twice, because the connection broke the first time.
-        may_have_arrived: bool,
-    },
-    /// Refused permanently.
-    Rejected,
-    /// A failure that may pass: no response, or a temporary error.
-    Failed {
-        /// Whether the server may have recorded it all the same.
-        may_have_arrived: bool,
-        /// The wait that the server asked for.
-        retry_after: Option<Duration>,
-    },
-}
-
-/// The result of a request to stop the item.
-#[derive(Debug, Clone, PartialEq)]
-pub enum StopResult {
-    /// The item is stopped, or was before.
-    Done,
-    /// Refused permanently.
-    Rejected,
-    /// A failure that may pass: no response, or a temporary error.
-    Failed,
-}
-
-/// What the driver has to do.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Actions {
-    /// Send a heartbeat.
-    pub heartbeat: Option<Heartbeat>,
-    /// Send a request to stop the item, within this time.
-    pub stop: Option<Duration>,
-    /// Send a [`LeaseEvent::Tick`] at this time, unless something happens before.
-    pub wake_at: Option<ClockTime>,
-    /// The lease has ended, in this way.
-    pub end: Option<LeaseEnd>,
-}
-
-/// A heartbeat to send.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Heartbeat {
-    /// The last heartbeat to state; `None`: there was none.
-    pub expected: Option<String>,
-    /// Bounds the request.
-    pub timeout: Duration,
-    /// When it was due.
-    pub due: ClockTime,
-    /// When it becomes useless. Of the heartbeats that wait for a permit, the one with the earliest time goes first.
-    pub until: ClockTime,
-}
-
-/// How a lease ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseEnd {
-    /// The item is stopped.
-    Stopped,
-    /// The item could not be stopped; its lease expires.
-    NotStopped,
-    /// The lease was lost: nothing was sent.
-    Lost,
-    /// The holder abandoned it; the lease expires.
-    Abandoned,
-    /// The first heartbeat was refused permanently; the item is left to the work queue.
-    Rejected,
-    /// No heartbeat confirmed in time whose the item is. It has to be acknowledged again, late.
-    Unconfirmed,
-}
-
-impl LeaseEnd {
-    /// Returns its name in the log.
-    pub fn name(self) -> &'static str {
-        match self {
-            LeaseEnd::Stopped => "stopped",
-            LeaseEnd::NotStopped => "not_stopped",
-            LeaseEnd::Lost => "lost",
-            LeaseEnd::Abandoned => "abandoned",
-            LeaseEnd::Rejected => "rejected",
-            LeaseEnd::Unconfirmed => "unconfirmed",
-        }
-    }
-}
 
 /// When a repeated request is sent next.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -273,6 +107,12 @@ pub struct LeaseMachine {
     failures: u32,
     heartbeat: Schedule,
     stopping: Option<Stopping>,
+    /// Claim only: until when the item can be handed over.
+    claimed_until: Option<ClockTime>,
+    /// Whether another process handed the lease over.
+    is_adopted: bool,
+    /// Whether the holder hands the item over to another process.
+    is_releasing: bool,
     end: Option<LeaseEnd>,
 }
 
@@ -313,7 +153,28 @@ impl LeaseMachine {
             failures: 0,
             heartbeat: Schedule::Due(if is_late { now + CONFIRM_WINDOW } else { now }),
             stopping: None,
+            claimed_until: None,
+            is_adopted: false,
+            is_releasing: false,
             end: None,
+        }
+    }
+
+    /// Creates the lease on an item that was acknowledged in time, and whose first heartbeat another process sends. After `until` the
+    /// item may be rescued, and another worker's.
+    pub fn claim_only(until: ClockTime) -> LeaseMachine {
+        let heartbeat = Schedule::Due(ClockTime::MAX);
+        LeaseMachine { heartbeat, claimed_until: Some(until), ..LeaseMachine::new(ClockTime::ZERO, ClockTime::ZERO, false) }
+    }
+
+    /// Creates the lease on an item that another process hands over, with its last heartbeat; `None`: it has sent none.
+    pub fn adopted(now: ClockTime, last_heartbeat: Option<String>) -> LeaseMachine {
+        LeaseMachine {
+            expected: last_heartbeat,
+            late_deadline: Some(now + CONFIRM_WINDOW),
+            heartbeat: Schedule::Due(now),
+            is_adopted: true,
+            ..LeaseMachine::new(now, now, true)
         }
     }
 
@@ -325,6 +186,21 @@ impl LeaseMachine {
     /// Returns whether another worker may have been handed the item before it was acknowledged.
     pub fn is_late(&self) -> bool {
         self.late_deadline.is_some()
+    }
+
+    /// Returns whether no heartbeat is sent, because another process is to begin the lease.
+    pub fn is_claim_only(&self) -> bool {
+        self.claimed_until.is_some()
+    }
+
+    /// Returns whether another process handed the lease over.
+    pub fn is_adopted(&self) -> bool {
+        self.is_adopted
+    }
+
+    /// Returns whether the holder hands the item over to another process.
+    pub fn is_releasing(&self) -> bool {
+        self.is_releasing
     }
 
     /// Returns how long the lease lasts, if the server has reported it.
@@ -345,13 +221,20 @@ impl LeaseMachine {
             LeaseEvent::Finish { timeout } => self.stop(now, timeout),
             LeaseEvent::StopDone { result, jitter } => self.on_stop(now, result, jitter),
             LeaseEvent::Abandon => self.end_with(LeaseEnd::Abandoned),
+            LeaseEvent::Release => self.is_releasing = true,
             LeaseEvent::GraceExpired => self.on_grace_expired(now),
         }
-        if matches!(self.state, LeaseState::Held | LeaseState::StopRequested(_)) && now >= self.exclusive_until {
+        if let (LeaseState::Unconfirmed, Some(until)) = (self.state, self.claimed_until) {
+            (self.state, self.exclusive_until) = (LeaseState::Claimed, until);
+        }
+        if self.has_holder() && now >= self.exclusive_until {
             self.lose(Reason::Expired);
         }
         if self.state == LeaseState::Unconfirmed && self.confirmation_deadline(None).is_some_and(|end| now >= end) {
-            self.end_with(LeaseEnd::Unconfirmed);
+            self.end_unconfirmed();
+        }
+        if self.is_releasing {
+            self.release();
         }
         // A stop is tried at least once, even by a process that was stopped meanwhile; one that hangs is cut off.
         if self.stopping.as_ref().is_some_and(|stopping| stopping.was_tried() && now >= stopping.until) {
@@ -368,10 +251,15 @@ impl LeaseMachine {
             _ if self.state == LeaseState::Unconfirmed
                 && self.confirmation_deadline(Some(sent)).is_some_and(|end| now >= end) =>
             {
-                self.end_with(LeaseEnd::Unconfirmed);
+                self.end_unconfirmed();
             }
-            HeartbeatResult::Accepted { state, .. } if matches!(state.as_str(), "stopping" | "stopped") => {
-                self.request_stop(now, Reason::StopRequested)
+            HeartbeatResult::Accepted { state, last_heartbeat, .. } if matches!(state.as_str(), "stopping" | "stopped") => {
+                let is_unchanged = last_heartbeat == self.expected.as_deref().unwrap_or_default();
+                self.request_stop(now, Reason::StopRequested, is_unchanged || state == "stopped");
+            }
+            // The process that handed it over has served it.
+            HeartbeatResult::Accepted { extended: false, .. } if self.is_adopted && self.expected.is_some() => {
+                self.request_stop(now, Reason::NotExtended, true);
             }
             // No worker has served the item, so this one does not stop it either.
             HeartbeatResult::Accepted { extended: false, .. } | HeartbeatResult::Rejected
@@ -379,9 +267,13 @@ impl LeaseMachine {
             {
                 self.end_with(LeaseEnd::Rejected);
             }
-            HeartbeatResult::Accepted { extended: false, .. } => self.request_stop(now, Reason::NotExtended),
+            HeartbeatResult::Accepted { extended: false, .. } => self.request_stop(now, Reason::NotExtended, true),
             HeartbeatResult::Accepted { last_heartbeat, ttl, .. } => {
                 let ttl = Some(ttl).filter(|ttl| !ttl.is_zero()).or(self.ttl).unwrap_or(DEFAULT_TTL);
+                if self.state == LeaseState::Unconfirmed && now >= sent + ttl - margin(ttl) {
+                    // The lease began, and may have expired since.
+                    return self.end_unconfirmed();
+                }
                 self.state = LeaseState::Held;
                 self.expected = Some(last_heartbeat);
                 self.ttl = Some(ttl);
@@ -402,7 +294,7 @@ impl LeaseMachine {
                     None => self.lose(Reason::Taken),
                 }
             }
-            HeartbeatResult::Rejected => self.request_stop(now, Reason::Rejected),
+            HeartbeatResult::Rejected => self.request_stop(now, Reason::Rejected, true),
             HeartbeatResult::Failed { may_have_arrived, retry_after } => {
                 if may_have_arrived {
                     self.unconfirmed_since.get_or_insert(sent);
@@ -433,9 +325,10 @@ impl LeaseMachine {
         last_heartbeat.filter(|last| is_running && now < self.exclusive_until && Some(last) != self.expected.as_ref())
     }
 
-    fn request_stop(&mut self, now: ClockTime, reason: Reason) {
+    /// `is_unchanged`: no other process can have sent a heartbeat since the one that this lease was handed over with.
+    fn request_stop(&mut self, now: ClockTime, reason: Reason, is_unchanged: bool) {
         let is_unconfirmed = self.state == LeaseState::Unconfirmed;
-        if is_unconfirmed && self.is_late() {
+        if is_unconfirmed && self.is_late() && !(self.is_adopted && is_unchanged) {
             // The item may be another worker's, which must not lose it to this one.
             return self.lose(reason);
         }
@@ -447,9 +340,23 @@ impl LeaseMachine {
         }
     }
 
+    fn has_holder(&self) -> bool {
+        matches!(self.state, LeaseState::Claimed | LeaseState::Held | LeaseState::StopRequested(_))
+    }
+
+    /// Ends the lease for its holder once the last heartbeat is known. The next holder has to state it.
+    fn release(&mut self) {
+        let is_in_doubt = self.heartbeat == Schedule::InFlight || self.unconfirmed_since.is_some();
+        match self.state {
+            LeaseState::Lost(_) => self.end_with(LeaseEnd::Lost),
+            LeaseState::Held if is_in_doubt => {}
+            _ if self.stopping.is_some() => {}
+            _ => self.end_with(LeaseEnd::Released),
+        }
+    }
+
     fn lose(&mut self, reason: Reason) {
-        let has_holder = matches!(self.state, LeaseState::Held | LeaseState::StopRequested(_));
-        let is_unfinished = has_holder && self.stopping.is_none();
+        let is_unfinished = self.has_holder() && self.stopping.is_none();
         self.state = LeaseState::Lost(reason);
         self.stopping = None;
         if !is_unfinished {
@@ -480,6 +387,10 @@ impl LeaseMachine {
     fn on_grace_expired(&mut self, now: ClockTime) {
         match self.state {
             LeaseState::Unconfirmed if self.late_deadline.is_some() => self.end_with(LeaseEnd::Lost),
+            LeaseState::Claimed => {
+                self.state = LeaseState::Lost(Reason::Shutdown);
+                self.end_with(LeaseEnd::Lost);
+            }
             LeaseState::Lost(_) => self.end_with(LeaseEnd::Lost),
             LeaseState::Unconfirmed | LeaseState::Held => self.state = LeaseState::StopRequested(Reason::Shutdown),
             LeaseState::StopRequested(_) => {}
@@ -489,6 +400,11 @@ impl LeaseMachine {
             Some(stopping) => stopping.until = stopping.until.min(until),
             None => self.stop(now, SHUTDOWN_STOP_TIMEOUT),
         }
+    }
+
+    /// Ends a lease that no heartbeat confirmed in time.
+    fn end_unconfirmed(&mut self) {
+        self.end_with(if self.is_adopted { LeaseEnd::Lost } else { LeaseEnd::Unconfirmed });
     }
 
     fn end_with(&mut self, end: LeaseEnd) {
@@ -517,7 +433,7 @@ impl LeaseMachine {
                 let until = self.confirmation_deadline(None).unwrap_or(now + CONFIRM_WINDOW);
                 ((FIRST_HEARTBEAT_TIMEOUT * (self.failures + 1)).min(left), until)
             }
-            LeaseState::StopRequested(_) | LeaseState::Lost(_) => return None,
+            LeaseState::Claimed | LeaseState::StopRequested(_) | LeaseState::Lost(_) => return None,
         };
         self.heartbeat = Schedule::InFlight;
         Some(Heartbeat { expected: self.expected.clone(), timeout, due, until })
@@ -538,7 +454,7 @@ impl LeaseMachine {
         let (heartbeat, limit) = match self.state {
             LeaseState::Held => (self.heartbeat.due(), Some(self.exclusive_until)),
             LeaseState::Unconfirmed => (self.heartbeat.due(), self.confirmation_deadline(None)),
-            LeaseState::StopRequested(_) => (None, Some(self.exclusive_until)),
+            LeaseState::Claimed | LeaseState::StopRequested(_) => (None, Some(self.exclusive_until)),
             LeaseState::Lost(_) => (None, None),
         };
         let stop = self.stopping.as_ref().and_then(|stopping| stopping.schedule.due());
@@ -550,3 +466,7 @@ impl LeaseMachine {
 #[cfg(test)]
 #[path = "machine_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "handover_tests.rs"]
+mod handover_tests;

@@ -1,31 +1,31 @@
 use super::*;
 
-const fn s(seconds: u64) -> ClockTime {
+pub(super) const fn s(seconds: u64) -> ClockTime {
     Duration::from_secs(seconds)
 }
 
-const fn ms(milliseconds: u64) -> ClockTime {
+pub(super) const fn ms(milliseconds: u64) -> ClockTime {
     Duration::from_millis(milliseconds)
 }
 
-fn good(last: &str, ttl: u64) -> HeartbeatResult {
+pub(super) fn good(last: &str, ttl: u64) -> HeartbeatResult {
     HeartbeatResult::Accepted { last_heartbeat: last.into(), extended: true, state: "active".into(), ttl: s(ttl) }
 }
 
-fn refused(state: &str, last: Option<&str>) -> HeartbeatResult {
+pub(super) fn refused(state: &str, last: Option<&str>) -> HeartbeatResult {
     HeartbeatResult::PreconditionFailed { current: Some((state.into(), last.map(str::to_owned))), may_have_arrived: false }
 }
 
-const LOST_REPLY: HeartbeatResult = HeartbeatResult::Failed { may_have_arrived: true, retry_after: None };
-const NO_CONNECTION: HeartbeatResult = HeartbeatResult::Failed { may_have_arrived: false, retry_after: None };
+pub(super) const LOST_REPLY: HeartbeatResult = HeartbeatResult::Failed { may_have_arrived: true, retry_after: None };
+pub(super) const NO_CONNECTION: HeartbeatResult = HeartbeatResult::Failed { may_have_arrived: false, retry_after: None };
 
-const FINISH: LeaseEvent = LeaseEvent::Finish { timeout: STOP_TIMEOUT };
+pub(super) const FINISH: LeaseEvent = LeaseEvent::Finish { timeout: STOP_TIMEOUT };
 
-fn heartbeat(sent: ClockTime, result: HeartbeatResult) -> LeaseEvent {
+pub(super) fn heartbeat(sent: ClockTime, result: HeartbeatResult) -> LeaseEvent {
     LeaseEvent::HeartbeatDone { sent, result, jitter: 0.0 }
 }
 
-fn stopped(result: StopResult) -> LeaseEvent {
+pub(super) fn stopped(result: StopResult) -> LeaseEvent {
     LeaseEvent::StopDone { result, jitter: 0.0 }
 }
 
@@ -38,7 +38,7 @@ fn unconfirmed() -> LeaseMachine {
 }
 
 /// A lease that is held, by a heartbeat sent at 0.
-fn held(ttl: u64) -> LeaseMachine {
+pub(super) fn held(ttl: u64) -> LeaseMachine {
     let mut lease = unconfirmed();
     lease.next(ms(1), heartbeat(s(0), good("t1", ttl)));
     assert_eq!(lease.state(), LeaseState::Held);
@@ -46,7 +46,7 @@ fn held(ttl: u64) -> LeaseMachine {
 }
 
 /// The same with its second heartbeat in flight, and when that was sent.
-fn renewing(ttl: u64) -> (LeaseMachine, ClockTime) {
+pub(super) fn renewing(ttl: u64) -> (LeaseMachine, ClockTime) {
     let mut lease = held(ttl);
     let sent = lease.next(ms(2), LeaseEvent::Tick).wake_at.unwrap();
     assert_eq!(lease.next(sent, LeaseEvent::Tick).heartbeat.unwrap().expected.as_deref(), Some("t1"));

@@ -1,12 +1,11 @@
 //! The task of one item: drives the state machines that acknowledge it, keep its lease, and stop it.
 
-use super::handle::{Latch, Lease, LeaseShared, already_stopped};
-use super::machine::{self, Actions, HeartbeatResult, LeaseEnd, LeaseEvent, LeaseState, StopResult};
-use crate::api::operations::{WORK_ACK, WORK_HEARTBEAT, WORK_STOP};
+use super::handle::{Latch, Lease, LeaseShared};
+use super::machine::{self, Actions, LeaseEnd, LeaseEvent, LeaseMachine, LeaseState};
+use super::requests::{send_heartbeat, send_stop};
+use crate::api::operations::{WORK_ACK, WORK_STOP};
 use crate::client::Client;
 use crate::credentials::Secret;
-use crate::error::{Error, Status};
-use crate::json::Object;
 use crate::runtime::Critical;
 use crate::runtime::clock::{self, ClockTime};
 use crate::runtime::fork::{self, ForkSafeMutex};
@@ -16,7 +15,7 @@ use crate::worker::metrics::{Counter, RequestKind};
 use crate::worker::request::{Failure, FailureClass, Reply, send};
 use crate::worker::shared::{Slot, WorkerShared};
 use crate::worker::supervisor::Item;
-use crate::worker::{LOG, rescue, secret};
+use crate::worker::{LOG, handover, rescue, secret};
 use serde_json::json;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,8 +35,8 @@ pub(in crate::worker) async fn run_item(item: Item, polled: ClockTime, arrived: 
     let worker = slot.worker.clone();
     // From the acknowledgement until the first heartbeat, no other worker can get the item.
     let critical = worker.pool.runtime().critical();
-    let token = item.secret.as_deref().and_then(secret::token);
-    let key_client = worker.client.redacting(item.secret.as_deref().into_iter().chain(token.as_ref().map(Secret::expose)));
+    let token = item.secret.as_ref().and_then(|secret| secret::token(secret.expose()));
+    let key_client = worker.client.redacting(item.secret.iter().chain(&token).map(Secret::expose));
     let claim = Claim::new(polled, worker.config.claim_window());
     let is_late = match acknowledge(&worker, &key_client, &item.id, claim).await {
         ClaimAction::Hold { is_late } => is_late,
@@ -57,12 +56,39 @@ pub(in crate::worker) async fn run_item(item: Item, polled: ClockTime, arrived: 
         slot.mark_claimed();
         return stop_unheld(&worker, &client, &item.id).await;
     }
-    let lease = Arc::new(Lease {
+    let machine = match worker.config.heartbeat {
+        true => LeaseMachine::new(clock::now(), polled, is_late),
+        // Another worker may have been handed the item, too: what it does not begin is rescued.
+        false if is_late => return,
+        // Counted from before the acknowledgement: after it, another worker's time to rescue the item runs.
+        false => LeaseMachine::claim_only(arrived.saturating_add(worker.config.handover_window())),
+    };
+    let lease = new_lease(item, machine, client, worker);
+    slot.set_lease(&lease);
+    LeaseTask { lease, slot, key_client, arrived, critical: Some(critical), pickup_deadline: None }.run().await;
+}
+
+/// Keeps the lease on an item that another process hands over, with its last heartbeat. If it is not confirmed, the worker ends with the
+/// error to report.
+pub(in crate::worker) async fn adopt_item(item: Item, last_heartbeat: Option<String>, mut slot: Slot) {
+    let (worker, arrived) = (slot.worker.clone(), clock::now());
+    let (machine, client) = (LeaseMachine::adopted(arrived, last_heartbeat), worker.client.clone());
+    let lease = new_lease(item, machine, client.clone(), worker.clone());
+    slot.set_lease(&lease);
+    LeaseTask { lease: lease.clone(), slot, key_client: client, arrived, critical: None, pickup_deadline: None }.run().await;
+    worker.on_adoption_ended(handover::failure(&lease.shared.lock()));
+}
+
+/// Creates a lease, which its task then keeps.
+fn new_lease(item: Item, machine: LeaseMachine, client: Client, worker: Arc<WorkerShared>) -> Arc<Lease> {
+    Arc::new(Lease {
         epoch: fork::epoch(),
         work_id: item.id,
+        session_id: item.session_id,
+        secret: item.secret,
         client,
         shared: ForkSafeMutex::new(LeaseShared {
-            machine: machine::LeaseMachine::new(clock::now(), polled, is_late),
+            machine,
             inbox: Vec::new(),
             json: item.json,
             heartbeats: 0,
@@ -70,15 +96,13 @@ pub(in crate::worker) async fn run_item(item: Item, polled: ClockTime, arrived: 
             finish_callback: None,
             stop: None,
             stopped: None,
-            refusal: None,
+            heartbeat_error: None,
             end: None,
         }),
         changed: Notify::new(),
         stage: Latch::default(),
-        worker: worker.clone(),
-    });
-    slot.set_lease(&lease);
-    LeaseTask { lease, slot, key_client, arrived, critical: Some(critical), pickup_deadline: None }.run().await;
+        worker,
+    })
 }
 
 /// Acknowledges an item, with as many attempts as the claim wants. Returns [`ClaimAction::Hold`] or [`ClaimAction::Leave`], or
@@ -192,7 +216,7 @@ impl LeaseTask {
                         return;
                     }
                 }
-                Some(_) => return,
+                Some(end) => return self.give_back(end).await,
             }
             let now = clock::now();
             let wake = [actions.wake_at, self.pickup_deadline].into_iter().flatten().min();
@@ -205,11 +229,24 @@ impl LeaseTask {
         }
     }
 
+    /// Returns an item to the work queue that ended before any process began its lease.
+    async fn give_back(&self, end: LeaseEnd) {
+        let lease = &self.lease;
+        let is_unbegun = {
+            let shared = lease.shared.lock();
+            let is_shut_down = shared.machine.state() == LeaseState::Lost(machine::Reason::Shutdown);
+            shared.machine.is_claim_only() && (end == LeaseEnd::Abandoned || is_shut_down)
+        };
+        if is_unbegun {
+            rescue::release(&lease.worker, &lease.work_id).await;
+        }
+    }
+
     /// Acknowledges the item once more, and starts over with its first heartbeat. Returns false if it is left to the work queue.
     async fn reacknowledge(&mut self) -> bool {
         let next = acknowledge(&self.lease.worker, &self.key_client, &self.lease.work_id, Claim::late()).await;
         let mut shared = self.lease.shared.lock();
-        shared.machine = machine::LeaseMachine::new(clock::now(), ClockTime::ZERO, true);
+        shared.machine = LeaseMachine::new(clock::now(), ClockTime::ZERO, true);
         if !matches!(next, ClaimAction::Hold { .. }) {
             shared.end = Some(LeaseEnd::Lost);
         }
@@ -232,14 +269,14 @@ impl LeaseTask {
         }
         let after = shared.machine.state();
         if before != after {
-            self.on_state_change(before, after, now);
+            self.on_state_change(before, after, now, shared.machine.is_adopted());
         }
         shared.end = actions.end.filter(|end| *end != LeaseEnd::Unconfirmed);
         let finished = shared.end.and_then(|end| {
             let finish_callback = shared.finish_callback.take()?;
             Some((finish_callback, lease.outcome(end, &mut shared)))
         });
-        let refusal = if shared.end == Some(LeaseEnd::Rejected) { shared.refusal.take() } else { None };
+        let refusal = if shared.end == Some(LeaseEnd::Rejected) { shared.heartbeat_error.clone() } else { None };
         let is_handed_out = shared.json.is_empty();
         // Counted first: whoever is notified may read the metrics.
         if let Some(end) = shared.end {
@@ -259,11 +296,12 @@ impl LeaseTask {
     /// Offers the item to the host once it is held, and takes it back if it has to stop, has ended, or is not picked up in time.
     fn update_offer(&mut self, before: LeaseState, after: LeaseState, is_handed_out: bool, has_ended: bool) {
         let lease = self.lease.clone();
-        if before == LeaseState::Unconfirmed && after == LeaseState::Held {
+        if before == LeaseState::Unconfirmed && matches!(after, LeaseState::Claimed | LeaseState::Held) {
             self.slot.mark_claimed();
             lease.worker.offer(&lease);
         }
-        let is_withdrawn = matches!(after, LeaseState::StopRequested(_) | LeaseState::Lost(_)) && before == LeaseState::Held;
+        let is_withdrawn =
+            matches!(after, LeaseState::StopRequested(_) | LeaseState::Lost(_)) && before != LeaseState::Unconfirmed;
         if is_withdrawn && !is_handed_out && lease.worker.retract(&lease) {
             lease.push(LeaseEvent::Finish { timeout: machine::STOP_TIMEOUT });
         }
@@ -271,7 +309,7 @@ impl LeaseTask {
             self.pickup_deadline = None;
         }
         if self.pickup_deadline.take_if(|deadline| clock::now() >= *deadline).is_some() && lease.worker.retract(&lease) {
-            lease.release();
+            lease.give_back();
         }
         if has_ended {
             lease.worker.retract(&lease);
@@ -279,17 +317,17 @@ impl LeaseTask {
     }
 
     /// Counts and logs a new state.
-    fn on_state_change(&mut self, before: LeaseState, after: LeaseState, now: ClockTime) {
+    fn on_state_change(&mut self, before: LeaseState, after: LeaseState, now: ClockTime, is_adopted: bool) {
         let worker = &self.lease.worker;
         let work_id = || json!({"work_id": self.lease.work_id});
         match after {
             LeaseState::Unconfirmed => {}
-            LeaseState::Held => {
+            LeaseState::Claimed | LeaseState::Held => {
                 self.critical = None;
                 self.pickup_deadline = Some(now + PICKUP_TIMEOUT);
                 worker.on_claimed();
                 worker.metrics.claim.add(now.saturating_sub(self.arrived));
-                log::record(Level::Info, LOG, "claimed an item", work_id);
+                log::record(Level::Info, LOG, if is_adopted { "adopted an item" } else { "claimed an item" }, work_id);
             }
             LeaseState::StopRequested(reason) => {
                 worker.metrics.increment(Counter::StopRequested);
@@ -322,6 +360,7 @@ impl LeaseTask {
         match end {
             LeaseEnd::Stopped => worker.metrics.increment(Counter::Finished),
             LeaseEnd::Abandoned => worker.metrics.increment(Counter::Abandoned),
+            LeaseEnd::Released => worker.metrics.increment(Counter::Released),
             LeaseEnd::Lost | LeaseEnd::NotStopped | LeaseEnd::Rejected | LeaseEnd::Unconfirmed => {}
         }
         log::record(Level::Debug, LOG, "lease ended", || json!({"work_id": self.lease.work_id, "how": end.name()}));
@@ -336,7 +375,10 @@ impl Drop for LeaseTask {
         if shared.end.is_some() {
             return;
         }
-        let is_orphaned = shared.machine.state() == LeaseState::Unconfirmed && !shared.machine.is_late();
+        let is_orphaned = match shared.machine.state() {
+            LeaseState::Unconfirmed => !shared.machine.is_late(),
+            state => state == LeaseState::Claimed,
+        };
         shared.end = Some(LeaseEnd::Lost);
         let finish_callback = shared.finish_callback.take();
         lease.notify_watchers(shared);
@@ -352,101 +394,34 @@ impl Drop for LeaseTask {
     }
 }
 
-/// Sends a heartbeat, and returns its result as an event.
-async fn send_heartbeat(lease: Arc<Lease>, heartbeat: machine::Heartbeat) -> LeaseEvent {
-    let worker = &lease.worker;
-    let mut params = json!({"expected_last_heartbeat": heartbeat.expected.as_deref().unwrap_or("NO_HEARTBEAT")});
-    if let Some(ttl) = worker.config.desired_ttl_seconds {
-        params["desired_ttl_seconds"] = ttl.into();
-    }
-    let ids = [("environment_id", worker.config.environment_id.as_str()), ("work_id", lease.work_id.as_str())];
-    let permit = worker.heartbeats.acquire(heartbeat.until).await;
-    let sent = clock::now();
-    worker.metrics.lateness.add(sent.saturating_sub(heartbeat.due));
-    let outcome = match lease.client.prepare_with(&WORK_HEARTBEAT, &ids, Some(&params.to_string())) {
-        Ok(request) => {
-            // The wait for the permit is part of its time.
-            let timeout = heartbeat.timeout.min(heartbeat.until.saturating_sub(sent));
-            let reply = send(worker, &lease.client, request, timeout, RequestKind::Heartbeat, &lease.work_id).await;
-            worker.metrics.heartbeat.add(clock::now().saturating_sub(sent));
-            heartbeat_result(&lease, reply)
-        }
-        Err(_) => HeartbeatResult::Rejected,
-    };
-    drop(permit);
-    if matches!(outcome, HeartbeatResult::Accepted { .. }) {
-        lease.shared.lock().heartbeats += 1;
-    }
-    LeaseEvent::HeartbeatDone { sent, result: outcome, jitter: fastrand::f64() }
-}
-
-/// Interprets the response to a heartbeat, and keeps the error of a permanent refusal.
-fn heartbeat_result(lease: &Lease, reply: Reply) -> HeartbeatResult {
-    let Reply { result, may_have_arrived, retry_after } = reply;
-    match result {
-        Ok(json) => {
-            let result = read_heartbeat(&json).unwrap_or(HeartbeatResult::Failed { may_have_arrived: true, retry_after: None });
-            if matches!(result, HeartbeatResult::Accepted { extended: false, .. }) {
-                let problem = "the server recorded a heartbeat, but did not extend the lease";
-                lease.shared.lock().refusal = Some(Error::new(Status::Response, problem));
-            }
-            result
-        }
-        Err(Failure { class: FailureClass::PreconditionFailed, error }) => {
-            HeartbeatResult::PreconditionFailed { current: error.details().and_then(read_current), may_have_arrived }
-        }
-        Err(Failure { class: FailureClass::Permanent, error }) => {
-            lease.shared.lock().refusal = Some(error);
-            HeartbeatResult::Rejected
-        }
-        Err(_) => HeartbeatResult::Failed { may_have_arrived, retry_after },
-    }
-}
-
-/// Reads the response to a heartbeat; `None`: it is not one.
-fn read_heartbeat(json: &str) -> Option<HeartbeatResult> {
-    let mut object = Object::parse(json, "heartbeat", Status::Response).ok()?;
-    let last_heartbeat = object.take("last_heartbeat")?.string().ok()?;
-    let ttl = object.take("ttl_seconds").map_or(Ok(0), |value| value.integer(i64::MIN, i64::MAX)).ok()?;
-    Some(HeartbeatResult::Accepted {
-        last_heartbeat,
-        extended: object.take("lease_extended").map_or(Ok(true), |value| value.bool()).ok()?,
-        state: object.take("state").map_or(Ok(String::new()), |value| value.string()).ok()?,
-        ttl: Duration::from_secs(ttl.clamp(0, u32::MAX.into()).unsigned_abs()),
-    })
-}
-
-/// Reads the item's state and last heartbeat from the details of a 412.
-fn read_current(details: &str) -> Option<(String, Option<String>)> {
-    let mut details = Object::parse(details, "details", Status::Response).ok()?;
-    let mut current = details.take("current_state")?.object().ok()?;
-    let mut text = |name| current.take(name).and_then(|value| value.string().ok());
-    Some((text("state").unwrap_or_default(), text("last_heartbeat")))
-}
-
-/// Sends one request to stop the item, and returns its result as an event. Keeps the response for the holder.
-async fn send_stop(lease: Arc<Lease>, deadline: ClockTime) -> LeaseEvent {
-    let request = lease.shared.lock().stop.clone();
-    let request = request.map_or_else(|| lease.stop_request(None), Ok);
-    let with_response = request.as_ref().is_ok_and(|request| request.with_response);
-    let permit = lease.worker.stops.acquire(deadline).await;
-    let timeout = deadline.saturating_sub(clock::now());
-    let (outcome, result) = match request {
-        Ok(request) => match send(&lease.worker, &lease.client, request, timeout, RequestKind::Stop, &lease.work_id).await.result
-        {
-            Ok(json) => (StopResult::Done, Ok(json)),
-            // The item has stopped before.
-            Err(Failure { class: FailureClass::Conflict, .. }) => (StopResult::Done, Ok(already_stopped(with_response))),
-            Err(Failure { class: FailureClass::Transient | FailureClass::Gateway, error }) => (StopResult::Failed, Err(error)),
-            Err(Failure { error, .. }) => (StopResult::Rejected, Err(error)),
-        },
-        Err(error) => (StopResult::Rejected, Err(error)),
-    };
-    drop(permit);
-    lease.shared.lock().stopped = Some(result);
-    LeaseEvent::StopDone { result: outcome, jitter: fastrand::f64() }
-}
-
 #[cfg(test)]
-#[path = "task_tests.rs"]
-mod tests;
+mod tests {
+    use super::machine::STOP_TIMEOUT;
+    use super::*;
+    use crate::worker::Worker;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_stop_that_the_server_postpones_beyond_its_deadline_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = json!({"api_key": "k", "base_url": format!("http://{}", listener.local_addr().unwrap())});
+        let client = Client::new(Some(&config.to_string())).unwrap();
+        let worker = Worker::new(&client, Some(r#"{"environment_id":"env_1","environment_key":"k"}"#)).unwrap();
+        let server = std::thread::spawn(move || {
+            let mut connection = listener.accept().unwrap().0;
+            let mut request = Vec::new();
+            while !request.ends_with(b"}") {
+                let mut byte = [0];
+                connection.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            connection.write_all(b"HTTP/1.1 503 Busy\r\nretry-after: 86400\r\ncontent-length: 0\r\n\r\n").unwrap();
+        });
+        let stop =
+            async { tokio::time::timeout(STOP_TIMEOUT / 2, stop_unheld(worker.shared().unwrap(), &client, "work_1")).await };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(stop).expect("it is given up at once");
+        server.join().unwrap();
+    }
+}

@@ -4,6 +4,8 @@
 //! Requests and responses are lost, delayed, duplicated, or answered with a failure after they were carried out, by the service or by a
 //! gateway. The service refuses permanently what it should not. Clocks differ and run at different speeds. Processes are suspended for
 //! longer than a lease lasts, resume, and are killed. Holders that are asked to stop take their time, also longer than their lease lasts.
+//! Holders hand their items over: to one process, to two by mistake, or to one that never begins. Some workers only claim, for others to
+//! serve.
 //! Then the faults end, and everything must recover:
 //!
 //! - No item is served by two holders at once, except for a holder whose process is suspended; when it resumes, it is notified before it
@@ -14,7 +16,8 @@
 //!   owner asked to stop it just then. The owner can force that.)
 //!
 //! The simulation leaves out what no client can prevent: a request to stop an item that travels for longer than the margin of a lease,
-//! and a request to acknowledge one that is carried out after its sender has stopped waiting for it.
+//! a request to acknowledge one that is carried out after its sender has stopped waiting for it, and a process that begins the lease of a
+//! claimed item so late that workers may have rescued the item.
 
 mod service;
 mod workers;
@@ -33,11 +36,14 @@ const SEEDS: u64 = 20_000;
 
 #[test]
 fn whatever_goes_wrong_no_item_is_served_twice_or_lost() {
-    let mut served = 0;
+    let (mut served, mut adopted) = (0, 0);
     for seed in 0..SEEDS {
         let mut world = World::new(seed, false);
         match world.run() {
-            Ok(finished) => served += finished,
+            Ok(finished) => {
+                served += finished;
+                adopted += world.adopted;
+            }
             Err(problem) => {
                 let mut again = World::new(seed, true);
                 let _ = again.run();
@@ -46,6 +52,7 @@ fn whatever_goes_wrong_no_item_is_served_twice_or_lost() {
         }
     }
     assert!(served > SEEDS, "{served} items were finished: too few for the checks to mean anything");
+    assert!(adopted > SEEDS, "{adopted} leases changed hands: too few for the checks to mean anything");
 }
 
 /// Shows that the checks can fail.
@@ -54,6 +61,17 @@ fn the_simulation_detects_a_holder_that_ignores_the_loss_of_its_lease() {
     let found = (0..SEEDS).any(|seed| {
         let mut world = World::new(seed, false);
         world.ignores_loss = true;
+        world.run().is_err()
+    });
+    assert!(found);
+}
+
+/// Shows the same of hand-overs.
+#[test]
+fn the_simulation_detects_an_adopter_that_serves_before_its_first_heartbeat_is_accepted() {
+    let found = (0..SEEDS).any(|seed| {
+        let mut world = World::new(seed, false);
+        world.trusts_handovers = true;
         world.run().is_err()
     });
     assert!(found);
@@ -118,6 +136,8 @@ struct Process {
     poller: Poller,
     polls: usize,
     concurrency: usize,
+    /// Whether it leaves the heartbeats to those that it hands its items over to.
+    claims_only: bool,
     /// The number of permanent refusals since the last claim.
     rejections: usize,
     jobs: BTreeMap<u64, Job>,
@@ -189,6 +209,19 @@ enum SimEvent {
         generation: u32,
         job: u64,
     },
+    /// The holder hands the item over.
+    HolderReleases {
+        process: usize,
+        generation: u32,
+        job: u64,
+    },
+    /// A process adopts an item with its last heartbeat, if it is not too late to begin.
+    Adopt {
+        process: usize,
+        item: usize,
+        last_heartbeat: Option<String>,
+        until: ClockTime,
+    },
     Pause(usize),
     Resume(usize),
     Kill(usize),
@@ -208,12 +241,16 @@ struct World {
     calls: u64,
     jobs: u64,
     heartbeats: u64,
+    /// The number of leases that were adopted.
+    adopted: u64,
     ttl: Duration,
     /// Until when faults happen, and how often.
     faults_until: ClockTime,
     fault_rate: f64,
     /// Whether holders continue for half a minute after they were notified that their lease is lost.
     ignores_loss: bool,
+    /// Whether adopters serve an item before a heartbeat is accepted.
+    trusts_handovers: bool,
     is_traced: bool,
     trace_log: Vec<String>,
     problem: Option<String>,
@@ -235,10 +272,12 @@ impl World {
             calls: 0,
             jobs: 0,
             heartbeats: 0,
+            adopted: 0,
             ttl,
             faults_until,
             fault_rate: rng.f64() * 0.3,
             ignores_loss: false,
+            trusts_handovers: false,
             is_traced,
             trace_log: Vec::new(),
             problem: None,
@@ -276,6 +315,7 @@ impl World {
             poller: Poller::new(now, polling),
             polls: 0,
             concurrency: self.rng.usize(1..4),
+            claims_only: self.rng.f64() < 0.2,
             rejections: 0,
             jobs: BTreeMap::new(),
             scanner: RescueScanner::default(),
@@ -345,7 +385,9 @@ impl World {
             SimEvent::ResponseArrives(call, _) => Some((call.process, call.generation)),
             SimEvent::Timer { process, generation, .. }
             | SimEvent::HolderDone { process, generation, .. }
+            | SimEvent::HolderReleases { process, generation, .. }
             | SimEvent::Scan { process, generation } => Some((*process, *generation)),
+            SimEvent::Adopt { process, .. } => Some((*process, self.processes[*process].generation)),
             _ => None,
         };
         if let Some((process, generation)) = whose {
@@ -371,6 +413,11 @@ impl World {
             SimEvent::Timer { process, job: 0, .. } => self.poll(process),
             SimEvent::Timer { process, job, .. } => self.step(process, job, LeaseEvent::Tick),
             SimEvent::HolderDone { process, job, .. } => self.on_holder_done(process, job),
+            SimEvent::HolderReleases { process, job, .. } => self.on_holder_releases(process, job),
+            SimEvent::Adopt { process, item, last_heartbeat, until } if self.now < until => {
+                self.adopt(process, item, last_heartbeat)
+            }
+            SimEvent::Adopt { .. } => {}
             SimEvent::Scan { process, generation } => self.scan(process, generation),
             SimEvent::Pause(process) => {
                 if !self.processes[process].paused {

@@ -69,8 +69,19 @@ impl World {
                 };
                 let is_rejected = outcome == AckResult::Rejected;
                 job.is_acknowledging = false;
-                match job.claim.on_result(now, outcome, jitter) {
+                let action = job.claim.on_result(now, outcome, jitter);
+                let polled = job.polled;
+                match action {
+                    ClaimAction::Hold { is_late } if self.processes[process].claims_only => {
+                        if is_late {
+                            return self.drop_job(process, call.job);
+                        }
+                        let job = self.processes[process].jobs.get_mut(&call.job).expect("it is the one above");
+                        job.lease = Some(LeaseMachine::claim_only(polled + s(30)));
+                        self.step(process, call.job, LeaseEvent::Tick);
+                    }
                     ClaimAction::Hold { is_late } => {
+                        let job = self.processes[process].jobs.get_mut(&call.job).expect("it is the one above");
                         job.lease = Some(LeaseMachine::new(now, job.polled, is_late));
                         self.step(process, call.job, LeaseEvent::Tick);
                     }
@@ -121,10 +132,12 @@ impl World {
         let before = lease.state();
         let actions = lease.next(now, event);
         let after = lease.state();
+        let (is_claim_only, is_adopted) = (lease.is_claim_only(), lease.is_adopted());
+        let last_heartbeat = lease.last_heartbeat().map(str::to_owned);
         let generation = self.processes[process].generation;
         if before != after {
             self.trace(|| format!("process {process} (job {key}) has item {item} {after:?}"));
-            self.on_state_change(process, key, item, before, after);
+            self.on_state_change(process, key, item, before, after, is_adopted);
         }
         if let Some(heartbeat) = actions.heartbeat {
             self.send(process, key, item, Operation::Heartbeat(heartbeat.expected), heartbeat.timeout);
@@ -144,7 +157,12 @@ impl World {
         if let Some(over) = actions.end {
             self.items[item].is_finished |= over == LeaseEnd::Stopped;
             self.drop_job(process, key);
-            if over == LeaseEnd::Rejected {
+            match over {
+                LeaseEnd::Released => self.hand_over(item, last_heartbeat),
+                LeaseEnd::Abandoned if is_claim_only => self.send(process, RESCUE, item, Operation::Heartbeat(None), s(10)),
+                _ => {}
+            }
+            if over == LeaseEnd::Rejected && !is_adopted {
                 self.on_rejection(process);
             }
         }
@@ -159,7 +177,15 @@ impl World {
         }
     }
 
-    pub(super) fn on_state_change(&mut self, process: usize, key: u64, item: usize, before: LeaseState, after: LeaseState) {
+    pub(super) fn on_state_change(
+        &mut self,
+        process: usize,
+        key: u64,
+        item: usize,
+        before: LeaseState,
+        after: LeaseState,
+        is_adopted: bool,
+    ) {
         let generation = self.processes[process].generation;
         let mut set = |is_served| {
             if let Some(job) = self.processes[process].jobs.get_mut(&key) {
@@ -170,17 +196,21 @@ impl World {
             LeaseState::Held if before == LeaseState::Unconfirmed => {
                 set(true);
                 self.processes[process].rejections = 0;
+                self.adopted += u64::from(is_adopted);
                 let work = ms(self.rng.u64(..self.ttl.as_millis() as u64 * 2));
                 self.after(work, SimEvent::HolderDone { process, generation, job: key });
-                let others = |(number, other): (usize, &Process)| {
-                    let is_other = |(job_key, job): (&u64, &Job)| {
-                        (number, *job_key) != (process, key) && job.item == item && job.is_served && !other.paused
-                    };
-                    other.jobs.iter().any(is_other)
-                };
-                if self.processes.iter().enumerate().any(others) {
-                    self.fail(format!("item {item} has a second holder, process {process}, before the first was notified"));
+                if self.rng.f64() < 0.4 {
+                    let work = ms(self.rng.u64(..self.ttl.as_millis() as u64));
+                    self.after(work, SimEvent::HolderReleases { process, generation, job: key });
                 }
+                self.check_only_holder(process, key, item);
+            }
+            LeaseState::Claimed => {
+                self.processes[process].rejections = 0;
+                // Some are too slow.
+                let longest = if self.rng.f64() < 0.1 { 40_000 } else { 5_000 };
+                let rest = ms(self.rng.u64(..longest));
+                self.after(rest, SimEvent::HolderReleases { process, generation, job: key });
             }
             LeaseState::Lost(_) => {
                 set(self.ignores_loss);
@@ -196,12 +226,61 @@ impl World {
         }
     }
 
+    fn check_only_holder(&mut self, process: usize, key: u64, item: usize) {
+        let others = |(number, other): (usize, &Process)| {
+            let is_other = |(job_key, job): (&u64, &Job)| {
+                (number, *job_key) != (process, key) && job.item == item && job.is_served && !other.paused
+            };
+            other.jobs.iter().any(is_other)
+        };
+        if self.processes.iter().enumerate().any(others) {
+            self.fail(format!("item {item} has a second holder, process {process}, before the first was notified"));
+        }
+    }
+
     /// The holder has finished its work, or was notified to drop it.
     pub(super) fn on_holder_done(&mut self, process: usize, key: u64) {
-        if let Some(job) = self.processes[process].jobs.get_mut(&key) {
+        if let Some(job) = self.processes[process].jobs.get_mut(&key)
+            && !job.lease.as_ref().is_some_and(LeaseMachine::is_releasing)
+        {
             job.is_served = false;
             self.step(process, key, LeaseEvent::Finish { timeout: STOP_TIMEOUT });
         }
+    }
+
+    /// The holder stops working, and hands the item over. A few of those that were only claimed are abandoned.
+    pub(super) fn on_holder_releases(&mut self, process: usize, key: u64) {
+        let is_abandoned = self.rng.f64() < 0.1;
+        let Some(job) = self.processes[process].jobs.get_mut(&key) else { return };
+        let is_claimed = job.lease.as_ref().is_some_and(|lease| lease.state() == LeaseState::Claimed);
+        if std::mem::take(&mut job.is_served) || is_claimed {
+            let event = if is_claimed && is_abandoned { LeaseEvent::Abandon } else { LeaseEvent::Release };
+            self.step(process, key, event);
+        }
+    }
+
+    /// Gives a released item to another process: sometimes to none, and sometimes to two.
+    fn hand_over(&mut self, item: usize, last_heartbeat: Option<String>) {
+        let receivers = if self.has_fault(0.5) { 0 } else { 1 + usize::from(self.has_fault(1.0)) };
+        for _ in 0..receivers {
+            let process = self.rng.usize(..self.processes.len());
+            let delay = ms(self.rng.u64(..if last_heartbeat.is_some() { 3_000 } else { 20_000 }));
+            let until = if last_heartbeat.is_some() { ClockTime::MAX } else { self.now + s(20) };
+            self.after(delay, SimEvent::Adopt { process, item, last_heartbeat: last_heartbeat.clone(), until });
+        }
+    }
+
+    pub(super) fn adopt(&mut self, process: usize, item: usize, last_heartbeat: Option<String>) {
+        let now = self.local_time(process);
+        self.jobs += 1;
+        let lease = Some(LeaseMachine::adopted(now, last_heartbeat));
+        let is_served = self.trusts_handovers;
+        let job = Job { item, polled: now, claim: Claim::late(), is_acknowledging: false, lease, is_served };
+        self.processes[process].jobs.insert(self.jobs, job);
+        if is_served {
+            self.check_only_holder(process, self.jobs, item);
+        }
+        self.step(process, self.jobs, LeaseEvent::Tick);
     }
 
     pub(super) fn drop_job(&mut self, process: usize, key: u64) {

@@ -1,15 +1,11 @@
 //! hyper-util's client: hyper, a pool of connections, and TLS by rustls. What reqwest is made of, put together by hand.
 
-use antenv_bench_peers::{Result, Slot, headers, measure, options, read, tls};
-use bytes::Bytes;
+use antenv_bench_peers::{Pooled, Result, Slot, client, headers, measure, options, read};
 use http_body_util::Empty;
 use hyper::{HeaderMap, Request, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
 
 struct Call {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Pooled,
     uri: Uri,
     headers: HeaderMap,
 }
@@ -27,12 +23,7 @@ impl Slot for Call {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let options = options()?;
-    let mut tcp = HttpConnector::new();
-    tcp.set_nodelay(true);
-    tcp.enforce_http(false);
-    let connector =
-        HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_all_versions().wrap_connector(tcp);
-    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let client = client()?;
     let uri: Uri = options.url.parse()?;
     let calls = (0..options.in_flight).map(|_| Call { client: client.clone(), uri: uri.clone(), headers: headers() }).collect();
     measure(&options, calls).await;

@@ -1,5 +1,5 @@
 // The driver makes the calls that a test describes on standard input, through this module, and reports each on standard output. Its language
-// is that of tests/c/driver.c, of which it understands the lines client, derive, call, named and request.
+// is that of tests/c/driver.c, of which it understands the lines client, derive, call, named, request, open, event and download.
 package main
 
 import (
@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"strings"
 
@@ -63,6 +64,52 @@ func params[P any](object string) (params P, rest []antenv.Option) {
 	return params, rest
 }
 
+// stream is the stream that is open.
+type stream struct {
+	*antenv.EventStream
+	next func() (*antenv.Event, error, bool)
+}
+
+func open(client *antenv.Client, object string) (*stream, error) {
+	p, rest := params[antenv.SessionEventStreamParams](object)
+	opened, err := client.Sessions.Events.Open(ctx, member(object, "session_id"), p, rest...)
+	if err != nil {
+		return nil, err
+	}
+	next, _ := iter.Pull2(opened.Events())
+	return &stream{opened, next}, nil
+}
+
+// event returns the next event, or antenv.ErrDone at the end.
+func (s *stream) event() (string, error) {
+	event, err, more := s.next()
+	if !more {
+		return "", antenv.ErrDone
+	}
+	return text(event, err)
+}
+
+// download downloads a version of a skill, with a context that may be cancelled.
+func download(client *antenv.Client, object, path string) (string, error) {
+	cancellable, cancel := context.WithCancel(ctx)
+	defer cancel()
+	id, version := member(object, "skill_id"), member(object, "version")
+	result, err := client.Skills.Versions.Download(cancellable, id, version, path, options(object)...)
+	if err != nil {
+		return "", err
+	}
+	described, err := json.Marshal(result)
+	return string(described), err
+}
+
+// member returns a text of a JSON object.
+func member(object, name string) (value string) {
+	if err := json.Unmarshal(members(object)[name], &value); err != nil {
+		fail(err)
+	}
+	return value
+}
+
 func fail(what any) {
 	fmt.Fprintln(os.Stderr, "driver:", what)
 	os.Exit(2)
@@ -70,6 +117,7 @@ func fail(what any) {
 
 func main() {
 	var client *antenv.Client
+	var streaming *stream
 	lines := bufio.NewReader(os.Stdin)
 	for {
 		line, err := lines.ReadString('\n')
@@ -98,6 +146,15 @@ func main() {
 			result = string(json)
 		case "named":
 			result, err = named(client, field[1], [2]string{field[2], field[3]}, field[4])
+		case "open":
+			if streaming != nil {
+				streaming.Close()
+			}
+			streaming, err = open(client, field[2])
+		case "event":
+			result, err = streaming.event()
+		case "download":
+			result, err = download(client, field[2], field[3])
 		default:
 			fail("unknown line: " + field[0])
 		}
@@ -105,6 +162,8 @@ func main() {
 		status := antenv.StatusOK
 		if errors.As(err, &failure) {
 			status, result = failure.Status, failure.RawJSON()
+		} else if errors.As(err, &status) { // the end of a stream
+			result = ""
 		} else if err != nil {
 			fail(err)
 		}

@@ -59,10 +59,12 @@ from ._errors import (
 from ._pages import AsyncPage, AsyncPages, Page
 from ._params import Omit, omit
 from ._response import Response
+from ._streams import Stream
 from ._worker import Lease, LeaseEvent, Worker
 
 if TYPE_CHECKING:
     from ._async_client import AsyncClient
+    from ._async_streams import AsyncStream
     from ._async_worker import AsyncLease, AsyncLeaseEvent, AsyncWorker
 
 __all__ = [
@@ -77,6 +79,7 @@ __all__ = [
     "AsyncLeaseEvent",
     "AsyncPage",
     "AsyncPages",
+    "AsyncStream",
     "AsyncWorker",
     "AuthenticationError",
     "BadRequestError",
@@ -107,6 +110,7 @@ __all__ = [
     "RequestTimeoutError",
     "Response",
     "ServiceUnavailableError",
+    "Stream",
     "UnprocessableEntityError",
     "Worker",
     "omit",
@@ -137,6 +141,10 @@ def __getattr__(name: str) -> Any:
         from ._async_client import AsyncClient
 
         return AsyncClient
+    if name == "AsyncStream":
+        from ._async_streams import AsyncStream
+
+        return AsyncStream
     if name in ("AsyncLease", "AsyncLeaseEvent", "AsyncWorker"):
         from . import _async_worker
 

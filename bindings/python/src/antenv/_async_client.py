@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
@@ -9,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from . import _native
 from ._aio import loop_queue
 from ._async_resources import AsyncEnvironments, AsyncMemoryStores, AsyncRequestMixin, AsyncSessions, AsyncSkills
-from ._async_worker import AsyncWorker
+from ._async_streams import AsyncStream, download
+from ._async_worker import AsyncLease, AsyncWorker
 from ._client import BaseClient
 from ._sync import c_string, decoded, encoded
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
+
+    from .types import AdoptParams, Download
 
 T = TypeVar("T")
 
@@ -32,22 +37,42 @@ class AsyncClient(AsyncRequestMixin, BaseClient):
     @cached_property
     def environments(self) -> AsyncEnvironments:
         """The operations on environments, and on the work queue of self-hosted ones."""
-        return AsyncEnvironments(self._call, self._worker)
+        return AsyncEnvironments(self._call, self)
 
     @cached_property
     def sessions(self) -> AsyncSessions:
         """The operations on sessions and their events."""
-        return AsyncSessions(self._call, self._worker)
+        return AsyncSessions(self._call, self)
 
     @cached_property
     def skills(self) -> AsyncSkills:
         """The operations on the versions of skills."""
-        return AsyncSkills(self._call, self._worker)
+        return AsyncSkills(self._call, self)
 
     @cached_property
     def memory_stores(self) -> AsyncMemoryStores:
         """The operations on the memories of memory stores."""
-        return AsyncMemoryStores(self._call, self._worker)
+        return AsyncMemoryStores(self._call, self)
+
+    async def adopt(self, **params: Unpack[AdoptParams]) -> AsyncLease:
+        """Adopts the lease on an item that another process claimed, and keeps it by heartbeats.
+
+        What is left out comes from the environment variables that `lease.release()` returned: in a process that has
+        them, `client.adopt()` is enough. No worker is needed. Leaving the lease's `with` block finishes it.
+
+            async with (await client.adopt()) as lease:
+                ...  # serve lease.session_id
+
+        Raises LeaseLostError when the item is not this process's to serve: another has it, it is in the work queue
+        again, or it was to be stopped. Raises ConfigError when an argument is missing or invalid, and the error of the
+        heartbeat when it was refused, or not answered in time. Waits in a thread for at most 10 seconds; for up to 60
+        more while an item that was to be stopped is stopped. Cancelling its task gives the lease up.
+
+        Args:
+            params: `AdoptParams` documents them.
+        """
+        adopt = AsyncLease(None)._take
+        return await asyncio.get_running_loop().run_in_executor(None, adopt, self._handle, encoded(params))
 
     async def call(self, operation: str, /, **params: Any) -> Any:
         """Calls an operation by its name, such as "environments.create"; returns decoded JSON.
@@ -69,8 +94,14 @@ class AsyncClient(AsyncRequestMixin, BaseClient):
     async def _call(self, operation: bytes, params: Mapping[str, Any], make: Callable[[Any], T], /) -> T:
         return make(decoded(await loop_queue().call(_native.submit, self._handle, operation, encoded(params))))
 
-    def _worker(self, params: Mapping[str, Any]) -> AsyncWorker:
+    def _worker(self, params: Mapping[str, Any], /) -> AsyncWorker:
         return AsyncWorker(self._handle, params)
+
+    def _stream(self, operation: bytes, params: Mapping[str, Any], /) -> AsyncStream:
+        return AsyncStream(self._handle, operation, params)
+
+    async def _download(self, operation: bytes, params: Mapping[str, Any], path: str | os.PathLike[str], /) -> Download:
+        return await download(self._handle, operation, params, path)
 
     async def close(self) -> None:
         """Frees the client. Calls in flight go on to their end; later ones raise ClosedError. Does not block."""

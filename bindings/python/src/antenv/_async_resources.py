@@ -5,24 +5,52 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar, cast
 
+from ._events import event_of, sent_events_of
 from ._pages import AsyncPage, AsyncPages
 from ._params import Omit, given, omit
 from ._response import Response
-from .types import Environment, EnvironmentDeleted, Work, WorkHeartbeat, WorkQueueStats
+from ._sessions import listed_memory_of
+from .types import (
+    Download,
+    Environment,
+    EnvironmentDeleted,
+    Event,
+    ListedMemory,
+    Memory,
+    MemoryDeleted,
+    SentEvents,
+    Session,
+    SkillVersion,
+    Work,
+    WorkHeartbeat,
+    WorkQueueStats,
+)
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from typing_extensions import ParamSpec
 
+    from ._async_streams import AsyncStream
     from ._async_worker import AsyncWorker
-    from .types import ConfigParams, Scope
+    from .types import ConfigParams, EventParams, Scope, SessionResourceParams
 
     P = ParamSpec("P")
 
 T = TypeVar("T")
-#: Makes a worker from its configuration.
-MakeWorker = Callable[[Mapping[str, Any]], "AsyncWorker"]
+
+
+class Client(Protocol):
+    """What the operations need of their client, besides its calls."""
+
+    def _worker(self, params: Mapping[str, Any], /) -> AsyncWorker: ...
+
+    def _stream(self, operation: bytes, params: Mapping[str, Any], /) -> AsyncStream: ...
+
+    def _download(
+        self, operation: bytes, params: Mapping[str, Any], path: str | os.PathLike[str], /
+    ) -> Awaitable[Download]: ...
 
 
 class Call(Protocol):
@@ -43,11 +71,6 @@ def _pages(call: Call, operation: bytes, params: Any, item: Callable[[Any], T]) 
     return AsyncPages(lambda: page({}))
 
 
-def _object(fields: Any) -> dict[str, Any]:
-    """Returns a result that has no class of its own."""
-    return cast("dict[str, Any]", fields)
-
-
 class AsyncEnvironments:
     """`client.environments`: the operations on environments.
 
@@ -55,16 +78,16 @@ class AsyncEnvironments:
     `null`; everywhere else None is the same as leaving it out.
     """
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
+    def __init__(self, call: Call, client: Client) -> None:
         self._call = call
-        self._worker = worker
+        self._client = client
         #: The operations on the work queue of a self-hosted environment.
-        self.work = AsyncWorkQueue(call, worker)
+        self.work = AsyncWorkQueue(call, client)
 
     @property
     def with_raw_response(self) -> AsyncEnvironmentsWithRawResponse:
         """The same operations, returning an `antenv.Response`: status, headers and request id along with the result."""
-        return AsyncEnvironmentsWithRawResponse(self._call, self._worker)
+        return AsyncEnvironmentsWithRawResponse(self._call, self._client)
 
     async def create(
         self,
@@ -272,6 +295,7 @@ class AsyncEnvironments:
         block_ms: int | None = None,
         reclaim_older_than_ms: int | None = None,
         drain: bool | None = None,
+        heartbeat: bool | None = None,
         desired_ttl_seconds: int | None = None,
         idle_after: float | None = None,
         idle_min: float | None = None,
@@ -296,6 +320,8 @@ class AsyncEnvironments:
             reclaim_older_than_ms: Polls also take items that were polled and not acknowledged for longer than this many
                 milliseconds. Without it: 5000.
             drain: Whether to end when the work queue is empty. Without it: no.
+            heartbeat: Whether it sends heartbeats. False: it only claims items, for other processes to serve: see
+                `lease.release()`. Without it: yes.
             desired_ttl_seconds: How many seconds a heartbeat asks for: 1 to 86400. Without it: the server decides.
             idle_after: After how many seconds without an item the worker pauses between polls. Without it: 60.
             idle_min: The shortest of those pauses in seconds. Without it: 1.
@@ -315,14 +341,14 @@ class AsyncWorkQueue:
     `null`; everywhere else None is the same as leaving it out.
     """
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
+    def __init__(self, call: Call, client: Client) -> None:
         self._call = call
-        self._worker = worker
+        self._client = client
 
     @property
     def with_raw_response(self) -> AsyncWorkQueueWithRawResponse:
         """The same operations, returning an `antenv.Response`: status, headers and request id along with the result."""
-        return AsyncWorkQueueWithRawResponse(self._call, self._worker)
+        return AsyncWorkQueueWithRawResponse(self._call, self._client)
 
     def list(
         self,
@@ -605,6 +631,7 @@ class AsyncWorkQueue:
         block_ms: int | None = None,
         reclaim_older_than_ms: int | None = None,
         drain: bool | None = None,
+        heartbeat: bool | None = None,
         desired_ttl_seconds: int | None = None,
         idle_after: float | None = None,
         idle_min: float | None = None,
@@ -628,6 +655,8 @@ class AsyncWorkQueue:
             reclaim_older_than_ms: Polls also take items that were polled and not acknowledged for longer than this many
                 milliseconds. Without it: 5000.
             drain: Whether to end when the work queue is empty. Without it: no.
+            heartbeat: Whether it sends heartbeats. False: it only claims items, for other processes to serve: see
+                `lease.release()`. Without it: yes.
             desired_ttl_seconds: How many seconds a heartbeat asks for: 1 to 86400. Without it: the server decides.
             idle_after: After how many seconds without an item the worker pauses between polls. Without it: 60.
             idle_min: The shortest of those pauses in seconds. Without it: 1.
@@ -636,7 +665,7 @@ class AsyncWorkQueue:
             rescue_after: After how many seconds items that another worker acknowledged but never sent a heartbeat for
                 are returned to the work queue; 0: never. Without it: 60.
         """
-        return self._worker(given(locals()))
+        return self._client._worker(given(locals()))
 
 
 class AsyncSessions:
@@ -646,16 +675,16 @@ class AsyncSessions:
     `null`; everywhere else None is the same as leaving it out.
     """
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
+    def __init__(self, call: Call, client: Client) -> None:
         self._call = call
-        self._worker = worker
+        self._client = client
         #: The operations on the events of a session.
-        self.events = AsyncSessionEvents(call, worker)
+        self.events = AsyncSessionEvents(call, client)
 
     @property
     def with_raw_response(self) -> AsyncSessionsWithRawResponse:
         """The same operations, returning an `antenv.Response`: status, headers and request id along with the result."""
-        return AsyncSessionsWithRawResponse(self._call, self._worker)
+        return AsyncSessionsWithRawResponse(self._call, self._client)
 
     async def create(
         self,
@@ -663,9 +692,9 @@ class AsyncSessions:
         agent: str | Mapping[str, Any],
         environment_id: str,
         budget: Mapping[str, Any] | None | Omit = omit,
-        initial_events: Sequence[Mapping[str, Any]] | None | Omit = omit,
+        initial_events: Sequence[EventParams] | None | Omit = omit,
         metadata: Mapping[str, str] | Omit = omit,
-        resources: Sequence[Mapping[str, Any]] | None | Omit = omit,
+        resources: Sequence[SessionResourceParams] | None | Omit = omit,
         title: str | None | Omit = omit,
         vault_ids: Sequence[str] | None | Omit = omit,
         timeout: float | None = None,
@@ -676,7 +705,7 @@ class AsyncSessions:
         extra_body: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         workspace_id: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Session:
         """Creates a session (POST /v1/sessions).
 
         Args:
@@ -699,7 +728,7 @@ class AsyncSessions:
             betas: Beta versions, in addition to the client's and the one that is always sent.
             workspace_id: The workspace to act in (`wrkspc_...`).
         """
-        return await self._call(b"sessions.create", given(locals()), _object)
+        return await self._call(b"sessions.create", given(locals()), Session._of)
 
     async def retrieve(
         self,
@@ -713,7 +742,7 @@ class AsyncSessions:
         extra_body: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         workspace_id: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Session:
         """Retrieves a session (GET /v1/sessions/{session_id}).
 
         Args:
@@ -728,7 +757,7 @@ class AsyncSessions:
             betas: Beta versions, in addition to the client's and the one that is always sent.
             workspace_id: The workspace to act in (`wrkspc_...`).
         """
-        return await self._call(b"sessions.retrieve", given(locals()), _object)
+        return await self._call(b"sessions.retrieve", given(locals()), Session._of)
 
 
 class AsyncSessionEvents:
@@ -738,14 +767,14 @@ class AsyncSessionEvents:
     `null`; everywhere else None is the same as leaving it out.
     """
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
+    def __init__(self, call: Call, client: Client) -> None:
         self._call = call
-        self._worker = worker
+        self._client = client
 
     @property
     def with_raw_response(self) -> AsyncSessionEventsWithRawResponse:
         """The same operations, returning an `antenv.Response`: status, headers and request id along with the result."""
-        return AsyncSessionEventsWithRawResponse(self._call, self._worker)
+        return AsyncSessionEventsWithRawResponse(self._call, self._client)
 
     def list(
         self,
@@ -767,7 +796,7 @@ class AsyncSessionEvents:
         extra_body: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         workspace_id: str | None = None,
-    ) -> AsyncPages[dict[str, Any]]:
+    ) -> AsyncPages[Event]:
         """Lists a session's events (GET /v1/sessions/{session_id}/events). Iterating goes through all pages.
 
         Args:
@@ -790,13 +819,13 @@ class AsyncSessionEvents:
             betas: Beta versions, in addition to the client's and the one that is always sent.
             workspace_id: The workspace to act in (`wrkspc_...`).
         """
-        return _pages(self._call, b"sessions.events.list", given(locals()), _object)
+        return _pages(self._call, b"sessions.events.list", given(locals()), event_of)
 
     async def send(
         self,
         session_id: str,
         *,
-        events: Sequence[Mapping[str, Any]],
+        events: Sequence[EventParams],
         timeout: float | None = None,
         attempt_timeout: float | None = None,
         max_retries: int | None = None,
@@ -805,7 +834,7 @@ class AsyncSessionEvents:
         extra_body: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         workspace_id: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> SentEvents:
         """Sends events to a session (POST /v1/sessions/{session_id}/events).
 
         Args:
@@ -821,22 +850,60 @@ class AsyncSessionEvents:
             betas: Beta versions, in addition to the client's and the one that is always sent.
             workspace_id: The workspace to act in (`wrkspc_...`).
         """
-        return await self._call(b"sessions.events.send", given(locals()), _object)
+        return await self._call(b"sessions.events.send", given(locals()), sent_events_of)
+
+    def stream(
+        self,
+        session_id: str,
+        *,
+        event_deltas: Sequence[str] | None = None,
+        idle_timeout: float | None = None,
+        max_event_bytes: int | None = None,
+        timeout: float | None = None,
+        attempt_timeout: float | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str | None] | None = None,
+        extra_query: Mapping[str, Any] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        betas: Sequence[str] | None = None,
+        workspace_id: str | None = None,
+    ) -> AsyncStream:
+        """Streams a session's events as they happen (GET /v1/sessions/{session_id}/events/stream).
+
+        Opening it is retried like a call; a stream that has ended is not opened again.
+
+        Args:
+            session_id: Session identifier (`sesn_...`).
+            event_deltas: Types of events to preview while they are being produced: `agent.message`, `agent.thinking`.
+            idle_timeout: After how many seconds of silence the stream ends with APITimeoutError; the server's pings
+                count as a sign of life: 0.001 to 2147483. None: 600.
+            max_event_bytes: Size limit of one event in bytes: 1 or more. None: 16777216.
+            timeout: Bounds the whole call in seconds, retries included: 0.001 to 2147483. None: the client's.
+            attempt_timeout: Bounds one attempt in seconds. None: the client's.
+            max_retries: How often 408, 409, 429, 5xx and connection failures are tried again: 0 to 100. None: the
+                client's.
+            extra_headers: Headers for this call; None leaves a default one out.
+            extra_query: More query parameters: strings, numbers, booleans, sequences of them.
+            extra_body: More members of the body, for fields that this version does not know.
+            betas: Beta versions, in addition to the client's and the one that is always sent.
+            workspace_id: The workspace to act in (`wrkspc_...`).
+        """
+        return self._client._stream(b"sessions.events.stream", given(locals()))
 
 
 class AsyncSkills:
     """`client.skills`: the operations on skills."""
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
+    def __init__(self, call: Call, client: Client) -> None:
         self._call = call
-        self._worker = worker
+        self._client = client
         #: The operations on the versions of a skill.
-        self.versions = AsyncSkillVersions(call, worker)
+        self.versions = AsyncSkillVersions(call, client)
 
     @property
     def with_raw_response(self) -> AsyncSkillsWithRawResponse:
         """The same operations, returning an `antenv.Response`: status, headers and request id along with the result."""
-        return AsyncSkillsWithRawResponse(self._call, self._worker)
+        return AsyncSkillsWithRawResponse(self._call, self._client)
 
 
 class AsyncSkillVersions:
@@ -846,14 +913,14 @@ class AsyncSkillVersions:
     `null`; everywhere else None is the same as leaving it out.
     """
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
+    def __init__(self, call: Call, client: Client) -> None:
         self._call = call
-        self._worker = worker
+        self._client = client
 
     @property
     def with_raw_response(self) -> AsyncSkillVersionsWithRawResponse:
         """The same operations, returning an `antenv.Response`: status, headers and request id along with the result."""
-        return AsyncSkillVersionsWithRawResponse(self._call, self._worker)
+        return AsyncSkillVersionsWithRawResponse(self._call, self._client)
 
     async def retrieve(
         self,
@@ -868,7 +935,7 @@ class AsyncSkillVersions:
         extra_body: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         workspace_id: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> SkillVersion:
         """Retrieves a version of a skill (GET /v1/skills/{skill_id}/versions/{version}).
 
         Args:
@@ -884,22 +951,63 @@ class AsyncSkillVersions:
             betas: Beta versions, in addition to the client's and the one that is always sent.
             workspace_id: The workspace to act in (`wrkspc_...`).
         """
-        return await self._call(b"skills.versions.retrieve", given(locals()), _object)
+        return await self._call(b"skills.versions.retrieve", given(locals()), SkillVersion._of)
+
+    async def download(
+        self,
+        version: str,
+        *,
+        skill_id: str,
+        path: str | os.PathLike[str],
+        max_bytes: int | None = None,
+        timeout: float | None = None,
+        attempt_timeout: float | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str | None] | None = None,
+        extra_query: Mapping[str, Any] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        betas: Sequence[str] | None = None,
+        workspace_id: str | None = None,
+    ) -> Download:
+        """Downloads a version of a skill to a file (GET /v1/skills/{skill_id}/versions/{version}/content).
+
+        The file is an archive. It is written beside `path` and moved there when it is whole; a file that is there is
+        replaced by a whole one only. A download that fails is retried from its beginning; one whose wait is
+        interrupted or cancelled goes on by itself. Raises InvalidArgumentError when the file cannot be written,
+        APIResponseValidationError when it is larger than `max_bytes`.
+
+        Args:
+            version: Version identifier.
+            skill_id: Skill identifier (`skill_...`).
+            path: Where to put the file. Its folder must exist.
+            max_bytes: Size limit of the file in bytes: 1 or more. None: the client's `max_response_bytes`.
+            timeout: Bounds the whole call in seconds, retries included: 0.001 to 2147483. None: the client's.
+            attempt_timeout: Bounds one attempt in seconds. None: the client's.
+            max_retries: How often 408, 409, 429, 5xx and connection failures are tried again: 0 to 100. None: the
+                client's.
+            extra_headers: Headers for this call; None leaves a default one out.
+            extra_query: More query parameters: strings, numbers, booleans, sequences of them.
+            extra_body: More members of the body, for fields that this version does not know.
+            betas: Beta versions, in addition to the client's and the one that is always sent.
+            workspace_id: The workspace to act in (`wrkspc_...`).
+        """
+        arguments = given(locals())
+        return await self._client._download(b"skills.versions.download", arguments, arguments.pop("path"))
 
 
 class AsyncMemoryStores:
     """`client.memory_stores`: the operations on memory stores."""
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
+    def __init__(self, call: Call, client: Client) -> None:
         self._call = call
-        self._worker = worker
+        self._client = client
         #: The operations on the memories of a memory store.
-        self.memories = AsyncMemories(call, worker)
+        self.memories = AsyncMemories(call, client)
 
     @property
     def with_raw_response(self) -> AsyncMemoryStoresWithRawResponse:
         """The same operations, returning an `antenv.Response`: status, headers and request id along with the result."""
-        return AsyncMemoryStoresWithRawResponse(self._call, self._worker)
+        return AsyncMemoryStoresWithRawResponse(self._call, self._client)
 
 
 class AsyncMemories:
@@ -909,14 +1017,14 @@ class AsyncMemories:
     `null`; everywhere else None is the same as leaving it out.
     """
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
+    def __init__(self, call: Call, client: Client) -> None:
         self._call = call
-        self._worker = worker
+        self._client = client
 
     @property
     def with_raw_response(self) -> AsyncMemoriesWithRawResponse:
         """The same operations, returning an `antenv.Response`: status, headers and request id along with the result."""
-        return AsyncMemoriesWithRawResponse(self._call, self._worker)
+        return AsyncMemoriesWithRawResponse(self._call, self._client)
 
     async def create(
         self,
@@ -933,7 +1041,7 @@ class AsyncMemories:
         extra_body: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         workspace_id: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Memory:
         """Creates a memory (POST /v1/memory_stores/{memory_store_id}/memories).
 
         Args:
@@ -951,7 +1059,7 @@ class AsyncMemories:
             betas: Beta versions, in addition to the client's and the one that is always sent.
             workspace_id: The workspace to act in (`wrkspc_...`).
         """
-        return await self._call(b"memory_stores.memories.create", given(locals()), _object)
+        return await self._call(b"memory_stores.memories.create", given(locals()), Memory._of)
 
     async def retrieve(
         self,
@@ -967,7 +1075,7 @@ class AsyncMemories:
         extra_body: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         workspace_id: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Memory:
         """Retrieves a memory (GET /v1/memory_stores/{memory_store_id}/memories/{memory_id}).
 
         Args:
@@ -984,7 +1092,7 @@ class AsyncMemories:
             betas: Beta versions, in addition to the client's and the one that is always sent.
             workspace_id: The workspace to act in (`wrkspc_...`).
         """
-        return await self._call(b"memory_stores.memories.retrieve", given(locals()), _object)
+        return await self._call(b"memory_stores.memories.retrieve", given(locals()), Memory._of)
 
     async def update(
         self,
@@ -1003,7 +1111,7 @@ class AsyncMemories:
         extra_body: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         workspace_id: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Memory:
         """Updates a memory (POST /v1/memory_stores/{memory_store_id}/memories/{memory_id}).
 
         Absent parameters change nothing.
@@ -1026,7 +1134,7 @@ class AsyncMemories:
             betas: Beta versions, in addition to the client's and the one that is always sent.
             workspace_id: The workspace to act in (`wrkspc_...`).
         """
-        return await self._call(b"memory_stores.memories.update", given(locals()), _object)
+        return await self._call(b"memory_stores.memories.update", given(locals()), Memory._of)
 
     def list(
         self,
@@ -1045,7 +1153,7 @@ class AsyncMemories:
         extra_body: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         workspace_id: str | None = None,
-    ) -> AsyncPages[dict[str, Any]]:
+    ) -> AsyncPages[ListedMemory]:
         """Lists the memories of a memory store (GET /v1/memory_stores/{memory_store_id}/memories).
 
         Iterating goes through all pages.
@@ -1067,7 +1175,7 @@ class AsyncMemories:
             betas: Beta versions, in addition to the client's and the one that is always sent.
             workspace_id: The workspace to act in (`wrkspc_...`).
         """
-        return _pages(self._call, b"memory_stores.memories.list", given(locals()), _object)
+        return _pages(self._call, b"memory_stores.memories.list", given(locals()), listed_memory_of)
 
     async def delete(
         self,
@@ -1083,7 +1191,7 @@ class AsyncMemories:
         extra_body: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         workspace_id: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> MemoryDeleted:
         """Deletes a memory (DELETE /v1/memory_stores/{memory_store_id}/memories/{memory_id}).
 
         Args:
@@ -1101,7 +1209,7 @@ class AsyncMemories:
             betas: Beta versions, in addition to the client's and the one that is always sent.
             workspace_id: The workspace to act in (`wrkspc_...`).
         """
-        return await self._call(b"memory_stores.memories.delete", given(locals()), _object)
+        return await self._call(b"memory_stores.memories.delete", given(locals()), MemoryDeleted._of)
 
 
 class AsyncRequestMixin:
@@ -1209,9 +1317,9 @@ def _with_response(call: Call) -> Call:
 class AsyncEnvironmentsWithRawResponse:
     """`client.environments.with_raw_response`: the same operations, returning `antenv.Response`s."""
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
-        operations = AsyncEnvironments(_with_response(call), worker)
-        self.work = AsyncWorkQueueWithRawResponse(call, worker)
+    def __init__(self, call: Call, client: Client) -> None:
+        operations = AsyncEnvironments(_with_response(call), client)
+        self.work = AsyncWorkQueueWithRawResponse(call, client)
         self.create = _raw(operations.create)
         self.list = _raw(operations.list)
         self.retrieve = _raw(operations.retrieve)
@@ -1223,8 +1331,8 @@ class AsyncEnvironmentsWithRawResponse:
 class AsyncWorkQueueWithRawResponse:
     """`client.environments.work.with_raw_response`: the same operations, returning `antenv.Response`s."""
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
-        operations = AsyncWorkQueue(_with_response(call), worker)
+    def __init__(self, call: Call, client: Client) -> None:
+        operations = AsyncWorkQueue(_with_response(call), client)
         self.list = _raw(operations.list)
         self.poll = _raw(operations.poll)
         self.stats = _raw(operations.stats)
@@ -1238,9 +1346,9 @@ class AsyncWorkQueueWithRawResponse:
 class AsyncSessionsWithRawResponse:
     """`client.sessions.with_raw_response`: the same operations, returning `antenv.Response`s."""
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
-        operations = AsyncSessions(_with_response(call), worker)
-        self.events = AsyncSessionEventsWithRawResponse(call, worker)
+    def __init__(self, call: Call, client: Client) -> None:
+        operations = AsyncSessions(_with_response(call), client)
+        self.events = AsyncSessionEventsWithRawResponse(call, client)
         self.create = _raw(operations.create)
         self.retrieve = _raw(operations.retrieve)
 
@@ -1248,8 +1356,8 @@ class AsyncSessionsWithRawResponse:
 class AsyncSessionEventsWithRawResponse:
     """`client.sessions.events.with_raw_response`: the same operations, returning `antenv.Response`s."""
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
-        operations = AsyncSessionEvents(_with_response(call), worker)
+    def __init__(self, call: Call, client: Client) -> None:
+        operations = AsyncSessionEvents(_with_response(call), client)
         self.list = _raw(operations.list)
         self.send = _raw(operations.send)
 
@@ -1257,30 +1365,30 @@ class AsyncSessionEventsWithRawResponse:
 class AsyncSkillsWithRawResponse:
     """`client.skills.with_raw_response`: the same operations, returning `antenv.Response`s."""
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
-        self.versions = AsyncSkillVersionsWithRawResponse(call, worker)
+    def __init__(self, call: Call, client: Client) -> None:
+        self.versions = AsyncSkillVersionsWithRawResponse(call, client)
 
 
 class AsyncSkillVersionsWithRawResponse:
     """`client.skills.versions.with_raw_response`: the same operations, returning `antenv.Response`s."""
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
-        operations = AsyncSkillVersions(_with_response(call), worker)
+    def __init__(self, call: Call, client: Client) -> None:
+        operations = AsyncSkillVersions(_with_response(call), client)
         self.retrieve = _raw(operations.retrieve)
 
 
 class AsyncMemoryStoresWithRawResponse:
     """`client.memory_stores.with_raw_response`: the same operations, returning `antenv.Response`s."""
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
-        self.memories = AsyncMemoriesWithRawResponse(call, worker)
+    def __init__(self, call: Call, client: Client) -> None:
+        self.memories = AsyncMemoriesWithRawResponse(call, client)
 
 
 class AsyncMemoriesWithRawResponse:
     """`client.memory_stores.memories.with_raw_response`: the same operations, returning `antenv.Response`s."""
 
-    def __init__(self, call: Call, worker: MakeWorker) -> None:
-        operations = AsyncMemories(_with_response(call), worker)
+    def __init__(self, call: Call, client: Client) -> None:
+        operations = AsyncMemories(_with_response(call), client)
         self.create = _raw(operations.create)
         self.retrieve = _raw(operations.retrieve)
         self.update = _raw(operations.update)

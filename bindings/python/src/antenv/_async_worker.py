@@ -14,7 +14,7 @@ from ._async_resources import AsyncFinishMixin
 from ._errors import AntenvError, LeaseLostError, error_from
 from ._sync import decoded, encoded
 from ._worker import BaseLease, BaseWorker, check_run, end_failed
-from .types import OnError, Work
+from .types import Handover, OnError, Work
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -72,6 +72,18 @@ class AsyncLease(AsyncFinishMixin, BaseLease):
         client = AsyncClient.__new__(AsyncClient)
         client._adopt(*_native.call_for_handle(_native.lease_client, self._handle))
         return client
+
+    async def release(self) -> Handover:
+        """Ends the lease so that another process can go on with it; returns what that must know.
+
+        Nothing is sent any more, also when the `async with` block is left. Give it to one process only: one that calls
+        `client.adopt()`, or an official client's `handle_item`. A lease that is released and not adopted expires, and
+        the work queue hands the item out again.
+
+        Raises LeaseLostError when the lease is lost, and ClosedError when it has ended; it ends in either case. Waits
+        in a thread while the result of a heartbeat is unknown: not at all, as a rule.
+        """
+        return await asyncio.get_running_loop().run_in_executor(None, self._hand_over)
 
     async def _finish(self, params: Mapping[str, Any]) -> Work | None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
@@ -9,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from . import _log, _native
 from ._errors import error_from
 from ._resources import Environments, MemoryStores, RequestMixin, Sessions, Skills
+from ._streams import Stream, download
 from ._sync import c_string, call, call_for_text, decoded, encoded
 from ._uncopyable import Uncopyable
-from ._worker import Worker
+from ._worker import Lease, Worker
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
-    from .types import ClientStats
+    from .types import AdoptParams, ClientStats, Download
 
 T = TypeVar("T")
 
@@ -153,22 +155,42 @@ class Client(RequestMixin, BaseClient):
     @cached_property
     def environments(self) -> Environments:
         """The operations on environments, and on the work queue of self-hosted ones."""
-        return Environments(self._call, self._worker)
+        return Environments(self._call, self)
 
     @cached_property
     def sessions(self) -> Sessions:
         """The operations on sessions and their events."""
-        return Sessions(self._call, self._worker)
+        return Sessions(self._call, self)
 
     @cached_property
     def skills(self) -> Skills:
         """The operations on the versions of skills."""
-        return Skills(self._call, self._worker)
+        return Skills(self._call, self)
 
     @cached_property
     def memory_stores(self) -> MemoryStores:
         """The operations on the memories of memory stores."""
-        return MemoryStores(self._call, self._worker)
+        return MemoryStores(self._call, self)
+
+    def adopt(self, **params: Unpack[AdoptParams]) -> Lease:
+        """Adopts the lease on an item that another process claimed, and keeps it by heartbeats.
+
+        What is left out comes from the environment variables that `lease.release()` returned: in a process that has
+        them, `client.adopt()` is enough. No worker is needed. Leaving the lease's `with` block finishes it.
+
+            with client.adopt() as lease:
+                ...  # serve lease.session_id
+
+        Raises LeaseLostError when the item is not this process's to serve: another has it, it is in the work queue
+        again, or it was to be stopped. Raises ConfigError when an argument is missing or invalid, and the error of the
+        heartbeat when it was refused, or not answered in time. Blocks for at most 10 seconds; for up to 60 more
+        while an item that was to be stopped is stopped. Ctrl-C takes effect
+        after that, and gives the lease up.
+
+        Args:
+            params: `AdoptParams` documents them.
+        """
+        return Lease(None)._take(self._handle, encoded(params))
 
     def call(self, operation: str, /, **params: Any) -> Any:
         """Calls an operation by its name, such as "environments.create"; returns decoded JSON.
@@ -189,8 +211,14 @@ class Client(RequestMixin, BaseClient):
     def _call(self, operation: bytes, params: Mapping[str, Any], make: Callable[[Any], T], /) -> T:
         return make(decoded(call(_native.submit, self._handle, operation, encoded(params))))
 
-    def _worker(self, params: Mapping[str, Any]) -> Worker:
+    def _worker(self, params: Mapping[str, Any], /) -> Worker:
         return Worker(self._handle, params)
+
+    def _stream(self, operation: bytes, params: Mapping[str, Any], /) -> Stream:
+        return Stream(self._handle, operation, params)
+
+    def _download(self, operation: bytes, params: Mapping[str, Any], path: str | os.PathLike[str], /) -> Download:
+        return download(self._handle, operation, params, path)
 
     def close(self) -> None:
         """Frees the client. Calls in flight go on to their end; later ones raise ClosedError. Does not block."""

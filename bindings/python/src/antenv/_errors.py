@@ -252,7 +252,7 @@ BY_HTTP: dict[int, type[AntenvError]] = {
 _CLOSED = {
     "client": "this client is closed: make a new one, or close it after its last call",
     "worker": "this worker is closed: make a new one with client.environments.worker()",
-    "lease": "this lease has ended: it was finished or abandoned",
+    "lease": "this lease has ended: it was finished, released or abandoned",
 }
 
 

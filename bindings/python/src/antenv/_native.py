@@ -75,7 +75,12 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "antenv_lease_attach": (c_int32, [c_void_p, c_void_p, c_uint64]),
     "antenv_lease_client": (c_int32, [c_void_p, _OUT, _OUT]),
     "antenv_lease_submit_finish": (c_int32, [c_void_p, c_char_p, c_void_p, c_uint64, _OUT]),
+    "antenv_lease_adopt": (c_int32, [c_void_p, c_char_p, _OUT, _OUT]),
+    "antenv_lease_release": (c_int32, [c_void_p, _OUT]),
     "antenv_lease_abandon": (c_int32, [c_void_p]),
+    "antenv_stream_submit": (c_int32, [c_void_p, c_void_p, c_char_p, c_char_p, c_uint64, _OUT, _OUT]),
+    "antenv_stream_free": (c_int32, [c_void_p]),
+    "antenv_download": (c_int32, [c_void_p, c_char_p, c_char_p, c_char_p, _OUT]),
     "antenv_log_subscribe": (c_int32, [c_void_p, c_char_p, c_uint64, _OUT]),
     "antenv_shutdown": (c_int32, [c_int64]),
 }
@@ -112,6 +117,9 @@ queue_next = _function(_waiting, "antenv_queue_next")
 queue_next_many = _function(_waiting, "antenv_queue_next_many")
 worker_next = _function(_waiting, "antenv_worker_next")
 lease_wait = _function(_waiting, "antenv_lease_wait")
+lease_adopt = _function(_waiting, "antenv_lease_adopt")
+lease_release = _function(_waiting, "antenv_lease_release")
+download = _function(_waiting, "antenv_download")
 shutdown = _function(_waiting, "antenv_shutdown")
 # These take microseconds. Releasing the lock would cost more, and milliseconds while another thread computes.
 client_derive = _function(_at_once, "antenv_client_derive")
@@ -119,6 +127,7 @@ client_free = _function(_at_once, "antenv_client_free")
 client_stats = _function(_at_once, "antenv_client_stats")
 queue_new = _function(_at_once, "antenv_queue_new")
 queue_fd = _function(_at_once, "antenv_queue_fd")
+queue_take = _function(_at_once, "antenv_queue_next")  # with a timeout of 0
 queue_take_many = _function(_at_once, "antenv_queue_next_many")  # with a timeout of 0
 queue_free = _function(_at_once, "antenv_queue_free")
 submit = _function(_at_once, "antenv_submit")
@@ -138,6 +147,8 @@ lease_attach = _function(_at_once, "antenv_lease_attach")
 lease_client = _function(_at_once, "antenv_lease_client")
 lease_submit_finish = _function(_at_once, "antenv_lease_submit_finish")
 lease_abandon = _function(_at_once, "antenv_lease_abandon")
+stream_submit = _function(_at_once, "antenv_stream_submit")
+stream_free = _function(_at_once, "antenv_stream_free")
 log_subscribe = _function(_at_once, "antenv_log_subscribe")
 string_free = _function(_at_once, "antenv_string_free")
 status_name = _function(_at_once, "antenv_status_name")

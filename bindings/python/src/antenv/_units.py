@@ -9,7 +9,17 @@ from typing import Any
 
 #: The parameters that are seconds in Python. The library has them with `_ms` behind their names.
 SECONDS = frozenset(
-    ("timeout", "attempt_timeout", "connect_timeout", "idle_after", "idle_min", "idle_max", "grace", "rescue_after")
+    (
+        "timeout",
+        "attempt_timeout",
+        "connect_timeout",
+        "idle_timeout",
+        "idle_after",
+        "idle_min",
+        "idle_max",
+        "grace",
+        "rescue_after",
+    )
 )
 _NAME = re.compile(rf"\b({'|'.join(SECONDS)})_ms\b")
 _RANGE = re.compile(rf"(`(?:{'|'.join(SECONDS)})_ms` must be) a whole number from (\d+) to (\d+)")

@@ -17,7 +17,7 @@ from ._errors import AntenvError, LeaseLostError, error_from
 from ._resources import FinishMixin
 from ._sync import call, call_for_text, decoded, encoded, wait_interruptibly
 from ._uncopyable import Uncopyable
-from .types import LeaseState, OnError, Work
+from .types import Handover, LeaseState, OnError, Work
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,13 +35,13 @@ class BaseLease(Uncopyable):
     """A handle to a lease of the library, and the item that it is on."""
 
     _advice = "the process that claimed the item keeps its lease; pass on lease.work, which is data"
-    #: The work item as the work queue handed it out.
+    #: The work item as the work queue handed it out. Of an adopted one, what the process that claimed it has passed on.
     work: Work
 
-    def __init__(self, worker: BaseWorker) -> None:
+    def __init__(self, worker: BaseWorker | None) -> None:
         # The library writes the handle into it: a lease is abandoned even if a signal handler interrupts its claim.
         self._handle = c_void_p()
-        self._worker = worker  # which would be stopped if it were garbage
+        self._worker = worker  # which would be stopped if it were garbage; None: the lease was adopted
         self._lost = False
 
     @property
@@ -72,6 +72,24 @@ class BaseLease(Uncopyable):
     def abandon(self) -> None:
         """Ends the lease without stopping the item: the work queue hands it out again later. Does not block."""
         self._abandon()
+
+    def _take(self, client: int, config: bytes) -> Self:
+        """Adopts a lease. Blocks."""
+        text = c_void_p()
+        status: int = _native.lease_adopt(client, config, byref(self._handle), byref(text))
+        answer = _native.take_string(text.value)
+        if status:
+            raise error_from(status, answer)
+        self.work = Work._of(decoded(answer))
+        return self
+
+    def _hand_over(self) -> Handover:
+        """Releases the lease, which has no handle from then on. Blocks."""
+        handle, self._handle = self._handle, c_void_p()
+        status, text = _native.call_for_text(_native.lease_release, handle)
+        if status:
+            raise error_from(status, text)
+        return Handover._of(decoded(text))
 
     def _is_over(self) -> bool:
         """Returns whether the lease has ended, is lost, or is to end."""
@@ -250,6 +268,21 @@ class Lease(FinishMixin, BaseLease):
         client = Client.__new__(Client)
         client._adopt(*_native.call_for_handle(_native.lease_client, self._handle))
         return client
+
+    def release(self) -> Handover:
+        """Ends the lease so that another process can go on with it; returns what that must know.
+
+        Nothing is sent any more, also when the `with` block is left. Give it to one process only: one that calls
+        `client.adopt()`, or an official client's `handle_item`. A lease that is released and not adopted expires, and
+        the work queue hands the item out again.
+
+            handover = lease.release()
+            subprocess.run(command, env={**os.environ, **handover.environment})
+
+        Raises LeaseLostError when the lease is lost, and ClosedError when it has ended; it ends in either case. Blocks
+        while the result of a heartbeat is unknown: not at all, as a rule.
+        """
+        return self._hand_over()
 
     def _finish(self, params: Mapping[str, Any]) -> Work | None:
         try:

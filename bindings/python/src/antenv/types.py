@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Union
 
+from . import _events, _sessions
+from ._events import *  # noqa: F403
 from ._models import Model, one_of
+from ._sessions import *  # noqa: F403
 
 if TYPE_CHECKING:
     from typing_extensions import Required
+
+    from ._events import EventParams
+    from ._sessions import SessionResourceParams
 
 __all__ = [
     "ByteCounts",
@@ -23,8 +29,10 @@ __all__ = [
     "CloudConfigParams",
     "Config",
     "ConfigParams",
+    "DownloadOptions",
     "Environment",
     "EnvironmentDeleted",
+    "Handover",
     "Histogram",
     "LeaseFinishParams",
     "LeaseState",
@@ -43,6 +51,7 @@ __all__ = [
     "SelfHostedConfigParams",
     "SessionWorkData",
     "State",
+    "StreamOptions",
     "UnrestrictedNetwork",
     "UnrestrictedNetworkParams",
     "Work",
@@ -51,6 +60,8 @@ __all__ = [
     "WorkerParams",
     "WorkerStats",
 ]
+__all__ += _events.__all__
+__all__ += _sessions.__all__
 
 #: Who sees an environment: all accounts of the organization, or the owner's alone.
 Scope = Literal["organization", "account"]
@@ -232,7 +243,8 @@ class LeaseState(Model):
     "stop_requested": end the work and finish. "lost": stop working at once, another worker may hold the item.
     """
 
-    state: Literal["held", "stop_requested", "lost"]
+    #: "claimed": the worker only claims, and another process is to begin the lease (`worker(heartbeat=False)`).
+    state: Literal["held", "claimed", "stop_requested", "lost"]
     #: Why it is no longer simply held: "asked", "not_extended", "rejected", "shutdown" (the worker was stopped, and its
     #: grace period is over); "taken", "expired", "shutdown" (the library was shut down).
     reason: str | None
@@ -244,6 +256,29 @@ class LeaseState(Model):
     last_heartbeat: str | None
     #: How many heartbeats succeeded.
     beats: int
+
+
+class Handover(Model):
+    """What the next holder of a released lease must know: `lease.release()` returns it.
+
+    `environment` is for the environment variables of a process that then calls `client.adopt()`, or an official
+    client's `handle_item`.
+    """
+
+    _secret: ClassVar = ("work_secret", "environment")
+
+    #: The item's identifier.
+    work_id: str
+    #: The identifier of its environment.
+    environment_id: str
+    #: The identifier of the session to serve.
+    session_id: str
+    #: The item's credential; None when it has none. Hidden in `repr()`.
+    work_secret: str | None
+    #: The last heartbeat, as the server wrote it; None when there was none.
+    last_heartbeat: str | None
+    #: The same as environment variables, and the environment's key. Hidden in `repr()`.
+    environment: dict[str, str]
 
 
 class Histogram(TypedDict):
@@ -316,7 +351,7 @@ class WorkerStats(TypedDict):
     concurrency: int
     #: How many items it holds.
     leases_held: int
-    #: Items that were acknowledged and had a successful heartbeat.
+    #: Items that were acknowledged and, unless the worker only claims, had a successful heartbeat.
     claimed: int
     #: Items that it stopped.
     finished: int
@@ -324,13 +359,15 @@ class WorkerStats(TypedDict):
     lost: int
     #: Leases whose item was to be stopped before the handler was done.
     stop_requested: int
+    #: Leases handed over to another process.
+    released: int
     #: Leases given up.
     abandoned: int
     #: Those among them that were never picked up.
     undelivered: int
     #: Items without a session, which the worker acknowledges and stops itself.
     health_checks: int
-    #: Items that another worker had acknowledged and left, returned to the work queue.
+    #: Items that were acknowledged and left without a heartbeat, returned to the work queue.
     rescued: int
     #: Items left to the work queue, because their acknowledgement or first heartbeat was rejected permanently.
     refused: int
@@ -369,6 +406,23 @@ class CallOptions(TypedDict, total=False):
     betas: Sequence[str] | None
     #: The workspace to act in (`wrkspc_...`).
     workspace_id: str | None
+
+
+class StreamOptions(CallOptions, total=False):
+    """The options of a stream. Those of a call are about its opening: `timeout` bounds that, not the stream's life."""
+
+    #: After how many seconds of silence the stream ends with APITimeoutError; the server's pings count as a sign of
+    #: life: 0.001 to 2147483. None: 600.
+    idle_timeout: float | None
+    #: Size limit of one event in bytes: 1 or more. None: 16777216.
+    max_event_bytes: int | None
+
+
+class DownloadOptions(CallOptions, total=False):
+    """The options of a download."""
+
+    #: Size limit of the file in bytes: 1 or more. None: the client's `max_response_bytes`.
+    max_bytes: int | None
 
 
 class RequestParams(CallOptions, total=False):
@@ -447,6 +501,27 @@ class SelfHostedConfigParams(TypedDict):
 ConfigParams = Union[CloudConfigParams, SelfHostedConfigParams]
 
 
+class AdoptParams(TypedDict, total=False):
+    """The parameters of `adopt`. None is the same as leaving one out."""
+
+    #: Identifier of the work item. Without it: ANTHROPIC_WORK_ID.
+    work_id: str | None
+    #: Identifier of the environment. Without it: ANTHROPIC_ENVIRONMENT_ID.
+    environment_id: str | None
+    #: Identifier of the session to serve. Without it: ANTHROPIC_SESSION_ID.
+    session_id: str | None
+    #: The environment's key, used if the item's secret holds no token. Without it: the client's environment key, then
+    #: ANTHROPIC_ENVIRONMENT_KEY.
+    environment_key: str | None
+    #: The item's secret. Without it: ANTHROPIC_WORK_SECRET.
+    work_secret: str | None
+    #: The last heartbeat of the process that handed the lease over, verbatim. Without it:
+    #: ANTHROPIC_WORK_LAST_HEARTBEAT, or there was none.
+    expected_last_heartbeat: str | None
+    #: How many seconds a heartbeat asks for: 1 to 86400. Without it: the server decides.
+    desired_ttl_seconds: int | None
+
+
 class WorkerParams(TypedDict, total=False):
     """The parameters of `worker`. None is the same as leaving one out."""
 
@@ -464,6 +539,9 @@ class WorkerParams(TypedDict, total=False):
     reclaim_older_than_ms: int | None
     #: Whether to end when the work queue is empty. Without it: no.
     drain: bool | None
+    #: Whether it sends heartbeats. False: it only claims items, for other processes to serve: see `lease.release()`.
+    #: Without it: yes.
+    heartbeat: bool | None
     #: How many seconds a heartbeat asks for: 1 to 86400. Without it: the server decides.
     desired_ttl_seconds: int | None
     #: After how many seconds without an item the worker pauses between polls. Without it: 60.
@@ -574,11 +652,11 @@ class SessionCreateParams(CallOptions, total=False):
     #: Limit on what the session may cost: `{"type":"limit","max_list_cost":...}`.
     budget: Mapping[str, Any] | None
     #: Events to send to the session once it exists, in order.
-    initial_events: Sequence[Mapping[str, Any]] | None
+    initial_events: Sequence[EventParams] | None
     #: String keys and string values.
     metadata: Mapping[str, str]
     #: What to attach to the session: memory stores, files, repositories.
-    resources: Sequence[Mapping[str, Any]] | None
+    resources: Sequence[SessionResourceParams] | None
     #: Human-readable title.
     title: str | None
     #: Vaults whose credentials the agent may use.
@@ -610,10 +688,10 @@ class SessionEventSendParams(CallOptions, total=False):
     """The parameters of `sessions.events.send`."""
 
     #: Events to send, in order, such as `{"type":"user.message",...}`.
-    events: Required[Sequence[Mapping[str, Any]]]
+    events: Required[Sequence[EventParams]]
 
 
-class SessionEventStreamParams(CallOptions, total=False):
+class SessionEventStreamParams(StreamOptions, total=False):
     """The parameters of `sessions.events.stream`."""
 
     #: Types of events to preview while they are being produced: `agent.message`, `agent.thinking`.

@@ -1,11 +1,15 @@
-//! Answers every GET with the same environment, as fast as one thread can: what is measured against it is the client.
+//! Answers every GET with the same environment, or with a stream of events, as fast as one thread can: what is measured against it is
+//! the client.
 //!
 //! Takes the name of a file, writes the certificate of the CA that vouches for it there, and prints three URLs, one a line: HTTPS
 //! with HTTP/2 for those who ask for it by ALPN, HTTPS with HTTP/1.1 alone, and plain HTTP. Knows no pipelining, no bodies, no other
 //! methods.
 
+mod events;
+
 use antenv_bench_peers::Result;
 use bytes::Bytes;
+use events::Stream;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -103,9 +107,14 @@ async fn serve_http1(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str
     let mut request = Vec::with_capacity(4096);
     while stream.read_buf(&mut request).await? > 0 {
         if request.ends_with(b"\r\n\r\n") {
+            let path = request.split(|byte| *byte == b' ').nth(1).and_then(|path| std::str::from_utf8(path).ok());
+            if let Some(events) = path.and_then(Stream::of) {
+                events.write(&mut stream).await?;
+            } else {
+                stream.write_all(text.as_bytes()).await?;
+                stream.flush().await?;
+            }
             request.clear();
-            stream.write_all(text.as_bytes()).await?;
-            stream.flush().await?;
         }
     }
     Ok(())
@@ -114,7 +123,11 @@ async fn serve_http1(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str
 async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin, headers: &HeaderMap) -> Result<()> {
     let mut connection = h2::server::Builder::new().max_concurrent_streams(MAX_STREAMS).handshake(stream).await?;
     while let Some(request) = connection.accept().await {
-        let (_, mut respond) = request?;
+        let (request, mut respond) = request?;
+        if let Some(events) = Stream::of(request.uri().path()) {
+            tokio::spawn(async move { events.send(respond).await.ok() });
+            continue;
+        }
         let mut response = http::Response::new(());
         *response.headers_mut() = headers.clone();
         respond.send_response(response, false)?.send_data(Bytes::from_static(ENVIRONMENT.as_bytes()), true)?;

@@ -952,7 +952,8 @@ antenv_status antenv_stream_next(antenv_stream *stream, int64_t timeout_ms, char
  * Attaches a stream to a queue: each event, from those that wait already, becomes a completion with ANTENV_OK and the event's
  * data. The last completion reports the end: ANTENV_DONE, or the error that antenv_stream_next would return. Only a bounded
  * number of completions wait at a time; the server has to wait while they are not collected. Meanwhile antenv_stream_next
- * fails with ANTENV_INVALID_ARGUMENT. Freeing the queue detaches it, and drops the completions that wait in it.
+ * fails with ANTENV_INVALID_ARGUMENT. Freeing the queue detaches it, and drops the completions that wait in it. A stream that
+ * has ended may be attached, too: a completion reports its end again.
  *
  * @param stream The stream.
  * @param queue The queue that receives the completions.

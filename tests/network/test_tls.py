@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_read_or_holds_no_pem_is_reported_as_that(
         (Path("/proc/self/mem"), "cannot be read: Input/output error"),
         (tmp_path / "missing.pem", "cannot be read: No such file"),
         (other, f"contains no {what} in PEM form"),
-        (cut, f"does not contain a {what} in valid PEM form"),
+        (cut, f"does not contain a {what} in valid PEM form: it is cut short"),
         (damaged, f"does not contain a {what} in valid PEM form"),
     ):
         own = {} if key == "ca_file" else {"client_cert_file": str(good.certificate), "client_key_file": str(good.key)}

@@ -112,6 +112,14 @@ fn unreadable(key: &str, what: &str, error: &pem::Error) -> Error {
     match error {
         pem::Error::Io(e) => Error::config(key, format_args!("cannot be read: {e}")),
         pem::Error::NoItemsFound => Error::config(key, format_args!("contains no {what} in PEM form")),
+        // These repeat a line of the file as a list of numbers.
+        pem::Error::MissingSectionEnd { .. } => {
+            Error::config(key, format_args!("does not contain a {what} in valid PEM form: it is cut short"))
+        }
+        pem::Error::IllegalSectionStart { .. } => Error::config(
+            key,
+            format_args!("does not contain a {what} in valid PEM form: a line begins with ----- but no section does"),
+        ),
         e => Error::config(key, format_args!("does not contain a {what} in valid PEM form: {e}")),
     }
 }

@@ -27,7 +27,7 @@ func connect(credential option.RequestOption) anthropic.Client {
 	return anthropic.NewClient(credential, option.WithBaseURL(url), option.WithMaxRetries(0))
 }
 
-// control posts a body to a control endpoint of the emulator, which is there without TLS as well; without a body it gets what is there.
+// control posts a body to a control endpoint of the emulator, or gets the endpoint if the body is nil. No TLS is needed there.
 func control[T any](t *testing.T, path string, body any) (result T) {
 	t.Helper()
 	path = strings.Replace(url, "https:", "http:", 1) + "/_emulator/" + path

@@ -24,10 +24,10 @@ const timeout = 90 * time.Second
 
 type object = map[string]any
 
-// page is a list of a control endpoint.
+// page is a list that a control endpoint returns.
 type page[T any] struct{ Data []T }
 
-// report says how the agent of a session was answered.
+// report is the emulator's report of how the agent of a session was answered.
 type report struct {
 	Done  bool
 	Calls []struct {
@@ -41,7 +41,7 @@ type report struct {
 	}
 }
 
-// labels returns "label answered" of each call, in order.
+// labels returns each call's label and how often it was answered, in the order of the calls.
 func (r report) labels() (labels []string) {
 	for _, call := range r.Calls {
 		labels = append(labels, call.Label+" "+call.Answered)
@@ -58,6 +58,7 @@ func (r report) answers(t *testing.T) (texts []string, failed []string) {
 			continue
 		}
 		attempt := call.Attempts[0]
+		equal(t, attempt.Accepted, true)
 		equal(t, attempt.Credential, "sessions_token")
 		texts = append(texts, attempt.Content[0].Text)
 		if attempt.IsError {
@@ -67,13 +68,13 @@ func (r report) answers(t *testing.T) (texts []string, failed []string) {
 	return texts, failed
 }
 
-// A host is an environment, and what the official worker needs to serve it.
+// host is an environment, with what the official worker needs to serve it.
 type host struct {
 	client           anthropic.Client
 	id, key, workdir string
 }
 
-// newHost makes an environment in an emulator that has nothing else.
+// newHost resets the emulator and creates an environment.
 func newHost(t *testing.T) host {
 	t.Helper()
 	control[any](t, "reset", object{})
@@ -82,7 +83,7 @@ func newHost(t *testing.T) host {
 	return host{client, environment.ID, key, t.TempDir()}
 }
 
-// create makes a session whose agent plays these steps, and returns its identifier.
+// create creates a session whose agent plays these steps, and returns its identifier. Without overrides, the agent is a plain one.
 func (h host) create(t *testing.T, params anthropic.BetaSessionNewParams, steps ...object) string {
 	t.Helper()
 	control[object](t, "scripts", object{"environment_id": h.id, "steps": steps})
@@ -93,7 +94,7 @@ func (h host) create(t *testing.T, params anthropic.BetaSessionNewParams, steps 
 	return must(h.client.Beta.Sessions.New(ctx, params))(t).ID
 }
 
-// worker returns the official worker with its own toolset, and one tool more.
+// worker returns the official worker with its own toolset and one custom tool.
 func (h host) worker(t *testing.T) *environments.EnvironmentWorker {
 	t.Helper()
 	schema := []byte(`{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}`)
@@ -160,13 +161,14 @@ func (h host) idle(t *testing.T) bool {
 	return len(last) > 0
 }
 
-// send sends an event of the user's.
+// send sends a user's event to a session.
 func (h host) send(session string, event anthropic.BetaManagedAgentsEventParamsUnion) error {
 	events := []anthropic.BetaManagedAgentsEventParamsUnion{event}
 	_, err := h.client.Beta.Sessions.Events.Send(ctx, session, anthropic.BetaSessionEventSendParams{Events: events})
 	return err
 }
 
+// message returns the event of a user's message.
 func message(text string) anthropic.BetaManagedAgentsEventParamsUnion {
 	block := anthropic.BetaManagedAgentsTextBlockParam{Text: text}
 	return anthropic.BetaManagedAgentsEventParamsUnion{OfUserMessage: &anthropic.BetaManagedAgentsUserMessageEventParams{
@@ -180,9 +182,10 @@ func reported(t *testing.T, session string) report {
 	return control[page[report]](t, "scripts?session_id="+session, nil).Data[0]
 }
 
+// request is a request that the emulator recorded.
 type request struct{ HTTP string }
 
-// requests returns what the emulator was sent for an operation.
+// requests returns the recorded requests of an operation.
 func requests(t *testing.T, operation string) []request {
 	t.Helper()
 	return control[page[request]](t, "requests?operation="+operation, nil).Data
@@ -193,19 +196,21 @@ func eventually(t *testing.T, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(timeout); !condition(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("this has not happened in time")
+			t.Fatal("the condition did not hold in time")
 		}
 	}
 }
 
+// exists reports whether there is a file or folder with this path.
 func exists(path ...string) bool {
 	_, err := os.Stat(filepath.Join(path...))
 	return err == nil
 }
 
-// tool returns a step that calls a tool of the worker's.
+// tool returns a step that calls one of the worker's tools.
 func tool(name string, input object) object { return object{"tool": name, "input": input} }
 
+// bash returns a step that runs a command.
 func bash(command string) object { return tool("bash", object{"command": command}) }
 
 // with adds a member to a step.

@@ -1,6 +1,6 @@
 """The official Go client, unchanged, drives the emulator. Where the two disagree, the emulator is wrong.
 
-The tests themselves are in `go/interop_test.go`; here they get an emulator, and are counted.
+The tests themselves are in `go/*_test.go`; here they get an emulator, and are counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def test_the_go_client_and_the_emulator_agree(strict_emulator: Emulator) -> None
     done = subprocess.run(
         command, cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=500, check=False
     )
-    written = len(re.findall("^func Test", (FOLDER / "interop_test.go").read_text(encoding="utf-8"), re.MULTILINE))
+    sources = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*_test.go"))
+    written = len(re.findall("^func Test", sources, re.MULTILINE))
     assert done.returncode == 0, done.stdout + done.stderr
     assert written > 0
     assert done.stdout.count("--- PASS: Test") == written, done.stdout

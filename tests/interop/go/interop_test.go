@@ -27,13 +27,21 @@ func connect(credential option.RequestOption) anthropic.Client {
 	return anthropic.NewClient(credential, option.WithBaseURL(url), option.WithMaxRetries(0))
 }
 
-// control calls a control endpoint of the emulator, which is there without TLS as well.
-func control(t *testing.T, path string, body any) map[string]any {
+// control posts a body to a control endpoint of the emulator, or gets the endpoint if the body is nil. No TLS is needed there.
+func control[T any](t *testing.T, path string, body any) (result T) {
 	t.Helper()
-	text := must(json.Marshal(body))(t)
-	answer := must(http.Post(strings.Replace(url, "https:", "http:", 1)+"/_emulator/"+path, "application/json", bytes.NewReader(text)))(t)
+	path = strings.Replace(url, "https:", "http:", 1) + "/_emulator/" + path
+	var answer *http.Response
+	var err error
+	if body == nil {
+		answer, err = http.Get(path)
+	} else {
+		answer, err = http.Post(path, "application/json", bytes.NewReader(must(json.Marshal(body))(t)))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer answer.Body.Close()
-	var result map[string]any
 	if err := json.NewDecoder(answer.Body).Decode(&result); err != nil || answer.StatusCode >= 300 {
 		t.Fatal(answer.Status, err)
 	}
@@ -73,8 +81,7 @@ func hosted(t *testing.T, client anthropic.Client) (*anthropic.BetaEnvironment, 
 	made := must(client.Beta.Environments.New(ctx, anthropic.BetaEnvironmentNewParams{
 		Name: "workshop", Config: anthropic.BetaEnvironmentNewParamsConfigUnion{OfSelfHosted: &config},
 	}))(t)
-	key, _ := control(t, "environment_keys", map[string]string{"environment_id": made.ID})["environment_key"].(string)
-	return made, key
+	return made, control[map[string]string](t, "environment_keys", map[string]string{"environment_id": made.ID})["environment_key"]
 }
 
 func TestAnEnvironmentLivesThroughAllOperations(t *testing.T) {
@@ -106,7 +113,7 @@ func TestAWorkItemLivesThroughAllOperations(t *testing.T) {
 	environment, key := hosted(t, client)
 	holder, id := connect(option.WithAuthToken(key)), environment.ID
 	work := holder.Beta.Environments.Work
-	queued := control(t, "work", map[string]string{"environment_id": id})["id"].(string)
+	queued := control[anthropic.BetaSelfHostedWork](t, "work", map[string]string{"environment_id": id}).ID
 
 	_, err := client.Beta.Environments.Work.Poll(ctx, id, anthropic.BetaEnvironmentWorkPollParams{})
 	equal(t, status(t, err), http.StatusForbidden)
@@ -136,7 +143,7 @@ func TestTheOfficialPollerDrainsAQueue(t *testing.T) {
 	environment, key := hosted(t, client)
 	queued := make(map[string]bool)
 	for range 3 {
-		queued[control(t, "work", map[string]string{"environment_id": environment.ID})["id"].(string)] = true
+		queued[control[anthropic.BetaSelfHostedWork](t, "work", map[string]string{"environment_id": environment.ID}).ID] = true
 	}
 	poller := environments.NewWorkPoller(ctx, client, environments.WorkPollerOptions{
 		EnvironmentID: environment.ID, EnvironmentKey: key, Drain: true, BlockMs: param.NewOpt[int64](100),

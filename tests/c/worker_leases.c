@@ -247,7 +247,7 @@ static void shutting_down_loses_what_is_held(void) {
     enqueue(id);
     finish(take(worker, id), id);
 
-    /* The stop of an item is on its way: whoever waits for it is told that it may not have come about. */
+    /* The stop of an item is in flight: the completion reports that its outcome is unknown. */
     hold(owner, "work.stop", 1);
     enqueue(id);
     lease = take(worker, id);
@@ -255,7 +255,7 @@ static void shutting_down_loses_what_is_held(void) {
     UNTIL(held(owner, "work.stop") == 1);
     CHECK(antenv_shutdown(0) == ANTENV_TIMEOUT);
     done = next_completion(queue);
-    CHECK(done.tag == FINISH_TAG && done.status == ANTENV_CANCELLED && strstr(done.json, "before the item was stopped"));
+    CHECK(done.tag == FINISH_TAG && done.status == ANTENV_CANCELLED && strstr(done.json, "shut down before the lease was ended"));
     antenv_string_free(done.json);
     free_worker(worker);
     CHECK(antenv_queue_free(queue) == ANTENV_OK);

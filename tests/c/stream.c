@@ -206,7 +206,7 @@ static void a_shutdown_ends_streams(void) {
     CHECK(pthread_join(taker, &status) == 0 && (intptr_t)status == ANTENV_CANCELLED);
     EXPECT(antenv_stream_next(stream, -1, &json), ANTENV_CANCELLED, "shut down");
     CHECK(antenv_stream_free(stream) == ANTENV_OK && antenv_stream_free(unread) == ANTENV_OK);
-    CHECK(library_threads() == 0);
+    UNTIL(library_threads() == 0); /* the kernel lists a thread a moment longer than its end */
     threads_share_a_stream();
 }
 

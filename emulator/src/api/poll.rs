@@ -1,8 +1,8 @@
 //! `work.poll`: hands out the oldest free item, or waits for one.
 //!
 //! A held poll holds no lock: it checks, sleeps and checks again, woken by an arrival, when a claim or a lease expires, when the
-//! clock is moved, or when its time is over. Checking and claiming are one transaction, so an item goes to one poll only; and a
-//! poll checks only while its client is still connected, so a disconnected one takes no item. (A fault may detach it from its client.)
+//! clock is moved, or when its time is over. Checking and claiming are one transaction, so an item goes to one poll only; within it,
+//! a poll takes an item only if its client is still connected. (A fault may detach it from its client.)
 
 use std::{pin::pin, time::Duration};
 
@@ -41,10 +41,9 @@ pub async fn poll(
         // Registered before looking, so that an item that arrives in between is not missed.
         let mut arrival = pin!(arrivals.notified());
         arrival.as_mut().enable();
-        if connection.is_some_and(Connection::peer_is_gone) {
-            return Ok(nothing());
-        }
-        let due = match work_queue::claim(app, environment_id, reclaim_ms, worker_id.as_deref())? {
+        let is_gone = || connection.is_some_and(Connection::peer_is_gone);
+        let due = match work_queue::claim(app, environment_id, reclaim_ms, worker_id.as_deref(), is_gone)? {
+            Claim::PollerGone => return Ok(nothing()),
             Claim::Item(item, secret) => return Ok(Response::of(&item.as_json(Some(&secret)))),
             Claim::Nothing(due) => due,
         };

@@ -102,6 +102,8 @@ pub enum Claim {
     Item(Box<WorkItem>, String),
     /// Nothing; something may fall due at this time.
     Nothing(Option<Micros>),
+    /// There is an item, but the poller is gone.
+    PollerGone,
 }
 
 /// Runs a transaction on an environment's queue, with expired leases settled first and waiters woken afterwards.
@@ -184,8 +186,15 @@ pub fn add(
     Ok((item, secret))
 }
 
-/// Claims the oldest item that is free, or whose claim is older than `reclaim_ms`.
-pub fn claim(app: &App, environment_id: &str, reclaim_ms: i64, worker_id: Option<&str>) -> Result<Claim, ApiError> {
+/// Claims the oldest item that is free, or whose claim is older than `reclaim_ms`. Asks whether the poller is gone only once it has found
+/// one: a poller that went before an item arrived cannot take it then.
+pub fn claim(
+    app: &App,
+    environment_id: &str,
+    reclaim_ms: i64,
+    worker_id: Option<&str>,
+    poller_is_gone: impl Fn() -> bool,
+) -> Result<Claim, ApiError> {
     let reclaim = reclaim_ms.saturating_mul(1000);
     on_environment(app, environment_id, |transaction, now| {
         let environment = environments::find(transaction, environment_id)?;
@@ -203,6 +212,7 @@ pub fn claim(app: &App, environment_id: &str, reclaim_ms: i64, worker_id: Option
         )?;
         let free = params![environment_id, now.saturating_sub(reclaim)];
         match oldest.query_row(free, WorkItem::from_row).optional()? {
+            Some(_) if poller_is_gone() => Ok(Claim::PollerGone),
             Some(mut item) => {
                 let event = item.claim(now);
                 save(transaction, &item)?;

@@ -47,6 +47,8 @@ FAULTS = (
     {"operation": "work.heartbeat", "drop": True, "when": "after", "probability": 0.01},
     {"operation": "work.stop", "drop": True, "when": "after", "probability": 0.1},
 )
+#: How many adoptions there are for each process that is killed.
+KILL_EVERY = 40
 
 
 class Relay:
@@ -59,6 +61,8 @@ class Relay:
         self.lock = threading.Lock()
         self.adopted = 0
         self.kills = 0
+        #: After how many adoptions the next process is killed.
+        self.kill_at = KILL_EVERY
         #: When an item was in whose hands, except for holders who were too late to say.
         self.held: dict[str, list[tuple[float, float]]] = {}
         self.over = threading.Event()
@@ -89,7 +93,6 @@ class Relay:
         lease["expected_last_heartbeat"] = handover["last_heartbeat"]
         with self.lock:
             is_enough = self.adopted >= self.wanted
-            dies = not is_enough and self.adopted % 40 == 39
         process.stdin.write(json.dumps({"lease": lease, "finish": is_enough}) + "\n")
         process.stdin.flush()
         began = ended = None
@@ -99,7 +102,10 @@ class Relay:
                 began = said["at"]
                 with self.lock:
                     self.adopted += 1
-                    self.kills += dies
+                    dies = not is_enough and self.adopted >= self.kill_at
+                    if dies:
+                        self.kills += 1
+                        self.kill_at += KILL_EVERY
                 if dies:
                     process.kill()
                     process.wait()

@@ -61,7 +61,7 @@ fn a_refusal_is_never_attributed_to_the_adopters_own_heartbeat() {
 }
 
 #[test]
-fn an_adoption_that_nobody_answers_ends_and_stops_nothing() {
+fn an_adoption_without_an_answer_ends_and_stops_nothing() {
     let (mut lease, mut now) = (adopted(Some("t1")), s(7));
     let mut actions = lease.next(now, heartbeat(now, LOST_REPLY));
     while actions.end.is_none() {

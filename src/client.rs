@@ -208,12 +208,19 @@ impl Client {
         Ok(pool.runtime.spawn_awaited(exchange))
     }
 
-    /// Starts a download, as [`Client::start_awaited`] starts a call. The parts of the body go to `parts`, which the caller has to receive
-    /// until it is closed.
-    pub fn start_download(&self, request: Request, parts: mpsc::Sender<Part>) -> Result<oneshot::Receiver<Result<RawOutcome>>> {
-        let pool = self.pool.current()?;
-        let exchange = self.exchange(&pool, request, Some(parts))?;
-        Ok(pool.runtime.spawn_awaited(exchange))
+    /// Starts a download on the runtime of `pool` and returns the receiver of its outcome. The parts of the body go to `parts`, which have
+    /// to be received until there are no more.
+    pub fn start_download(
+        &self,
+        pool: &PoolHandle,
+        request: Request,
+        parts: mpsc::Sender<Part>,
+        cancel: Arc<Cancel>,
+    ) -> Result<oneshot::Receiver<Result<RawOutcome>>> {
+        let exchange = self.exchange(&pool.0, request, Some(parts))?;
+        let (sender, receiver) = oneshot::channel();
+        pool.runtime().spawn(exchange, Some(cancel), move |outcome| drop(sender.send(outcome)));
+        Ok(receiver)
     }
 
     /// Returns a future for the runtime of `pool` that makes the attempts to open a stream.

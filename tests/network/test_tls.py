@@ -245,8 +245,13 @@ def test_http2_that_the_server_does_not_speak_is_an_error_that_names_the_setting
 
 
 def test_a_request_that_fails_after_a_response_is_not_put_down_to_the_setting(driver: Driver) -> None:
-    answers = iter([Stream.answer, lambda stream: stream.reset(INTERNAL_ERROR)])
-    with Http2Server(lambda stream: next(answers)(stream)) as server:
+    def act(stream: Stream) -> None:
+        if len(server.requests) == 1:
+            stream.answer()
+        else:
+            stream.reset(INTERNAL_ERROR)
+
+    with Http2Server(act) as server:
         assert call(driver, server, http2="always").status == OK
         outcome = driver.call("environments.list")
         assert outcome.status == CONNECTION and "`http2`" not in outcome.json["message"], outcome

@@ -208,21 +208,6 @@ impl Client {
         Ok(pool.runtime.spawn_awaited(exchange))
     }
 
-    /// Starts a download on the runtime of `pool` and returns the receiver of its outcome. The parts of the body go to `parts`, which have
-    /// to be received until there are no more.
-    pub fn start_download(
-        &self,
-        pool: &PoolHandle,
-        request: Request,
-        parts: mpsc::Sender<Part>,
-        cancel: Arc<Cancel>,
-    ) -> Result<oneshot::Receiver<Result<RawOutcome>>> {
-        let exchange = self.exchange(&pool.0, request, Some(parts))?;
-        let (sender, receiver) = oneshot::channel();
-        pool.runtime().spawn(exchange, Some(cancel), move |outcome| drop(sender.send(outcome)));
-        Ok(receiver)
-    }
-
     /// Returns a future for the runtime of `pool` that makes the attempts to open a stream.
     pub fn open(&self, pool: &PoolHandle, request: Request) -> Result<impl Future<Output = Result<OpenResponse>> + Send + use<>> {
         let exchange = self.exchange(&pool.0, request, None)?;
@@ -230,15 +215,17 @@ impl Client {
         Ok(async move { exchange.await.into_open(&client) })
     }
 
-    /// Starts a call that can be cancelled. `done` receives its outcome exactly once. On an error the call was not started.
+    /// Starts a call that can be cancelled. `parts` receives the body of a download. `done` receives the outcome exactly once. On an error
+    /// the call was not started.
     pub fn start(
         &self,
         request: Request,
+        parts: Option<mpsc::Sender<Part>>,
         cancel: Arc<Cancel>,
         done: impl FnOnce(Result<RawOutcome>) + Send + 'static,
     ) -> Result<()> {
         let pool = self.pool.current()?;
-        let exchange = self.exchange(&pool, request, None)?;
+        let exchange = self.exchange(&pool, request, parts)?;
         pool.runtime.spawn(exchange, Some(cancel), done);
         Ok(())
     }

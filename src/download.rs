@@ -69,7 +69,8 @@ fn start(
     let thread = BlockingThread::current().map_err(|e| unwritable(&e))?;
     let file = TemporaryFile::create(Path::new(path)).map_err(|e| unwritable(&e))?;
     let (sender, parts) = mpsc::channel(MAX_UNWRITTEN);
-    let outcome = client.start_download(&pool, request, sender, cancel.clone())?;
+    let (done_sender, outcome) = oneshot::channel();
+    client.start(request, Some(sender), cancel.clone(), move |outcome| drop(done_sender.send(outcome)))?;
     let download = Download { client: client.clone(), target: path.to_owned(), file, cancel, thread };
     let runtime = pool.runtime().clone();
     pool.runtime().spawn(async move { download.run(parts, outcome, &runtime).await }, None, |result| done(result.flatten()));

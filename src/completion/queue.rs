@@ -140,7 +140,7 @@ impl Queue {
     pub fn submit(self: &Arc<Queue>, client: &Client, request: Request, tag: u64, ticket: &Ticket) -> Result<()> {
         let owner = client.clone();
         let start = |cancel, submitted: Submitted| {
-            client.start(request, cancel, move |outcome| submitted.complete(Outcome::Call(owner, outcome)))
+            client.start(request, None, cancel, move |outcome| submitted.complete(Outcome::Call(owner, outcome)))
         };
         self.submit_with(tag, ticket, start)
     }

@@ -305,7 +305,9 @@ impl RawOutcome {
     /// Returns the content type of a download that is complete.
     pub fn into_content_type(self, client: &Client) -> Result<Option<String>> {
         match &self.attempts.response {
-            Ok(response) if response.is_success() => Ok(response.content_type().map(str::to_owned)),
+            Ok(response) if response.is_success() && response.check_encoding().is_ok() => {
+                Ok(response.content_type().map(str::to_owned))
+            }
             _ => Err(self.into_result(client).err().unwrap_or_else(runtime::fault)),
         }
     }
@@ -314,7 +316,7 @@ impl RawOutcome {
     fn into_open(mut self, client: &Client) -> Result<OpenResponse> {
         let streamed = self.attempts.response.as_mut().ok().and_then(|response| response.streamed.take());
         match (streamed, self.attempts.response) {
-            (Some(body), Ok(response)) => {
+            (Some(body), Ok(response)) if response.check_encoding().is_ok() => {
                 let redactor = redactor(&client.defaults, &self.request);
                 Ok(OpenResponse { body, request: self.request, response, attempts: self.attempts.count, redactor })
             }

@@ -16,6 +16,7 @@ use crate::http::transport::Part;
 use crate::runtime::blocking::BlockingThread;
 use crate::runtime::{self, Cancel, Runtime};
 use serde_json::json;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -153,16 +154,18 @@ struct TemporaryFile {
 
 impl TemporaryFile {
     fn create(target: &Path) -> io::Result<TemporaryFile> {
-        let name = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
+        // A path may go on after the name: "name/", "name/.".
+        let is_at_end = |name: &&OsStr| target.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes());
+        if target.file_name().filter(is_at_end).is_none() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it names no file"));
+        }
         if target.is_dir() {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
         }
         let mut tries = 0;
         loop {
-            let mut temporary = std::ffi::OsString::from(".");
-            temporary.push(name);
-            temporary.push(format!(".{:08x}.part", fastrand::u32(..)));
-            let path = target.with_file_name(temporary);
+            // Without the file's own name, which may be as long as a name can be.
+            let path = target.with_file_name(format!(".antenv-{:08x}.part", fastrand::u32(..)));
             tries += 1;
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => return Ok(TemporaryFile { file: Arc::new(file), path, is_renamed: false }),

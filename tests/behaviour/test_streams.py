@@ -178,6 +178,14 @@ def test_a_download_is_whole_or_not_there(driver: Driver, tmp_path: Path) -> Non
             replies.append(reply)
             assert download(driver, path, max_bytes=len(ARCHIVE))[0] == OK and path.read_bytes() == ARCHIVE
             path.write_bytes(b"old")
+        replies.append(whole.replace(b"content-type", b"content-encoding: br\r\ncontent-type"))
+        status, error = download(driver, path)
+        assert status == RESPONSE and "content-encoding: br" in str(error["message"]) and path.read_bytes() == b"old"
+        # The longest name that a file can have.
+        path.unlink()
+        path = tmp_path / ("n" * 255)
+        replies.append(whole)
+        assert download(driver, path)[0] == OK and path.read_bytes() == ARCHIVE
         assert replies == []
 
 
@@ -199,5 +207,7 @@ def test_a_download_that_falls_silent_is_given_up(driver: Driver, tmp_path: Path
         status, error = download(driver, path, attempt_timeout_ms=60_000, timeout_ms=300)
         assert status == TIMEOUT and not path.exists()
         count = server.count("GET")
-        wrong = driver.run("download", DOWNLOAD, json.dumps(VERSION), str(tmp_path))
-        assert (wrong.status, wrong.json["parameter"]) == (INVALID_ARGUMENT, "path") and server.count("GET") == count
+        for folder in (str(tmp_path), f"{path}/", f"{path}/.", f"{tmp_path}/.."):
+            wrong = driver.run("download", DOWNLOAD, json.dumps(VERSION), folder)
+            assert (wrong.status, wrong.json["parameter"]) == (INVALID_ARGUMENT, "path"), folder
+        assert server.count("GET") == count

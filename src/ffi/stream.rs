@@ -175,8 +175,8 @@ pub extern "C" fn antenv_download(
     })
 }
 
-/// Begins a download as antenv_download does, without waiting for it: exactly one completion with `tag` will arrive in the queue. Any
-/// number of downloads may be in flight; one thread of the library writes all their files.
+/// Begins a download as antenv_download does, without waiting for it: exactly one completion with `tag` will arrive in the queue.
+/// Any number of downloads may be in flight; one thread of the library writes all their files.
 ///
 /// @param client The client; it may be freed while the download is in flight.
 /// @param queue The queue that receives the completion. Its status and `json` are what antenv_download returns.

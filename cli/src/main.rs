@@ -5,6 +5,7 @@
 //! | calls of operations | [`call`] |
 //! | the client's configuration | [`client`] |
 //! | exit codes, standard output | [`output`] |
+//! | the tools of an agent, confined | [`toolset`] |
 //!
 //! Each subcommand is a module with the options that it takes (`Options`) and a function `run`. The library does the work: here are only
 //! the options, the output, and what a process has to do.
@@ -14,6 +15,8 @@
 mod call;
 mod client;
 mod output;
+#[cfg(target_os = "linux")]
+mod toolset;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -31,11 +34,15 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Call(call::Options),
+    #[cfg(target_os = "linux")]
+    Toolset(toolset::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Call(options) => call::run(options),
+        #[cfg(target_os = "linux")]
+        Command::Toolset(options) => toolset::run(options),
     };
     output::exit_code(outcome)
 }

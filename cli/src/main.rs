@@ -3,6 +3,7 @@
 //! | to learn about | read |
 //! |---|---|
 //! | calls of operations | [`call`] |
+//! | following a session's events | [`sessions`] |
 //! | the client's configuration | [`client`] |
 //! | exit codes, standard output | [`output`] |
 //!
@@ -14,6 +15,7 @@
 mod call;
 mod client;
 mod output;
+mod sessions;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -31,11 +33,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Call(call::Options),
+    #[command(subcommand)]
+    Sessions(sessions::Command),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Call(options) => call::run(options),
+        Command::Sessions(command) => command.run(),
     };
     output::exit_code(outcome)
 }

@@ -1,7 +1,16 @@
 //! Results on standard output, failures on standard error, and the exit code.
 
 use std::io::{self, Write};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::runtime::Builder;
+
+/// Held while a line is written.
+static WRITING: Mutex<()> = Mutex::new(());
+/// How long the end on a signal waits for a line that is being written: its reader may have stopped reading.
+const MAX_WRITING: Duration = Duration::from_secs(1);
 
 /// Why a subcommand failed.
 pub enum Failure {
@@ -28,12 +37,55 @@ impl Failure {
 
 /// Writes a line to standard output at once.
 pub fn write_line(line: &str) -> Result<(), Failure> {
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut output = io::stdout().lock();
     output.write_all(line.as_bytes()).and_then(|()| output.write_all(b"\n")).and_then(|()| output.flush()).map_err(|error| {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::OutputClosed,
             _ => Failure::io("standard output", error),
         }
+    })
+}
+
+/// Writes a message to standard error. A standard error that is closed is no reason to abort.
+pub fn report(message: &str) {
+    let _ = writeln!(io::stderr(), "antenv: {message}");
+}
+
+/// Has the process exit with 0 on SIGINT and SIGTERM, between two lines of its output.
+pub fn end_on_signal() -> Result<(), Failure> {
+    let runtime = Builder::new_current_thread().enable_io().build().map_err(|error| Failure::io("signals", error))?;
+    // Before this returns: from then on no signal ends the process within a line.
+    let signal = runtime.block_on(async { any_signal() }).map_err(|error| Failure::io("signals", error))?;
+    let wait = move || {
+        runtime.block_on(signal);
+        let until = Instant::now() + MAX_WRITING;
+        while WRITING.try_lock().is_err() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
+        process::exit(0);
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(|error| Failure::io("signals", error))?;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn any_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(windows)]
+fn any_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        interrupt.recv().await;
     })
 }
 
@@ -44,7 +96,6 @@ pub fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
         Err(Failure::Error(error)) => error.to_json(),
         Err(Failure::Message(message)) => format!("antenv: {message}"),
     };
-    // A standard error that is closed is no reason to abort.
     let _ = writeln!(io::stderr(), "{report}");
     ExitCode::FAILURE
 }

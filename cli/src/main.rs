@@ -4,6 +4,7 @@
 //! |---|---|
 //! | calls of operations | [`call`] |
 //! | following a session's events | [`sessions`] |
+//! | serving a work queue | [`worker`] |
 //! | the client's configuration | [`client`] |
 //! | exit codes, standard output | [`output`] |
 //!
@@ -16,6 +17,8 @@ mod call;
 mod client;
 mod output;
 mod sessions;
+#[cfg(unix)]
+mod worker;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -35,12 +38,17 @@ enum Command {
     Call(call::Options),
     #[command(subcommand)]
     Sessions(sessions::Command),
+    #[cfg(unix)]
+    #[command(subcommand)]
+    Worker(worker::Command),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Call(options) => call::run(options),
         Command::Sessions(command) => command.run(),
+        #[cfg(unix)]
+        Command::Worker(command) => command.run(),
     };
     output::exit_code(outcome)
 }

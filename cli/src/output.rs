@@ -18,6 +18,10 @@ pub enum Failure {
     Error(antenv::Error),
     /// A message for standard error.
     Message(String),
+    /// The command line names what is not there. The exit code is 2.
+    Usage(String),
+    /// The log has reported it.
+    Logged,
     /// The reader of standard output has gone. Nothing is wrong, and nothing more is to be done.
     OutputClosed,
 }
@@ -89,13 +93,19 @@ fn any_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Reports a failure on standard error, and returns the exit code: 0 or 1. Wrong usage, which is 2, never comes so far.
+/// Reports a failure on standard error, and returns the exit code. Most wrong usage, which is 2, never comes so far.
 pub fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
-    let report = match outcome {
+    match outcome {
         Ok(()) | Err(Failure::OutputClosed) => return ExitCode::SUCCESS,
-        Err(Failure::Error(error)) => error.to_json(),
-        Err(Failure::Message(message)) => format!("antenv: {message}"),
-    };
-    let _ = writeln!(io::stderr(), "{report}");
+        Err(Failure::Error(error)) => {
+            let _ = writeln!(io::stderr(), "{}", error.to_json());
+        }
+        Err(Failure::Message(message)) => report(&message),
+        Err(Failure::Usage(message)) => {
+            report(&message);
+            return ExitCode::from(2);
+        }
+        Err(Failure::Logged) => {}
+    }
     ExitCode::FAILURE
 }

@@ -84,7 +84,7 @@ def rest(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
 def wait_for(process: subprocess.Popen[str], kind: str) -> list[dict[str, Any]]:
     """The events up to the next one of this type."""
     assert process.stdout is not None
-    events = []
+    events: list[dict[str, Any]] = []
     while not events or events[-1]["type"] != kind:
         line = process.stdout.readline()
         assert line, f"it ended before {kind}"
@@ -142,7 +142,11 @@ def test_a_history_that_fails_after_a_break_is_read_again(emulator: Emulator) ->
 
 
 def test_until_idle_waits_for_the_end_of_the_turn(emulator: Emulator) -> None:
-    steps = [{"wait": "stream"}, {"custom_tool": "weather", "input": {}, "label": "w"}, {"wait": "results"}]
+    steps: list[dict[str, Any]] = [
+        {"wait": "stream"},
+        {"custom_tool": "weather", "input": {}, "label": "w"},
+        {"wait": "results"},
+    ]
     session = session_with(emulator, *steps)
     with tail(emulator, session, "--until-idle") as process:
         asked = wait_for(process, IDLE)[-1]

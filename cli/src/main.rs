@@ -3,6 +3,8 @@
 //! | to learn about | read |
 //! |---|---|
 //! | calls of operations | [`call`] |
+//! | following a session's events | [`sessions`] |
+//! | serving a work queue | [`worker`] |
 //! | the client's configuration | [`client`] |
 //! | exit codes, standard output | [`output`] |
 //! | the tools of an agent, confined | [`toolset`] |
@@ -15,8 +17,11 @@
 mod call;
 mod client;
 mod output;
+mod sessions;
 #[cfg(target_os = "linux")]
 mod toolset;
+#[cfg(unix)]
+mod worker;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -34,6 +39,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Call(call::Options),
+    #[command(subcommand)]
+    Sessions(sessions::Command),
+    #[cfg(unix)]
+    #[command(subcommand)]
+    Worker(worker::Command),
     #[cfg(target_os = "linux")]
     Toolset(toolset::Options),
 }
@@ -41,6 +51,9 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Call(options) => call::run(options),
+        Command::Sessions(command) => command.run(),
+        #[cfg(unix)]
+        Command::Worker(command) => command.run(),
         #[cfg(target_os = "linux")]
         Command::Toolset(options) => toolset::run(options),
     };

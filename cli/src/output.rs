@@ -1,7 +1,16 @@
 //! Results on standard output, failures on standard error, and the exit code.
 
 use std::io::{self, Write};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::runtime::Builder;
+
+/// Held while a line is written.
+static WRITING: Mutex<()> = Mutex::new(());
+/// How long the end on a signal waits for a line that is being written: its reader may have stopped reading.
+const MAX_WRITING: Duration = Duration::from_secs(1);
 
 /// Why a subcommand failed.
 pub enum Failure {
@@ -9,6 +18,10 @@ pub enum Failure {
     Error(antenv::Error),
     /// A message for standard error.
     Message(String),
+    /// The command line names what is not there. The exit code is 2.
+    Usage(String),
+    /// The log has reported it.
+    Logged,
     /// The reader of standard output has gone. Nothing is wrong, and nothing more is to be done.
     OutputClosed,
 }
@@ -28,6 +41,7 @@ impl Failure {
 
 /// Writes a line to standard output at once.
 pub fn write_line(line: &str) -> Result<(), Failure> {
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut output = io::stdout().lock();
     output.write_all(line.as_bytes()).and_then(|()| output.write_all(b"\n")).and_then(|()| output.flush()).map_err(|error| {
         match error.kind() {
@@ -37,14 +51,61 @@ pub fn write_line(line: &str) -> Result<(), Failure> {
     })
 }
 
-/// Reports a failure on standard error, and returns the exit code: 0 or 1. Wrong usage, which is 2, never comes so far.
-pub fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
-    let report = match outcome {
-        Ok(()) | Err(Failure::OutputClosed) => return ExitCode::SUCCESS,
-        Err(Failure::Error(error)) => error.to_json(),
-        Err(Failure::Message(message)) => format!("antenv: {message}"),
+/// Writes a message to standard error. A standard error that is closed is no reason to abort.
+pub fn report(message: &str) {
+    let _ = writeln!(io::stderr(), "antenv: {message}");
+}
+
+/// Has the process exit with 0 on SIGINT and SIGTERM, between two lines of its output.
+pub fn end_on_signal() -> Result<(), Failure> {
+    let runtime = Builder::new_current_thread().enable_io().build().map_err(|error| Failure::io("signals", error))?;
+    // Before this returns: from then on no signal ends the process within a line.
+    let signal = runtime.block_on(async { any_signal() }).map_err(|error| Failure::io("signals", error))?;
+    let wait = move || {
+        runtime.block_on(signal);
+        let until = Instant::now() + MAX_WRITING;
+        while WRITING.try_lock().is_err() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
+        process::exit(0);
     };
-    // A standard error that is closed is no reason to abort.
-    let _ = writeln!(io::stderr(), "{report}");
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(|error| Failure::io("signals", error))?;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn any_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(windows)]
+fn any_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        interrupt.recv().await;
+    })
+}
+
+/// Reports a failure on standard error, and returns the exit code. Most wrong usage, which is 2, never comes so far.
+pub fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) | Err(Failure::OutputClosed) => return ExitCode::SUCCESS,
+        Err(Failure::Error(error)) => {
+            let _ = writeln!(io::stderr(), "{}", error.to_json());
+        }
+        Err(Failure::Message(message)) => report(&message),
+        Err(Failure::Usage(message)) => {
+            report(&message);
+            return ExitCode::from(2);
+        }
+        Err(Failure::Logged) => {}
+    }
     ExitCode::FAILURE
 }

@@ -8,7 +8,7 @@ use super::server::{self, PROTOCOL, TOOLS};
 use super::shell::Shell;
 use super::{Settings, ShellSettings, Stage};
 use crate::output::Failure;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 use std::env;
 use std::ffi::OsString;
@@ -77,6 +77,8 @@ fn accessible_path() -> OsString {
 
 /// Begins a session and a process group of this process's own; it is killed when the one that started it ends.
 fn begin_session() -> Result<(), Failure> {
+    // The launcher blocks those that it waits for.
+    SigSet::all().thread_unblock().map_err(|error| Failure::io("signals", error.into()))?;
     nix::unistd::setsid().map_err(|error| Failure::io("session", error.into()))?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| Failure::io("death signal", error.into()))
 }

@@ -201,8 +201,8 @@ impl Search<'_> {
         let mut text: String = found.into_iter().map(|(_, text)| text).collect();
         let cut = text.len() > MAX_GREP_BYTES;
         if cut {
-            let end = text.floor_char_boundary(MAX_GREP_BYTES);
-            text.truncate(text[..end].rfind('\n').map_or(end, |at| at + 1));
+            let end = text.as_bytes()[..MAX_GREP_BYTES].iter().rposition(|byte| *byte == b'\n');
+            text.truncate(end.map_or(0, |at| at + 1));
             text.push_str("[output truncated]\n");
         }
         if self.timed_out.into_inner() {

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_tail_is_the_end_of_what_was_written() {
-        for total in [0, 9, 10, 11, 20, 21, 1000] {
+        for total in [0usize, 9, 10, 11, 20, 21, 1000] {
             for piece in [1, 3, 7, 1000] {
                 let written: Vec<u8> = (0..total).map(|number| b'a' + (number % 26) as u8).collect();
                 let mut tail = Tail::new(10);

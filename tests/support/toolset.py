@@ -34,12 +34,13 @@ class Toolset:
         prefix: Sequence[str] = (),
         executable: str = COMMAND,
         env: dict[str, str] | None = None,
+        patience: float = 4 * PATIENCE,
     ) -> None:
         command = [*prefix, executable, "toolset", "--workdir", str(workdir), *options]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env)
         # Whoever waits longer than that waits for what never comes.
-        self._watchdog = threading.Timer(4 * PATIENCE, self.process.kill)
+        self._watchdog = threading.Timer(patience, self.process.kill)
         self._watchdog.start()
         assert self.process.stdout and self.process.stdin
         self._output, self._input = self.process.stdout, self.process.stdin

@@ -1,4 +1,4 @@
-"""Measures grep of the toolset alongside ripgrep: the same tree of files, the same pattern, in turn, medians over the rounds.
+"""Measures grep of the toolset alongside ripgrep: the same files, the same patterns, in turn, medians over the rounds.
 
 The helper runs already, confined as it is by default; ripgrep is a process of its own each time, as an agent's worker
 would start it. Both write `path:line:text`, and both find the same lines.
@@ -20,7 +20,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from support.command import COMMAND
 from support.toolset import Toolset
 
-WORDS = "let mut value = self.next(index)?; // of the list, if there is one return Err(problem) match state".split()
+WORDS = [
+    "let",
+    "mut",
+    "value",
+    "=",
+    "self.next(index)?;",
+    "//",
+    "of",
+    "the",
+    "list,",
+    "return",
+    "Err(problem)",
+    "match",
+]
 PATTERNS = {"rare": "needle_[0-9]+", "none": "nowhere to be found", "common prefix": r"\bvalue_needle\b|needle_0+1"}
 
 

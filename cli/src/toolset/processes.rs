@@ -75,6 +75,8 @@ impl Processes {
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
             drop(ended);
         }
+        // Whoever wanted to know how one ended has asked by now.
+        lock(state).started.retain(|_, ended| ended.is_none());
     }
 
     fn kill_once(&self) {

@@ -5,6 +5,7 @@
 //! | calls of operations | [`call`] |
 //! | following a session's events | [`sessions`] |
 //! | serving a work queue | [`worker`] |
+//! | completion in shells | [`completions`] |
 //! | the client's configuration | [`client`] |
 //! | exit codes, standard output | [`output`] |
 //!
@@ -15,6 +16,7 @@
 
 mod call;
 mod client;
+mod completions;
 mod output;
 mod sessions;
 #[cfg(unix)]
@@ -41,6 +43,7 @@ enum Command {
     #[cfg(unix)]
     #[command(subcommand)]
     Worker(worker::Command),
+    Completions(completions::Options),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Sessions(command) => command.run(),
         #[cfg(unix)]
         Command::Worker(command) => command.run(),
+        Command::Completions(options) => completions::run(options),
     };
     output::exit_code(outcome)
 }

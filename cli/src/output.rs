@@ -41,13 +41,16 @@ impl Failure {
 
 /// Writes a line to standard output at once.
 pub fn write_line(line: &str) -> Result<(), Failure> {
+    write(format!("{line}\n").as_bytes())
+}
+
+/// Writes text to standard output at once.
+pub fn write(text: &[u8]) -> Result<(), Failure> {
     let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut output = io::stdout().lock();
-    output.write_all(line.as_bytes()).and_then(|()| output.write_all(b"\n")).and_then(|()| output.flush()).map_err(|error| {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-            _ => Failure::io("standard output", error),
-        }
+    output.write_all(text).and_then(|()| output.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::io("standard output", error),
     })
 }
 

@@ -379,3 +379,65 @@ def test_a_command_that_cannot_be_started_now_is_not_given_up(
         assert (f"{item}: is not begun any more" in program.said) == never
     # Left to the queue, or served.
     assert state_of(strict_emulator, environment, item) == ("active" if never else "stopped")
+
+
+@pytest.mark.http1
+def test_the_log_may_be_json(strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = hosts(strict_emulator)
+    item = strict_emulator.enqueue(environment)["id"]
+    environ = variables(strict_emulator, environment)
+    with poll("--log", "json", "--drain", "--on-work", "false", folder=tmp_path, **environ) as program:
+        program.ends_with(0)
+        records = [json.loads(line) for line in program.said.splitlines()]
+    assert all(set(record) == {"time", "level", "target", "message", "fields"} for record in records)
+    own = [(record["message"], record["fields"]) for record in records if record["target"] == "antenv::command"]
+    assert own == [(message, {"work_id": item}) for message in ("begun", "exited with 1", "done")]
+    assert state_of(strict_emulator, environment, item) == "stopped"
+    wrong = environ | {"ANTHROPIC_ENVIRONMENT_KEY": "sk-ant-oat01-wrong"}
+    with poll("--log", "json", "--on-work", "true", folder=tmp_path, **wrong) as program:
+        program.ends_with(1)
+        last = json.loads(program.said.splitlines()[-1])
+    assert last["level"] == "error" and last["message"].startswith("authentication: ")
+
+
+@pytest.mark.http1
+@pytest.mark.parametrize("is_abstract", [False, True])
+def test_the_service_manager_is_notified(is_abstract: bool, strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = hosts(strict_emulator)
+    name = f"@{tmp_path}/notify" if is_abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0", 1))
+        manager.settimeout(120)
+        own = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "200000"}
+        environ = variables(strict_emulator, environment) | own
+        with poll("--on-work", "sh", "-c", "env >env", folder=tmp_path, **environ) as program:
+            assert {manager.recv(100) for _ in range(5)} == {b"READY=1", b"WATCHDOG=1"}
+            item = strict_emulator.enqueue(environment)["id"]
+            program.says(f"{item}: done")
+            program.process.send_signal(signal.SIGTERM)
+            while manager.recv(100) != b"STOPPING=1":
+                pass
+            program.ends_with(0)
+    assert not [line for line in (tmp_path / "env").read_text().splitlines() if line.split("=")[0] in own]
+
+
+@pytest.mark.http1
+def test_a_signal_beyond_the_standard_ones_ends_a_command(strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = hosts(strict_emulator)
+    item = strict_emulator.enqueue(environment)["id"]
+    environ = variables(strict_emulator, environment)
+    with poll("--drain", "--on-work", "bash", "-c", "kill -RTMIN $$", folder=tmp_path, **environ) as program:
+        program.ends_with(0)
+        assert f"{item}: ended by signal {int(signal.SIGRTMIN)}" in program.said
+
+
+@pytest.mark.http1
+def test_arguments_are_the_commands_own(strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = hosts(strict_emulator)
+    strict_emulator.enqueue(environment)
+    environ = variables(strict_emulator, environment)
+    words = ["--drain", "--", "-c", "--help", "a b", "", "$HOME"]
+    script = 'import json, sys; json.dump(sys.argv[1:], open("words", "w"))'
+    with poll("--drain", "--on-work", "python3", "-c", script, *words, folder=tmp_path, **environ) as program:
+        program.ends_with(0)
+    assert json.loads((tmp_path / "words").read_text()) == words

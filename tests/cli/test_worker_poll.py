@@ -44,8 +44,8 @@ class Poll:
 
 
 @contextmanager
-def poll(*arguments: str, folder: Path, is_subreaper: bool = False, **environ: str) -> Iterator[Poll]:
-    """Runs it in a folder until the block is left."""
+def poll(*arguments: str, folder: Path, way: str = "plain", **environ: str) -> Iterator[Poll]:
+    """Runs it in a folder until the block is left, plainly or as a "subreaper"."""
     said = folder / "said"
     with (
         said.open("wb") as errors,
@@ -54,7 +54,7 @@ def poll(*arguments: str, folder: Path, is_subreaper: bool = False, **environ: s
             stderr=errors,
             cwd=folder,
             env=environ,
-            preexec_fn=become_subreaper if is_subreaper else None,
+            preexec_fn=become_subreaper if way == "subreaper" else None,
         ) as process,
     ):
         try:
@@ -275,7 +275,7 @@ def test_orphans_are_reaped(strict_emulator: Emulator, tmp_path: Path) -> None:
     environment = hosts(strict_emulator)
     item = strict_emulator.enqueue(environment)["id"]
     environ = variables(strict_emulator, environment)
-    with poll("--on-work", "sh", "-c", ORPHAN, folder=tmp_path, is_subreaper=True, **environ) as program:
+    with poll("--on-work", "sh", "-c", ORPHAN, folder=tmp_path, way="subreaper", **environ) as program:
         program.says(f"{item}: done")
         orphan = int((tmp_path / "orphan").read_text())
         assert parent_of(orphan) == program.process.pid

@@ -236,7 +236,7 @@ def test_the_target_that_cargo_builds_for_is_the_one_that_is_installed(tmp_path:
     target = TARGET / "other"  # kept, for it takes minutes to build
     quick = {
         f"CARGO_PROFILE_{profile}_{key}": value
-        for profile in ("RELEASE", "QUICK")
+        for profile in ("RELEASE", "COMMAND", "QUICK")
         for key, value in UNOPTIMISED.items()
     }
     environment = os.environ | quick | {"CARGO_BUILD_TARGET": host, "CARGO_TARGET_DIR": str(target)}

@@ -20,8 +20,6 @@ from support.emulator import API_HEADERS, Emulator
 from support.processes import ORPHAN, become_subreaper, parent_of
 from worker.test_c_worker import hosts, polls_waiting, state_of, until, variables
 
-pytestmark = pytest.mark.transports
-
 
 class Poll:
     """`antenv worker poll`, running; what it says on standard error goes to a file."""
@@ -72,6 +70,7 @@ exit 7
 """
 
 
+@pytest.mark.transports
 def test_a_command_finds_its_item_and_its_environment(strict_emulator: Emulator, tmp_path: Path) -> None:
     environment = hosts(strict_emulator)
     environ = variables(strict_emulator, environment) | {"ANTHROPIC_SESSION_ID": "not this one", "KEPT": "yes"}
@@ -180,6 +179,7 @@ def test_a_command_whose_item_is_to_be_stopped_is_asked_to_end(tmp_path: Path) -
             program.ends_with(0)
 
 
+@pytest.mark.transports
 def test_sigterm_drains(strict_emulator: Emulator, tmp_path: Path) -> None:
     environment = hosts(strict_emulator)
     item = strict_emulator.enqueue(environment)["id"]
@@ -315,6 +315,7 @@ def test_it_serves_metrics(strict_emulator: Emulator, tmp_path: Path) -> None:
             program.ends_with(0)
 
 
+@pytest.mark.transports
 def test_many_commands_run_at_once_and_no_more(strict_emulator: Emulator, tmp_path: Path) -> None:
     environment = hosts(strict_emulator)
     items = {item["id"] for item in strict_emulator.enqueue(environment, count=40)["data"]}
@@ -381,7 +382,6 @@ def test_a_command_that_cannot_be_started_now_is_not_given_up(
     assert state_of(strict_emulator, environment, item) == ("active" if never else "stopped")
 
 
-@pytest.mark.http1
 def test_the_log_may_be_json(strict_emulator: Emulator, tmp_path: Path) -> None:
     environment = hosts(strict_emulator)
     item = strict_emulator.enqueue(environment)["id"]
@@ -400,7 +400,6 @@ def test_the_log_may_be_json(strict_emulator: Emulator, tmp_path: Path) -> None:
     assert last["level"] == "error" and last["message"].startswith("authentication: ")
 
 
-@pytest.mark.http1
 @pytest.mark.parametrize("is_abstract", [False, True])
 def test_the_service_manager_is_notified(is_abstract: bool, strict_emulator: Emulator, tmp_path: Path) -> None:
     environment = hosts(strict_emulator)
@@ -421,7 +420,6 @@ def test_the_service_manager_is_notified(is_abstract: bool, strict_emulator: Emu
     assert not [line for line in (tmp_path / "env").read_text().splitlines() if line.split("=")[0] in own]
 
 
-@pytest.mark.http1
 def test_a_signal_beyond_the_standard_ones_ends_a_command(strict_emulator: Emulator, tmp_path: Path) -> None:
     environment = hosts(strict_emulator)
     item = strict_emulator.enqueue(environment)["id"]
@@ -431,7 +429,6 @@ def test_a_signal_beyond_the_standard_ones_ends_a_command(strict_emulator: Emula
         assert f"{item}: ended by signal {int(signal.SIGRTMIN)}" in program.said
 
 
-@pytest.mark.http1
 def test_arguments_are_the_commands_own(strict_emulator: Emulator, tmp_path: Path) -> None:
     environment = hosts(strict_emulator)
     strict_emulator.enqueue(environment)

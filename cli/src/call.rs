@@ -2,7 +2,7 @@
 
 use crate::Cli;
 use crate::client::ClientOptions;
-use crate::output::{Failure, write_line};
+use crate::output::{Failure, write_json_line, write_line};
 use antenv::api::operations::{OPERATIONS, Operation, ResponseKind};
 use antenv::{Pager, download};
 use clap::builder::PossibleValuesParser;
@@ -51,7 +51,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
     if options.all {
         let pager = Pager::new(&client, operation.name, parameters)?;
         while let Some(item) = pager.next()? {
-            write_line(&item)?;
+            write_json_line(&item)?;
         }
         return Ok(());
     }

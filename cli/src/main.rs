@@ -5,6 +5,7 @@
 //! | calls of operations | [`call`] |
 //! | following a session's events | [`sessions`] |
 //! | serving a work queue | [`worker`] |
+//! | completion in shells | [`completions`] |
 //! | the client's configuration | [`client`] |
 //! | exit codes, standard output | [`output`] |
 //! | the tools of an agent, confined | [`toolset`] |
@@ -16,6 +17,7 @@
 
 mod call;
 mod client;
+mod completions;
 mod output;
 mod sessions;
 #[cfg(target_os = "linux")]
@@ -46,6 +48,7 @@ enum Command {
     Worker(worker::Command),
     #[cfg(target_os = "linux")]
     Toolset(toolset::Options),
+    Completions(completions::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Worker(command) => command.run(),
         #[cfg(target_os = "linux")]
         Command::Toolset(options) => toolset::run(options),
+        Command::Completions(options) => completions::run(options),
     };
     output::exit_code(outcome)
 }

@@ -1,5 +1,6 @@
 //! Results on standard output, failures on standard error, and the exit code.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::{self, ExitCode};
 use std::sync::{Mutex, PoisonError};
@@ -41,13 +42,26 @@ impl Failure {
 
 /// Writes a line to standard output at once.
 pub fn write_line(line: &str) -> Result<(), Failure> {
+    write(format!("{line}\n").as_bytes())
+}
+
+/// Writes JSON as one line to standard output at once. What the server sent on several lines is the same with blanks between its tokens:
+/// within strings there are no line breaks.
+pub fn write_json_line(json: &str) -> Result<(), Failure> {
+    write_line(&on_one_line(json))
+}
+
+fn on_one_line(json: &str) -> Cow<'_, str> {
+    if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ").into() } else { json.into() }
+}
+
+/// Writes text to standard output at once.
+pub fn write(text: &[u8]) -> Result<(), Failure> {
     let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut output = io::stdout().lock();
-    output.write_all(line.as_bytes()).and_then(|()| output.write_all(b"\n")).and_then(|()| output.flush()).map_err(|error| {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-            _ => Failure::io("standard output", error),
-        }
+    output.write_all(text).and_then(|()| output.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::io("standard output", error),
     })
 }
 
@@ -108,4 +122,15 @@ pub fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
         Err(Failure::Logged) => {}
     }
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_on_several_lines_becomes_one_line() {
+        assert_eq!(on_one_line("{\"a\":\n\"b\\n\"}\r\n"), "{\"a\": \"b\\n\"}  ");
+        assert!(matches!(on_one_line("{}"), Cow::Borrowed("{}")));
+    }
 }

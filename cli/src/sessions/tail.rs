@@ -10,7 +10,7 @@
 
 use super::follow::{Follower, State};
 use crate::client::ClientOptions;
-use crate::output::{Failure, end_on_signal, report, write_line};
+use crate::output::{Failure, end_on_signal, report, write_json_line};
 use antenv::backoff::Backoff;
 use antenv::{Client, Error, Pager, Status, Stream};
 use clap::Args;
@@ -69,11 +69,14 @@ pub fn run(options: Options) -> Result<(), Failure> {
             Err(Failure::Error(error)) if tail.has_history && is_passing(&error) => Some(error),
             Err(failure) => return Err(failure),
         };
-        breaks = if began.elapsed() >= HEALTHY { 0 } else { breaks + 1 };
+        if began.elapsed() >= HEALTHY {
+            breaks = 0;
+        }
         if let Some(error) = broken {
             report(&format!("reconnecting: {error}"));
         }
-        sleep(RECONNECT.pause(breaks, f64::from(began.elapsed().subsec_micros() % 1000) / 1000.0));
+        sleep(RECONNECT.pause(breaks, fastrand::f64()));
+        breaks += 1;
     }
 }
 
@@ -115,7 +118,7 @@ impl Tail {
                 _ => {}
             }
             match stream.next(None) {
-                Ok(Some(event)) if self.follower.take_live(&event) => write_line(&event)?,
+                Ok(Some(event)) if self.follower.take_live(&event) => write_json_line(&event)?,
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(End::OfStream),
                 Err(error) if error.status() == Status::Interrupted => {}
@@ -135,7 +138,7 @@ impl Tail {
                 continue;
             }
             if self.has_history {
-                write_line(&event)?;
+                write_json_line(&event)?;
                 continue;
             }
             last.push_back(event);
@@ -144,6 +147,6 @@ impl Tail {
             }
         }
         self.has_history = true;
-        last.iter().try_for_each(|event| write_line(event))
+        last.iter().try_for_each(|event| write_json_line(event))
     }
 }

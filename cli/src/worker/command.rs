@@ -70,9 +70,10 @@ pub struct Running {
 pub fn check(command: &[OsString]) -> Result<(), Failure> {
     let Some(name) = command.first() else { return Err(Failure::Usage("a command is needed".to_owned())) };
     let path = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-    let is_there = match Path::new(name).components().count() > 1 || name.to_string_lossy().contains('/') {
-        true => is_executable(Path::new(name)),
-        false => env::split_paths(&path).any(|folder| is_executable(&folder.join(name))),
+    let is_there = if name.as_encoded_bytes().contains(&b'/') {
+        is_executable(Path::new(name))
+    } else {
+        env::split_paths(&path).any(|folder| is_executable(&folder.join(name)))
     };
     if is_there { Ok(()) } else { Err(Failure::Usage(format!("{}: no such command", name.display()))) }
 }

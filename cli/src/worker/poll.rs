@@ -195,7 +195,7 @@ impl Program {
 
     /// Gives up: claims no more, waits for the commands that run, and ends with this failure, unless there was one before.
     fn give_up(&self, failure: Failure) {
-        self.failure.borrow_mut().get_or_insert(failure);
+        self.failure.borrow_mut().get_or_insert_with(|| log::failure(failure));
         self.stop(Phase::Stopping);
     }
 

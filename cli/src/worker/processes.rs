@@ -1,7 +1,7 @@
 //! The processes of this one: the commands that it has started, and orphans, if it is the first process of a container.
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, kill_process_group, waitid, waitpid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, kill_process_group, wait, waitid, waitpid};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use tokio::sync::oneshot;
@@ -29,17 +29,17 @@ impl Processes {
         for leader in leaders {
             if let Ok(Some(_)) = waitid(WaitId::Pid(leader), look) {
                 signal_group(leader, Signal::KILL);
-                self.reap_one(Some(leader));
+                self.reap_one(|options| waitpid(Some(leader), options));
             }
         }
         // Then the orphans. A command that has ended in between is among them.
-        while self.reap_one(None) {}
+        while self.reap_one(wait) {}
     }
 
-    /// Reaps this process, or any. Returns whether there was one that had ended.
-    fn reap_one(&self, process: Option<Pid>) -> bool {
+    /// Reaps a process by this system call. Returns whether there was one that had ended.
+    fn reap_one(&self, wait: impl Fn(WaitOptions) -> rustix::io::Result<Option<(Pid, WaitStatus)>>) -> bool {
         let (process, status) = loop {
-            match waitpid(process, WaitOptions::NOHANG) {
+            match wait(WaitOptions::NOHANG) {
                 Ok(Some(reaped)) => break reaped,
                 Err(Errno::INTR) => {}
                 Ok(None) | Err(_) => return false,

@@ -157,12 +157,9 @@ impl Search<'_> {
         self.file(searcher, entry.path(), &self.base.relative.join(relative));
     }
 
-    /// Searches one file. One that cannot be read, or is not a regular one any more, has no matches.
+    /// Searches one file. One that cannot be read has no matches; one that is no regular file any more is not waited for.
     fn file(&self, searcher: &mut Searcher, path: &Path, relative: &Path) {
         let Ok(file) = open_for_reading(&self.base.root.dir, relative) else { return };
-        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            return;
-        }
         let mut text = String::new();
         let reader = Interruptible { file, search: self };
         let mut name = None;

@@ -275,6 +275,8 @@ def test_daemons_end_when_the_helper_is_killed(house: House) -> None:
             until(lambda: not processes_with(mark), "the daemon has not ended")
         for process in processes_with(mark):
             os.kill(process, 9)
+        # The one thing that stays: nobody is left to remove it.
+        shutil.rmtree(Path(toolset.ready["tmpdir"]).parent)
 
 
 def test_a_fork_bomb_ends_with_its_time_limit(own_house: House) -> None:

@@ -14,6 +14,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 BUILT := $(TARGET)$(addprefix /,$(patsubst %.json,%,$(notdir $(CARGO_BUILD_TARGET))))
 RELEASE := $(BUILT)/release
 EMULATOR := $(BUILT)/quick/antenv-emulator
+COMMAND_LINE := $(BUILT)/command/antenv
 VENV := $(TARGET)/venv
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 PYTHON := bindings/python
@@ -29,12 +30,14 @@ export CARGO_TARGET_DIR := $(TARGET)
 help: ## list what there is to do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
-build: ## build the library (shared and static), its header and the emulator
+build: ## build the library (shared and static), its header, the command antenv and the emulator
 	@scripts/need.sh cargo cc
 	@echo "== building the library (a release build takes a few minutes the first time)"
 	@# Not `cargo build`: with the rlib that Cargo.toml asks for too, cargo leaves link-time optimisation out.
 	$(CARGO) rustc --release -p antenv --lib --crate-type cdylib,staticlib
 	@ln -sf libantenv.so $(RELEASE)/libantenv.so.0
+	@echo "== building the command"
+	$(CARGO) build --profile command -p antenv-cli
 	@echo "== building the emulator"
 	@# With the whole workspace in view, here and below: else its packages are built once more with other features of theirs.
 	$(CARGO) build --profile quick --workspace --bins
@@ -58,7 +61,7 @@ sanitized: ## build the library with AddressSanitizer and with ThreadSanitizer, 
 	else rm -rf $(TARGET)/thread; echo "left out: the tests with ThreadSanitizer"; fi
 
 wheel: build venv $(TARGET)/wheel/.stamp ## build the Python package's wheel (in target/wheel), and install it for the tests
-$(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(wildcard $(PYTHON)/*.py $(PYTHON)/pyproject.toml $(PYTHON)/README.md $(PYTHON)/src/antenv/*.* $(PYTHON)/src/antenv/*/*.py) $(VENV)/.stamp
+$(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(COMMAND_LINE) $(wildcard $(PYTHON)/*.py $(PYTHON)/pyproject.toml $(PYTHON)/README.md $(PYTHON)/src/antenv/*.* $(PYTHON)/src/antenv/*/*.py) $(VENV)/.stamp
 	@echo "== building the Python package"
 	@rm -rf $(@D) && mkdir -p $(@D)
 	$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(@D) ./$(PYTHON)
@@ -144,7 +147,7 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	$(VENV)/bin/ruff format --check $(PYTHON_SOURCES)
 	$(VENV)/bin/mypy
 
-INSTALL := VERSION=$(VERSION) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) \
+INSTALL := VERSION=$(VERSION) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) COMMAND=$(COMMAND_LINE) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) \
   BINDIR=$(BINDIR) MANDIR=$(MANDIR) DOCDIR=$(DOCDIR) DESTDIR=$(DESTDIR) scripts/install.sh
 
 install: build ## install everything under PREFIX (DESTDIR in front, for packagers; LIBDIR, INCLUDEDIR, BINDIR, MANDIR, DOCDIR)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # install.sh install | uninstall: what `make install` puts where, and takes away again.
 #
-# From the environment: VERSION, RELEASE (where the libraries were built), EMULATOR; PREFIX, LIBDIR, INCLUDEDIR, BINDIR, MANDIR, DOCDIR as
+# From the environment: VERSION, RELEASE (where the libraries were built), EMULATOR, COMMAND; PREFIX, LIBDIR, INCLUDEDIR, BINDIR, MANDIR, DOCDIR as
 # the installed files will see them; DESTDIR, which goes before each when it is written; STRIP, if another program than
 # `strip` is to strip the emulator.
 set -euo pipefail
@@ -12,7 +12,7 @@ abi=0                                                             # the number i
 # -static, -lgcc_eh.
 private="-lutil -lrt -lpthread -lm -ldl -lc"
 
-# Mode, source, destination. A source that ends in .in is filled in.
+# Mode, source, destination. A source that ends in .in is filled in; completion:SHELL is what the command writes for that shell.
 files() {
     cat <<ROWS
 755 $RELEASE/libantenv.so $LIBDIR/libantenv.so.$VERSION
@@ -23,8 +23,13 @@ files() {
 644 packaging/antenv-static.pc.in $LIBDIR/pkgconfig/antenv-static.pc
 644 packaging/antenvConfig.cmake.in $LIBDIR/cmake/antenv/antenvConfig.cmake
 644 packaging/antenvConfigVersion.cmake.in $LIBDIR/cmake/antenv/antenvConfigVersion.cmake
+755 $COMMAND $BINDIR/antenv
+644 completion:bash $PREFIX/share/bash-completion/completions/antenv
+644 completion:zsh $PREFIX/share/zsh/site-functions/_antenv
+644 completion:fish $PREFIX/share/fish/vendor_completions.d/antenv.fish
 755 $EMULATOR $BINDIR/antenv-emulator
 644 packaging/antenv.3 $MANDIR/man3/antenv.3
+644 packaging/antenv.1 $MANDIR/man1/antenv.1
 644 packaging/antenv-emulator.1 $MANDIR/man1/antenv-emulator.1
 ROWS
     for part in include/antenv/*.hpp; do
@@ -52,11 +57,17 @@ fill() {
         -e "s|@INCLUDE_FROM_CMAKE@|$(from "$LIBDIR/cmake/antenv" "$INCLUDEDIR")|" "$1"
 }
 
+# A command that was built for another machine cannot be run here, and so does not complete itself there.
+write_completion() {
+    "$COMMAND" completions "$1" || echo "# antenv was built for another machine: run \`antenv completions $1\` there."
+}
+
 case $1 in
     install)
         files | while read -r mode source destination; do
             install -d "$(dirname "$DESTDIR$destination")"
             case $source in
+                completion:*) write_completion "${source#*:}" | install -m "$mode" /dev/stdin "$DESTDIR$destination" ;;
                 *.in) fill "$source" | install -m "$mode" /dev/stdin "$DESTDIR$destination" ;;
                 "$EMULATOR") install -s ${STRIP:+--strip-program="$STRIP"} -m "$mode" "$source" "$DESTDIR$destination" ;; # built with symbols for its tests
                 *) install -m "$mode" "$source" "$DESTDIR$destination" ;;

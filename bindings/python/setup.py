@@ -1,4 +1,4 @@
-"""Builds the library with cargo and puts it into the package.
+"""Builds the library and the command with cargo and puts them into the package, side by side.
 
 The wheel is for every Python 3 on one platform: the library is loaded with ctypes and knows nothing of Python.
 """
@@ -19,6 +19,7 @@ from setuptools.command.build_py import build_py
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 MANIFEST = REPOSITORY / "Cargo.toml"
+COMMAND = "antenv.exe" if sys.platform == "win32" else "antenv"
 NAME = {"darwin": "libantenv.dylib", "win32": "antenv.dll"}.get(sys.platform, "libantenv.so")
 if not MANIFEST.exists():
     raise SystemExit(
@@ -37,10 +38,21 @@ def cargo(*arguments: str) -> str:
 def build_library() -> Path:
     """Builds the library as `make build` does: a plain `cargo build` leaves out link-time optimisation."""
     built = ("-p", "antenv", "--lib", "--crate-type", "cdylib,staticlib", "--message-format", "json-render-diagnostics")
-    messages = map(json.loads, cargo("rustc", "--release", "--locked", *built).splitlines())
-    # Its place depends on CARGO_TARGET_DIR, CARGO_BUILD_TARGET and cargo's configuration; cargo reports it.
-    files = (Path(file) for message in messages for file in message.get("filenames", ()))
-    return next(file for file in files if file.name == NAME)
+    return artifact(NAME, cargo("rustc", "--release", "--locked", *built))
+
+
+def build_command() -> Path:
+    """Builds the command as `make build` does."""
+    built = ("-p", "antenv-cli", "--message-format", "json-render-diagnostics")
+    return artifact(COMMAND, cargo("build", "--profile", "command", "--locked", *built))
+
+
+def artifact(name: str, messages: str) -> Path:
+    """Returns the file of this name that cargo reports to have built."""
+    # Its place depends on CARGO_TARGET_DIR, CARGO_BUILD_TARGET and cargo's configuration.
+    reports = map(json.loads, messages.splitlines())
+    files = (Path(file) for report in reports for file in report.get("filenames", ()))
+    return next(file for file in files if file.name == name)
 
 
 class BuildWithLibrary(build_py):
@@ -49,9 +61,11 @@ class BuildWithLibrary(build_py):
         super().run()
         folder = Path("src" if self.editable_mode else self.build_lib) / "antenv"
         shutil.copy2(build_library(), folder / NAME)
+        shutil.copy2(build_command(), folder / COMMAND)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
-        return [*super().get_outputs(include_bytecode), os.path.join(self.build_lib, "antenv", NAME)]
+        built = [os.path.join(self.build_lib, "antenv", name) for name in (NAME, COMMAND)]
+        return [*super().get_outputs(include_bytecode), *built]
 
 
 class WheelForAnyPython(bdist_wheel):

@@ -19,6 +19,7 @@ from anthropic.types.beta import BetaEnvironment
 import antenv
 from interop.python_sdk import API_KEY, settings
 from support.build import GO, ROOT, build_go, compile_c
+from support.command import COMMAND
 from support.emulator import Emulator
 
 pytestmark = [pytest.mark.usefixtures("clean_environment"), pytest.mark.transports]
@@ -38,6 +39,7 @@ asyncio.run(main())
 pathlib.Path(sys.argv[1], os.environ["ANTHROPIC_WORK_ID"]).touch()
 """
 PROGRAMS: dict[str, Callable[[], list[str]]] = {
+    "command": lambda: [COMMAND, "worker", "poll", "--handoff", "--on-work"],
     "c": lambda: [str(compile_c(ROOT / "examples" / "c" / "on_work.c")), "--handoff"],
     "python": lambda: [sys.executable, str(ROOT / "examples" / "python" / "on_work.py"), "--handoff", "--"],
     "go": lambda: [str(build_go(ROOT / "examples" / "go" / "onwork")), "--handoff"],

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from bindings.test_c import EXAMPLES
-from support.build import ROOT, compile_c
+from support.build import ROOT
+from support.command import COMMAND
 from support.emulator import API_HEADERS, Emulator
 from worker.test_c_worker import hosts, state_of, until, variables
 
@@ -104,7 +104,7 @@ def test_one_grace_period_stands_everywhere() -> None:
     assert whole(r"`grace_ms` \| integer \| (\d+)", "docs/configuration.md") == grace * 1000
     command = unit()["ExecStart"].split()
     assert int(command[command.index("--grace") + 1]) == grace
-    assert whole(r"grace_seconds = (\d+)", "examples/c/on_work.c") == grace
+    assert whole(r'value_name = "SECONDS", default_value = "(\d+)"', "cli/src/worker/poll.rs") == grace
     assert whole(r'"--grace", "(\d+)"', "examples/deploy/kubernetes.yaml") == grace
     assert whole(r'"--grace", "(\d+)"', "examples/deploy/Dockerfile") == grace
     assert whole(r"default of (\d+) seconds", "examples/deploy/README.md") == grace
@@ -123,14 +123,13 @@ def test_one_grace_period_stands_everywhere() -> None:
 def test_the_unit_runs_the_program(tmp_path: Path) -> None:
     settings = unit()
     command = settings["ExecStart"].split()
-    assert Path(command[0]).name == "on_work" and settings["KillMode"] == "mixed"
+    assert command[0] == "/usr/local/bin/antenv" and settings["Type"] == "notify" and settings["KillMode"] == "mixed"
     assert settings["Restart"] == "on-failure" and settings["EnvironmentFile"].startswith("/etc/")
     # Without an identifier it fails, but not because of wrong usage.
-    program = compile_c(EXAMPLES / "on_work.c")
-    assert subprocess.run([program, *command[1:-1], "true"], env={}, capture_output=True, check=False).returncode == 1
+    assert subprocess.run([COMMAND, *command[1:-1], "true"], env={}, capture_output=True, check=False).returncode == 1
     text = (DEPLOY / "antenv-worker.service").read_text()
     file = tmp_path / "antenv-worker.service"
-    file.write_text(text.replace(command[0], str(program)).replace(command[-1], "/bin/true"))
+    file.write_text(text.replace(command[0], COMMAND).replace(command[-1], "/bin/true"))
     if shutil.which("systemd-analyze"):
         done = subprocess.run(["systemd-analyze", "verify", str(file)], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
@@ -175,7 +174,7 @@ def test_the_sample_serves_an_item_and_stops_early_when_it_must(tmp_path: Path) 
         environment = hosts(emulator)
         short = emulator.enqueue(environment, metadata={"seconds": "0"})
         long = emulator.enqueue(environment, metadata={"seconds": "3600"})
-        command = [str(compile_c(EXAMPLES / "on_work.c")), "-c", "2", sys.executable, str(sample)]
+        command = [COMMAND, "worker", "poll", "--concurrency", "2", "--on-work", sys.executable, str(sample)]
         process = subprocess.Popen(command, stdout=output, env=variables(emulator, environment))
         try:
             lines = [f"{item['id']}: serving session {item['data']['id']}" for item in (short, long)]
@@ -217,9 +216,9 @@ def test_the_manifests_fit_the_programs_and_one_another() -> None:
         assert set(container["resources"]) == {"requests", "limits"} and container["readinessProbe"]
     pod = worker["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    options = dict(zip(container["args"][0:-1:2], container["args"][1:-1:2], strict=True))
-    flags = set(re.findall(r"\tonwork (.*)", (ROOT / "examples/go/onwork/main.go").read_text())[0].split())
-    assert {option.lstrip("-") for option in options} <= {flag.strip("[]-") for flag in flags}
+    options = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
+    said = subprocess.run([COMMAND, *container["command"][1:], "--help"], check=True, capture_output=True, text=True)
+    assert set(options) <= set(re.findall(r"--[\w-]+", said.stdout))
     port = container["ports"][0]
     assert options["--metrics"] == f":{port['containerPort']}" and container["readinessProbe"]["httpGet"] == {
         "path": "/metrics",

@@ -62,10 +62,12 @@ def test_everything_is_installed(prefix: Path) -> None:
     libraries = {"libantenv.so", "libantenv.so.0", f"libantenv.so.{VERSION}", "libantenv.a"}
     packages = {"pkgconfig/antenv.pc", "pkgconfig/antenv-static.pc", "cmake/antenv/antenvConfig.cmake"}
     assert {f"lib/{name}" for name in libraries | packages} <= files
-    assert {"include/antenv.h", "include/antenv.hpp", "bin/antenv-emulator"} <= files
+    assert {"include/antenv.h", "include/antenv.hpp", "bin/antenv", "bin/antenv-emulator"} <= files
+    completions = {"bash-completion/completions/antenv", "zsh/site-functions/_antenv"}
+    assert {f"share/{path}" for path in completions | {"fish/vendor_completions.d/antenv.fish"}} <= files
     parts = {f"include/{path.relative_to(ROOT / 'include')}" for path in (ROOT / "include" / "antenv").iterdir()}
     assert len(parts) > 2 and parts <= files
-    assert {"share/man/man3/antenv.3", "share/man/man1/antenv-emulator.1", "share/doc/antenv/c-api.md"} <= files
+    assert {"share/man/man3/antenv.3", "share/man/man1/antenv.1", "share/doc/antenv/c-api.md"} <= files
     assert os.readlink(prefix / "lib" / "libantenv.so") == "libantenv.so.0"
     assert os.readlink(prefix / "lib" / "libantenv.so.0") == f"libantenv.so.{VERSION}"
     assert pkg_config(prefix, "--modversion", "antenv") == [VERSION]
@@ -73,15 +75,20 @@ def test_everything_is_installed(prefix: Path) -> None:
         assert not any("/opt" in path.read_text() or "@" in path.read_text() for path in text)
 
 
-def test_the_emulator_is_small_and_runs(prefix: Path) -> None:
-    program = prefix / "bin" / "antenv-emulator"
-    assert program.stat().st_size < 10_000_000
+@pytest.mark.parametrize(("name", "size"), [("antenv", 9_000_000), ("antenv-emulator", 10_000_000)])
+def test_the_programs_are_small_and_run(name: str, size: int, prefix: Path) -> None:
+    program = prefix / "bin" / name
+    assert program.stat().st_size < size
     said = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
     assert VERSION in said
 
 
 def test_the_man_pages_can_be_read(prefix: Path) -> None:
-    for page, word in (("man3/antenv.3", "antenv_client_new"), ("man1/antenv-emulator.1", "--lease-ttl")):
+    for page, word in (
+        ("man3/antenv.3", "antenv_client_new"),
+        ("man1/antenv.1", "--until-idle"),
+        ("man1/antenv-emulator.1", "--lease-ttl"),
+    ):
         command = ["man", "--warnings", "-E", "UTF-8", "-l", str(prefix / "share" / "man" / page)]
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {"MANWIDTH": "200"})
         assert word in re.sub(".\b", "", done.stdout).replace("‐", "-") and done.stderr == ""
@@ -229,7 +236,7 @@ def test_the_target_that_cargo_builds_for_is_the_one_that_is_installed(tmp_path:
     target = TARGET / "other"  # kept, for it takes minutes to build
     quick = {
         f"CARGO_PROFILE_{profile}_{key}": value
-        for profile in ("RELEASE", "QUICK")
+        for profile in ("RELEASE", "COMMAND", "QUICK")
         for key, value in UNOPTIMISED.items()
     }
     environment = os.environ | quick | {"CARGO_BUILD_TARGET": host, "CARGO_TARGET_DIR": str(target)}

@@ -149,7 +149,8 @@ def test_the_wheel_holds_the_library_and_the_types_and_suits_every_python() -> N
     assert {"antenv/py.typed", "antenv/__init__.py", f"antenv/{Path(_native.PATH).name}"} <= set(names)
     sources = {str(path.relative_to(PACKAGE / "src")) for path in (PACKAGE / "src" / "antenv").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == sources
-    assert wheel.stat().st_size < 2_200_000
+    assert wheel.stat().st_size < 6_000_000
+    assert zipfile.ZipFile(wheel).getinfo("antenv/antenv").external_attr >> 16 & 0o111
     metadata = zipfile.ZipFile(wheel).read(f"antenv-{VERSION}.dist-info/METADATA").decode()
     assert "Requires-Dist" not in metadata and "Requires-Python: >=3.9" in metadata
 
@@ -166,6 +167,14 @@ def test_pip_builds_and_installs_it_into_an_empty_environment(tmp_path: Path) ->
         [python, "-m", "pip", "list", "--format", "freeze"], check=True, capture_output=True, text=True
     )
     assert {line.split("==")[0] for line in names.stdout.splitlines()} <= {"antenv", "pip", "setuptools", "wheel"}
+
+
+def test_the_wheel_installs_the_command() -> None:
+    command = Path(sys.executable).with_name("antenv")
+    said = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
+    assert said == f"antenv {VERSION}\n"
+    done = subprocess.run([command, "call", "--wrong"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "--wrong" in done.stderr
 
 
 def test_the_tests_run_against_the_installed_wheel() -> None:

@@ -1,0 +1,28 @@
+//! The grace period of the command line.
+
+use std::time::Duration;
+
+/// The longest grace period in seconds: a day.
+const MAX_SECONDS: f64 = 86_400.0;
+
+/// Reads seconds, such as 30, 0.5 or 30s.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.strip_suffix('s').unwrap_or(text).parse().ok();
+    let in_range = seconds.filter(|seconds| (0.0..=MAX_SECONDS).contains(seconds));
+    in_range.map(Duration::from_secs_f64).ok_or_else(|| format!("not seconds from 0 to {MAX_SECONDS}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_may_have_a_fraction_and_their_unit() {
+        for (text, milliseconds) in [("30", 30_000), ("0.5", 500), ("30s", 30_000), ("0", 0), ("86400", 86_400_000)] {
+            assert_eq!(parse(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for wrong in ["", "s", "1m", "-1", "nan", "inf", "86400.1", "1 s", "thirty"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -67,7 +67,7 @@ fn start(
         return Err(Error::argument("with_response", "cannot be used with a download, which writes a file"));
     }
     let pool = client.pool_handle()?;
-    let thread = BlockingThread::current().map_err(|e| unwritable(&e))?;
+    let thread = BlockingThread::current()?;
     let file = TemporaryFile::create(Path::new(path)).map_err(|e| unwritable(&e))?;
     let (sender, parts) = mpsc::channel(MAX_UNWRITTEN);
     let (done_sender, outcome) = oneshot::channel();

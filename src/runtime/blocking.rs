@@ -5,8 +5,7 @@
 use super::fault;
 use super::fork::{ForkSafeMutex, ProcessLocal};
 use super::without_signals;
-use crate::error::Result;
-use std::io;
+use crate::error::{Error, Result, Status};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -24,15 +23,17 @@ static CURRENT: ForkSafeMutex<Option<ProcessLocal<Weak<Sender<Job>>>>> = ForkSaf
 pub struct BlockingThread(Arc<Sender<Job>>);
 
 impl BlockingThread {
-    /// Returns the thread; starts it if there is none. Errors: the system starts no more threads.
-    pub fn current() -> io::Result<BlockingThread> {
+    /// Returns the thread; starts it if there is none. Errors: `INTERNAL`, if the system starts no more threads.
+    pub fn current() -> Result<BlockingThread> {
         let mut current = CURRENT.lock();
         if let Some(jobs) = current.as_ref().and_then(ProcessLocal::get).and_then(Weak::upgrade) {
             return Ok(BlockingThread(jobs));
         }
         let (sender, jobs) = channel::<Job>();
         let thread = thread::Builder::new().name(THREAD_NAME.to_owned());
-        without_signals(|| thread.spawn(move || jobs.into_iter().for_each(|job| job())))?;
+        without_signals(|| thread.spawn(move || jobs.into_iter().for_each(|job| job()))).map_err(|e| {
+            Error::new(Status::Internal, format!("no thread could be started to write files: {e}; try again later"))
+        })?;
         let sender = Arc::new(sender);
         *current = Some(ProcessLocal::new(Arc::downgrade(&sender)));
         Ok(BlockingThread(sender))

@@ -37,14 +37,14 @@ static antenv_completion collect(void) {
     return done;
 }
 
-/* Whether the server has sent something for the only file in the folder. */
+/* Whether the server has sent something for a temporary file in the folder. */
 static int has_begun(void) {
     DIR *opened = opendir(folder);
     off_t size = 0;
     CHECK(opened != NULL);
     for (struct dirent *entry; (entry = readdir(opened)) != NULL;) {
         struct stat about;
-        if (entry->d_name[0] == '.' && entry->d_name[1] == 'f' && stat(in_folder(entry->d_name), &about) == 0) size = about.st_size;
+        if (strncmp(entry->d_name, ".antenv-", 8) == 0 && stat(in_folder(entry->d_name), &about) == 0) size += about.st_size;
     }
     closedir(opened);
     return size > 0;

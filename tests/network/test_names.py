@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -13,11 +14,11 @@ import pytest
 
 from support.driver import Driver
 from support.emulator import Emulator
-from support.http1 import Http1Server
+from support.http1 import Http1Server, response
 from support.resolver import Resolver
 from support.waiting import until
 
-OK, CONNECTION, TIMEOUT = 0, 4, 5
+OK, CONNECTION, TIMEOUT, RESPONSE, INTERNAL = 0, 4, 5, 7, 11
 
 
 @pytest.fixture
@@ -170,6 +171,23 @@ def test_a_thread_that_cannot_be_made_is_a_failure_to_connect_and_passes(
     resolver.threads(True)
     outcome = resolving.run("collect")
     assert outcome.status == OK and outcome.json["attempts"] >= 2, outcome
+
+
+def test_a_download_without_a_thread_for_its_file_says_so_and_leaves_none(
+    resolving: Driver, resolver: Resolver, tmp_path: Path
+) -> None:
+    path = tmp_path / "skill.zip"
+    version = json.dumps({"skill_id": "skill_1", "version": "1"})
+    with Http1Server(lambda _: response(b"zip", content_type="application/zip")) as server:
+        assert resolving.client(api_key="k", base_url=server.url, max_retries=0).status == OK
+        assert resolving.call("environments.list").status == RESPONSE  # not JSON, but a connection
+        resolver.threads(False)
+        outcome = resolving.run("download", "skills.versions.download", version, str(path))
+        assert outcome.status == INTERNAL and "thread" in outcome.json["message"], outcome
+        assert list(tmp_path.glob("*.part")) == []
+        resolver.threads(True)
+        assert resolving.run("download", "skills.versions.download", version, str(path)).status == OK
+        assert path.read_bytes() == b"zip"
 
 
 def test_a_worker_goes_on_when_threads_can_be_made_again(

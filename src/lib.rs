@@ -61,5 +61,6 @@ pub mod worker;
 pub use client::Client;
 pub use error::{Error, Status};
 pub use pager::Pager;
+pub use session::Session;
 pub use stream::Stream;
 pub use worker::{Lease, Worker};

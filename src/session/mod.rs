@@ -4,8 +4,11 @@
 //! a session from its first event to its end.
 
 pub mod event;
+pub mod result;
 pub mod runner;
 pub mod time;
+
+pub use runner::{Next, Session, ToolCall};
 
 /// The target of a session's log records.
 const LOG: &str = "antenv::session";

@@ -107,6 +107,8 @@ pub struct Actions {
     pub timed_out: Vec<Arc<ToolUse>>,
     /// Calls whose result has to be sent.
     pub send: Vec<Arc<ToolUse>>,
+    /// Calls that are settled: their results are not needed any more.
+    pub settled: Vec<String>,
     /// How many calls were denied.
     pub denied: u64,
     /// Retrieve the session.

@@ -183,6 +183,7 @@ impl RunnerMachine {
         let call = self.calls.remove(index);
         self.verdicts.remove(&call.event.id);
         self.settled.insert(call.event.id.clone());
+        self.actions.settled.push(call.event.id.clone());
         self.on_call_settled(now, is_dead);
     }
 

@@ -15,6 +15,8 @@ mod handle;
 pub mod machine;
 mod requests;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod task;
 pub mod words;
 

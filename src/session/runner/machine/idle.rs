@@ -70,10 +70,11 @@ impl RunnerMachine {
         }
     }
 
+    /// Returns when the session is over. Without a connection it is not: something may have happened that the next history shows.
     pub(super) fn idle_until(&self) -> Option<ClockTime> {
         match self.idle {
-            Idle::Counting(since) => self.config.max_idle.map(|max| since.saturating_add(max)),
-            Idle::Off | Idle::PutOff => None,
+            Idle::Counting(since) if self.is_current => self.config.max_idle.map(|max| since.saturating_add(max)),
+            _ => None,
         }
     }
 }

@@ -1,8 +1,8 @@
 /*
  * antenv: the Environments API for C and C++.
  *
- * Creates, lists, updates, archives and deletes environments, serves the work queue of a self-hosted one, and streams and answers
- * the events of sessions. Link with -lantenv.
+ * Creates, lists, updates, archives and deletes environments, serves the work queue of a self-hosted one, and the calls of the tools
+ * of its sessions. Link with -lantenv.
  *
  *     antenv_client *client;
  *     char *json;
@@ -22,7 +22,7 @@
  * Threads    Every function may be called from any thread at any time, but not from a signal handler. The library never calls
  *            back. It has one thread of its own, created by the first client, with all signals blocked (and, at times, up to four
  *            more that resolve host names). A process may fork at any moment: the child can use what it inherits, except workers,
- *            leases and streams.
+ *            leases, sessions and streams.
  * Blocking   "Blocks" means: until the call is done, for at most its `timeout_ms`, retries and waits included.
  *
  * Parameters with the same meaning everywhere

@@ -16,6 +16,9 @@ WAYS = ["plain", "valgrind", *SANITIZERS]
 Steps = list[dict[str, Any]]
 RESULTS = {"wait": "results"}
 ECHO = {"tool": "echo", "input": {"a": 1}}
+ASK = {**ECHO, "permission": "ask"}
+STREAM = {"wait": "stream"}
+SLOW: dict[str, Any] = {"tool": "slow", "input": {}}
 
 
 def run_case(case: str, way: str, emulator: Emulator, environment: str) -> str:
@@ -45,7 +48,8 @@ def text(content: str, is_error: bool = False) -> tuple[str, bool]:
 
 ECHOED = text('{"echo":{"a": 1}}')
 IDLE = 'done {"reason":"idle"}'
-# The steps of an agent, the end of each of its calls (the answer, or how it ended without one), and why the session is over.
+# The steps of an agent, the end of each of its calls (its answer, or how it ended without one), and why the session is
+# over.
 SCRIPTS: dict[str, tuple[Steps, list[Any], str]] = {
     "one call": ([ECHO, RESULTS], [ECHOED], IDLE),
     "calls one after the other": ([ECHO, RESULTS, ECHO, RESULTS, {"text": "Done."}], [ECHOED, ECHOED], IDLE),
@@ -53,26 +57,26 @@ SCRIPTS: dict[str, tuple[Steps, list[Any], str]] = {
     "custom tools": ([{"custom_tool": "echo", "input": {"a": 1}}, RESULTS], [ECHOED], IDLE),
     "an error": ([{"tool": "fail", "input": {}}, RESULTS], [text("it failed", True)], IDLE),
     "no output": ([{"tool": "silent", "input": {}}, RESULTS], [text("(no output)")], IDLE),
-    "allowed": ([{**ECHO, "permission": "ask"}, {"confirm": "echo", "result": "allow"}, RESULTS], [ECHOED], IDLE),
-    "denied by a user": ([{**ECHO, "permission": "ask"}, {"confirm": "echo", "result": "deny"}, RESULTS], ["denied"], IDLE),
+    "allowed": ([ASK, {"confirm": "echo", "result": "allow"}, RESULTS], [ECHOED], IDLE),
+    "denied by a user": ([ASK, {"confirm": "echo", "result": "deny"}, RESULTS], ["denied"], IDLE),
     "denied": ([{**ECHO, "permission": "deny"}, RESULTS], ["denied"], IDLE),
     "an unknown permission": (
-        [{**ECHO, "permission": "novel"}, {"wait": "stream"}, {"confirm": "echo", "result": "allow"}, RESULTS],
+        [{**ECHO, "permission": "novel"}, STREAM, {"confirm": "echo", "result": "allow"}, RESULTS],
         [ECHOED],
         IDLE,
     ),
     "answered by another client": (
-        [{"custom_tool": "app", "input": {}}, {"wait": "stream"}, {"answer": "app", "content": []}, RESULTS, ECHO, RESULTS],
+        [{"custom_tool": "app", "input": {}}, STREAM, {"answer": "app", "content": []}, RESULTS, ECHO, RESULTS],
         ["another", ECHOED],
         IDLE,
     ),
     "let go, and answered by another client": (
-        [{"custom_tool": "leave", "input": {}}, {"wait": "stream"}, {"answer": "leave", "content": []}, ECHO, RESULTS],
+        [{"custom_tool": "leave", "input": {}}, STREAM, {"answer": "leave", "content": []}, ECHO, RESULTS],
         ["another", ECHOED],
         IDLE,
     ),
     "interrupted while it runs": (
-        [{"tool": "slow", "input": {}}, {"wait": "stream"}, {"pause_ms": 300}, {"interrupt": True}, {"idle": "end_turn"}],
+        [SLOW, STREAM, {"pause_ms": 300}, {"interrupt": True}, {"idle": "end_turn"}],
         ["interrupted"],
         IDLE,
     ),
@@ -90,7 +94,7 @@ SCRIPTS: dict[str, tuple[Steps, list[Any], str]] = {
         [
             {"start_thread": "t"},
             {"tool": "slow", "input": {}, "thread": "t"},
-            {"wait": "stream"},
+            STREAM,
             {"pause_ms": 300},
             {"end_thread": "t"},
             ECHO,
@@ -148,7 +152,7 @@ def test_scripted_agents_are_served_to_the_end(strict_emulator: Emulator) -> Non
 
 def test_agents_are_served_over_a_bad_network(strict_emulator: Emulator) -> None:
     """No result is lost or made twice when streams break, pages fail, and results or their responses are lost."""
-    calls = [{"tool": "echo", "input": {"a": 1}}, RESULTS]
+    calls: Steps = [ECHO, RESULTS]
     strict_emulator.faults(
         {"operation": "sessions.retrieve", "status": 503, "count": 4},
         {"operation": "sessions.events.list", "status": 503, "count": 4},

@@ -27,7 +27,7 @@ struct SessionTask {
     /// The request in flight: the session's, that for the stream, or the history.
     request: Option<InFlight<Step>>,
     /// The next events of the stream.
-    stream: Option<InFlight<(EventReader, Result<Option<Vec<String>>>)>>,
+    stream: Option<InFlight<Batch>>,
     /// Events of the stream that are not applied yet.
     live: VecDeque<Event>,
     /// Whether the history is being read: the events of the stream wait.
@@ -42,11 +42,13 @@ struct SessionTask {
 }
 
 type InFlight<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// The reader of a stream, and the next events that it has read.
+type Batch = (Box<EventReader>, Result<Option<Vec<String>>>);
 
 /// The outcome of a request.
 enum Step {
     Retrieved(Result<bool>),
-    Opened(Result<EventReader>),
+    Opened(Result<Box<EventReader>>),
     History(Vec<Event>, Option<Error>),
 }
 
@@ -145,7 +147,7 @@ impl SessionTask {
         }
         if actions.open {
             let opened = open(shared.clone());
-            self.request = Some(Box::pin(async { Step::Opened(opened.await) }));
+            self.request = Some(Box::pin(async { Step::Opened(opened.await.map(Box::new)) }));
         }
         if actions.read_history {
             self.is_reading = true;
@@ -276,7 +278,7 @@ impl SessionTask {
     }
 }
 
-fn next_events(mut reader: EventReader) -> InFlight<(EventReader, Result<Option<Vec<String>>>)> {
+fn next_events(mut reader: Box<EventReader>) -> InFlight<Batch> {
     Box::pin(async move {
         let events = reader.next().await;
         (reader, events)

@@ -1,6 +1,6 @@
 /*
  * Sessions served to their end, and what gets in the way. argv: the URL of an emulator, what to try ("serving", "misuse",
- * "ending", "forking"), an environment, its key.
+ * "ending", "refused", "forking"), an environment, its key.
  *
  * The tools: "echo" and "bash" return their input, "fail" fails, "silent" returns nothing, "slow" goes on until its call is void,
  * and a call of "leave" is let go.
@@ -88,7 +88,6 @@ static void serving(void) {
 /* Has the agent of the lease's session do these steps from now on. */
 static void script(antenv_lease *lease, const char *steps) {
     char *id, *session, params[512];
-    EXPECT(antenv_lease_state(lease, &json), ANTENV_OK, "");
     CHECK(antenv_lease_state(lease, &json) == ANTENV_OK && antenv_json_get(json, "/work_id", &id) == ANTENV_OK);
     antenv_string_free(json);
     CHECK(antenv_work_retrieve(owner, environment, id, NULL, &json) == ANTENV_OK);
@@ -268,6 +267,74 @@ static void ending(void) {
     free_worker(worker);
 }
 
+/* What the server refuses, and leases that end while a call runs. */
+static void refused(void) {
+    antenv_worker *worker = new_worker(",\"desired_ttl_seconds\":2");
+    antenv_tool_call *call, *none;
+    char id[ID];
+    struct {
+        const char *faults, *expected;
+        antenv_status status;
+    } ends[] = {
+        {"[{\"operation\":\"sessions.events.stream\",\"status\":403}]", "\"http_status\":403", ANTENV_PERMISSION_DENIED},
+        {"[{\"operation\":\"sessions.events.list\",\"status\":401}]", "\"http_status\":401", ANTENV_AUTHENTICATION},
+        {"[{\"operation\":\"sessions.events.stream\",\"status\":404}]", "{\"reason\":\"not_found\"}", ANTENV_DONE},
+        {"[{\"operation\":\"sessions.retrieve\",\"status\":404}]", "{\"reason\":\"not_found\"}", ANTENV_DONE},
+    };
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        enqueue(id);
+        antenv_lease *lease = take(worker, id);
+        set_faults(owner, ends[i].faults);
+        antenv_session *session = new_session(lease, CONFIG);
+        EXPECT(antenv_session_next(session, WAIT_MS, &call, &json), ends[i].status, ends[i].expected);
+        EXPECT(antenv_session_next(session, 0, &call, &json), ends[i].status, ends[i].expected);
+        CHECK(antenv_session_free(session) == ANTENV_OK);
+        finish(lease, id);
+    }
+
+    /* A result that is refused is kept, and posted when the history shows that the session still waits for it. */
+    enqueue(id);
+    antenv_lease *lease = take(worker, id);
+    script(lease, ONE_CALL);
+    antenv_session *session = new_session(lease, CONFIG);
+    call = take_call(session);
+    set_faults(owner, "[{\"operation\":\"sessions.events.send\",\"status\":400}]");
+    EXPECT(antenv_tool_call_reply(call, "{\"content\":\"kept\"}", &json), ANTENV_BAD_REQUEST, "\"http_status\":400");
+    EXPECT(antenv_session_next(session, WAIT_MS, &call, &json), ANTENV_DONE, "idle");
+    EXPECT(antenv_session_stats(session, &json), ANTENV_OK, "\"posted\":1");
+    CHECK(antenv_session_free(session) == ANTENV_OK);
+    finish(lease, id);
+
+    /* The item is stopped by its owner. */
+    enqueue(id);
+    lease = take(worker, id);
+    script(lease, ONE_CALL);
+    session = new_session(lease, CONFIG);
+    call = take_call(session);
+    CHECK(antenv_work_stop(owner, environment, id, NULL, &json) == ANTENV_OK);
+    antenv_string_free(json);
+    json = NULL;
+    EXPECT(antenv_tool_call_wait(call, WAIT_MS, &json), ANTENV_OK, "{\"reason\":\"session_ended\"}");
+    CHECK(antenv_tool_call_free(call) == ANTENV_OK);
+    EXPECT(antenv_session_next(session, WAIT_MS, &call, &json), ANTENV_DONE, "{\"reason\":\"stop_requested\"}");
+    CHECK(antenv_session_free(session) == ANTENV_OK);
+    finish(lease, id);
+
+    /* The lease runs out at the server while a call runs. */
+    enqueue(id);
+    lease = take(worker, id);
+    script(lease, ONE_CALL);
+    session = new_session(lease, CONFIG);
+    call = take_call(session);
+    EXPECT(antenv_request(owner, "POST", "/_emulator/clock", "{\"body\":{\"advance_ms\":60000}}", &json), ANTENV_OK, "");
+    EXPECT(antenv_session_next(session, WAIT_MS, &none, &json), ANTENV_DONE, "{\"reason\":\"lease_lost\"}");
+    EXPECT(antenv_tool_call_reply(call, "{}", &json), ANTENV_CANCELLED, "session_ended");
+    CHECK(antenv_session_free(session) == ANTENV_OK);
+    EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_LEASE_LOST, "nothing was sent");
+    CHECK(!is_item(id, "stopped"));
+    free_worker(worker);
+}
+
 static void forking(void) {
     antenv_worker *worker = new_worker("");
     char id[ID];
@@ -298,6 +365,7 @@ int main(int argc, char **argv) {
     if (strcmp(title, "serving") == 0) serving();
     if (strcmp(title, "misuse") == 0) misuse();
     if (strcmp(title, "ending") == 0) ending();
+    if (strcmp(title, "refused") == 0) refused();
     if (strcmp(title, "forking") == 0) forking();
     return end();
 }

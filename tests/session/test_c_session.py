@@ -31,7 +31,7 @@ def run_case(case: str, way: str, emulator: Emulator, environment: str) -> str:
 
 
 # ThreadSanitizer gives up on a fork in a process with threads.
-CASES = [(case, way) for case in ("misuse", "ending") for way in WAYS]
+CASES = [(case, way) for case in ("misuse", "ending", "refused") for way in WAYS]
 CASES += [("forking", way) for way in WAYS if way != "tsan"]
 
 

@@ -1,8 +1,8 @@
 /*
  * antenv: the Environments API for C and C++.
  *
- * Creates, lists, updates, archives and deletes environments, serves the work queue of a self-hosted one, and the calls of the tools
- * of its sessions. Link with -lantenv.
+ * Creates, lists, updates, archives and deletes environments, serves the work queue of a self-hosted one, and the calls of
+ * the tools of its sessions. Link with -lantenv.
  *
  *     antenv_client *client;
  *     char *json;
@@ -1350,8 +1350,8 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
 /* ---- Session: serve an agent's calls ---------------------------------------------------------------------------------------
  *
  * A session reads the events of a work item's session, hands the program the calls of its tools, and posts the results. It
- * reconnects when the stream breaks, and runs no call twice: a result is kept until the session has it. docs/sessions.md says what
- * happens when something fails.
+ * reconnects when the stream breaks, and runs no call twice: a result is kept until the session has it. docs/sessions.md says
+ * what happens when something fails.
  */
 
 /**
@@ -1374,22 +1374,19 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
  * @param out_error Receives the error object.
  *
  * Errors: ANTENV_CONFIG (`parameter` names the key); ANTENV_INVALID_ARGUMENT about `lease` when the worker only claims;
- * ANTENV_CLOSED in a forked child and while the library is being shut down; ANTENV_INVALID_HANDLE. Does not block: what the server
- * refuses is returned by antenv_session_next.
+ * ANTENV_CLOSED in a forked child and while the library is being shut down; ANTENV_INVALID_HANDLE. Does not block: what the
+ * server refuses is returned by antenv_session_next.
  *
  *     antenv_session_new(lease, "{\"tools\":[\"weather\"]}", &session, &error);
  *     while (antenv_session_next(session, -1, &call, &json) == ANTENV_OK) serve(call, json);
  */
-antenv_status antenv_session_new(antenv_lease *lease,
-                                 const char *config_json,
-                                 antenv_session **out,
-                                 char **out_error);
+antenv_status antenv_session_new(antenv_lease *lease, const char *config_json, antenv_session **out, char **out_error);
 
 /**
  * Waits for the next call of one of the program's tools that may run.
  *
- * @param session The session. Threads may share it: each call goes to one of them. With `concurrency` 1 no other call comes before
- *   the last one was answered or let go.
+ * @param session The session. Threads may share it: each call goes to one of them. With `concurrency` 1 no other call comes
+ *   before the last one was answered or let go.
  * @param timeout_ms How long to wait.
  * @param out_call Receives the call; answer it with antenv_tool_call_reply, or let it go with antenv_tool_call_free. NULL unless
  *   ANTENV_OK is returned.
@@ -1411,10 +1408,7 @@ antenv_status antenv_session_new(antenv_lease *lease,
  * server refuses permanently (ANTENV_AUTHENTICATION, ANTENV_PERMISSION_DENIED, ...). Once the session is over, every further call
  * returns the same. Blocks for at most `timeout_ms`.
  */
-antenv_status antenv_session_next(antenv_session *session,
-                                  int64_t timeout_ms,
-                                  antenv_tool_call **out_call,
-                                  char **out_json);
+antenv_status antenv_session_next(antenv_session *session, int64_t timeout_ms, antenv_tool_call **out_call, char **out_json);
 
 /**
  * Delivers calls through a completion queue, so an event loop needs no extra thread: each call that is ready makes one completion
@@ -1467,17 +1461,17 @@ antenv_status antenv_session_free(antenv_session *session);
  * Posts the result of a call (POST /v1/sessions/{session_id}/events, Send Events), and frees the call. Failures that may pass are
  * retried for as long as the lease lasts.
  *
- * @param call The call. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE (or ANTENV_CLOSED, in a forked child)
- *   is returned.
- * @param result_json {"content": a text, or an array of blocks (`text`, `image`, `document`, `search_result`), "is_error": whether
- *   the tool failed (default false)}. What the API would refuse is made acceptable: an empty text becomes "(no output)", and any
+ * @param call The call. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE (or ANTENV_CLOSED, in a forked
+ *   child) is returned.
+ * @param result_json {"content": a text, or an array of blocks (`text`, `image`, `document`, `search_result`), "is_error":
+ *   whether the tool failed (default false)}. What the API would refuse is made acceptable: an empty text becomes "(no output)", and any
  *   other block a text with its JSON.
  * @param out_json Receives {"posted":true}; else the error object.
  *
  * Errors: ANTENV_CANCELLED when the call needs no reply any more (nothing was posted; `message` says why); the common
  * call errors when the server refuses the result, or did not take it in time: then the result is kept, and posted later if the
- * session still waits for it; ANTENV_CLOSED when another thread replies. Blocks until the session has the result, for about as long
- * as the lease lasts.
+ * session still waits for it; ANTENV_CLOSED when another thread replies. Blocks until the session has the result, for about as
+ * long as the lease lasts.
  */
 antenv_status antenv_tool_call_reply(antenv_tool_call *call,
                                      const char *result_json,
@@ -1546,14 +1540,18 @@ antenv_status antenv_tool_call_free(antenv_tool_call *call);
  *   error  antenv::runtime    "a fault in the library ended a call" (please report it)
  *   error  antenv::worker     "a poll failed" (the worker ends): step, status, reason, why; "caught a panic in the library;
  *                             please report it": in
+ *   error  antenv::session    "the connection to the session failed" (the session ends): session_id, status, why
  *   warn   antenv::runtime    "the clock that runs while the machine sleeps cannot be read": why
  *   warn   antenv::worker     "a poll failed", "a request failed": step, work_id, status, reason, why; "the response to a poll is
  *                             not an item": why; "a lease is lost": work_id, reason; "item was not picked up; releasing it",
  *                             "released an item that was left behind", "the item's secret holds no token; using the
  *                             environment key": work_id; "item was refused; leaving it to the work queue": work_id, status, why;
  *                             "the machine was suspended": for_ms
+ *   warn   antenv::session    "the connection to the session failed", "the history could not be read", "a result was not posted":
+ *                             session_id, status, why
  *   info   antenv::worker     "claimed an item", "adopted an item", "item was claimed by another worker": work_id; "item was not
  *                             adopted": why; "item has to be stopped": work_id, reason; "worker claims no more items": why, error
+ *   info   antenv::session    "session is over": session_id, why
  *   info   antenv::client     "retrying": operation, attempt, reason, http_status, why, wait_ms
  *   debug  antenv::client     "call done": operation, status, attempts, elapsed_ms
  *   debug  antenv::worker     "lease ended": work_id, how; "stopping an item without a session" (warn, if it is of an unknown

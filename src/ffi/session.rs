@@ -26,8 +26,8 @@ static TOOL_CALLS: Table<ToolCall> = Table::new(9, "call");
 /// ---- Session: serve an agent's calls ---------------------------------------------------------------------------------------
 ///
 /// A session reads the events of a work item's session, hands the program the calls of its tools, and posts the results. It
-/// reconnects when the stream breaks, and runs no call twice: a result is kept until the session has it. docs/sessions.md says what
-/// happens when something fails.
+/// reconnects when the stream breaks, and runs no call twice: a result is kept until the session has it. docs/sessions.md says
+/// what happens when something fails.
 /// ----
 /// Begins to serve the session of an item.
 ///
@@ -48,8 +48,8 @@ static TOOL_CALLS: Table<ToolCall> = Table::new(9, "call");
 /// @param out_error Receives the error object.
 ///
 /// Errors: ANTENV_CONFIG (`parameter` names the key); ANTENV_INVALID_ARGUMENT about `lease` when the worker only claims;
-/// ANTENV_CLOSED in a forked child and while the library is being shut down; ANTENV_INVALID_HANDLE. Does not block: what the server
-/// refuses is returned by antenv_session_next.
+/// ANTENV_CLOSED in a forked child and while the library is being shut down; ANTENV_INVALID_HANDLE. Does not block: what the
+/// server refuses is returned by antenv_session_next.
 ///
 /// ```c
 ///     antenv_session_new(lease, "{\"tools\":[\"weather\"]}", &session, &error);
@@ -69,8 +69,8 @@ pub extern "C" fn antenv_session_new(
 
 /// Waits for the next call of one of the program's tools that may run.
 ///
-/// @param session The session. Threads may share it: each call goes to one of them. With `concurrency` 1 no other call comes before
-///   the last one was answered or let go.
+/// @param session The session. Threads may share it: each call goes to one of them. With `concurrency` 1 no other call comes
+///   before the last one was answered or let go.
 /// @param timeout_ms How long to wait.
 /// @param out_call Receives the call; answer it with antenv_tool_call_reply, or let it go with antenv_tool_call_free. NULL unless
 ///   ANTENV_OK is returned.
@@ -165,17 +165,17 @@ pub extern "C" fn antenv_session_free(session: *mut antenv_session) -> Status {
 /// Posts the result of a call (POST /v1/sessions/{session_id}/events, Send Events), and frees the call. Failures that may pass are
 /// retried for as long as the lease lasts.
 ///
-/// @param call The call. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE (or ANTENV_CLOSED, in a forked child)
-///   is returned.
-/// @param result_json {"content": a text, or an array of blocks (`text`, `image`, `document`, `search_result`), "is_error": whether
-///   the tool failed (default false)}. What the API would refuse is made acceptable: an empty text becomes "(no output)", and any
+/// @param call The call. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE (or ANTENV_CLOSED, in a forked
+///   child) is returned.
+/// @param result_json {"content": a text, or an array of blocks (`text`, `image`, `document`, `search_result`), "is_error":
+///   whether the tool failed (default false)}. What the API would refuse is made acceptable: an empty text becomes "(no output)", and any
 ///   other block a text with its JSON.
 /// @param out_json Receives {"posted":true}; else the error object.
 ///
 /// Errors: ANTENV_CANCELLED when the call needs no reply any more (nothing was posted; `message` says why); the common
 /// call errors when the server refuses the result, or did not take it in time: then the result is kept, and posted later if the
-/// session still waits for it; ANTENV_CLOSED when another thread replies. Blocks until the session has the result, for about as long
-/// as the lease lasts.
+/// session still waits for it; ANTENV_CLOSED when another thread replies. Blocks until the session has the result, for about as
+/// long as the lease lasts.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_tool_call_reply(
     call: *mut antenv_tool_call,

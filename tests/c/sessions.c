@@ -269,7 +269,7 @@ static void ending(void) {
 
 /* What the server refuses, and leases that end while a call runs. */
 static void refused(void) {
-    antenv_worker *worker = new_worker(",\"desired_ttl_seconds\":2");
+    antenv_worker *worker = new_worker(",\"desired_ttl_seconds\":8");
     antenv_tool_call *call, *none;
     char id[ID];
     struct {

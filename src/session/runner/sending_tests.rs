@@ -99,6 +99,17 @@ fn an_answer_that_comes_before_the_response_is_judged_by_the_response() {
 }
 
 #[test]
+fn a_session_that_is_over_just_after_it_took_a_result_has_it() {
+    for (event, expected) in
+        [(event("e", 30, EventKind::Terminated), "outcome a posted, end terminated"), (interrupt(50), "outcome a posted")]
+    {
+        let mut bench = sending();
+        assert_eq!(bench.see(answer("a")), "");
+        assert_eq!(bench.see(event), expected);
+    }
+}
+
+#[test]
 fn an_interrupt_and_the_end_of_a_thread_void_a_result_on_its_way() {
     let mut bench = sending();
     assert_eq!(bench.see(interrupt(50)), "outcome a interrupted");

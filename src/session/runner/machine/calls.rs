@@ -171,7 +171,7 @@ impl RunnerMachine {
             State::Running(_) => self.actions.void.push((id, reason)),
             State::Sending(sending) if sending.is_awaited => {
                 // A result that was sent, and whose response was lost, is our own.
-                let is_own = reason == VoidReason::Answered && sending.may_have_arrived;
+                let is_own = sending.is_answered || reason == VoidReason::Answered && sending.may_have_arrived;
                 self.actions.outcomes.push((id, if is_own { Outcome::Posted } else { Outcome::Void(reason) }));
             }
             _ => {}
@@ -194,7 +194,9 @@ impl RunnerMachine {
             match call.state {
                 State::Running(_) => self.actions.void.push((id, VoidReason::SessionEnded)),
                 State::Sending(sending) if sending.is_awaited => {
-                    self.actions.outcomes.push((id, Outcome::Void(VoidReason::SessionEnded)));
+                    // A session that has a result for it has this one, as a rule.
+                    let void = Outcome::Void(VoidReason::SessionEnded);
+                    self.actions.outcomes.push((id, if sending.is_answered { Outcome::Posted } else { void }));
                 }
                 _ => {}
             }
@@ -234,7 +236,7 @@ impl RunnerMachine {
         if let SendResult::Failed { may_have_arrived: true, .. } = result {
             sending.may_have_arrived = true;
         }
-        if sending.is_answered && result != SendResult::Done {
+        if result != SendResult::Done && std::mem::take(&mut sending.is_answered) {
             return self.settle(now, index, VoidReason::Answered);
         }
         match result {

@@ -1464,8 +1464,8 @@ antenv_status antenv_session_free(antenv_session *session);
  * @param call The call. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE (or ANTENV_CLOSED, in a forked
  *   child) is returned.
  * @param result_json {"content": a text, or an array of blocks (`text`, `image`, `document`, `search_result`), "is_error":
- *   whether the tool failed (default false)}. What the API would refuse is made acceptable: an empty text becomes "(no output)", and any
- *   other block a text with its JSON.
+ *   whether the tool failed (default false)}. What the API would refuse is made acceptable: an empty text becomes
+ *   "(no output)", and any other block a text with its JSON.
  * @param out_json Receives {"posted":true}; else the error object.
  *
  * Errors: ANTENV_CANCELLED when the call needs no reply any more (nothing was posted; `message` says why); the common
@@ -1473,9 +1473,7 @@ antenv_status antenv_session_free(antenv_session *session);
  * session still waits for it; ANTENV_CLOSED when another thread replies. Blocks until the session has the result, for about as
  * long as the lease lasts.
  */
-antenv_status antenv_tool_call_reply(antenv_tool_call *call,
-                                     const char *result_json,
-                                     char **out_json);
+antenv_status antenv_tool_call_reply(antenv_tool_call *call, const char *result_json, char **out_json);
 
 /**
  * Replies as antenv_tool_call_reply does, without waiting: a completion with `tag` reports the result.

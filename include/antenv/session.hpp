@@ -43,8 +43,8 @@ public:
     }
     /**
      * Waits until the call needs no reply any more. Returns why, as {"reason":...}; nothing while it needs one. When another
-     * thread has replied, that is an error, ANTENV_DONE; a signal in the waiting thread is the error ANTENV_INTERRUPTED. Blocks for at
-     * most `timeout`.
+     * thread has replied, that is an error, ANTENV_DONE; a signal in the waiting thread is the error ANTENV_INTERRUPTED. Blocks
+     * for at most `timeout`.
      */
     of<std::optional<std::string>> wait(std::chrono::milliseconds timeout = forever) const noexcept(Policy::is_noexcept) {
         using outcome = std::optional<std::string>;

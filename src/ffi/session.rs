@@ -168,8 +168,8 @@ pub extern "C" fn antenv_session_free(session: *mut antenv_session) -> Status {
 /// @param call The call. It is freed, unless ANTENV_INVALID_ARGUMENT or ANTENV_INVALID_HANDLE (or ANTENV_CLOSED, in a forked
 ///   child) is returned.
 /// @param result_json {"content": a text, or an array of blocks (`text`, `image`, `document`, `search_result`), "is_error":
-///   whether the tool failed (default false)}. What the API would refuse is made acceptable: an empty text becomes "(no output)", and any
-///   other block a text with its JSON.
+///   whether the tool failed (default false)}. What the API would refuse is made acceptable: an empty text becomes
+///   "(no output)", and any other block a text with its JSON.
 /// @param out_json Receives {"posted":true}; else the error object.
 ///
 /// Errors: ANTENV_CANCELLED when the call needs no reply any more (nothing was posted; `message` says why); the common

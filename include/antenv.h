@@ -1011,6 +1011,35 @@ antenv_status antenv_download(antenv_client *client,
                               const char *path,
                               char **out_json);
 
+/**
+ * Begins a download as antenv_download does, without waiting for it: exactly one completion with `tag` will arrive in the queue. Any
+ * number of downloads may be in flight; one thread of the library writes all their files.
+ *
+ * @param client The client; it may be freed while the download is in flight.
+ * @param queue The queue that receives the completion. Its status and `json` are what antenv_download returns.
+ * @param operation The operation, as for antenv_download.
+ * @param params_json Its parameters, as for antenv_download. Invalid ones are rejected right here: nothing is sent and no
+ *   completion arrives.
+ * @param path Where to put the file, as for antenv_download. A path where no file can be created is rejected right here, too.
+ * @param tag Comes back with the completion.
+ * @param out_ticket Receives a ticket that can cancel the download, to be freed with antenv_ticket_free; may be NULL.
+ * @param out_error Receives the error object.
+ *
+ * Errors: as for antenv_submit; ANTENV_INVALID_ARGUMENT about `path`. Does not block; it creates the temporary file. When a
+ * download that was cancelled has its completion, the temporary file is gone and `path` is as it was, unless the status is
+ * ANTENV_OK. Freeing the queue cancels the download, too; its temporary file is removed a moment later.
+ *
+ *     antenv_download_submit(client, queue, "skills.versions.download", params, "skill.zip", 7, &ticket, &error);
+ */
+antenv_status antenv_download_submit(antenv_client *client,
+                                     antenv_queue *queue,
+                                     const char *operation,
+                                     const char *params_json,
+                                     const char *path,
+                                     uint64_t tag,
+                                     antenv_ticket **out_ticket,
+                                     char **out_error);
+
 /* ---- Worker: claim work ----------------------------------------------------------------------------------------------------
  *
  * A worker polls the queue, acknowledges an item, keeps its lease by heartbeats while the program serves it, and stops the item

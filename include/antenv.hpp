@@ -234,6 +234,21 @@ public:
         }));
     }
     /**
+     * Begins a download to a file; one completion will arrive, with what antenv_download returns. A download that was cancelled
+     * leaves no file. Does not block (antenv_download_submit). @param cancel Receives a ticket.
+     */
+    template <class F>
+    of<void> submit_download(const basic_client<F> &through, const text &operation, const text &params, const text &path,
+        std::uint64_t tag, ticket *cancel = nullptr) const noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"operation", &operation}, {"params_json", &params}, {"path", &path}})) {
+            return Policy::template give<void>(std::move(*cut));
+        }
+        return begin(cancel, [&](antenv_ticket **out, char **error) {
+            return antenv_download_submit(through.handle(), handle_.get(), operation.c_str(), params.c_str(), path.c_str(), tag,
+                out, error);
+        });
+    }
+    /**
      * Takes the next completion; nothing when none arrived in time, or when a signal handler ran in this thread. Blocks for at
      * most `timeout`.
      */

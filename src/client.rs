@@ -208,14 +208,6 @@ impl Client {
         Ok(pool.runtime.spawn_awaited(exchange))
     }
 
-    /// Starts a download, as [`Client::start_awaited`] starts a call. The parts of the body go to `parts`, which the caller has to receive
-    /// until it is closed.
-    pub fn start_download(&self, request: Request, parts: mpsc::Sender<Part>) -> Result<oneshot::Receiver<Result<RawOutcome>>> {
-        let pool = self.pool.current()?;
-        let exchange = self.exchange(&pool, request, Some(parts))?;
-        Ok(pool.runtime.spawn_awaited(exchange))
-    }
-
     /// Returns a future for the runtime of `pool` that makes the attempts to open a stream.
     pub fn open(&self, pool: &PoolHandle, request: Request) -> Result<impl Future<Output = Result<OpenResponse>> + Send + use<>> {
         let exchange = self.exchange(&pool.0, request, None)?;
@@ -223,15 +215,17 @@ impl Client {
         Ok(async move { exchange.await.into_open(&client) })
     }
 
-    /// Starts a call that can be cancelled. `done` receives its outcome exactly once. On an error the call was not started.
+    /// Starts a call that can be cancelled. `parts` receives the body of a download. `done` receives the outcome exactly once. On an error
+    /// the call was not started.
     pub fn start(
         &self,
         request: Request,
+        parts: Option<mpsc::Sender<Part>>,
         cancel: Arc<Cancel>,
         done: impl FnOnce(Result<RawOutcome>) + Send + 'static,
     ) -> Result<()> {
         let pool = self.pool.current()?;
-        let exchange = self.exchange(&pool, request, None)?;
+        let exchange = self.exchange(&pool, request, parts)?;
         pool.runtime.spawn(exchange, Some(cancel), done);
         Ok(())
     }
@@ -311,7 +305,9 @@ impl RawOutcome {
     /// Returns the content type of a download that is complete.
     pub fn into_content_type(self, client: &Client) -> Result<Option<String>> {
         match &self.attempts.response {
-            Ok(response) if response.is_success() => Ok(response.content_type().map(str::to_owned)),
+            Ok(response) if response.is_success() && response.check_encoding().is_ok() => {
+                Ok(response.content_type().map(str::to_owned))
+            }
             _ => Err(self.into_result(client).err().unwrap_or_else(runtime::fault)),
         }
     }
@@ -320,7 +316,7 @@ impl RawOutcome {
     fn into_open(mut self, client: &Client) -> Result<OpenResponse> {
         let streamed = self.attempts.response.as_mut().ok().and_then(|response| response.streamed.take());
         match (streamed, self.attempts.response) {
-            (Some(body), Ok(response)) => {
+            (Some(body), Ok(response)) if response.check_encoding().is_ok() => {
                 let redactor = redactor(&client.defaults, &self.request);
                 Ok(OpenResponse { body, request: self.request, response, attempts: self.attempts.count, redactor })
             }

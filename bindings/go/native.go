@@ -39,6 +39,12 @@ static result submit_request(antenv_client *client, antenv_queue *queue, const c
 	return it;
 }
 
+static result submit_download(antenv_client *client, antenv_queue *queue, const char *operation, const char *params, const char *file, uint64_t tag, int cancellable) {
+	result it = {0};
+	it.status = antenv_download_submit(client, queue, operation, params, file, tag, cancellable ? (antenv_ticket **)&it.handle : NULL, &it.error);
+	return it;
+}
+
 static result client_stats(antenv_client *client) {
 	result it = {0};
 	it.status = antenv_client_stats(client, &it.error);
@@ -157,9 +163,10 @@ func textOrError(it C.result) ([]byte, error) {
 	return text, nil
 }
 
-// submission is a call to submit: an operation, or with a path a request, whose method `operation` then is. All texts end with a NUL.
+// submission is a call to submit: an operation, with a file one whose response is written there, or with a path a request, whose method
+// `operation` then is. All texts end with a NUL.
 type submission struct {
-	operation, path, params []byte
+	operation, path, file, params []byte
 }
 
 func (s submission) submit(client clientHandle, queue queueHandle, tag uint64, cancellable bool) (ticketHandle, error) {
@@ -169,10 +176,13 @@ func (s submission) submit(client clientHandle, queue queueHandle, tag uint64, c
 	}
 	defer enterNative()()
 	var it C.result
-	if s.path == nil {
-		it = C.submit(client, queue, cString(s.operation), cString(s.params), C.uint64_t(tag), want)
-	} else {
+	switch {
+	case s.file != nil:
+		it = C.submit_download(client, queue, cString(s.operation), cString(s.params), cString(s.file), C.uint64_t(tag), want)
+	case s.path != nil:
 		it = C.submit_request(client, queue, cString(s.operation), cString(s.path), cString(s.params), C.uint64_t(tag), want)
+	default:
+		it = C.submit(client, queue, cString(s.operation), cString(s.params), C.uint64_t(tag), want)
 	}
 	ticket, err := handleOrError(it)
 	return ticketHandle(ticket), err

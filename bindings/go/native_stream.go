@@ -10,12 +10,6 @@ static result submit_stream(antenv_client *client, antenv_queue *queue, const ch
 	it.status = antenv_stream_submit(client, queue, operation, params, 0, (antenv_stream **)&it.handle, &it.error);
 	return it;
 }
-
-static result download(antenv_client *client, const char *operation, const char *params, const char *path) {
-	result it = {0};
-	it.status = antenv_download(client, operation, params, path, &it.error);
-	return it;
-}
 */
 import "C"
 
@@ -28,9 +22,3 @@ func submitStream(client clientHandle, queue queueHandle, operation, params []by
 }
 
 func freeStream(stream streamHandle) { C.antenv_stream_free(stream) }
-
-// downloadTo waits in the library until a file is downloaded, and returns the outcome.
-func downloadTo(client clientHandle, operation, params, path []byte) (Status, []byte) {
-	it := C.download(client, cString(operation), cString(params), cString(path))
-	return Status(it.status), takeString(it.error)
-}

@@ -154,9 +154,11 @@ func registerCall() (c *call, queue queueHandle, tag uint64) {
 
 // run makes a call and returns its outcome: a status, and the JSON of the result or the error.
 func (s submission) run(ctx context.Context, client clientHandle) (Status, []byte, error) {
-	if direct := acquireDirect(); direct != nil {
-		defer direct.release()
-		return direct.run(ctx, client, s)
+	if s.file == nil { // a download may take long, so it waits without a thread
+		if direct := acquireDirect(); direct != nil {
+			defer direct.release()
+			return direct.run(ctx, client, s)
+		}
 	}
 	pending, ticket, err := s.start(client, ctx.Done() != nil)
 	if err != nil {

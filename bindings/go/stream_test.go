@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -407,10 +408,36 @@ func TestADownloadIsWholeOrNotThere(t *testing.T) {
 	}()
 	_, err := download(cancellable, path+".new")
 	equal(t, errors.Is(err, context.Canceled), true)
-	emulator.Control("DELETE", "holds", nil, nil)
-	waitFor(t, func() bool { return len(files()) == 1 })
+	equal(t, files(), []string{"skill.zip"})
 	_, err = download(cancellable, path)
 	equal(t, errors.Is(err, context.Canceled), true)
+	emulator.Control("DELETE", "holds", nil, nil)
+}
+
+func TestDownloadsInFlightTakeNoThreads(t *testing.T) {
+	const downloads = 50
+	emulator := antenvtest.Start(t)
+	client, folder := emulator.Client(t), t.TempDir()
+	emulator.Faults(antenvtest.Fault{"operation": "skills.versions.download", "hold": true, "count": downloads})
+	skill := emulator.UploadSkill(antenvtest.Skill{Name: "pdf", Description: "Reads PDF", Archive: []byte("PK")})
+	threads := func() int { return len(must(os.ReadDir("/proc/self/task"))(t)) }
+	before, ended := threads(), make(chan error, downloads)
+	for i := range downloads {
+		go func() {
+			_, err := client.Skills.Versions.Download(ctx, skill.SkillID, skill.ID, filepath.Join(folder, strconv.Itoa(i)))
+			ended <- err
+		}()
+	}
+	waitFor(t, func() bool { return len(must(os.ReadDir(folder))(t)) == downloads })
+	more := threads() - before
+	emulator.Control("DELETE", "holds", nil, nil)
+	for range downloads {
+		equal(t, <-ended, nil)
+	}
+	if more > downloads/2 {
+		t.Errorf("%d downloads took %d threads", downloads, more)
+	}
+	equal(t, len(must(os.ReadDir(folder))(t)), downloads)
 }
 
 func TestAMemoryLivesThroughAllOperations(t *testing.T) {

@@ -1,6 +1,6 @@
 /* Three ways to cancel a long poll: from another thread, too late, and by Ctrl-C.
  *
- * The program presses Ctrl-C itself. If you press it, the program ends in good order; if you press it twice, immediately.
+ * The program presses Ctrl-C itself. If you press it, the program ends cleanly; if you press it twice, immediately.
  *
  * Reads ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL, and ANTHROPIC_ENVIRONMENT_KEY unless the server issues one itself, as the
  * emulator does. Leaves nothing behind. Link with -pthread. */

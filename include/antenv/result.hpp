@@ -372,6 +372,42 @@ template <class Policy> typename Policy::template of<void> done(antenv_status st
     return Policy::template give<void>({});
 }
 
+/**
+ * The iterator of a range-for over the texts that a source's `take_item` returns: nothing ends the loop, and an error is the
+ * last item.
+ */
+template <class Policy, class Source> class item_iterator {
+public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = typename Policy::template of<std::string>;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const value_type *;
+    using reference = const value_type &;
+    item_iterator() noexcept = default;
+    explicit item_iterator(const Source *source) noexcept(Policy::is_noexcept) : source_(source) { ++*this; }
+    reference operator*() const noexcept { return *item_; }
+    pointer operator->() const noexcept { return &*item_; }
+    item_iterator &operator++() noexcept(Policy::is_noexcept) {
+        item_.reset();
+        if (failed_) source_ = nullptr;
+        if (!source_) return *this;
+        result<std::optional<std::string>> taken = source_->take_item();
+        failed_ = !taken;
+        if (!taken) item_.emplace(Policy::template give<std::string>(taken.error()));
+        else if (*taken) item_.emplace(std::move(**taken));
+        else source_ = nullptr;
+        return *this;
+    }
+    void operator++(int) noexcept(Policy::is_noexcept) { ++*this; }
+    bool operator==(const item_iterator &other) const noexcept { return source_ == other.source_; }
+    bool operator!=(const item_iterator &other) const noexcept { return source_ != other.source_; }
+
+private:
+    const Source *source_ = nullptr;
+    std::optional<value_type> item_;
+    bool failed_ = false;
+};
+
 } // namespace detail
 
 #ifdef ANTENV_EXCEPTIONS

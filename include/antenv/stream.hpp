@@ -50,38 +50,7 @@ public:
     }
 
     /** The iterator of a range-for. */
-    class iterator {
-    public:
-        using iterator_category = std::input_iterator_tag;
-        using value_type = item;
-        using difference_type = std::ptrdiff_t;
-        using pointer = const item *;
-        using reference = const item &;
-        iterator() noexcept = default;
-        explicit iterator(const basic_stream *from) noexcept(Policy::is_noexcept) : stream_(from) { ++*this; }
-        reference operator*() const noexcept { return *item_; }
-        pointer operator->() const noexcept { return &*item_; }
-        iterator &operator++() noexcept(Policy::is_noexcept) {
-            item_.reset();
-            if (failed_) stream_ = nullptr;
-            if (!stream_) return *this;
-            result<received> taken = stream_->take(forever);
-            if (taken && taken->status == ANTENV_INTERRUPTED) taken = error(taken->status, {});
-            failed_ = !taken;
-            if (!taken) item_.emplace(Policy::template give<std::string>(taken.error()));
-            else if (*taken) item_.emplace(std::move(taken->event));
-            else stream_ = nullptr;
-            return *this;
-        }
-        void operator++(int) noexcept(Policy::is_noexcept) { ++*this; }
-        bool operator==(const iterator &other) const noexcept { return stream_ == other.stream_; }
-        bool operator!=(const iterator &other) const noexcept { return stream_ != other.stream_; }
-
-    private:
-        const basic_stream *stream_ = nullptr;
-        std::optional<item> item_;
-        bool failed_ = false;
-    };
+    using iterator = detail::item_iterator<Policy, basic_stream>;
     iterator begin() const noexcept(Policy::is_noexcept) { return iterator(this); }
     iterator end() const noexcept { return iterator(); }
 
@@ -102,6 +71,7 @@ public:
     antenv_stream *handle() const noexcept { return handle_.get(); }
 
 private:
+    friend iterator;
     result<received> take(std::chrono::milliseconds timeout) const {
         char *out = nullptr;
         antenv_status status = antenv_stream_next(handle_.get(), timeout.count(), &out);
@@ -112,6 +82,13 @@ private:
         // The server's silence for `idle_timeout_ms` has the same status, and ends the stream.
         if (status == ANTENV_TIMEOUT && failure.parameter() == "timeout_ms") return received{status, {}};
         return failure;
+    }
+    result<std::optional<std::string>> take_item() const {
+        result<received> taken = take(forever);
+        if (!taken) return taken.error();
+        if (taken->status == ANTENV_INTERRUPTED) return error(taken->status, {});
+        if (!*taken) return std::optional<std::string>();
+        return std::optional<std::string>(std::move(taken->event));
     }
     detail::owner<antenv_stream, antenv_stream_free> handle_;
 };

@@ -28,20 +28,6 @@ NAMED_TYPES = {
     "metadata": "map[string]string",
     "update metadata": "map[string]Opt[string]",
 }
-#: The types of results that the table does not name.
-RESULTS = {
-    "sessions.create": "Session",
-    "sessions.retrieve": "Session",
-    "sessions.events.list": "Event",
-    "sessions.events.send": "SentEvents",
-    "sessions.events.stream": "Event",
-    "skills.versions.retrieve": "SkillVersion",
-    "memory_stores.memories.create": "Memory",
-    "memory_stores.memories.retrieve": "Memory",
-    "memory_stores.memories.update": "Memory",
-    "memory_stores.memories.list": "Memory",
-    "memory_stores.memories.delete": "MemoryDeleted",
-}
 INITIALISMS = {"id": "ID", "ids": "IDs", "ttl": "TTL", "url": "URL", "sha256": "SHA256"}
 
 
@@ -101,7 +87,7 @@ def constant(operation: Operation) -> str:
 def method(operation: Operation, kind: str) -> str:
     """Returns an operation's method; for a list, one that iterates over all pages, and one that returns a page."""
     receiver, name = kind[0].lower(), operation.call.title()
-    result = operation.result or RESULTS.get(operation.name, "JSONObject")
+    result = operation.result or "JSONObject"
     insertion = f"{operation.method} {operation.path}, {operation.title}"
     doc = in_go(operation.sentence(insertion), "nil")
     doc = f"{name} {doc[0].lower()}{doc[1:]}"

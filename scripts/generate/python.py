@@ -62,20 +62,8 @@ NAMED_TYPES = {
     "initial_events": "Sequence[EventParams] | None",
     "resources": "Sequence[SessionResourceParams] | None",
 }
-#: The types of results that the table does not name.
-RESULTS = {
-    "sessions.create": "Session",
-    "sessions.retrieve": "Session",
-    "sessions.events.list": "Event",
-    "sessions.events.send": "SentEvents",
-    "skills.versions.retrieve": "SkillVersion",
-    "skills.versions.download": "Download",
-    "memory_stores.memories.create": "Memory",
-    "memory_stores.memories.retrieve": "Memory",
-    "memory_stores.memories.update": "Memory",
-    "memory_stores.memories.list": "ListedMemory",
-    "memory_stores.memories.delete": "MemoryDeleted",
-}
+#: The types of results that are others than the table names.
+RESULTS = {"memory_stores.memories.list": "ListedMemory"}
 #: The functions that make results which are no classes.
 MAKERS = {"Event": "event_of", "SentEvents": "sent_events_of", "ListedMemory": "listed_memory_of"}
 #: What the options of an operation are inherited from, by its kind of response.
@@ -205,7 +193,7 @@ def docstring(text: str) -> str:
 
 def result_type(operation: Operation) -> str:
     """Returns the type of an operation's result, or of one item of its pages."""
-    return operation.result or RESULTS.get(operation.name, "")
+    return RESULTS.get(operation.name, operation.result)
 
 
 def method(operation: Operation) -> str:

@@ -60,7 +60,7 @@ struct PendingCompletion {
 enum Outcome {
     /// A call, whose response is not parsed yet.
     Call(Client, Result<RawOutcome>),
-    /// A notification of a worker.
+    /// A notification of a worker, or the result of a download.
     Notification(Result<String>),
     /// An event of a stream.
     Event(Event),
@@ -138,14 +138,23 @@ impl Queue {
     /// Starts a call whose completion will have this tag, and which `ticket` cancels. On an error the call was not started, and no
     /// completion arrives.
     pub fn submit(self: &Arc<Queue>, client: &Client, request: Request, tag: u64, ticket: &Ticket) -> Result<()> {
+        let owner = client.clone();
+        let start = |cancel, submitted: Submitted| {
+            client.start(request, None, cancel, move |outcome| submitted.complete(Outcome::Call(owner, outcome)))
+        };
+        self.submit_with(tag, ticket, start)
+    }
+
+    /// Starts something else that ends in one completion with this tag, and which `ticket` cancels. `start` fails if it was not started.
+    pub fn submit_with(
+        self: &Arc<Queue>,
+        tag: u64,
+        ticket: &Ticket,
+        start: impl FnOnce(Arc<Cancel>, Submitted) -> Result<()>,
+    ) -> Result<()> {
         let cancel = &ticket.cancel;
         let key = self.open()?.0.in_flight.get_mut().ok_or_else(closed)?.insert(cancel.clone());
-        let (queue, owner) = (self.clone(), client.clone());
-        let done = move |outcome| {
-            let completion = PendingCompletion { tag, outcome: Outcome::Call(owner, outcome) };
-            FinishedCall { queue, key, completion }.deliver_batched();
-        };
-        client.start(request, cancel.clone(), done).inspect_err(|_| self.remove_in_flight(key))
+        start(cancel.clone(), Submitted { queue: self.clone(), key, tag }).inspect_err(|_| self.remove_in_flight(key))
     }
 
     /// Adds the completions of calls that have ended.
@@ -259,6 +268,25 @@ fn push((mut state, wakeup): (fork::ForkSafeGuard<'_, State>, Arc<WakeupFd>), ad
     drop(state);
     if is_first {
         wakeup.set();
+    }
+}
+
+/// A submitted call, whose queue gets its completion.
+pub struct Submitted {
+    queue: Arc<Queue>,
+    key: usize,
+    tag: u64,
+}
+
+impl Submitted {
+    /// Ends the call with a result. Runs on the runtime's thread.
+    pub fn end(self, result: Result<String>) {
+        self.complete(Outcome::Notification(result));
+    }
+
+    fn complete(self, outcome: Outcome) {
+        let completion = PendingCompletion { tag: self.tag, outcome };
+        FinishedCall { queue: self.queue, key: self.key, completion }.deliver_batched();
     }
 }
 

@@ -7,9 +7,9 @@ use crate::api::operations::{self, ResponseKind};
 use crate::client::Client;
 use crate::completion::{Completion, Queue, Ticket};
 use crate::error::{Result, Status};
-use crate::http::request::Request;
 use std::ffi::{c_char, c_int};
 use std::ptr;
+use std::sync::Arc;
 
 /// A completion queue: calls are submitted to it without waiting, and their results collected from it.
 pub struct antenv_queue {
@@ -107,9 +107,10 @@ pub extern "C" fn antenv_submit(
     out_ticket: *mut *mut antenv_ticket,
     out_error: *mut *mut c_char,
 ) -> Status {
-    submit(client, queue, tag, out_ticket, out_error, |client| {
+    submit(client, queue, out_ticket, out_error, |client, queue, ticket| {
         let operation = operations::find(boundary::text("operation", operation)?, ResponseKind::Json)?;
-        client.prepare(operation, boundary::optional_text("params_json", params_json)?)
+        let request = client.prepare(operation, boundary::optional_text("params_json", params_json)?)?;
+        queue.submit(client, request, tag, ticket)
     })
 }
 
@@ -136,27 +137,27 @@ pub extern "C" fn antenv_submit_request(
     out_ticket: *mut *mut antenv_ticket,
     out_error: *mut *mut c_char,
 ) -> Status {
-    submit(client, queue, tag, out_ticket, out_error, |client| {
+    submit(client, queue, out_ticket, out_error, |client, queue, ticket| {
         let (method, path) = (boundary::text("method", method)?, boundary::text("path", path)?);
-        client.prepare_request(method, path, boundary::optional_text("params_json", params_json)?)
+        let request = client.prepare_request(method, path, boundary::optional_text("params_json", params_json)?)?;
+        queue.submit(client, request, tag, ticket)
     })
 }
 
-fn submit(
+/// Begins something that ends in a completion, with the ticket that cancels it.
+pub fn submit(
     client: *mut antenv_client,
     queue: *mut antenv_queue,
-    tag: u64,
     out_ticket: *mut *mut antenv_ticket,
     out_error: *mut *mut c_char,
-    prepare: impl FnOnce(&Client) -> Result<Request>,
+    begin: impl FnOnce(&Client, &Arc<Queue>, &Ticket) -> Result<()>,
 ) -> Status {
     boundary::return_optional_handle(out_ticket, out_error, |wanted| {
         let (client, queue) = (CLIENTS.get(client)?, QUEUES.get(queue)?);
-        let request = prepare(&client)?;
         // The ticket comes first: after the call has begun, nothing may fail.
         let ticket = Ticket::default();
         let handle = if wanted { TICKETS.insert(ticket.clone())? } else { ptr::null_mut() };
-        queue.submit(&client, request, tag, &ticket).inspect_err(|_| drop(TICKETS.remove(handle)))?;
+        begin(&client, &queue, &ticket).inspect_err(|_| drop(TICKETS.remove(handle)))?;
         Ok(handle)
     })
 }

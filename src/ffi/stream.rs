@@ -3,7 +3,7 @@
 use super::boundary;
 use super::client::{CLIENTS, antenv_client};
 use super::handle::Table;
-use super::queue::{QUEUES, antenv_queue};
+use super::queue::{QUEUES, antenv_queue, antenv_ticket, submit};
 use crate::download;
 use crate::error::Status;
 use crate::stream::Stream;
@@ -172,5 +172,43 @@ pub extern "C" fn antenv_download(
         let client = CLIENTS.get(client)?;
         let (operation, path) = (boundary::text("operation", operation)?, boundary::text("path", path)?);
         download::download(&client, operation, boundary::optional_text("params_json", params_json)?, path)
+    })
+}
+
+/// Begins a download as antenv_download does, without waiting for it: exactly one completion with `tag` will arrive in the queue. Any
+/// number of downloads may be in flight; one thread of the library writes all their files.
+///
+/// @param client The client; it may be freed while the download is in flight.
+/// @param queue The queue that receives the completion. Its status and `json` are what antenv_download returns.
+/// @param operation The operation, as for antenv_download.
+/// @param params_json Its parameters, as for antenv_download. Invalid ones are rejected right here: nothing is sent and no
+///   completion arrives.
+/// @param path Where to put the file, as for antenv_download. A path where no file can be created is rejected right here, too.
+/// @param tag Comes back with the completion.
+/// @param out_ticket Receives a ticket that can cancel the download, to be freed with antenv_ticket_free; may be NULL.
+/// @param out_error Receives the error object.
+///
+/// Errors: as for antenv_submit; ANTENV_INVALID_ARGUMENT about `path`. Does not block; it creates the temporary file. When a
+/// download that was cancelled has its completion, the temporary file is gone and `path` is as it was, unless the status is
+/// ANTENV_OK. Freeing the queue cancels the download, too; its temporary file is removed a moment later.
+///
+/// ```c
+///     antenv_download_submit(client, queue, "skills.versions.download", params, "skill.zip", 7, &ticket, &error);
+/// ```
+#[unsafe(no_mangle)]
+pub extern "C" fn antenv_download_submit(
+    client: *mut antenv_client,
+    queue: *mut antenv_queue,
+    operation: *const c_char,
+    params_json: *const c_char,
+    path: *const c_char,
+    tag: u64,
+    out_ticket: *mut *mut antenv_ticket,
+    out_error: *mut *mut c_char,
+) -> Status {
+    submit(client, queue, out_ticket, out_error, |client, queue, ticket| {
+        let (operation, path) = (boundary::text("operation", operation)?, boundary::text("path", path)?);
+        let params_json = boundary::optional_text("params_json", params_json)?;
+        download::submit(client, queue, operation, params_json, path, tag, ticket)
     })
 }

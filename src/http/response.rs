@@ -5,7 +5,7 @@ use crate::http::request::Request;
 use crate::http::retry;
 use crate::http::transport::StreamedBody;
 use crate::json::{self, Object};
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::header::{AsHeaderName, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION};
 use serde::de::IgnoredAny;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -41,11 +41,29 @@ impl Response {
 
     /// Returns the content type, if the server sent one.
     pub fn content_type(&self) -> Option<&str> {
-        self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
+        self.header(CONTENT_TYPE)
+    }
+
+    /// Rejects a body that is compressed: no request asks for that.
+    pub fn check_encoding(&self) -> Result<()> {
+        match self.header(CONTENT_ENCODING).filter(|encoding| !encoding.trim().eq_ignore_ascii_case("identity")) {
+            None => Ok(()),
+            Some(encoding) => {
+                let problem = format!(
+                    "the response is compressed (`content-encoding: {encoding}`), which the request did not ask for: \
+                     let the gateway or proxy in between pass responses on unchanged"
+                );
+                Err(self.error(Status::Response, problem))
+            }
+        }
     }
 
     fn request_id(&self) -> Option<&str> {
-        self.headers.get("request-id").and_then(|value| value.to_str().ok())
+        self.header("request-id")
+    }
+
+    fn header(&self, name: impl AsHeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
     /// Returns the headers by name, in lower case. The values of repeated headers are joined with commas.
@@ -65,6 +83,7 @@ impl Response {
             let body = String::from_utf8_lossy(&std::mem::take(&mut self.body)).into_owned();
             return Err(self.error_with_body(body).with_attempts(attempts).with_retry_after(wait));
         }
+        self.check_encoding().map_err(|error| error.with_attempts(attempts))?;
         let body = std::mem::take(&mut self.body);
         match read_json(body, request.allows_empty_body) {
             Ok(json) if request.with_response => self.wrap(&json, attempts),
@@ -75,7 +94,11 @@ impl Response {
 
     /// Makes the error that the server reports in this body.
     pub fn error_with_body(&self, text: String) -> Error {
-        let (error_body, body_request_id) = read_error(text);
+        let (mut error_body, body_request_id) = read_error(text);
+        if let (300..400, Some(location)) = (self.status, self.header(LOCATION)) {
+            let redirect = || format!("the server redirects to {location}, which is not followed: check `base_url`");
+            error_body.message.get_or_insert_with(redirect);
+        }
         let request_id = self.request_id().map(str::to_owned).or(body_request_id);
         Error::http(self.status, error_body).with_response(self.status, request_id.as_deref(), self.named_headers())
     }

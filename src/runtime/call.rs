@@ -1,6 +1,6 @@
 //! A call on the runtime. It ends exactly once: with its output, by cancellation, or by being dropped.
 
-use super::{Cancel, LOG, State, fault};
+use super::{Cancel, LOG, State, cancelled, fault};
 use crate::error::{Error, Result, Status};
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
@@ -68,7 +68,7 @@ impl<F: Future, D: FnOnce(Result<F::Output>)> Future for Call<F, D> {
                 self.polls_since_cancel += 1;
                 ready!(pin!(tokio::task::yield_now()).poll(context));
             } else {
-                self.end(|_| Err(Error::new(Status::Cancelled, "the call was cancelled")));
+                self.end(|_| Err(cancelled()));
                 return Poll::Ready(());
             }
         }

@@ -18,7 +18,8 @@ impl Cancel {
         self.waker.wake();
     }
 
-    pub(super) fn is_requested(&self) -> bool {
+    /// Returns whether cancellation was requested.
+    pub fn is_requested(&self) -> bool {
         self.requested.load(Ordering::SeqCst)
     }
 

@@ -10,6 +10,7 @@
 //!    '---- fork ------'   in the child, which cannot reach the parent's runtime
 //! ```
 
+pub mod blocking;
 mod call;
 mod cancel;
 pub mod clock;
@@ -240,6 +241,11 @@ impl Drop for Critical {
 /// Blocks until the output of [`Runtime::spawn_awaited`] arrives.
 pub fn wait<T>(receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
     receiver.blocking_recv().unwrap_or_else(|_| Err(fault()))
+}
+
+/// Returns the error of a call that was cancelled.
+pub fn cancelled() -> Error {
+    Error::new(Status::Cancelled, "the call was cancelled")
 }
 
 /// Returns the error of a call that ended with a panic.

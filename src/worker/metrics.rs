@@ -66,7 +66,7 @@ named_values! {
 pub struct WorkerMetrics {
     counters: [AtomicU64; Counter::ALL.len()],
     failures: [[AtomicU64; Status::ALL.len()]; RequestKind::ALL.len()],
-    /// From the poll's answer to the first good heartbeat.
+    /// From the poll's answer to the first accepted heartbeat.
     pub claim: Histogram,
     /// How long heartbeats took.
     pub heartbeat: Histogram,
@@ -156,7 +156,7 @@ impl WorkerMetrics {
             .collect();
         family("failures_total", "counter", "Requests that failed, by step and status.", &failures);
         for (name, help, histogram) in [
-            ("claim_seconds", "From the poll's answer to the first good heartbeat.", &self.claim),
+            ("claim_seconds", "From the poll's answer to the first accepted heartbeat.", &self.claim),
             ("heartbeat_seconds", "How long heartbeats took.", &self.heartbeat),
             ("heartbeat_late_seconds", "How late heartbeats were sent.", &self.lateness),
         ] {

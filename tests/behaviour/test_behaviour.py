@@ -128,6 +128,16 @@ def test_a_redirect_is_not_followed(emulator: Emulator, client: Driver) -> None:
         emulator.faults({"status": status, "headers": {"location": "/v1/environments"}})
         outcome = client.call("environments.list")
         assert (outcome.status, outcome.json["http_status"], outcome.json["attempts"]) == (HTTP_STATUS, status, 1)
+        assert "/v1/environments" in outcome.json["message"] and "base_url" in outcome.json["message"]
+
+
+def test_a_compressed_response_is_rejected_by_name(emulator: Emulator, client: Driver) -> None:
+    page = {"status": 200, "body": '{"data":[]}'}
+    emulator.faults(*({**page, "headers": {"content-encoding": coding}} for coding in ("gzip", "identity")))
+    outcome = client.call("environments.list")
+    assert (outcome.status, outcome.json["http_status"], outcome.json["attempts"]) == (RESPONSE, 200, 1)
+    assert "content-encoding: gzip" in outcome.json["message"]
+    assert client.call("environments.list").status == OK
 
 
 # --- connections ---

@@ -41,13 +41,25 @@ def flood(peer: Peer) -> None:
 def test_streams_are_freed_forked_interrupted_and_shut_down_at_any_moment(way: str) -> None:
     scripts = {"three": streaming(event(1), event(2), event(3)), "held": holding(event(1)), "flood": flood}
     with Http1Events(scripts) as server:
-        flags = [SANITIZERS[way]] if way in SANITIZERS else []
-        # ThreadSanitizer does not support forks. A forked child leaves its parent's runtime alone: no leak check there.
-        forks = ["forks"] if way in ("plain", "asan") else []
-        command = [str(compile_c(SOURCES / "stream.c", *flags)), server.url, *forks]
-        command = [*VALGRIND, *command] if way == "valgrind" else command
-        assert run(command, ASAN_OPTIONS=f"detect_leaks={int(not forks)}") == "stream: as it should be\n"
-        until(lambda: server.streams.ended == server.streams.opened, "some streams stay open")
+        check_program("stream", way, server)
+
+
+@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+def test_downloads_are_cancelled_forked_and_shut_down_at_any_moment(way: str, tmp_path: Path) -> None:
+    scripts = {"three": streaming(event(1), event(2), event(3)), "held": holding(event(1)), "flood": flood}
+    with Http1Events(scripts) as server:
+        check_program("download", way, server, str(tmp_path))
+
+
+def check_program(name: str, way: str, server: Http1Events, *arguments: str) -> None:
+    """Runs a C program in a way, and checks that it ends well and closes its streams."""
+    flags = [SANITIZERS[way]] if way in SANITIZERS else []
+    # ThreadSanitizer does not support forks. A forked child leaves its parent's runtime alone: no leak check there.
+    forks = ["forks"] if way in ("plain", "asan") else []
+    command = [str(compile_c(SOURCES / f"{name}.c", *flags)), server.url, *arguments, *forks]
+    command = [*VALGRIND, *command] if way == "valgrind" else command
+    assert run(command, ASAN_OPTIONS=f"detect_leaks={int(not forks)}") == f"{name}: as it should be\n"
+    until(lambda: server.streams.ended == server.streams.opened, "some streams stay open")
 
 
 @contextmanager
@@ -166,6 +178,14 @@ def test_a_download_is_whole_or_not_there(driver: Driver, tmp_path: Path) -> Non
             replies.append(reply)
             assert download(driver, path, max_bytes=len(ARCHIVE))[0] == OK and path.read_bytes() == ARCHIVE
             path.write_bytes(b"old")
+        replies.append(whole.replace(b"content-type", b"content-encoding: br\r\ncontent-type"))
+        status, error = download(driver, path)
+        assert status == RESPONSE and "content-encoding: br" in str(error["message"]) and path.read_bytes() == b"old"
+        # The longest name that a file can have.
+        path.unlink()
+        path = tmp_path / ("n" * 255)
+        replies.append(whole)
+        assert download(driver, path)[0] == OK and path.read_bytes() == ARCHIVE
         assert replies == []
 
 
@@ -187,5 +207,7 @@ def test_a_download_that_falls_silent_is_given_up(driver: Driver, tmp_path: Path
         status, error = download(driver, path, attempt_timeout_ms=60_000, timeout_ms=300)
         assert status == TIMEOUT and not path.exists()
         count = server.count("GET")
-        wrong = driver.run("download", DOWNLOAD, json.dumps(VERSION), str(tmp_path))
-        assert (wrong.status, wrong.json["parameter"]) == (INVALID_ARGUMENT, "path") and server.count("GET") == count
+        for folder in (str(tmp_path), f"{path}/", f"{path}/.", f"{tmp_path}/.."):
+            wrong = driver.run("download", DOWNLOAD, json.dumps(VERSION), folder)
+            assert (wrong.status, wrong.json["parameter"]) == (INVALID_ARGUMENT, "path"), folder
+        assert server.count("GET") == count

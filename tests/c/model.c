@@ -28,8 +28,9 @@ static unsigned random_of(unsigned *state, unsigned below) {
 
 static void note(const antenv_completion *done) {
     CHECK(done->tag < MAX_CALLS && done->json != NULL);
+    /* ANTENV_RESPONSE: the server dropped the connection between a head and its body, which others are sharing. */
     CHECK(done->status == ANTENV_OK || done->status == ANTENV_CANCELLED || done->status == ANTENV_CONNECTION ||
-          done->status == ANTENV_SERVER_ERROR || done->status == ANTENV_TIMEOUT);
+          done->status == ANTENV_RESPONSE || done->status == ANTENV_SERVER_ERROR || done->status == ANTENV_TIMEOUT);
     atomic_fetch_add(&came[done->tag], 1);
     antenv_string_free(done->json);
 }

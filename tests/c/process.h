@@ -66,6 +66,23 @@ static inline int threads(void) {
     return entries("/proc/self/task");
 }
 
+/* How many threads have this name, which a newline ends. A sanitizer may have threads of its own. */
+static inline int named_threads(const char *wanted) {
+    int count = 0;
+    DIR *folder = opendir("/proc/self/task");
+    CHECK(folder != NULL);
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        char path[300], name[32] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
+        FILE *file = fopen(path, "r");
+        if (!file) continue;
+        if (fgets(name, sizeof name, file)) count += strcmp(name, wanted) == 0;
+        fclose(file);
+    }
+    closedir(folder);
+    return count;
+}
+
 /* Has the server answer the next requests of an operation late. */
 static inline void delay(antenv_client *client, const char *operation, int requests, int milliseconds) {
     char params[256], *json = NULL;

@@ -178,23 +178,6 @@ static void queues_are_freed_at_any_moment(void) {
     }
 }
 
-/* How many threads of the library there are; a sanitizer may have its own. */
-static int library_threads(void) {
-    int count = 0;
-    DIR *folder = opendir("/proc/self/task");
-    CHECK(folder != NULL);
-    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
-        char path[300], name[16] = "";
-        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
-        FILE *file = fopen(path, "r");
-        if (!file) continue;
-        if (fgets(name, sizeof name, file)) count += strcmp(name, "antenv\n") == 0;
-        fclose(file);
-    }
-    closedir(folder);
-    return count;
-}
-
 static void a_shutdown_ends_streams(void) {
     pthread_t taker;
     void *status;
@@ -206,7 +189,7 @@ static void a_shutdown_ends_streams(void) {
     CHECK(pthread_join(taker, &status) == 0 && (intptr_t)status == ANTENV_CANCELLED);
     EXPECT(antenv_stream_next(stream, -1, &json), ANTENV_CANCELLED, "shut down");
     CHECK(antenv_stream_free(stream) == ANTENV_OK && antenv_stream_free(unread) == ANTENV_OK);
-    UNTIL(library_threads() == 0); /* the kernel lists a thread a moment longer than its end */
+    UNTIL(named_threads("antenv\n") == 0); /* the kernel lists a thread a moment longer than its end */
     threads_share_a_stream();
 }
 

@@ -155,15 +155,27 @@ static int who_is_asked_to_stop_has_as_long_as_the_lease_lasts(void) {
     return is_asked;
 }
 
-static void a_lost_lease_stops_nothing(void) {
-    antenv_worker *worker = new_worker(",\"desired_ttl_seconds\":30"), *others = new_worker("");
-    antenv_queue *queue = new_queue();
-    char id[ID], *params = "{\"body\":{\"advance_ms\":31000}}";
-    enqueue(id);
-    antenv_lease *lease = take(worker, id);
-    CHECK(antenv_lease_attach(lease, queue, LEASE_TAG) == ANTENV_OK);
-    EXPECT(antenv_request(owner, "POST", "/_emulator/clock", params, &json), ANTENV_OK, "");
-    antenv_lease *taken_over = take(others, id);
+/* A lease that another worker has taken over, which its next heartbeat will find out. */
+struct lost {
+    antenv_worker *worker, *others;
+    antenv_queue *queue;
+    antenv_lease *lease, *taken_over;
+    char id[ID];
+};
+
+static struct lost lose(void) {
+    struct lost it = {.worker = new_worker(",\"desired_ttl_seconds\":30"), .others = new_worker(""), .queue = new_queue()};
+    enqueue(it.id);
+    it.lease = take(it.worker, it.id);
+    CHECK(antenv_lease_attach(it.lease, it.queue, LEASE_TAG) == ANTENV_OK);
+    EXPECT(antenv_request(owner, "POST", "/_emulator/clock", "{\"body\":{\"advance_ms\":31000}}", &json), ANTENV_OK, "");
+    it.taken_over = take(it.others, it.id);
+    return it;
+}
+
+static void a_lost_lease_stops_nothing(struct lost it) {
+    antenv_lease *lease = it.lease;
+    antenv_queue *queue = it.queue;
     EXPECT(antenv_lease_wait(lease, -1, &json), ANTENV_OK, "\"reason\":\"taken\"");
     antenv_completion done = next_completion(queue);
     CHECK(done.tag == LEASE_TAG && done.status == ANTENV_OK && strstr(done.json, "\"state\":\"lost\""));
@@ -179,30 +191,44 @@ static void a_lost_lease_stops_nothing(void) {
     antenv_string_free(done.json);
     EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_LEASE_LOST, "\"lease_lost\"");
     EXPECT(antenv_lease_finish(lease, NULL, &json), ANTENV_INVALID_HANDLE, "lease");
-    CHECK(is_item(id, "active"));
-    finish(taken_over, id);
-    free_worker(worker);
-    free_worker(others);
+    CHECK(is_item(it.id, "active"));
+    finish(it.taken_over, it.id);
+    free_worker(it.worker);
+    free_worker(it.others);
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
 }
 
-static void freeing_a_worker_frees_no_lease(void) {
+/* A lease whose worker is freed, and how many heartbeats it had before. */
+struct left {
+    antenv_lease *lease;
+    int beats;
+    char id[ID];
+};
+
+static struct left leave(void) {
     antenv_worker *worker = new_worker(",\"concurrency\":9,\"desired_ttl_seconds\":30,\"grace_ms\":3600000");
     struct waiter waiters[THREADS];
-    char id[ID];
-    enqueue(id);
-    antenv_lease *lease = take(worker, id);
+    struct left it;
+    enqueue(it.id);
+    it.lease = take(worker, it.id);
     begin_waiting(waiters, THREADS, worker);
     free_worker(worker);
     end_waiting(waiters, THREADS, ANTENV_DONE);
     EXPECT(antenv_worker_next(worker, 0, &(antenv_lease *){NULL}, &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"worker\"");
-    is_kept(lease);
-    finish(lease, id);
+    it.beats = beats(it.lease);
+    return it;
+}
 
-    /* Leases that go on are asked to stop when the grace period is over. */
-    worker = new_worker(",\"grace_ms\":100");
+static void freeing_a_worker_frees_no_lease(struct left it) {
+    UNTIL(beats(it.lease) > it.beats);
+    finish(it.lease, it.id);
+}
+
+static void leases_are_asked_to_stop_when_the_grace_period_is_over(void) {
+    antenv_worker *worker = new_worker(",\"grace_ms\":100");
+    char id[ID];
     enqueue(id);
-    lease = take(worker, id);
+    antenv_lease *lease = take(worker, id);
     free_worker(worker);
     EXPECT(antenv_lease_wait(lease, -1, &json), ANTENV_OK, "\"reason\":\"shutdown\"");
     UNTIL(is_item(id, "stopped"));
@@ -321,12 +347,16 @@ static void a_fork_leaves_everything_to_the_parent(void) {
 int main(int argc, char **argv) {
     begin(argc, argv);
     if (strcmp(title, "ending") == 0) {
+        /* The next heartbeats of these two come in 15 seconds, during the others. */
+        struct lost lost = lose();
+        struct left left = leave();
         a_lease_ends_once();
         one_thread_waits_while_another_finishes(wait_for_the_lease);
         one_thread_waits_while_another_finishes(wait_for_its_loss);
         UNTIL(who_is_asked_to_stop_has_as_long_as_the_lease_lasts());
-        a_lost_lease_stops_nothing();
-        freeing_a_worker_frees_no_lease();
+        leases_are_asked_to_stop_when_the_grace_period_is_over();
+        a_lost_lease_stops_nothing(lost);
+        freeing_a_worker_frees_no_lease(left);
     } else if (strcmp(title, "shutting down") == 0) {
         shutting_down_loses_what_is_held();
     } else {

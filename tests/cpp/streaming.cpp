@@ -158,6 +158,17 @@ static void downloads(const nothrow::client &client, const std::string &folder) 
     CHECK(client.skills().versions().download("archive", "1", folder + "/none/x").error().parameter() == "path");
     CHECK(client.skills().versions().download("archive", "1", std::string_view("a\0b", 3)).error().parameter() == "path");
     CHECK(client.skills().versions().download("archive", std::string(1, '\0'), path).error().parameter() == "version");
+    const char *params = R"({"skill_id":"archive","version":"1"})", *unending = R"({"skill_id":"held","version":"1"})";
+    antenv::result<nothrow::queue> queue = nothrow::queue::make();
+    CHECK(queue->submit_download(client, DOWNLOAD, params, path, 5));
+    antenv::completion done = **queue->next();
+    CHECK(done.tag == 5 && *nothrow::json_get(*done.result, "/bytes") == "7");
+    antenv::ticket ticket;
+    CHECK(queue->submit_download(client, DOWNLOAD, unending, folder + "/unending", 6, &ticket) && !ticket.cancel());
+    done = **queue->next();
+    CHECK(done.tag == 6 && done.result.error().status() == ANTENV_CANCELLED);
+    CHECK(queue->submit_download(client, DOWNLOAD, params, folder, 7).error().parameter() == "path");
+    CHECK(queue->submit_download(client, DOWNLOAD, params, std::string(1, '\0'), 7).error().parameter() == "path");
 }
 
 #ifdef ANTENV_EXCEPTIONS

@@ -136,11 +136,17 @@ def test_opening_is_retried_like_a_call_and_its_errors_are_those_of_a_call(drive
         peer.send(b"<html>event: x\ndata: 1\n\n")
         peer.wait_closed()
 
+    def packed(peer: Peer) -> None:
+        peer.begin("text/event-stream", content_encoding="gzip")
+        peer.wait_closed()
+
     def slow(peer: Peer) -> None:
         peer.wait_closed()
 
     missing = b'{"type":"error","error":{"type":"not_found_error","message":"No such session."}}'
-    server = start({"busy": run, "missing": lambda peer: peer.answer(404, missing), "slow": slow, "page": page})
+    server = start(
+        {"busy": run, "missing": lambda peer: peer.answer(404, missing), "slow": slow, "page": page, "packed": packed}
+    )
     assert open_stream(driver, "busy").status == OK and server.streams.opened["busy"] == 3
     assert numbers(driver) == ([1], Outcome(DONE, None))
     none = open_stream(driver, "missing")
@@ -148,6 +154,8 @@ def test_opening_is_retried_like_a_call_and_its_errors_are_those_of_a_call(drive
     other = open_stream(driver, "page")
     assert (other.status, other.json["http_status"], other.json["attempts"]) == (RESPONSE, 200, 1)
     assert "text/html" in other.json["message"]
+    other = open_stream(driver, "packed")
+    assert (other.status, other.json["attempts"]) == (RESPONSE, 1) and "content-encoding: gzip" in other.json["message"]
     late = open_stream(driver, "slow", timeout_ms=300)
     assert late.status == TIMEOUT and server.streams.opened["slow"] <= 1
     for params, parameter in [

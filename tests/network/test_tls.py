@@ -12,7 +12,7 @@ import pytest
 from support.certificates import Authority, Identity
 from support.driver import Driver, Outcome
 from support.http1 import Http1Server
-from support.http2 import Http2Server
+from support.http2 import INTERNAL_ERROR, Http2Server, Stream
 from support.server import Blunt
 
 OK, CONFIG, CONNECTION = 0, 3, 4
@@ -229,13 +229,32 @@ def test_the_alert_of_a_server_is_reported_in_words(alert: int, words: str, driv
 # --- HTTP/2 by ALPN ---
 
 
-def test_http2_that_the_server_does_not_speak_is_an_error(authority: Authority, driver: Driver) -> None:
+@pytest.mark.parametrize("alpn", [None, ["http/1.1"]])
+def test_http2_that_the_server_does_not_speak_is_an_error_that_names_the_setting(
+    alpn: list[str] | None, authority: Authority, driver: Driver
+) -> None:
     context = authority.issue("one").context()
-    context.set_alpn_protocols(["http/1.1"])
-    with Http1Server(tls=context) as server:
-        for http2, status in (("always", CONNECTION), ("auto", OK)):
-            outcome = call(driver, server, ca_file=str(authority.root), http2=http2)
-            assert outcome.status == status, (http2, outcome)
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    with Http1Server(tls=context) as secure, Http1Server() as plain:
+        for server in (secure, plain):
+            for http2, status in (("always", CONNECTION), ("auto", OK)):
+                outcome = call(driver, server, ca_file=str(authority.root), http2=http2)
+                assert outcome.status == status, (http2, outcome)
+                assert status == OK or '`http2` is "always"' in outcome.json["message"], outcome
+
+
+def test_a_request_that_fails_after_a_response_is_not_put_down_to_the_setting(driver: Driver) -> None:
+    def act(stream: Stream) -> None:
+        if len(server.requests) == 1:
+            stream.answer()
+        else:
+            stream.reset(INTERNAL_ERROR)
+
+    with Http2Server(act) as server:
+        assert call(driver, server, http2="always").status == OK
+        outcome = driver.call("environments.list")
+        assert outcome.status == CONNECTION and "`http2`" not in outcome.json["message"], outcome
 
 
 def test_http2_is_spoken_over_tls_if_the_server_has_it(authority: Authority, driver: Driver) -> None:

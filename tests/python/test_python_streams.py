@@ -351,7 +351,7 @@ def test_a_forked_child_leaves_its_parents_stream_alone() -> None:
 
 
 INTERRUPTED = """
-import signal, sys
+import os, signal, sys, time
 import antenv
 signal.signal(signal.SIGINT, signal.default_int_handler)
 client = antenv.Client(api_key="k", base_url=sys.argv[1])
@@ -363,6 +363,8 @@ except KeyboardInterrupt:
     print("interrupted", flush=True)
     del stream
     client.sessions.retrieve("s")
+    while os.listdir(os.path.dirname(sys.argv[2])):  # what a download has begun to write
+        time.sleep(0.001)
 """
 #: What is interrupted: a program's waits, and what it does before.
 WAITS = {

@@ -235,13 +235,16 @@ def test_a_loop_that_ends_with_open_streams_closes_them(run: Run) -> None:
         asyncio.run(until(lambda: server.streams.ended["s"] == 3))
 
 
-def test_a_download_is_awaited_and_cancelling_ends_only_the_wait(run: Run, tmp_path: Path) -> None:
-    reached, go_on = threading.Event(), threading.Event()
+def test_a_download_is_awaited_and_ends_when_it_is_cancelled(run: Run, tmp_path: Path) -> None:
+    reached, closed = threading.Event(), threading.Event()
 
-    def answer(exchange: Exchange) -> bytes:
+    def answer(exchange: Exchange) -> bytes | None:
         if "held" in exchange.request.target:
+            exchange.connection.sendall(response(bytes(100_000))[:50_000])
             reached.set()
-            assert go_on.wait(TIMEOUT)
+            exchange.connection.recv(1)  # until the client closes it
+            closed.set()
+            return None
         return response(b"{}", "404 Not Found") if "gone" in exchange.request.target else response(b"PK")
 
     async def main(url: str) -> None:
@@ -255,8 +258,10 @@ def test_a_download_is_awaited_and_cancelling_ends_only_the_wait(run: Run, tmp_p
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            go_on.set()
-            await until((tmp_path / "held").exists)
+            await until(closed.is_set)
+            await until(lambda: list(tmp_path.iterdir()) == [path])
+            with pytest.raises(antenv.InvalidArgumentError, match="path"):
+                await download("1", skill_id="good", path=tmp_path)
 
     with Http1Server(answer) as server:
         run(main(server.url))

@@ -19,7 +19,7 @@ from support.http2 import DATA, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR
 class Peer:
     """The server's end of a stream."""
 
-    def begin(self, content_type: str = "text/event-stream") -> None:
+    def begin(self, content_type: str = "text/event-stream", content_encoding: str = "identity") -> None:
         """Sends the response's head."""
         raise NotImplementedError
 
@@ -101,9 +101,9 @@ class Http1Peer(Peer):
         self.connection = connection
         self.is_over = False
 
-    def begin(self, content_type: str = "text/event-stream") -> None:
-        fields = f"content-type: {content_type}\r\nrequest-id: req_1\r\ntransfer-encoding: chunked"
-        self.connection.sendall(f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n".encode())
+    def begin(self, content_type: str = "text/event-stream", content_encoding: str = "identity") -> None:
+        fields = f"content-type: {content_type}\r\ncontent-encoding: {content_encoding}\r\nrequest-id: req_1"
+        self.connection.sendall(f"HTTP/1.1 200 OK\r\n{fields}\r\ntransfer-encoding: chunked\r\n\r\n".encode())
 
     def send(self, data: bytes) -> None:
         self.connection.sendall(b"%x\r\n%b\r\n" % (len(data), data))
@@ -139,10 +139,11 @@ class Http2Peer(Peer):
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
 
-    def begin(self, content_type: str = "text/event-stream") -> None:
+    def begin(self, content_type: str = "text/event-stream", content_encoding: str = "identity") -> None:
         encoder = Encoder()
         encoder.header_table_size = 0
-        fields = [(":status", "200"), ("content-type", content_type), ("request-id", "req_1")]
+        fields = [(":status", "200"), ("content-type", content_type), ("content-encoding", content_encoding)]
+        fields.append(("request-id", "req_1"))
         self.stream.connection.send(HEADERS, END_HEADERS, self.stream.id, encoder.encode(fields))
 
     def send(self, data: bytes) -> None:

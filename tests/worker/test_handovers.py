@@ -18,7 +18,7 @@ import pytest
 import antenv
 from support.emulator import Emulator
 
-#: Adopts, holds for a moment, and releases or finishes, as often as it is told.
+#: Adopts, holds for a moment, and releases or finishes, as often as requested.
 HOST = """
 import json, random, sys, time, antenv
 

@@ -7,7 +7,7 @@ use crate::model::{
     json::{self, Object},
 };
 
-/// An event of a client that is in good form.
+/// An event of a client that is well-formed.
 #[derive(Debug)]
 pub struct ClientEvent {
     /// What it is.

@@ -127,7 +127,7 @@ impl From<ErrorCode> for &'static str {
 /// What is sent.
 #[derive(Debug)]
 pub enum Outcome {
-    /// A response in good order.
+    /// A response that is well-formed.
     Response(Response),
     /// A response that is sent verbatim, even if its framing is wrong, and then the end of the connection.
     LastResponse {
@@ -452,8 +452,8 @@ mod tests {
 
     #[test]
     fn a_probability_is_more_than_0_and_at_most_1() {
-        for good in ["1e-9", "0.5", "1", "1.0"] {
-            fault(&format!(r#"{{"status": 500, "probability": {good}}}"#)).unwrap();
+        for valid in ["1e-9", "0.5", "1", "1.0"] {
+            fault(&format!(r#"{{"status": 500, "probability": {valid}}}"#)).unwrap();
         }
         for bad in ["0", "-0.0", "-1", "1.0001", "50", "null", "\"1\""] {
             let refusal = fault(&format!(r#"{{"status": 500, "probability": {bad}}}"#)).unwrap_err();

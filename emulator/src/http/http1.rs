@@ -150,7 +150,7 @@ fn serialize(response: &Response, limit: usize) -> Vec<u8> {
     bytes
 }
 
-/// A request that did not arrive whole is none, and its connection good for no other.
+/// A request that did not arrive whole does not count, and its connection cannot be used again.
 #[derive(Debug)]
 struct IncompleteRequest;
 

@@ -262,8 +262,8 @@ mod tests {
     fn a_path_keeps_to_the_rules() {
         let deepest = "/s".repeat(MAX_SEGMENTS);
         let longest = format!("/{}", "x".repeat(MAX_PATH - 1));
-        for good in ["/a", "/a b/.hidden/..c", "/\u{e9}/\u{4f60}\u{597d}.md", "/emoji\u{1f600}", &deepest, &longest] {
-            assert!(check_path(good).is_ok(), "{good:?}");
+        for valid in ["/a", "/a b/.hidden/..c", "/\u{e9}/\u{4f60}\u{597d}.md", "/emoji\u{1f600}", &deepest, &longest] {
+            assert!(check_path(valid).is_ok(), "{valid:?}");
         }
         let too_deep = format!("{deepest}/s");
         let too_long = format!("{longest}x");

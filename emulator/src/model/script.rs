@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn each_action_is_read() {
-        for good in [
+        for valid in [
             r#"{"text": "a"}"#,
             r#"{"text": "a", "count": 1000000}"#,
             r#"{"thinking": true}"#,
@@ -255,7 +255,7 @@ mod tests {
             r#"{"terminate": true}"#,
             r#"{"emit": {"type": "unheard.of"}}"#,
         ] {
-            step(good).unwrap();
+            step(valid).unwrap();
         }
     }
 

@@ -93,8 +93,8 @@ fn a_limit_or_cursor_that_makes_no_sense_is_refused() {
             queue.worker.get(&format!("{}?{query}", queue.path)).refused(400, "invalid_request_error", "");
         }
     }
-    for good in ["limit=1", "limit=100", "beta=true", "unknown=1&limit=5", ""] {
-        let page = emulator.get(&format!("/v1/environments?{good}")).ok();
+    for valid in ["limit=1", "limit=100", "beta=true", "unknown=1&limit=5", ""] {
+        let page = emulator.get(&format!("/v1/environments?{valid}")).ok();
         assert!(page["data"].is_array());
     }
     assert_eq!(emulator.get("/v1/environments?limit=1").ok()["data"].as_array().unwrap().len(), 1);

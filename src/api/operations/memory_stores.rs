@@ -17,6 +17,7 @@ pub const MEMORY_STORES_MEMORIES_CREATE: Operation = Operation {
     name: "memory_stores.memories.create",
     title: "Create a Memory",
     doc: "Creates a memory.",
+    result: "Memory",
     method: "POST",
     path: "/v1/memory_stores/{memory_store_id}/memories",
     parameters: &[
@@ -34,6 +35,7 @@ pub const MEMORY_STORES_MEMORIES_RETRIEVE: Operation = Operation {
     name: "memory_stores.memories.retrieve",
     title: "Retrieve a Memory",
     doc: "Retrieves a memory.",
+    result: "Memory",
     path: "/v1/memory_stores/{memory_store_id}/memories/{memory_id}",
     parameters: &[MEMORY_STORE_ID, MEMORY_ID, VIEW],
     ..MEMORY
@@ -44,6 +46,7 @@ pub const MEMORY_STORES_MEMORIES_UPDATE: Operation = Operation {
     name: "memory_stores.memories.update",
     title: "Update a Memory",
     doc: "Updates a memory. Absent parameters change nothing.",
+    result: "Memory",
     method: "POST",
     path: "/v1/memory_stores/{memory_store_id}/memories/{memory_id}",
     parameters: &[
@@ -69,6 +72,7 @@ pub const MEMORY_STORES_MEMORIES_LIST: Operation = Operation {
     name: "memory_stores.memories.list",
     title: "List Memories",
     doc: "Lists the memories of a memory store.",
+    result: "Memory",
     path: "/v1/memory_stores/{memory_store_id}/memories",
     parameters: &[
         MEMORY_STORE_ID,
@@ -87,6 +91,7 @@ pub const MEMORY_STORES_MEMORIES_DELETE: Operation = Operation {
     name: "memory_stores.memories.delete",
     title: "Delete a Memory",
     doc: "Deletes a memory.",
+    result: "MemoryDeleted",
     method: "DELETE",
     path: "/v1/memory_stores/{memory_store_id}/memories/{memory_id}",
     parameters: &[

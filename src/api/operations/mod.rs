@@ -83,7 +83,7 @@ pub struct Operation {
     pub title: &'static str,
     /// What it does, in sentences that begin with the verb; for the bindings' documentation. Literals and errors stand in backticks.
     pub doc: &'static str,
-    /// The type of its result, or of a page's items, in Python and Go. Empty: any JSON object.
+    /// The type of its result, of a page's items, or of a stream's events, in Python and Go. Empty: any JSON object.
     pub result: &'static str,
     /// The HTTP method.
     pub method: &'static str,

@@ -12,6 +12,7 @@ pub const SESSIONS_CREATE: Operation = Operation {
     name: "sessions.create",
     title: "Create Session",
     doc: "Creates a session.",
+    result: "Session",
     method: "POST",
     path: "/v1/sessions",
     parameters: &[
@@ -38,6 +39,7 @@ pub const SESSIONS_RETRIEVE: Operation = Operation {
     name: "sessions.retrieve",
     title: "Get Session",
     doc: "Retrieves a session.",
+    result: "Session",
     path: "/v1/sessions/{session_id}",
     parameters: &[SESSION_ID],
     ..READ
@@ -48,6 +50,7 @@ pub const SESSIONS_EVENTS_LIST: Operation = Operation {
     name: "sessions.events.list",
     title: "List Events",
     doc: "Lists a session's events.",
+    result: "Event",
     path: "/v1/sessions/{session_id}/events",
     parameters: &[
         SESSION_ID,
@@ -69,6 +72,7 @@ pub const SESSIONS_EVENTS_SEND: Operation = Operation {
     name: "sessions.events.send",
     title: "Send Events",
     doc: "Sends events to a session.",
+    result: "SentEvents",
     method: "POST",
     path: "/v1/sessions/{session_id}/events",
     parameters: &[
@@ -84,6 +88,7 @@ pub const SESSIONS_EVENTS_STREAM: Operation = Operation {
     name: "sessions.events.stream",
     title: "Stream Events",
     doc: "Streams a session's events as they happen.",
+    result: "Event",
     path: "/v1/sessions/{session_id}/events/stream",
     parameters: &[
         SESSION_ID,

@@ -16,6 +16,7 @@ pub const SKILLS_VERSIONS_RETRIEVE: Operation = Operation {
     name: "skills.versions.retrieve",
     title: "Get Skill Version",
     doc: "Retrieves a version of a skill.",
+    result: "SkillVersion",
     path: "/v1/skills/{skill_id}/versions/{version}",
     parameters: &[SKILL_ID, Parameter { doc: "Version identifier, or `latest` for the newest version.", ..VERSION }],
     ..SKILL
@@ -26,6 +27,7 @@ pub const SKILLS_VERSIONS_DOWNLOAD: Operation = Operation {
     name: "skills.versions.download",
     title: "Download Skill Version",
     doc: "Downloads the archive of a skill's version.",
+    result: "Download",
     path: "/v1/skills/{skill_id}/versions/{version}/content",
     parameters: &[SKILL_ID, VERSION],
     response: ResponseKind::Binary,

@@ -22,7 +22,7 @@ pub struct StreamedBody {
     stats: Arc<Stats>,
 }
 
-/// A part of a download, for the thread that writes it down.
+/// A part of a download, to be written to its file.
 #[derive(Debug)]
 pub enum Part {
     /// The body begins; what came before belongs to an attempt that failed.

@@ -48,6 +48,10 @@ pub struct Target {
     pub tls: ClientConfig,
     /// The timeout of one attempt to connect; reqwest applies it.
     pub connect_timeout: Duration,
+    /// Whether to use HTTP/2 without negotiation.
+    pub requires_http2: bool,
+    /// Whether a response has come.
+    pub has_responded: AtomicBool,
     /// Whether a connection carries one request at a time. Until that is known, connections are opened one at a time.
     pub is_http1: AtomicBool,
     /// How many requests to send over one HTTP/2 connection at a time. It is lowered when the server turns out to allow fewer.
@@ -60,6 +64,15 @@ impl Target {
     /// Returns the server's host, and its port unless it is the default one.
     pub fn host(&self) -> &str {
         host(&self.url)
+    }
+
+    /// Returns what to add to the error of a request that got no response: servers without HTTP/2 fail in many ways.
+    pub fn http2_advice(&self) -> &'static str {
+        if self.requires_http2 && !self.has_responded.load(Relaxed) {
+            "; `http2` is \"always\", but the server may speak only HTTP/1.1: set it to \"auto\" or \"never\""
+        } else {
+            ""
+        }
     }
 }
 

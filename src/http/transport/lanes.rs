@@ -51,8 +51,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The lanes for one kind of requests.
 pub struct Lanes {
     target: Arc<Target>,
-    /// Whether to use HTTP/2 without negotiation.
-    prior_knowledge: bool,
     /// The window of each request over HTTP/2 in bytes; `None`: the usual one.
     window: Option<u32>,
     lanes: Mutex<Vec<Arc<Lane>>>,
@@ -71,8 +69,8 @@ struct Lane {
 
 impl Lanes {
     /// Makes the first lane. Returns an error if reqwest rejects the configuration.
-    pub fn new(target: Arc<Target>, prior_knowledge: bool, window: Option<u32>) -> Result<Lanes, String> {
-        let lanes = Lanes { target, prior_knowledge, window, lanes: Mutex::default() };
+    pub fn new(target: Arc<Target>, window: Option<u32>) -> Result<Lanes, String> {
+        let lanes = Lanes { target, window, lanes: Mutex::default() };
         lanes.lanes().push(lanes.open()?);
         Ok(lanes)
     }
@@ -119,7 +117,7 @@ impl Lanes {
                 .http2_initial_stream_window_size(window)
                 .http2_initial_connection_window_size(window * MAX_STREAMS as u32);
         }
-        if self.prior_knowledge {
+        if target.requires_http2 {
             builder = builder.http2_prior_knowledge();
         }
         let client = builder.build().map_err(|error| super::causes(&error))?;
@@ -265,6 +263,7 @@ impl Progress {
 
     /// Records that the response has begun, and the protocol.
     pub fn on_response(&self, is_http1: bool) {
+        self.target.has_responded.store(true, Relaxed);
         if is_http1 != self.target.is_http1.load(Relaxed) {
             self.target.is_http1.store(is_http1, Relaxed);
         }

@@ -131,11 +131,13 @@ impl Http {
             relay: OnceCell::new(),
             tls: tls.for_pool(connection.http2),
             connect_timeout: connection.connect_timeout,
+            requires_http2: connection.http2 == Http2::Always,
+            has_responded: AtomicBool::new(false),
             is_http1: AtomicBool::new(is_http1),
             max_streams: AtomicUsize::new(lanes::MAX_STREAMS),
             stats: stats.clone(),
         });
-        let lanes = |windows| Lanes::new(target.clone(), connection.http2 == Http2::Always, windows);
+        let lanes = |windows| Lanes::new(target.clone(), windows);
         let invalid = |e| Error::config("config_json", format_args!("is not valid for a client: {e}"));
         Ok(Http {
             calls: lanes(None).map_err(invalid)?,
@@ -219,8 +221,8 @@ async fn exchange(
 /// Classifies the error of a request that got no response.
 fn attempt_error(error: &reqwest::Error, url: &Url, progress: &Progress) -> AttemptError {
     let chain = || chain(error).skip(1);
-    let about = |why: &str| format!("{}: {why}", host(url));
     let target = progress.target();
+    let about = |why: &str| format!("{}: {why}", host(url));
     if error.is_connect() {
         let connect_error = chain().find_map(|cause| cause.downcast_ref::<ConnectError>()).map(ToString::to_string);
         let via = target.proxy.as_ref().map(|proxy| format!(" through the proxy {}", proxy.address)).unwrap_or_default();
@@ -230,7 +232,7 @@ fn attempt_error(error: &reqwest::Error, url: &Url, progress: &Progress) -> Atte
         ));
     }
     // The first two causes are reqwest's and its pool's, and report only that a request failed.
-    let why = chain().nth(1).map_or_else(|| error.to_string(), causes);
+    let why = chain().nth(1).map_or_else(|| error.to_string(), causes) + target.http2_advice();
     if !progress.is_accepted() {
         return AttemptError::NotSent(about(&why));
     }

@@ -143,7 +143,7 @@ pub fn explain(error: &rustls::Error) -> String {
             "the server does not accept this client's certificate, or requires one: give `client_cert_file` and `client_key_file` ({error})"
         ),
         rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
-            format!("the server does not speak the version of HTTP that `http2` requires ({error})")
+            format!("the server does not speak the version of HTTP that `http2` requires: set it to \"auto\" ({error})")
         }
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => format!(
             "the server and this library have no TLS version, cipher or key type in common (P-521 is not supported) ({error})"

@@ -1,4 +1,4 @@
-//! What the state machine of a lease is told, and what it answers: states, events, results of requests, actions.
+//! What the state machine of a lease receives and returns: states, events, results of requests, actions.
 
 use crate::runtime::clock::ClockTime;
 use std::time::Duration;

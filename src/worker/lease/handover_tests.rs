@@ -19,8 +19,8 @@ fn what_the_first_heartbeat_of_an_adopted_lease_leads_to() {
     use LeaseState::*;
     let (taken, stopping) = (Lost(Reason::Taken), StopRequested(Reason::StopRequested));
     for (handed_over, result, state, end, stops) in [
-        (Some("t1"), good("t2", 60), Held, None, false),
-        (None, good("t1", 60), Held, None, false),
+        (Some("t1"), extended("t2", 60), Held, None, false),
+        (None, extended("t1", 60), Held, None, false),
         // Stale: queued again, or another process's.
         (Some("t1"), refused("queued", None), taken, Some(LeaseEnd::Lost), false),
         (Some("t1"), refused("active", Some("t2")), taken, Some(LeaseEnd::Lost), false),
@@ -78,16 +78,16 @@ fn an_adoption_without_an_answer_ends_and_stops_nothing() {
 #[test]
 fn a_first_heartbeat_that_is_answered_when_its_lease_may_have_expired_confirms_nothing() {
     let mut lease = adopted(Some("t1"));
-    assert_eq!(lease.next(s(10), heartbeat(s(7), good("t2", 2))).end, Some(LeaseEnd::Lost));
+    assert_eq!(lease.next(s(10), heartbeat(s(7), extended("t2", 2))).end, Some(LeaseEnd::Lost));
     let mut lease = LeaseMachine::new(s(0), s(0), false);
     lease.next(s(0), LeaseEvent::Tick);
-    assert_eq!(lease.next(s(3), heartbeat(s(0), good("t1", 2))).end, Some(LeaseEnd::Unconfirmed));
+    assert_eq!(lease.next(s(3), heartbeat(s(0), extended("t1", 2))).end, Some(LeaseEnd::Unconfirmed));
 }
 
 #[test]
 fn an_adopted_lease_is_kept_and_lost_as_any_other() {
     let mut lease = adopted(Some("t1"));
-    let due = lease.next(s(8), heartbeat(s(7), good("t2", 60))).wake_at.unwrap();
+    let due = lease.next(s(8), heartbeat(s(7), extended("t2", 60))).wake_at.unwrap();
     assert_eq!((due, lease.next(due, LeaseEvent::Tick).heartbeat.unwrap().expected.as_deref()), (s(37), Some("t2")));
     let mut finishing = lease.clone();
     assert!(finishing.next(s(40), FINISH).stop.is_some());
@@ -105,7 +105,7 @@ fn releasing_waits_until_the_last_heartbeat_is_known() {
     let (mut lease, sent) = renewing(60);
     assert_eq!(lease.next(sent, LeaseEvent::Release).end, None);
     let mut unknown = lease.clone();
-    assert_eq!(lease.next(sent + ms(9), heartbeat(sent, good("t2", 60))), released);
+    assert_eq!(lease.next(sent + ms(9), heartbeat(sent, extended("t2", 60))), released);
     assert_eq!(lease.last_heartbeat(), Some("t2"));
 
     // Its response is lost, and the next one shows what was recorded.
@@ -114,7 +114,7 @@ fn releasing_waits_until_the_last_heartbeat_is_known() {
     let mut lost = unknown.clone();
     let actions = unknown.next(again + ms(1), heartbeat(again, refused("active", Some("t2"))));
     assert_eq!((actions.end, actions.heartbeat.unwrap().expected.as_deref()), (None, Some("t2")));
-    assert_eq!(unknown.next(again + ms(2), heartbeat(again + ms(1), good("t3", 60))), released);
+    assert_eq!(unknown.next(again + ms(2), heartbeat(again + ms(1), extended("t3", 60))), released);
 
     assert_eq!(lost.next(s(55), LeaseEvent::Tick).end, Some(LeaseEnd::Lost), "there is no holder that would finish it");
     let (mut lease, sent) = renewing(60);

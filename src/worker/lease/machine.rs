@@ -44,8 +44,8 @@
 //!
 //! **A lease that another process hands over is proven by its first heartbeat alone.** That heartbeat states the last one of the other
 //! process, or that there was none, so the server accepts it from one process only. A 412 is never attributed to this process: a second
-//! one that was given the same heartbeat could not be told from it. An item that is stopping is stopped only if the server still has the
-//! heartbeat that was handed over; otherwise a third process has served it since.
+//! one that was given the same heartbeat could not be distinguished from it. An item that is stopping is stopped only if the server still
+//! has the heartbeat that was handed over; otherwise a third process has served it since.
 //!
 //! This holds for leases of at least twice [`CONFIRM_WINDOW`]; the service's last five minutes. The simulation searches for holes.
 

@@ -8,7 +8,7 @@ pub(super) const fn ms(milliseconds: u64) -> ClockTime {
     Duration::from_millis(milliseconds)
 }
 
-pub(super) fn good(last: &str, ttl: u64) -> HeartbeatResult {
+pub(super) fn extended(last: &str, ttl: u64) -> HeartbeatResult {
     HeartbeatResult::Accepted { last_heartbeat: last.into(), extended: true, state: "active".into(), ttl: s(ttl) }
 }
 
@@ -40,7 +40,7 @@ fn unconfirmed() -> LeaseMachine {
 /// A lease that is held, by a heartbeat sent at 0.
 pub(super) fn held(ttl: u64) -> LeaseMachine {
     let mut lease = unconfirmed();
-    lease.next(ms(1), heartbeat(s(0), good("t1", ttl)));
+    lease.next(ms(1), heartbeat(s(0), extended("t1", ttl)));
     assert_eq!(lease.state(), LeaseState::Held);
     lease
 }
@@ -60,17 +60,17 @@ fn the_interval_is_half_the_time_to_live_and_at_most_half_a_minute() {
         assert_eq!(renewing(ttl).1, interval, "{ttl}");
     }
     let (mut lease, sent) = renewing(60);
-    let actions = lease.next(sent, heartbeat(sent, good("t2", 0)));
+    let actions = lease.next(sent, heartbeat(sent, extended("t2", 0)));
     assert_eq!(actions.wake_at, Some(sent + s(30)), "a server that does not report it changes nothing");
     let mut lease = unconfirmed();
-    assert_eq!(lease.next(s(0), heartbeat(s(0), good("t1", 0))).wake_at, Some(s(15)));
+    assert_eq!(lease.next(s(0), heartbeat(s(0), extended("t1", 0))).wake_at, Some(s(15)));
 }
 
 #[test]
 fn jitter_takes_up_to_a_quarter_off_the_interval_and_adds_nothing() {
     for (jitter, interval) in [(0.0, ms(30_000)), (0.5, ms(26_250)), (1.0, ms(22_500)), (7.0, ms(22_500))] {
         let mut lease = unconfirmed();
-        let actions = lease.next(ms(1), LeaseEvent::HeartbeatDone { sent: s(0), result: good("t1", 60), jitter });
+        let actions = lease.next(ms(1), LeaseEvent::HeartbeatDone { sent: s(0), result: extended("t1", 60), jitter });
         assert_eq!(actions.wake_at, Some(interval), "{jitter}");
     }
 }
@@ -78,7 +78,7 @@ fn jitter_takes_up_to_a_quarter_off_the_interval_and_adds_nothing() {
 #[test]
 fn a_heartbeat_that_waits_for_a_permit_knows_how_long_it_may() {
     let (mut lease, until) = (unconfirmed(), s(55));
-    assert_eq!(lease.next(ms(1), heartbeat(s(0), good("t1", 60))).wake_at, Some(s(30)));
+    assert_eq!(lease.next(ms(1), heartbeat(s(0), extended("t1", 60))).wake_at, Some(s(30)));
     let request = lease.next(s(30), LeaseEvent::Tick).heartbeat.unwrap();
     assert_eq!((request.until, request.timeout), (until, s(10)), "one over a dead connection leaves time for others");
     let first = LeaseMachine::new(s(0), s(0), false).next(s(0), LeaseEvent::Tick).heartbeat.unwrap();
@@ -96,7 +96,7 @@ fn what_a_heartbeat_leads_to() {
     let state =
         |state: &str| HeartbeatResult::Accepted { last_heartbeat: "t2".into(), extended: true, state: state.into(), ttl: s(60) };
     for (result, state) in [
-        (good("t2", 60), Held),
+        (extended("t2", 60), Held),
         (state("starting"), Held),
         (state("a state of the future"), Held),
         (state("stopping"), StopRequested(Reason::StopRequested)),
@@ -141,7 +141,7 @@ fn a_lease_is_lost_before_it_expires_whatever_is_in_flight() {
         assert_eq!(lease.state(), LeaseState::Lost(Reason::Expired));
         assert_eq!(actions, Actions::default(), "nothing is stopped: the item may be another worker's");
         // The response arrives after all.
-        lease.next(end + ms(1), heartbeat(sent, good("t2", ttl)));
+        lease.next(end + ms(1), heartbeat(sent, extended("t2", ttl)));
         assert_eq!(lease.state(), LeaseState::Lost(Reason::Expired), "the first reason stays");
         assert_eq!(lease.next(end + ms(2), FINISH).end, Some(LeaseEnd::Lost));
     }
@@ -150,7 +150,7 @@ fn a_lease_is_lost_before_it_expires_whatever_is_in_flight() {
 #[test]
 fn time_counts_from_when_a_heartbeat_was_sent() {
     let (mut lease, sent) = renewing(60);
-    let actions = lease.next(sent + s(20), heartbeat(sent, good("t2", 60)));
+    let actions = lease.next(sent + s(20), heartbeat(sent, extended("t2", 60)));
     assert_eq!(actions.wake_at, Some(sent + s(30)));
     // A machine or a process that was suspended finds its lease lost when it resumes.
     lease.next(sent + s(3_600), LeaseEvent::Tick);
@@ -192,7 +192,7 @@ fn a_lost_reply_to_a_heartbeat_does_not_lose_the_lease() {
     let actions = lease.next(again + ms(3), heartbeat(again, refused("active", Some("t2"))));
     let request = actions.heartbeat.unwrap();
     assert_eq!(request.expected.as_deref(), Some("t2"), "the heartbeat that the server has is ours");
-    let actions = lease.next(again + ms(9), heartbeat(again + ms(3), good("t3", 60)));
+    let actions = lease.next(again + ms(9), heartbeat(again + ms(3), extended("t3", 60)));
     assert_eq!((lease.state(), lease.last_heartbeat()), (LeaseState::Held, Some("t3")));
     // From here on a 412 is attributed to another worker again.
     let next = actions.wake_at.unwrap();
@@ -274,7 +274,7 @@ fn a_lease_that_is_not_confirmed_in_time_is_not_held() {
     assert!(
         again.heartbeat.is_some_and(|request| s(4) + request.timeout <= CONFIRM_WINDOW) && again.wake_at == Some(CONFIRM_WINDOW)
     );
-    assert_eq!(others.next(s(11), heartbeat(s(4), good("t1", 300))).end, Some(LeaseEnd::Unconfirmed));
+    assert_eq!(others.next(s(11), heartbeat(s(4), extended("t1", 300))).end, Some(LeaseEnd::Unconfirmed));
     assert_eq!(others.state(), LeaseState::Unconfirmed);
     // As long as none can have been recorded there is no limit.
     let mut lease = unconfirmed();
@@ -283,7 +283,7 @@ fn a_lease_that_is_not_confirmed_in_time_is_not_held() {
         now = lease.next(now, heartbeat(now, NO_CONNECTION)).wake_at.unwrap();
         lease.next(now, LeaseEvent::Tick);
     }
-    lease.next(now, heartbeat(now, good("t1", 300)));
+    lease.next(now, heartbeat(now, extended("t1", 300)));
     assert_eq!(lease.state(), LeaseState::Held);
     // Acknowledged late, there is a limit.
     let mut lease = LeaseMachine::new(s(7), s(0), true);
@@ -309,7 +309,7 @@ fn finishing_stops_the_item_and_keeps_the_lease_until_that_is_done() {
     assert_eq!(again, ms(3_250));
     assert!(lease.next(again, LeaseEvent::Tick).stop.is_some());
     assert!(lease.next(s(5), LeaseEvent::Tick).heartbeat.is_some(), "meanwhile no other worker may get it");
-    lease.next(s(6), heartbeat(s(5), good("t2", 10)));
+    lease.next(s(6), heartbeat(s(5), extended("t2", 10)));
     assert_eq!(lease.next(s(6), stopped(StopResult::Done)).end, Some(LeaseEnd::Stopped));
 }
 
@@ -326,7 +326,7 @@ fn a_stop_that_fails_permanently_or_for_long_is_given_up() {
         let actions = lease.next(now, stopped(StopResult::Failed));
         now = actions.wake_at.unwrap_or(now);
         if let Some(request) = lease.next(now, LeaseEvent::Tick).heartbeat {
-            lease.next(now, heartbeat(now, good(&format!("{now:?} {request:?}"), 300)));
+            lease.next(now, heartbeat(now, extended(&format!("{now:?} {request:?}"), 300)));
         }
     }
     assert_eq!(lease.end, Some(LeaseEnd::NotStopped));

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_response_to_a_heartbeat_is_read_leniently_but_not_blindly() {
-        let good = |last: &str, extended, state: &str, ttl| {
+        let accepted = |last: &str, extended, state: &str, ttl| {
             Some(HeartbeatResult::Accepted {
                 last_heartbeat: last.into(),
                 extended,
@@ -132,11 +132,11 @@ mod tests {
         for (json, outcome) in [
             (
                 r#"{"type":"work_heartbeat","last_heartbeat":"t","lease_extended":true,"state":"active","ttl_seconds":300}"#,
-                good("t", true, "active", 300),
+                accepted("t", true, "active", 300),
             ),
-            (r#"{"last_heartbeat":"","lease_extended":false,"state":"novel","more":[1]}"#, good("", false, "novel", 0)),
-            (r#"{"last_heartbeat":"t","ttl_seconds":-5}"#, good("t", true, "", 0)),
-            (r#"{"last_heartbeat":null,"lease_extended":false,"state":"stopping"}"#, good("", false, "stopping", 0)),
+            (r#"{"last_heartbeat":"","lease_extended":false,"state":"novel","more":[1]}"#, accepted("", false, "novel", 0)),
+            (r#"{"last_heartbeat":"t","ttl_seconds":-5}"#, accepted("t", true, "", 0)),
+            (r#"{"last_heartbeat":null,"lease_extended":false,"state":"stopping"}"#, accepted("", false, "stopping", 0)),
             (r#"{"last_heartbeat":null,"state":"active"}"#, None),
             (r#"{"lease_extended":true}"#, None),
             (r#"{"last_heartbeat":7}"#, None),

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from . import _native
 from ._aio import loop_queue
 from ._async_resources import AsyncEnvironments, AsyncMemoryStores, AsyncRequestMixin, AsyncSessions, AsyncSkills
-from ._async_streams import AsyncStream, download
+from ._async_streams import AsyncStream
 from ._async_worker import AsyncLease, AsyncWorker
 from ._client import BaseClient
-from ._sync import c_string, decoded, encoded
+from ._sync import c_string, decoded, encoded, path_argument
+from .types import Download
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from .types import AdoptParams, Download
+    from .types import AdoptParams
 
 T = TypeVar("T")
 
@@ -101,7 +102,8 @@ class AsyncClient(AsyncRequestMixin, BaseClient):
         return AsyncStream(self._handle, operation, params)
 
     async def _download(self, operation: bytes, params: Mapping[str, Any], path: str | os.PathLike[str], /) -> Download:
-        return await download(self._handle, operation, params, path)
+        what = operation, encoded(params), path_argument(path)
+        return Download._of(decoded(await loop_queue().call(_native.download_submit, self._handle, *what)))
 
     async def close(self) -> None:
         """Frees the client. Calls in flight go on to their end; later ones raise ClosedError. Does not block."""

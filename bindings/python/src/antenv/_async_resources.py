@@ -972,8 +972,8 @@ class AsyncSkillVersions:
         """Downloads a version of a skill to a file (GET /v1/skills/{skill_id}/versions/{version}/content).
 
         The file is an archive. It is written beside `path` and moved there when it is whole; a file that is there is
-        replaced by a whole one only. A download that fails is retried from its beginning; one whose wait is
-        interrupted or cancelled goes on by itself. Raises InvalidArgumentError when the file cannot be written,
+        replaced by a whole one only. A download that fails is retried from its beginning; one that is interrupted or
+        cancelled leaves no file. Raises InvalidArgumentError when the file cannot be written,
         APIResponseValidationError when it is larger than `max_bytes`.
 
         Args:

@@ -1,4 +1,4 @@
-"""Streams whose events are awaited, and downloads.
+"""Streams whose events are awaited.
 
 A stream takes no thread and no task. The event loop watches the descriptor of the stream's completion queue while a
 task waits for an event, and only then: what no task takes stays in the library, so the server has to wait.
@@ -7,15 +7,12 @@ task waits for an event, and only then: what no task takes stays in the library,
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Generator, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from . import _native, _threads
-from ._streams import BaseStream, download_of, path_argument
-from ._sync import encoded
-from .types import Download, StreamEvent
+from . import _native
+from ._streams import BaseStream
+from .types import StreamEvent
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -138,23 +135,3 @@ class AsyncStream(BaseStream):
         if event is None:
             raise StopAsyncIteration
         return event
-
-
-async def download(client: int, operation: bytes, params: Mapping[str, Any], path: str | os.PathLike[str]) -> Download:
-    """Downloads a file in a thread, and waits for it. Cancelling the task ends only the wait."""
-    what = client, operation, encoded(params), path_argument(path)
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[tuple[int, bytes]] = loop.create_future()
-
-    def settle(outcome: tuple[int, bytes]) -> None:
-        if not future.done():  # else its task was cancelled
-            future.set_result(outcome)
-
-    def run() -> None:
-        outcome = _native.call_for_text(_native.download, *what)
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(settle, outcome)
-
-    # Not the loop's executor: the end of `asyncio.run` would wait for it.
-    _threads.start(run)
-    return download_of(*await future)

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from . import _log, _native
 from ._errors import error_from
 from ._resources import Environments, MemoryStores, RequestMixin, Sessions, Skills
-from ._streams import Stream, download
-from ._sync import c_string, call, call_for_text, decoded, encoded
+from ._streams import Stream
+from ._sync import c_string, call, call_for_text, decoded, encoded, path_argument
 from ._uncopyable import Uncopyable
 from ._worker import Lease, Worker
+from .types import Download
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from .types import AdoptParams, ClientStats, Download
+    from .types import AdoptParams, ClientStats
 
 T = TypeVar("T")
 
@@ -218,7 +219,8 @@ class Client(RequestMixin, BaseClient):
         return Stream(self._handle, operation, params)
 
     def _download(self, operation: bytes, params: Mapping[str, Any], path: str | os.PathLike[str], /) -> Download:
-        return download(self._handle, operation, params, path)
+        what = operation, encoded(params), path_argument(path)
+        return Download._of(decoded(call(_native.download_submit, self._handle, *what)))
 
     def close(self) -> None:
         """Frees the client. Calls in flight go on to their end; later ones raise ClosedError. Does not block."""

@@ -80,7 +80,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "antenv_lease_abandon": (c_int32, [c_void_p]),
     "antenv_stream_submit": (c_int32, [c_void_p, c_void_p, c_char_p, c_char_p, c_uint64, _OUT, _OUT]),
     "antenv_stream_free": (c_int32, [c_void_p]),
-    "antenv_download": (c_int32, [c_void_p, c_char_p, c_char_p, c_char_p, _OUT]),
+    "antenv_download_submit": (c_int32, [*[c_void_p] * 2, *[c_char_p] * 3, c_uint64, _OUT, _OUT]),
     "antenv_log_subscribe": (c_int32, [c_void_p, c_char_p, c_uint64, _OUT]),
     "antenv_shutdown": (c_int32, [c_int64]),
 }
@@ -119,7 +119,6 @@ worker_next = _function(_waiting, "antenv_worker_next")
 lease_wait = _function(_waiting, "antenv_lease_wait")
 lease_adopt = _function(_waiting, "antenv_lease_adopt")
 lease_release = _function(_waiting, "antenv_lease_release")
-download = _function(_waiting, "antenv_download")
 shutdown = _function(_waiting, "antenv_shutdown")
 # These take microseconds. Releasing the lock would cost more, and milliseconds while another thread computes.
 client_derive = _function(_at_once, "antenv_client_derive")
@@ -149,6 +148,7 @@ lease_submit_finish = _function(_at_once, "antenv_lease_submit_finish")
 lease_abandon = _function(_at_once, "antenv_lease_abandon")
 stream_submit = _function(_at_once, "antenv_stream_submit")
 stream_free = _function(_at_once, "antenv_stream_free")
+download_submit = _function(_at_once, "antenv_download_submit")
 log_subscribe = _function(_at_once, "antenv_log_subscribe")
 string_free = _function(_at_once, "antenv_string_free")
 status_name = _function(_at_once, "antenv_status_name")

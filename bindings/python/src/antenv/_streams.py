@@ -1,4 +1,4 @@
-"""Streams of events, and their base, which the asynchronous one shares; downloads."""
+"""Streams of events, and their base, which the asynchronous one shares."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ctypes import byref, c_void_p
 from typing import TYPE_CHECKING, Any
 
 from . import _native
-from ._errors import InvalidArgumentError, error_from
+from ._errors import error_from
 from ._events import stream_event_of
-from ._sync import decoded, encoded, wait_for_thread, wait_interruptibly
+from ._sync import decoded, encoded, wait_interruptibly
 from ._uncopyable import Uncopyable
-from .types import Download, StreamEvent
+from .types import StreamEvent
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -186,26 +186,3 @@ class Stream(BaseStream):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def path_argument(path: str | os.PathLike[str]) -> bytes:
-    """Returns the path of a file as a C string. Raises InvalidArgumentError if it contains NUL."""
-    encoded_path = os.fsencode(path)
-    if b"\0" in encoded_path:
-        fields = {"status": "invalid_argument", "code": 1, "parameter": "path"}
-        raise InvalidArgumentError("path must not contain NUL", fields)
-    return encoded_path
-
-
-def download(client: int, operation: bytes, params: Mapping[str, Any], path: str | os.PathLike[str]) -> Download:
-    """Downloads a file and waits for it, so that Ctrl-C ends the wait, and other greenlets run meanwhile."""
-    what = client, operation, encoded(params), path_argument(path)
-    status, text = wait_for_thread(lambda: _native.call_for_text(_native.download, *what))
-    return download_of(status, text)
-
-
-def download_of(status: int, text: bytes) -> Download:
-    """Returns the result of a download, or raises its error."""
-    if status:
-        raise error_from(status, text)
-    return Download._of(decoded(text))

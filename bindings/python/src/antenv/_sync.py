@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Mapping
 from ctypes import byref, c_void_p
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable
 
 from . import _native, _threads
 from ._errors import InvalidArgumentError, error_from
@@ -25,8 +26,6 @@ _SLICE_MS = 40
 _GREEN_SLICE_MS = 10
 #: How long other threads wait at a time: 24 days.
 _UNLIMITED_MS = 2**31
-
-T = TypeVar("T")
 
 _decode = json.JSONDecoder().raw_decode
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -49,11 +48,21 @@ def decoded(text: bytes) -> Any:
 
 def c_string(name: str, text: str) -> bytes:
     """Returns a text as a C string. Raises InvalidArgumentError if it contains NUL."""
-    if "\0" in text:
+    return without_nul(name, text.encode())
+
+
+def without_nul(name: str, text: bytes) -> bytes:
+    """Returns a C string. Raises InvalidArgumentError if it contains NUL."""
+    if b"\0" in text:
         raise InvalidArgumentError(
             f"{name} must not contain NUL", {"status": "invalid_argument", "code": 1, "parameter": name}
         )
-    return text.encode()
+    return text
+
+
+def path_argument(path: str | os.PathLike[str]) -> bytes:
+    """Returns the path of a file as a C string. Raises InvalidArgumentError if it contains NUL."""
+    return without_nul("path", os.fsencode(path))
 
 
 def call_for_text(function: Any, handle: Any) -> bytes:
@@ -87,21 +96,6 @@ def wait_interruptibly(wait: Callable[[int], int], timeout: float | None) -> int
         if status != _native.INTERRUPTED and (status != _native.TIMEOUT or slice_ms < longest):
             return status
         _yield_to_others(longest)
-
-
-def wait_for_thread(function: Callable[[], T]) -> T:
-    """Calls a function that waits inside the library, and returns its result.
-
-    The main thread and greenlets have another thread call it, which goes on when the wait is interrupted.
-    """
-    slice_ms = _max_slice()
-    if slice_ms == _UNLIMITED_MS or not _threads.are_allowed():
-        return function()
-    results: list[T] = []
-    running = _threads.start(lambda: results.append(function()))
-    while not running.acquire(False) if slice_ms == _GREEN_SLICE_MS else not running.acquire(True, slice_ms / 1000):
-        _yield_to_others(slice_ms)
-    return results[0]
 
 
 class _Waiter:

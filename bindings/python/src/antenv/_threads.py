@@ -6,10 +6,8 @@ greenlets switch only where Python waits.
 
 from __future__ import annotations
 
-import _thread
 import sys
 from ctypes import c_void_p, pythonapi
-from typing import Any, Callable
 
 
 def are_green() -> bool:
@@ -28,30 +26,3 @@ def are_allowed() -> bool:
         return True
     main.restype = own.restype = c_void_p
     return bool(main() == own())
-
-
-def start(function: Callable[[], object]) -> Any:
-    """Runs a function in a thread, a real one also among greenlets; returns a lock that is free when it has returned.
-
-    The function must not wait for anything but the library. Raises RuntimeError if the system starts no more threads.
-    """
-    make_lock, start_thread = _thread.allocate_lock, _thread.start_new_thread
-    if are_green():
-        if "gevent.monkey" in sys.modules:
-            make_lock, start_thread = sys.modules["gevent.monkey"].get_original(
-                "_thread", ["allocate_lock", "start_new_thread"]
-            )
-        else:
-            original = sys.modules["eventlet.patcher"].original("_thread")
-            make_lock, start_thread = original.allocate_lock, original.start_new_thread
-    running = make_lock()
-    running.acquire()
-
-    def run() -> None:
-        try:
-            function()
-        finally:
-            running.release()
-
-    start_thread(run, ())
-    return running

@@ -7,8 +7,32 @@ are RFC 3339 texts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Union
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from ._environments import (
+    CloudConfig,
+    CloudConfigParams,
+    Config,
+    ConfigParams,
+    Environment,
+    EnvironmentDeleted,
+    LimitedNetwork,
+    LimitedNetworkParams,
+    Networking,
+    NetworkingParams,
+    Packages,
+    PackagesParams,
+    Scope,
+    SelfHostedConfig,
+    SelfHostedConfigParams,
+    SessionWorkData,
+    State,
+    UnrestrictedNetwork,
+    UnrestrictedNetworkParams,
+    Work,
+    WorkHeartbeat,
+    WorkQueueStats,
+)
 from ._events import (
     AgentCustomToolUse,
     AgentMcpToolResult,
@@ -70,7 +94,7 @@ from ._events import (
     UserToolResult,
     UserToolResultParams,
 )
-from ._models import Model, one_of
+from ._models import Model
 from ._sessions import (
     Download,
     FileResource,
@@ -89,6 +113,17 @@ from ._sessions import (
     SessionResourceParams,
     SkillReference,
     SkillVersion,
+)
+from ._worker_types import (
+    ByteCounts,
+    CallCounts,
+    ClientStats,
+    Handover,
+    Histogram,
+    LeaseState,
+    OnError,
+    RequestFailures,
+    WorkerStats,
 )
 
 if TYPE_CHECKING:
@@ -211,329 +246,6 @@ __all__ = [
     "WorkerStats",
 ]
 
-#: Who sees an environment: all accounts of the organization, or the owner's alone.
-Scope = Literal["organization", "account"]
-#: The state of a work item.
-State = Literal["queued", "starting", "active", "stopping", "stopped"]
-#: What a worker's `run` does with an item whose handler raises: stop it, or leave it to the work queue.
-OnError = Literal["finish", "abandon"]
-
-
-class UnrestrictedNetwork(Model):
-    """A network policy: everything may be reached."""
-
-    type: Literal["unrestricted"]
-
-
-class LimitedNetwork(Model):
-    """A network policy: only what is named here may be reached."""
-
-    type: Literal["limited"]
-    #: Whether the MCP servers configured on the agent may be reached beyond `allowed_hosts`.
-    allow_mcp_servers: bool
-    #: Whether public package registries may be reached beyond `allowed_hosts`.
-    allow_package_managers: bool
-    #: Domains that may be reached.
-    allowed_hosts: list[str]
-
-
-Networking = Union[UnrestrictedNetwork, LimitedNetwork]
-
-
-class Packages(Model):
-    """What package managers install in an environment; versions in the manager's spelling, as in `pandas==2.2.0`."""
-
-    type: Literal["packages"] | None = None
-    #: Debian and Ubuntu packages.
-    apt: list[str]
-    #: Rust packages.
-    cargo: list[str]
-    #: Ruby packages.
-    gem: list[str]
-    #: Go packages.
-    go: list[str]
-    #: Node.js packages.
-    npm: list[str]
-    #: Python packages.
-    pip: list[str]
-
-
-class CloudConfig(Model):
-    """The configuration of an environment in the cloud."""
-
-    _nested: ClassVar = {
-        "networking": one_of({"unrestricted": UnrestrictedNetwork, "limited": LimitedNetwork}),
-        "packages": Packages._of,
-    }
-
-    type: Literal["cloud"]
-    #: The network policy.
-    networking: Networking
-    #: What is installed.
-    packages: Packages
-
-
-class SelfHostedConfig(Model):
-    """The configuration of an environment on hosts of one's own."""
-
-    type: Literal["self_hosted"]
-
-
-Config = Union[CloudConfig, SelfHostedConfig]
-
-
-class Environment(Model):
-    """An environment (Environment)."""
-
-    _nested: ClassVar = {"config": one_of({"cloud": CloudConfig, "self_hosted": SelfHostedConfig})}
-
-    type: Literal["environment"]
-    #: Identifier (`env_...`).
-    id: str
-    #: Human-readable name.
-    name: str
-    #: In the cloud, or self-hosted: see `config.type`.
-    config: Config
-    #: The user's description.
-    description: str | None = None
-    #: The user's key-value pairs.
-    metadata: dict[str, str]
-    #: Who sees it.
-    scope: Scope | None = None
-    #: When it was created.
-    created_at: str
-    #: When it was last updated.
-    updated_at: str
-    #: When it was archived; None when it is not.
-    archived_at: str | None = None
-
-
-class EnvironmentDeleted(Model):
-    """The result of deleting an environment (Environment Delete Response)."""
-
-    type: Literal["environment_deleted"]
-    #: The environment's identifier.
-    id: str
-
-
-class SessionWorkData(Model):
-    """The work to do: a session."""
-
-    type: Literal["session"]
-    #: The session's identifier.
-    id: str
-
-
-class Work(Model):
-    """A work item of a self-hosted environment (Self Hosted Work)."""
-
-    _nested: ClassVar = {"data": one_of({"session": SessionWorkData})}
-    _secret: ClassVar = ("secret",)
-
-    type: Literal["work"]
-    #: Identifier (`work_...`).
-    id: str
-    #: The environment it belongs to.
-    environment_id: str
-    #: The work to do.
-    data: SessionWorkData
-    #: Its state.
-    state: State
-    #: The user's key-value pairs.
-    metadata: dict[str, str]
-    #: The credential for carrying it out: only `poll` hands it out, and not always. Hidden in `repr()`.
-    secret: str | None = None
-    #: When it was queued.
-    created_at: str
-    #: When it was acknowledged.
-    acknowledged_at: str | None = None
-    #: When work on it began.
-    started_at: str | None = None
-    #: When its last heartbeat was recorded.
-    latest_heartbeat_at: str | None = None
-    #: When it was asked to stop.
-    stop_requested_at: str | None = None
-    #: When it stopped.
-    stopped_at: str | None = None
-
-
-class WorkHeartbeat(Model):
-    """The result of a heartbeat (Self Hosted Work Heartbeat Response)."""
-
-    type: Literal["work_heartbeat"]
-    #: The heartbeat's time: the next one's `expected_last_heartbeat`, verbatim.
-    last_heartbeat: str
-    #: Whether the lease was extended.
-    lease_extended: bool
-    #: The item's state.
-    state: State
-    #: How many seconds the lease lasts from now on.
-    ttl_seconds: int
-
-
-class WorkQueueStats(Model):
-    """The statistics of an environment's work queue (Self Hosted Work Queue Stats)."""
-
-    type: Literal["work_queue_stats"]
-    #: How many items wait to be picked up.
-    depth: int
-    #: How many were polled and not acknowledged yet.
-    pending: int
-    #: Since when the oldest item has been there; None when there is none.
-    oldest_queued_at: str | None = None
-    #: How many workers polled in the last 30 seconds; counted by `anthropic_worker_id`.
-    workers_polling: int | None = None
-
-
-class LeaseState(Model):
-    """The state of a lease on a work item.
-
-    "stop_requested": end the work and finish. "lost": stop working at once, another worker may hold the item.
-    """
-
-    #: "claimed": the worker only claims, and another process is to begin the lease (`worker(heartbeat=False)`).
-    state: Literal["held", "claimed", "stop_requested", "lost"]
-    #: Why it is no longer simply held: "asked", "not_extended", "rejected", "shutdown" (the worker was stopped, and its
-    #: grace period is over); "taken", "expired", "shutdown" (the library was shut down).
-    reason: str | None
-    #: The item's identifier.
-    work_id: str
-    #: How many seconds a heartbeat extends the lease for.
-    ttl_seconds: int | None
-    #: The last heartbeat's time, as the server wrote it.
-    last_heartbeat: str | None
-    #: How many heartbeats succeeded.
-    beats: int
-
-
-class Handover(Model):
-    """What the next holder of a released lease must know: `lease.release()` returns it.
-
-    `environment` is for the environment variables of a process that then calls `client.adopt()`, or an official
-    client's `handle_item`.
-    """
-
-    _secret: ClassVar = ("work_secret", "environment")
-
-    #: The item's identifier.
-    work_id: str
-    #: The identifier of its environment.
-    environment_id: str
-    #: The identifier of the session to serve.
-    session_id: str
-    #: The item's credential; None when it has none. Hidden in `repr()`.
-    work_secret: str | None
-    #: The last heartbeat, as the server wrote it; None when there was none.
-    last_heartbeat: str | None
-    #: The same as environment variables, and the environment's key. Hidden in `repr()`.
-    environment: dict[str, str]
-
-
-class Histogram(TypedDict):
-    """Times in microseconds. Histograms are merged by adding the counts up: bounds are the same everywhere."""
-
-    #: How many times there are.
-    count: int
-    #: Their sum.
-    sum: int
-    #: The longest of them.
-    max: int
-    #: Pairs of an upper bound and the number of times below it and not below the bound before; without empty ones.
-    buckets: list[list[int]]
-
-
-class CallCounts(TypedDict):
-    """Counts of calls."""
-
-    started: int
-    succeeded: int
-    failed: int
-    in_flight: int
-
-
-class ByteCounts(TypedDict):
-    """Bytes of bodies, without headers and encryption."""
-
-    sent: int
-    received: int
-
-
-class ClientStats(TypedDict):
-    """The counters of a client and of those that share its connections, in this process."""
-
-    #: Calls by their results.
-    calls: CallCounts
-    #: Requests made, retries included.
-    attempts: int
-    #: Retries by reason: "connect", "unanswered", "cut_short", "timeout", "not_processed", "request_timeout",
-    #: "conflict", "rate_limited", "overloaded", "server_error", "asked". Those that are 0 are left out.
-    retries: dict[str, int]
-    #: Failed calls by the name of their status, such as "not_found".
-    failures: dict[str, int]
-    #: Attempts to connect.
-    connections_opened: int
-    #: Bytes sent and received.
-    bytes: ByteCounts
-    #: How long calls took, retries included, by operation ("request" for other endpoints).
-    latency_us: dict[str, Histogram]
-
-
-class RequestFailures(TypedDict):
-    """A worker's failed requests: by kind of request, and by the name of their status."""
-
-    poll: dict[str, int]
-    ack: dict[str, int]
-    heartbeat: dict[str, int]
-    stop: dict[str, int]
-    rescue: dict[str, int]
-
-
-class WorkerStats(TypedDict):
-    """The counters of a worker."""
-
-    environment_id: str
-    worker_id: str
-    #: What the worker does.
-    state: Literal["running", "stopping", "stopped", "drained", "failed"]
-    #: How many items it may hold.
-    concurrency: int
-    #: How many items it holds.
-    leases_held: int
-    #: Items that were acknowledged and, unless the worker only claims, had a successful heartbeat.
-    claimed: int
-    #: Items that it stopped.
-    finished: int
-    #: Leases lost.
-    lost: int
-    #: Leases whose item was to be stopped before the handler was done.
-    stop_requested: int
-    #: Leases handed over to another process.
-    released: int
-    #: Leases given up.
-    abandoned: int
-    #: Those among them that were never picked up.
-    undelivered: int
-    #: Items without a session, which the worker acknowledges and stops itself.
-    health_checks: int
-    #: Items that were acknowledged and left without a heartbeat, returned to the work queue.
-    rescued: int
-    #: Items left to the work queue, because their acknowledgement or first heartbeat was rejected permanently.
-    refused: int
-    #: Requests that something on the way to the API rejected with a page of its own, and that are made again.
-    gateway: int
-    #: Faults in the library that were caught; please report them.
-    faults: int
-    #: Requests that failed.
-    failures: RequestFailures
-    #: Why the last poll failed; None after one that succeeded.
-    last_poll_failure: str | None
-    #: From the poll's response to the first successful heartbeat.
-    claim_us: Histogram
-    #: How long heartbeats took.
-    heartbeat_us: Histogram
-    #: How late heartbeats were sent.
-    heartbeat_late_us: Histogram
-
 
 class CallOptions(TypedDict, total=False):
     """The options that every call takes in addition to its parameters."""
@@ -589,64 +301,6 @@ class LeaseFinishParams(CallOptions, total=False):
 
     #: Whether to stop the item at once, instead of asking for it. Without it: at once.
     force: bool
-
-
-class UnrestrictedNetworkParams(TypedDict):
-    """Everything may be reached."""
-
-    type: Literal["unrestricted"]
-
-
-class LimitedNetworkParams(TypedDict, total=False):
-    """Only what is named here may be reached."""
-
-    type: Required[Literal["limited"]]
-    #: Whether the MCP servers configured on the agent may be reached beyond `allowed_hosts`. Without it: no.
-    allow_mcp_servers: bool | None
-    #: Whether public package registries may be reached beyond `allowed_hosts`. Without it: no.
-    allow_package_managers: bool | None
-    #: Domains that may be reached.
-    allowed_hosts: Sequence[str] | None
-
-
-NetworkingParams = Union[UnrestrictedNetworkParams, LimitedNetworkParams]
-
-
-class PackagesParams(TypedDict, total=False):
-    """What package managers install; versions in the manager's spelling, as in `pandas==2.2.0`, or the latest ones."""
-
-    type: Literal["packages"]
-    #: Debian and Ubuntu packages.
-    apt: Sequence[str] | None
-    #: Rust packages.
-    cargo: Sequence[str] | None
-    #: Ruby packages.
-    gem: Sequence[str] | None
-    #: Go packages.
-    go: Sequence[str] | None
-    #: Node.js packages.
-    npm: Sequence[str] | None
-    #: Python packages.
-    pip: Sequence[str] | None
-
-
-class CloudConfigParams(TypedDict, total=False):
-    """An environment in the cloud. On update, what is left out stays as it is."""
-
-    type: Required[Literal["cloud"]]
-    #: The network policy.
-    networking: NetworkingParams | None
-    #: What is installed.
-    packages: PackagesParams | None
-
-
-class SelfHostedConfigParams(TypedDict):
-    """An environment on hosts of one's own."""
-
-    type: Literal["self_hosted"]
-
-
-ConfigParams = Union[CloudConfigParams, SelfHostedConfigParams]
 
 
 class AdoptParams(TypedDict, total=False):

@@ -10,8 +10,8 @@
  *
  * The same classes exist twice, from one template:
  *
- * antenv::client, pager, stream, queue, worker, lease   throw antenv::error; not available under -fno-exceptions
- * antenv::nothrow::client, pager and so on              return antenv::result<...> and are noexcept
+ * antenv::client, pager, stream, queue, worker, lease, session   throw antenv::error; not available under -fno-exceptions
+ * antenv::nothrow::client, pager and so on                       return antenv::result<...> and are noexcept
  *
  * JSON          goes in as text and comes out as std::string. Values with a `dump()`, such as nlohmann::json, are accepted as
  *               text, too; nlohmann::json::parse(client.environments().list()) is the way back; json_get reads single values.
@@ -40,6 +40,7 @@
 #include "antenv/operations.hpp"
 #include "antenv/pager.hpp"
 #include "antenv/result.hpp"
+#include "antenv/session.hpp"
 #include "antenv/stream.hpp"
 
 namespace antenv {
@@ -385,6 +386,18 @@ public:
             [&](antenv_client **out, char **error) { return antenv_lease_client(handle_.get(), out, error); }));
     }
     /**
+     * Begins to serve the item's session. @param config Such as {"tools":["weather"]}; antenv_session_new documents the keys and
+     * the errors. Does not block.
+     */
+    of<basic_session<Policy>> serve(const text &config) const noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"config_json", &config}})) {
+            return Policy::template give<basic_session<Policy>>(std::move(*cut));
+        }
+        return Policy::give(detail::make_handle<basic_session<Policy>, antenv_session>([&](antenv_session **out, char **error) {
+            return antenv_session_new(handle_.get(), config.c_str(), out, error);
+        }));
+    }
+    /**
      * Stops the item and ends the lease; returns the item, or `null`. The lease is ended even if this fails, except with
      * ANTENV_INVALID_ARGUMENT. Ending it again gives ANTENV_INVALID_HANDLE. Blocks for at most the `timeout_ms` in `params`.
      */
@@ -561,6 +574,9 @@ using queue = basic_queue<throw_policy>;
 using worker = basic_worker<throw_policy>;
 using lease = basic_lease<throw_policy>;
 using stream = basic_stream<throw_policy>;
+using session = basic_session<throw_policy>;
+using tool_call = basic_tool_call<throw_policy>;
+using called = basic_called<throw_policy>;
 using claimed = basic_claimed<throw_policy>;
 #endif
 
@@ -571,6 +587,9 @@ using queue = basic_queue<result_policy>;
 using worker = basic_worker<result_policy>;
 using lease = basic_lease<result_policy>;
 using stream = basic_stream<result_policy>;
+using session = basic_session<result_policy>;
+using tool_call = basic_tool_call<result_policy>;
+using called = basic_called<result_policy>;
 using claimed = basic_claimed<result_policy>;
 } // namespace nothrow
 

@@ -18,13 +18,14 @@
 //! | downloads to a file | [`download`] |
 //! | many calls from one thread, cancelling | [`completion`] |
 //! | claiming work and holding its lease | [`worker`] |
+//! | serving a session: the calls of its agent's tools | [`session`] |
 //! | the one thread behind it all, its clock | [`runtime`] |
 //! | surviving `fork()` | [`runtime::fork`] |
 //! | what a thread or an event loop waits on | [`runtime::wakeup`] |
 //! | logs and statistics | [`telemetry`] |
 //! | the C functions | `ffi`, one file per noun |
 //!
-//! Arrows point one way: `ffi -> worker -> {pager, stream, download, completion} -> client -> {http, api, config, credentials} -> {error, json, backoff,
+//! Arrows point one way: `ffi -> session -> worker -> {pager, stream, download, completion} -> client -> {http, api, config, credentials} -> {error, json, backoff,
 //! runtime, telemetry}`; the core knows nothing of C. `docs/architecture.md` draws the life of a call and of a work item.
 //!
 //! From Rust:
@@ -52,6 +53,7 @@ pub mod http;
 pub mod json;
 pub mod pager;
 pub mod runtime;
+pub mod session;
 pub mod stream;
 pub mod telemetry;
 pub mod worker;
@@ -59,5 +61,6 @@ pub mod worker;
 pub use client::Client;
 pub use error::{Error, Status};
 pub use pager::Pager;
+pub use session::Session;
 pub use stream::Stream;
 pub use worker::{Lease, Worker};

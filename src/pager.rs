@@ -42,12 +42,35 @@ enum NextPage {
 
 type PendingPage = oneshot::Receiver<Result<RawOutcome>>;
 
+/// A page of a list.
 #[derive(Deserialize)]
-struct Page<'a> {
+pub(crate) struct Page<'a> {
+    /// Its items, verbatim.
     #[serde(borrow, default)]
-    data: Vec<&'a RawValue>,
+    pub(crate) data: Vec<&'a RawValue>,
+    /// The cursor of the next page.
     #[serde(default)]
     next_page: Option<String>,
+}
+
+impl Page<'_> {
+    /// Reads a page.
+    pub(crate) fn parse(json: &str) -> Result<Page<'_>> {
+        let not_a_page = |e| Error::new(Status::Response, format!("the server's response is not a page: {e}"));
+        serde_json::from_str(json).map_err(not_a_page)
+    }
+
+    /// Returns the cursor of the next page, and remembers it in `seen`. Fails on one that was there before: the pages would never end.
+    pub(crate) fn next(&self, seen: &mut HashSet<String>) -> Result<Option<String>> {
+        let cursor = self.next_page.clone().filter(|cursor| !cursor.is_empty());
+        if let Some(cursor) = &cursor
+            && !seen.insert(cursor.clone())
+        {
+            let problem = "the server's pages form a circle: it sent the same `next_page` twice";
+            return Err(Error::new(Status::Response, problem));
+        }
+        Ok(cursor)
+    }
 }
 
 impl Pager {
@@ -116,16 +139,10 @@ impl Pager {
 
     /// Stores a page's items and returns the cursor of the next page.
     fn store_page(&self, page: &str) -> Result<Option<String>> {
-        let broken = |problem: String| Error::new(Status::Response, problem);
-        let page: Page = serde_json::from_str(page).map_err(|e| broken(format!("the server's response is not a page: {e}")))?;
-        let cursor = page.next_page.filter(|cursor| !cursor.is_empty());
+        let page = Page::parse(page)?;
         let items: VecDeque<String> = page.data.iter().map(|item| json::copy(item.get())).collect::<Result<_>>()?;
         let mut state = self.state.lock();
-        if let Some(cursor) = &cursor
-            && !state.seen_cursors.insert(cursor.clone())
-        {
-            return Err(broken("the server's pages form a circle: it sent the same `next_page` twice".to_owned()));
-        }
+        let cursor = page.next(&mut state.seen_cursors)?;
         state.items.extend(items);
         state.next = cursor.clone().map_or(NextPage::End, |cursor| NextPage::NotRequested(Some(cursor)));
         Ok(cursor)

@@ -11,28 +11,27 @@
 //! The task reads on only while less than `MAX_UNREAD` waits to be taken. Then the connection's own buffer fills, and the server has to
 //! wait.
 
+mod reader;
+
+pub use reader::EventReader;
+
 use crate::api::operations::{self, ResponseKind};
-use crate::client::{Client, OpenResponse};
+use crate::client::Client;
 use crate::completion::{Event, Queue};
 use crate::error::{Error, Result, Status};
 use crate::http::request::Request;
-use crate::http::sse::{Decoder, Frame, TooLarge};
 use crate::runtime::fork::{ForkSafeMutex, ProcessLocal, used_after_fork};
 use crate::runtime::waiters::{Waiters, wait_for};
 use crate::runtime::{self, Cancel, Runtime};
+use reader::weight;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout;
 
 /// How much may wait to be taken, in bytes, before the task stops reading.
-const MAX_UNREAD: usize = 64 << 10;
-/// The content type of a stream.
-const CONTENT_TYPE: &str = "text/event-stream";
-/// What an event takes besides its text.
-const EVENT_OVERHEAD: usize = 64;
+const MAX_UNREAD: usize = reader::MAX_BATCH;
 
 /// An open stream, usable from any thread. Dropping it closes it. All its functions fail with `CLOSED` in a forked child.
 pub struct Stream(ProcessLocal<Arc<Shared>>);
@@ -102,10 +101,9 @@ impl Stream {
         let (of_task, at_end, runtime) = (shared.clone(), shared.clone(), pool.runtime().clone());
         let task = async move {
             // Boxed, so that what opening took is freed.
-            let open = Box::pin(opening).await?;
-            check_content_type(&open)?;
-            of_task.on_opened(&open);
-            read(&of_task, open, &runtime).await
+            let reader = EventReader::new(Box::pin(opening).await?)?;
+            of_task.on_opened(&reader);
+            read(&of_task, reader, &runtime).await
         };
         pool.runtime().spawn(task, Some(cancel), move |outcome| at_end.on_end(outcome.flatten()));
         Ok(Stream(ProcessLocal::new(shared)))
@@ -199,11 +197,11 @@ impl State {
 }
 
 impl Shared {
-    fn on_opened(&self, open: &OpenResponse) {
+    fn on_opened(&self, reader: &EventReader) {
         let mut state = self.state.lock();
         let opened = state.opened.take();
         if let Some(Attached { queue, tag, announces: true }) = state.attached().cloned() {
-            queue.post(tag, Ok(open.head()));
+            queue.post(tag, Ok(reader.head()));
         }
         drop(state);
         opened.map(|opened| opened.send(Ok(())));
@@ -288,10 +286,6 @@ impl Drop for Unread {
     }
 }
 
-fn weight(event: &str) -> usize {
-    event.len() + EVENT_OVERHEAD
-}
-
 fn closed() -> Error {
     Error::new(Status::Closed, "the stream was freed")
 }
@@ -305,85 +299,18 @@ fn prepare(client: &Client, operation: &str, params_json: Option<&str>) -> Resul
     Ok(request)
 }
 
-/// Rejects a response that is something else than a stream, such as the page of a gateway.
-fn check_content_type(open: &OpenResponse) -> Result<()> {
-    match open.content_type() {
-        Some(content_type) if !content_type.trim_start().to_ascii_lowercase().starts_with(CONTENT_TYPE) => {
-            Err(open.error(Status::Response, format!("the server's response is no stream of events, but {content_type}")))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Receives the stream until it ends, or the runtime does.
-async fn read(shared: &Arc<Shared>, open: OpenResponse, runtime: &Runtime) -> Result<()> {
+async fn read(shared: &Arc<Shared>, reader: EventReader, runtime: &Runtime) -> Result<()> {
     tokio::select! {
         biased;
         () = runtime.closes() => Err(Error::new(Status::Cancelled, "the stream was closed: the library was shut down")),
-        end = receive(shared, open) => end,
+        end = receive(shared, reader) => end,
     }
 }
 
-async fn receive(shared: &Arc<Shared>, mut open: OpenResponse) -> Result<()> {
-    let (idle_timeout, max_event_bytes) = (open.request.idle_timeout, open.request.max_event_bytes);
-    let mut decoder = Decoder::new(max_event_bytes);
-    loop {
-        let chunk = match timeout(idle_timeout, open.body.next()).await {
-            Ok(Ok(Some(chunk))) => chunk,
-            Ok(Ok(None)) if decoder.is_within_frame() => {
-                return Err(open.error(Status::Connection, "the server ended the stream within an event"));
-            }
-            Ok(Ok(None)) => return Ok(()),
-            Ok(Err(why)) => return Err(open.error(Status::Connection, format!("the stream was cut short: {why}"))),
-            Err(_) => {
-                let silence = format!("is over: nothing came within {} ms; the stream was closed", idle_timeout.as_millis());
-                return Err(open.error_about(Status::Timeout, "idle_timeout_ms", &silence));
-            }
-        };
-        let mut input = &chunk[..];
-        while !input.is_empty() {
-            let (events, end) = decode(&mut decoder, &mut input);
-            if !events.is_empty() {
-                shared.add(events).await;
-            }
-            match end {
-                Ok(()) => {}
-                Err(DecodeEnd::Reported(body)) => return Err(open.reported_error(body)),
-                Err(DecodeEnd::TooLarge) => {
-                    let problem = format!("an event of the stream is larger than `max_event_bytes` ({max_event_bytes})");
-                    return Err(open.error(Status::Response, problem));
-                }
-            }
-        }
+async fn receive(shared: &Arc<Shared>, mut reader: EventReader) -> Result<()> {
+    while let Some(events) = reader.next().await? {
+        shared.add(events).await;
     }
-}
-
-/// Why nothing more is decoded.
-enum DecodeEnd {
-    /// The server reported this error.
-    Reported(String),
-    TooLarge,
-}
-
-impl From<TooLarge> for DecodeEnd {
-    fn from(_: TooLarge) -> DecodeEnd {
-        DecodeEnd::TooLarge
-    }
-}
-
-/// Decodes as many events as may wait to be taken.
-fn decode(decoder: &mut Decoder, input: &mut &[u8]) -> (Vec<String>, Result<(), DecodeEnd>) {
-    let (mut events, mut size) = (Vec::new(), 0);
-    while size < MAX_UNREAD {
-        match decoder.next(input) {
-            Ok(Some(Frame::Event(event))) => {
-                size += weight(&event);
-                events.push(event);
-            }
-            Ok(Some(Frame::Error(body))) => return (events, Err(DecodeEnd::Reported(body))),
-            Ok(None) => break,
-            Err(error) => return (events, Err(error.into())),
-        }
-    }
-    (events, Ok(()))
+    Ok(())
 }

@@ -60,6 +60,30 @@ pub fn return_handle_and_json<H>(
     }
 }
 
+/// Runs a function that returns a handle and JSON, or no more handles and JSON that says why: then `ANTENV_DONE`. A wait that ends
+/// without either returns no error object.
+pub fn return_handle_or_end<H>(
+    out: *mut *mut H,
+    out_json: *mut *mut c_char,
+    call: impl FnOnce() -> Result<(Option<*mut H>, String)>,
+) -> Status {
+    set(out, ptr::null_mut());
+    if out_json.is_null() {
+        return Status::InvalidArgument;
+    }
+    write(out_json, ptr::null_mut());
+    let given = || if out.is_null() { Err(Error::argument("out_call", "is NULL")) } else { call() };
+    match catch_panic(given) {
+        Ok((Some(handle), json)) => {
+            write(out, handle);
+            return_string(out_json, json, Status::Ok)
+        }
+        Ok((None, json)) => return_string(out_json, json, Status::Done),
+        Err(error) if matches!(error.status(), Status::Timeout | Status::Interrupted) => error.status(),
+        Err(error) => return_string(out_json, error.to_json(), error.status()),
+    }
+}
+
 /// Runs a function that returns a handle and JSON, or an error object, whatever its status.
 pub fn return_handle_with_json<H>(
     out: *mut *mut H,

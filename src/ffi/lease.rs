@@ -23,7 +23,8 @@ pub fn insert(lease: Arc<Lease>) -> Result<*mut antenv_lease> {
     LEASES.insert(ProcessLocal::new(lease))
 }
 
-fn get(handle: *mut antenv_lease) -> Result<Arc<Lease>> {
+/// Returns the lease of a handle, in the process that got it.
+pub fn get(handle: *mut antenv_lease) -> Result<Arc<Lease>> {
     LEASES.get(handle)?.get().cloned().ok_or_else(|| used_after_fork("lease"))
 }
 

@@ -27,14 +27,18 @@ use std::ffi::c_char;
 ///   error  antenv::runtime    "a fault in the library ended a call" (please report it)
 ///   error  antenv::worker     "a poll failed" (the worker ends): step, status, reason, why; "caught a panic in the library;
 ///                             please report it": in
+///   error  antenv::session    "the connection to the session failed" (the session ends): session_id, status, why
 ///   warn   antenv::runtime    "the clock that runs while the machine sleeps cannot be read": why
 ///   warn   antenv::worker     "a poll failed", "a request failed": step, work_id, status, reason, why; "the response to a poll is
 ///                             not an item": why; "a lease is lost": work_id, reason; "item was not picked up; releasing it",
 ///                             "released an item that was left behind", "the item's secret holds no token; using the
 ///                             environment key": work_id; "item was refused; leaving it to the work queue": work_id, status, why;
 ///                             "the machine was suspended": for_ms
+///   warn   antenv::session    "the connection to the session failed", "the history could not be read", "a result was not posted":
+///                             session_id, status, why
 ///   info   antenv::worker     "claimed an item", "adopted an item", "item was claimed by another worker": work_id; "item was not
 ///                             adopted": why; "item has to be stopped": work_id, reason; "worker claims no more items": why, error
+///   info   antenv::session    "session is over": session_id, why
 ///   info   antenv::client     "retrying": operation, attempt, reason, http_status, why, wait_ms
 ///   debug  antenv::client     "call done": operation, status, attempts, elapsed_ms
 ///   debug  antenv::worker     "lease ended": work_id, how; "stopping an item without a session" (warn, if it is of an unknown

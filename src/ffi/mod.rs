@@ -37,6 +37,8 @@ mod worker;
 
 mod lease;
 
+mod session;
+
 mod log;
 
 mod process;

@@ -104,6 +104,23 @@ def test_the_example_of_a_stream_prints_a_turn(run_c: Runner, emulator: Emulator
     check_turn(run_c(EXAMPLES / "stream.c", scripted_session(emulator), **variables))
 
 
+def test_the_example_of_a_session_serves_the_calls_of_an_agent(run_c: Runner, strict_emulator: Emulator) -> None:
+    environment = strict_emulator.create_environment("sessions", config={"type": "self_hosted"})
+    steps = [{"custom_tool": "time", "input": {}}, {"wait": "results"}, {"terminate": True}]
+    strict_emulator.control("POST", "/_emulator/scripts", {"environment_id": environment, "steps": steps})
+    strict_emulator.enqueue(environment)
+    variables = {
+        "ANTHROPIC_BASE_URL": strict_emulator.url,
+        "ANTHROPIC_ENVIRONMENT_ID": environment,
+        "ANTHROPIC_ENVIRONMENT_KEY": strict_emulator.environment_key(environment),
+    }
+    event, end = run_c(EXAMPLES / "session.c", '{"drain":true}', **variables).splitlines()
+    assert (json.loads(event)["name"], json.loads(end)) == ("time", {"reason": "terminated"})
+    (report,) = strict_emulator.control("GET", "/_emulator/scripts")["data"]
+    (attempt,) = report["calls"][0]["attempts"]
+    assert attempt["accepted"] and attempt["content"][0]["text"].endswith("Z")
+
+
 OPERATION_TITLES = [
     *("Create Environment", "List Environments", "Get Environment", "Update Environment", "Delete Environment"),
     *("Archive Environment", "List Work Items", "Poll for Work", "Get Queue Statistics", "Get Work Item"),

@@ -40,6 +40,25 @@ def test_serving_work(way: str, strict_emulator: Emulator) -> None:
     assert run([*compiled(SOURCES / "serving.cpp", way), strict_emulator.url]) == "serving: as it should be\n"
 
 
+@pytest.mark.parametrize("flags", [(), ("-fno-exceptions",)], ids=["with exceptions", "without"])
+@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+def test_serving_sessions(way: str, flags: tuple[str, ...], strict_emulator: Emulator) -> None:
+    environment = strict_emulator.create_environment("sessions", config={"type": "self_hosted"})
+    echo, results = {"custom_tool": "echo", "input": {}}, {"wait": "results"}
+    slow = [{"start_thread": "t"}, {"tool": "slow", "input": {}, "thread": "t"}, {"wait": "stream"}, {"pause_ms": 200}]
+    for steps in ([echo, results, echo, results], [*slow, {"end_thread": "t"}, echo, results]):
+        strict_emulator.control("POST", "/_emulator/scripts", {"environment_id": environment, "steps": steps})
+        strict_emulator.enqueue(environment)
+    key = strict_emulator.environment_key(environment)
+    command = [*compiled(SOURCES / "sessions.cpp", way, *flags), strict_emulator.url, environment, key]
+    assert run(command) == "sessions: as it should be\n"
+    sent = [
+        [attempt["content"][0]["text"] for call in report["calls"] for attempt in call["attempts"]]
+        for report in strict_emulator.control("GET", "/_emulator/scripts")["data"]
+    ]
+    assert sent == [["one", "two"], [] if flags else ["three"]]
+
+
 @pytest.mark.parametrize(
     ("way", "flags"),
     [("plain", ()), *((way, ("-fno-exceptions", "-fno-rtti")) for way in ("plain", "valgrind", "asan"))],
@@ -104,7 +123,7 @@ def test_every_compiler_takes_it(compiler: str, standard: str, flags: tuple[str,
     header = ["-x", "c++-header", str(INCLUDE / "antenv.hpp"), "-o", str(precompiled)]
     subprocess.run([*command, f"-I{INCLUDE}", *header], check=True)
     throwing = [] if flags else [SOURCES / "throwing.cpp", SOURCES / "serving.cpp", *EXAMPLES.glob("*.cpp")]
-    for source in (*(SOURCES / f"{name}.cpp" for name in ("returning", "streaming", "driver")), *throwing):
+    for source in (*(SOURCES / f"{name}.cpp" for name in ("returning", "streaming", "sessions", "driver")), *throwing):
         subprocess.run([*command, *using, "-fsyntax-only", str(source)], check=True)
 
 

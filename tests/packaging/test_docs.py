@@ -108,6 +108,7 @@ DECLARED = """
 void serve(const char *item);
 extern antenv_client *client; extern antenv_queue *queue; extern antenv_ticket *ticket;
 extern antenv_worker *worker; extern antenv_lease *lease;
+extern antenv_session *session; extern antenv_tool_call *call;
 extern antenv_completion done; extern const char *params; extern uint64_t tag;
 extern volatile sig_atomic_t ctrl_c; extern char *error, *json, *item;
 """
@@ -209,6 +210,9 @@ def test_the_tables_of_the_configuration_have_the_keys_that_the_library_accepts(
     assert sorted(derived) == known(library.derive({"?": 1}))
     assert sorted(keys_of("Worker")) == known(library.worker({"?": 1}))
     assert sorted(keys_of("Adopted lease")) == known(library.adopt({"?": 1}))
+    source = (ROOT / "src/session/runner/config.rs").read_text()
+    (keys,) = re.findall(r"^const KEYS: [^=]+ = &\[(.*)\];", source, re.MULTILINE)
+    assert sorted(keys_of("Session")) == sorted(re.findall(r'"(\w+)"', keys))
     free_form = known(library.any_request({"?": 1}))
     assert sorted(keys_of("Call")) == free_form
     operations = [

@@ -14,6 +14,7 @@ use crate::worker::shared::WorkerShared;
 use crate::worker::{LOG, handover, used_after_fork};
 use serde_json::{json, value::RawValue};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
@@ -46,6 +47,17 @@ pub enum Stage {
     Ended,
 }
 
+/// How a lease is no longer held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its item has to be stopped.
+    StopRequested,
+    /// It is lost.
+    Lost,
+    /// Its holder has ended it.
+    Ended,
+}
+
 /// What the lease's task and the host's threads share.
 pub(in crate::worker) struct LeaseShared {
     pub(in crate::worker) machine: machine::LeaseMachine,
@@ -70,7 +82,9 @@ pub(in crate::worker) struct LeaseShared {
 #[derive(Default)]
 pub(in crate::worker) struct Latch {
     stage: Mutex<Stage>,
+    /// Wakes threads, and tasks.
     changed: Condvar,
+    tasks: Notify,
 }
 
 impl Latch {
@@ -79,6 +93,19 @@ impl Latch {
         *reached = stage.max(*reached);
         drop(reached);
         self.changed.notify_all();
+        self.tasks.notify_waiters();
+    }
+
+    /// Waits until the stage is reached, in a task.
+    async fn reaches(&self, stage: Stage) {
+        loop {
+            let mut changed = pin!(self.tasks.notified());
+            changed.as_mut().enable();
+            if *self.stage.lock().unwrap_or_else(PoisonError::into_inner) >= stage {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Waits until the stage is reached; returns false on a timeout.
@@ -223,6 +250,38 @@ impl Lease {
         for (queue, tag, notification) in notifications {
             queue.post(tag, notification);
         }
+    }
+
+    /// Returns the session that the item is about.
+    pub fn session_id(&self) -> &str {
+        &self.session_id
+    }
+
+    /// Returns how long the lease lasts after a heartbeat, if the server has said so.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.shared.lock().machine.ttl()
+    }
+
+    /// Returns whether no heartbeat is sent, because another process is to begin the lease.
+    pub fn is_claim_only(&self) -> bool {
+        self.shared.lock().machine.is_claim_only()
+    }
+
+    /// Returns how the lease is no longer held; `None`: it is.
+    pub fn standing(&self) -> Option<Standing> {
+        let shared = self.shared.lock();
+        match (shared.machine.state(), shared.end) {
+            (LeaseState::Lost(_), _) | (_, Some(LeaseEnd::Lost | LeaseEnd::Rejected)) => Some(Standing::Lost),
+            (LeaseState::StopRequested(_), None) => Some(Standing::StopRequested),
+            (_, None | Some(LeaseEnd::Unconfirmed)) => None,
+            (_, Some(_)) => Some(Standing::Ended),
+        }
+    }
+
+    /// Waits, in a task, until the lease is no longer held.
+    pub async fn ends(&self) -> Standing {
+        self.stage.reaches(Stage::StopRequested).await;
+        self.standing().unwrap_or(Standing::Ended)
     }
 
     /// Returns a client with the item's own token, on the worker's connections.

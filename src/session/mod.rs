@@ -1,0 +1,14 @@
+//! Sessions: serving the calls of an agent's tools.
+//!
+//! [`event`] reads the session's events, [`result`] turns what a tool returned into the event that answers its call, and [`runner`] serves
+//! a session from its first event to its end.
+
+pub mod event;
+pub mod result;
+pub mod runner;
+pub mod time;
+
+pub use runner::{Next, Session, ToolCall};
+
+/// The target of a session's log records.
+const LOG: &str = "antenv::session";

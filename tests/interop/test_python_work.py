@@ -46,7 +46,7 @@ def test_only_an_api_key_may_look_at_an_item_or_change_it(
                 wrong.update(item.id, environment_id=hosted.id, metadata={})
 
 
-def test_an_environment_key_is_good_for_its_own_environment_only(
+def test_an_environment_key_is_accepted_for_its_own_environment_only(
     client: Anthropic, hosted: BetaEnvironment, work: Work
 ) -> None:
     other = client.beta.environments.create(name="other", config={"type": "self_hosted"})
@@ -55,7 +55,7 @@ def test_an_environment_key_is_good_for_its_own_environment_only(
         work.poll(other.id)
 
 
-def test_the_token_in_a_secret_is_good_for_its_own_item_only(
+def test_the_token_in_a_secret_is_accepted_for_its_own_item_only(
     strict_emulator: Emulator, hosted: BetaEnvironment, work: Work
 ) -> None:
     strict_emulator.enqueue(hosted.id, count=2)

@@ -452,6 +452,20 @@ def test_a_worker_serves_one_loop_after_the_other(lasting: WorkerEnv) -> None:
     assert worker.stats()["finished"] == len(LOOPS)
 
 
+def test_a_run_that_is_cancelled_while_no_handler_runs_stops_the_worker(lasting: WorkerEnv, run: Run) -> None:
+    async def main() -> None:
+        worker = worker_of(lasting)
+        running = asyncio.ensure_future(worker.run(unexpected))
+        await until(lambda: lasting.polls() >= 1)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert worker.stats()["state"] != "running"
+        assert await worker.next() is None
+
+    run(main())
+
+
 def test_a_loop_that_ends_in_the_middle_leaves_nothing_behind(lasting: WorkerEnv) -> None:
     lasting.enqueue()
 

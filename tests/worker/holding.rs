@@ -19,7 +19,7 @@ fn beats(env: &WorkerEnv) -> usize {
 }
 
 #[test]
-fn each_heartbeat_states_the_one_before_to_the_letter() {
+fn each_heartbeat_states_the_one_before_verbatim() {
     let env = WorkerEnv::new(4);
     let worker = env.worker(json!({}));
     let id = env.enqueue();
@@ -218,7 +218,7 @@ fn a_heartbeat_that_was_recorded_but_not_answered_does_not_lose_the_lease() {
 }
 
 #[test]
-fn the_first_heartbeat_is_tried_until_it_is_good() {
+fn the_first_heartbeat_is_tried_until_it_is_accepted() {
     let env = WorkerEnv::new(300);
     env.faults(json!([
         {"operation": "work.heartbeat", "status": 503},

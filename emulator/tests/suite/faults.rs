@@ -337,7 +337,7 @@ fn garbage_is_not_http() {
 }
 
 #[test]
-fn a_connection_can_close_behind_a_good_reply() {
+fn a_connection_can_close_behind_a_valid_response() {
     let emulator = Emulator::start();
     for fault in [json!({"close_after": true}), json!({"close_after": true, "status": 500, "body": {}})] {
         let mut connection = emulator.connect();

@@ -257,7 +257,7 @@ fn a_list_is_in_the_order_of_paths_and_comes_in_pages() {
 }
 
 #[test]
-fn a_cursor_stays_good_when_memories_come_and_go() {
+fn a_cursor_stays_valid_when_memories_come_and_go() {
     let emulator = Emulator::start();
     let store = Store::with(&emulator, json!({"/a": "", "/b": "", "/c": "", "/d": ""}));
     let first = store.list("?limit=2").ok();

@@ -191,11 +191,13 @@ class AsyncWorker(BaseWorker):
                     task.add_done_callback(tasks.discard)
             except AntenvError as error:
                 failure = error
-            while tasks:
-                await asyncio.wait(tasks)
-        finally:
-            if tasks:
-                await self._cancel(tasks)
+            await _all_done(tasks)
+        except BaseException:
+            self.stop()  # also when no handler runs: it would go on claiming
+            for task in tasks:
+                task.cancel()
+            await _all_done(tasks)
+            raise
         if failure:
             raise failure
 
@@ -217,13 +219,6 @@ class AsyncWorker(BaseWorker):
         if self._queue:
             self._queue.forget(self._tag)
             self._queue = None
-
-    async def _cancel(self, tasks: set[asyncio.Task[None]]) -> None:
-        self.stop()
-        for task in tasks:
-            task.cancel()
-        while tasks:
-            await asyncio.wait(tasks)
 
     def _notify(self) -> None:
         self._arrivals.release()
@@ -251,6 +246,12 @@ def _weak_notifier(worker: AsyncWorker) -> Callable[[], None]:
             method()
 
     return notify
+
+
+async def _all_done(tasks: set[asyncio.Task[None]]) -> None:
+    """Waits until a set, which tasks leave at their end, is empty."""
+    while tasks:
+        await asyncio.wait(tasks)
 
 
 async def _serve(

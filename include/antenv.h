@@ -20,9 +20,10 @@
  * Handles    are numbers in the shape of pointers; the library never dereferences one. A handle that is NULL, already freed, of
  *            a different type or garbage gives ANTENV_INVALID_HANDLE. Freeing twice is harmless, also while other threads use it.
  * Threads    Every function may be called from any thread at any time, but not from a signal handler. The library never calls
- *            back. It has one thread of its own, created by the first client, with all signals blocked (and, at times, up to four
- *            more that resolve host names). A process may fork at any moment: the child can use what it inherits, except workers,
- *            leases, sessions and streams.
+ *            back. It has one thread of its own, created by the first client, with all signals blocked; besides, one for each
+ *            host name while that is being resolved, and one that writes files while there are downloads. A process may fork at
+ *            any moment: the child can use what it inherits, except workers, leases,
+ *            sessions and streams.
  * Blocking   "Blocks" means: until the call is done, for at most its `timeout_ms`, retries and waits included.
  *
  * Parameters with the same meaning everywhere

@@ -22,8 +22,7 @@
  * Threads    Every function may be called from any thread at any time, but not from a signal handler. The library never calls
  *            back. It has one thread of its own, created by the first client, with all signals blocked; besides, one for each
  *            host name while that is being resolved, and one that writes files while there are downloads. A process may fork at
- *            any moment: the child can use what it inherits, except workers, leases,
- *            sessions and streams.
+ *            any moment: the child can use what it inherits, except workers, leases, sessions and streams.
  * Blocking   "Blocks" means: until the call is done, for at most its `timeout_ms`, retries and waits included.
  *
  * Parameters with the same meaning everywhere

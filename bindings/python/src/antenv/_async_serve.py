@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _native
 from ._aio import loop_queue
-from ._errors import AntenvError, ConfigError, InvalidArgumentError
-from ._serve import BaseServeItems, BaseSession, encoded_result, invalid_result
+from ._errors import AntenvError, ConfigError
+from ._serve import BaseServeItems, BaseSession, encoded_result
 from ._tool_call import ToolCall
 from ._tools import Tool
 
@@ -37,7 +37,6 @@ class AsyncSession(BaseSession):
         self._tasks: set[asyncio.Task[None]] = set()
         #: What ended a task: something like SystemExit, which is not the failure of a tool.
         self._failure: BaseException | None = None
-        self._is_ending = False
         self._arrived = asyncio.Event()
         super().__init__(lease, tools, tracebacks, params)
 
@@ -50,7 +49,6 @@ class AsyncSession(BaseSession):
         finally:
             queue.forget(tag)
             self._free()
-            self._is_ending = True
             for task in self._tasks:
                 task.cancel()
             while self._tasks:
@@ -86,35 +84,33 @@ class AsyncSession(BaseSession):
             self._arrived.set()
 
     async def _answer(self, taken: ToolCall) -> None:
-        """Runs the tool, and posts its result. Cancelled when the call becomes void."""
+        """Runs the tool, and posts its result."""
         try:
             result = await self._await_result_of(taken)
-            queue = loop_queue()
-            try:
-                await queue.call(taken._submit_reply, taken._handle, result)
-            except InvalidArgumentError as error:
-                await queue.call(taken._submit_reply, taken._handle, invalid_result(error))
+            if result is not None:
+                await loop_queue().call(taken._submit_reply, taken._handle, result)
         except AntenvError:
             pass  # the call is void, or the library keeps the result and has logged why it is not posted yet
         finally:
             taken._free()
 
-    async def _await_result_of(self, call: ToolCall) -> bytes:
-        """Runs the tool; returns the result as the library takes it."""
-        tool = self._tools[call.name]
-        end_watch = _cancel_when_void(call)
+    async def _await_result_of(self, call: ToolCall) -> bytes | None:
+        """Runs the tool; returns the result as the library takes it, None when the call is void."""
+        running: asyncio.Future[bytes] = (
+            asyncio.ensure_future(self._run_tool(call))
+            if self._tools[call.name].is_async
+            else _in_thread(f"antenv-tool-{call.name}", lambda: self._result_of(call))
+        )
+        await _end_of(running, call)
+        if not running.cancelled():
+            return running.result()
+        return None if call.is_void else self._failed(call, asyncio.CancelledError())  # which the tool raised
+
+    async def _run_tool(self, call: ToolCall) -> bytes:
         try:
-            if not tool.is_async:
-                return await _in_thread(f"antenv-tool-{call.name}", lambda: self._result_of(call))
-            return encoded_result(await tool._run(call))
+            return encoded_result(await self._tools[call.name]._run(call))
         except Exception as error:
             return self._failed(call, error)
-        except asyncio.CancelledError as error:
-            if self._is_ending or call.is_void:
-                raise
-            return self._failed(call, error)  # it was raised by the tool
-        finally:
-            end_watch()
 
 
 class AsyncServeItems(BaseServeItems):
@@ -129,23 +125,33 @@ class AsyncServeItems(BaseServeItems):
             self._on_config_error(lease, error)
 
 
-def _cancel_when_void(call: ToolCall) -> Callable[[], None]:
-    """Cancels the current task when a call becomes void; returns what ends that."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+async def _end_of(running: asyncio.Future[bytes], call: ToolCall) -> None:
+    """Waits until a tool has ended. It is cancelled when its call becomes void, or the current task is cancelled."""
+    loop, is_cancelled = asyncio.get_running_loop(), False
     timer: asyncio.TimerHandle
+
+    def cancel() -> None:
+        nonlocal is_cancelled
+        if not is_cancelled:  # the tool may be cleaning up
+            is_cancelled = True
+            running.cancel()
 
     def check() -> None:
         nonlocal timer
-        if not call.is_void:
+        if call.is_void:
+            cancel()
+        else:
             timer = loop.call_later(_CHECK_INTERVAL, check)
-        elif task is not None:
-            task.cancel()
-
-    def end() -> None:
-        timer.cancel()
 
     timer = loop.call_later(_CHECK_INTERVAL, check)
-    return end
+    try:
+        await asyncio.wait([running])
+    except asyncio.CancelledError:
+        cancel()
+        await asyncio.wait([running])
+        raise
+    finally:
+        timer.cancel()
 
 
 def _in_thread(name: str, function: Callable[[], T]) -> asyncio.Future[T]:

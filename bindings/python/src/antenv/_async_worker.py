@@ -257,9 +257,10 @@ class AsyncWorker(BaseWorker):
                 task.cancel()
             await _all_done(tasks)
             raise
-        failure = failure or (items.failure if items else None)
         if failure:
             raise failure
+        if items and items.failure:
+            raise items.failure
 
     async def close(self) -> None:
         """Stops and frees the worker. Leases go on until they are finished or `grace` is over."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._content import content_of
-from ._errors import AntenvError, ConfigError, InvalidArgumentError, error_from
+from ._errors import AntenvError, ConfigError, error_from
 from ._sync import call, decoded, encoded, wait_interruptibly
 from ._tool_call import ToolCall
 from ._tools import AnyTool, Tool, ToolError, tools_by_name
@@ -36,8 +36,12 @@ class BaseSession:
         self._tools = tools
         self._tracebacks = tracebacks
         self._session_id = lease.session_id
-        paths = {name: os.fspath(value) for name, value in params.items() if isinstance(value, os.PathLike)}
-        config = encoded({**params, **paths, "tools": list(tools)})
+        given = {
+            name: os.fspath(value) if isinstance(value, os.PathLike) else value
+            for name, value in params.items()
+            if value is not None
+        }
+        config = encoded({**given, "tools": list(tools)})
         status, self._handle, error = _native.call_for_handle(_native.session_new, lease._handle, config)
         if status:
             raise error_from(status, error)
@@ -85,11 +89,6 @@ class BaseSession:
 
 def encoded_result(value: Any, is_error: bool = False) -> bytes:
     return encoded({"content": content_of(value), "is_error": is_error})
-
-
-def invalid_result(error: InvalidArgumentError) -> bytes:
-    """Returns the result to reply with when the library does not accept a tool's, as it is nested too deeply."""
-    return encoded_result(f"the tool returned an invalid result: {error.message}", is_error=True)
 
 
 def _message(error: BaseException) -> str:
@@ -158,11 +157,7 @@ class Session(BaseSession):
     def _answer(self, taken: ToolCall) -> None:
         """Runs the tool, and posts its result."""
         try:
-            result = self._result_of(taken)
-            try:
-                call(taken._submit_reply, taken._handle, result)
-            except InvalidArgumentError as error:
-                call(taken._submit_reply, taken._handle, invalid_result(error))
+            call(taken._submit_reply, taken._handle, self._result_of(taken))
         except AntenvError:
             pass  # the call is void, or the library keeps the result and has logged why it is not posted yet
         finally:
@@ -199,7 +194,7 @@ class BaseServeItems:
             "tracebacks": tracebacks,
             **params,
         }
-        #: What ended the worker: a ConfigError, as what is wrong for one session is wrong for all; SystemExit of a tool.
+        #: What ended the worker: ConfigError, as what is wrong for one session is wrong for all; a tool's SystemExit.
         self.failure: BaseException | None = None
 
     def _on_config_error(self, lease: BaseLease, error: ConfigError) -> None:

@@ -74,6 +74,10 @@ class ToolCall(Uncopyable):
 
         return _is_void(wait_interruptibly(wait, timeout), text)
 
+    def let_go(self) -> None:
+        """Leaves the call to other clients: what the tool returns is dropped. Does not block."""
+        self._free()
+
     def _submit_reply(self, handle: c_void_p, queue: int, result: bytes, tag: int, _ticket: Any, error: Any) -> int:
         """Replies like the functions that submit a call. The call has no handle from then on."""
         status: int = _native.tool_call_submit_reply(handle, result, queue, tag, error)

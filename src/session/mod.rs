@@ -4,6 +4,7 @@
 //! a session from its first event to its end.
 
 pub mod event;
+pub mod memory;
 pub mod result;
 pub mod runner;
 pub mod time;

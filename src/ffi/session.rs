@@ -3,8 +3,10 @@
 use super::boundary;
 use super::handle::Table;
 use super::lease::{antenv_lease, get};
+use super::process::library_file;
 use super::queue::{QUEUES, antenv_queue};
 use crate::error::Status;
+use crate::session::tools::command::set_library_file;
 use crate::session::{Next, Session, ToolCall};
 use std::ffi::c_char;
 
@@ -35,21 +37,29 @@ static TOOL_CALLS: Table<ToolCall> = Table::new(9, "call");
 ///   and the lease with antenv_lease_finish.
 /// @param config_json A JSON object. `null` means absent, and an unknown key is an error:
 ///
-///   tools            Required. The names of the tools that the program serves. Calls of other tools are left to other clients.
+///   tools            The names of the tools that the program serves. Calls of other tools are left to other clients. Required
+///                    without `toolset`.
 ///   concurrency      How many calls run at once: 1 to 1000. Only calls of different threads of the session do. Default: 1.
 ///   max_idle_ms      How long the session may be idle after the end of a turn before it is over: 0 (without limit) to 86400000.
 ///                    Default: 60000.
 ///   tool_timeout_ms  How long a call may take from antenv_session_next to its reply: 0 (without limit) to 86400000. Then it is
 ///                    answered with an error. Default: 120000.
+///   toolset          true, or {"bash": default true, "network": default false, "env": [names of environment variables]}: the
+///                    library serves the agent's own tools (bash, read, write, edit, glob, grep) in a confined process, but for
+///                    those in `tools`. Their calls are not handed out. Default: false. Linux only.
+///   workdir          The directory that the toolset works in; it must exist. Required with `toolset`.
+///   sandbox          "auto" confines as far as the system can, "required" ends the session if it cannot, "off" confines only the
+///                    tools that use files. Default: "auto".
+///   toolset_path     The command `antenv`. Default: ANTENV_CLI, the one installed with the library, or the one on PATH.
 ///
-///   `toolset`, `skills`, `memory`, `workdir` and `sandbox` are not supported yet: ANTENV_CONFIG.
+///   `skills` and `memory` are not supported yet: ANTENV_CONFIG.
 ///
 /// @param out Receives the session; free it with antenv_session_free.
 /// @param out_error Receives the error object.
 ///
 /// Errors: ANTENV_CONFIG (`parameter` names the key); ANTENV_INVALID_ARGUMENT about `lease` when the worker only claims;
 /// ANTENV_CLOSED in a forked child and while the library is being shut down; ANTENV_INVALID_HANDLE. Does not block: what the
-/// server refuses is returned by antenv_session_next.
+/// server refuses, and a toolset that cannot start (ANTENV_CONFIG), is returned by antenv_session_next.
 ///
 /// ```c
 ///     antenv_session_new(lease, "{\"tools\":[\"weather\"]}", &session, &error);
@@ -63,6 +73,7 @@ pub extern "C" fn antenv_session_new(
     out_error: *mut *mut c_char,
 ) -> Status {
     boundary::return_handle(out, out_error, || {
+        set_library_file(library_file);
         SESSIONS.insert(Session::new(&get(lease)?, boundary::optional_text("config_json", config_json)?)?)
     })
 }
@@ -144,6 +155,9 @@ pub extern "C" fn antenv_session_attach(session: *mut antenv_session, queue: *mu
 ///   sends, send_failures         attempts to post results; those among them that failed
 ///   streams                      streams that were opened
 ///   histories, history_failures  readings of the history; those that failed
+///   toolset_calls                calls that the toolset was given
+///   toolset_starts               how often its process was started: more than once if it died
+///   confinement                  what confines it (docs/security.md); null before its start, and without a toolset
 ///
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
 #[unsafe(no_mangle)]
@@ -152,7 +166,8 @@ pub extern "C" fn antenv_session_stats(session: *mut antenv_session, out_json: *
 }
 
 /// Ends serving a session, and frees the handle: its calls become void, results that are not posted are dropped, and threads that
-/// wait in antenv_session_next return ANTENV_CLOSED. The item is neither stopped nor released: that is the lease's.
+/// wait in antenv_session_next return ANTENV_CLOSED. The process of a toolset ends with all its children; antenv_lease_finish waits
+/// for that. The item is neither stopped nor released: that is the lease's.
 ///
 /// @param session The session; freeing it twice, or NULL, is harmless.
 ///

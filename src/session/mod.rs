@@ -1,13 +1,14 @@
 //! Sessions: serving the calls of an agent's tools.
 //!
 //! [`event`] reads the session's events, [`result`] turns what a tool returned into the event that answers its call, and [`runner`] serves
-//! a session from its first event to its end.
+//! a session from its first event to its end. [`tools`] runs the toolset in a process of its own.
 
 pub mod event;
 pub mod memory;
 pub mod result;
 pub mod runner;
 pub mod time;
+pub mod tools;
 
 pub use runner::{Next, Session, ToolCall};
 

@@ -1,8 +1,10 @@
 //! A session and its calls as the host sees them: waiting for calls, replying to them, letting them go.
 
+use super::config::SessionConfig;
+use super::resources::Resources;
 use super::shared::{ReplyCallback, SessionEnd, SessionShared, State, void_error};
 use super::task;
-use super::words::{End, RunnerConfig, RunnerEvent};
+use super::words::{End, RunnerEvent};
 use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
 use crate::runtime;
@@ -10,6 +12,7 @@ use crate::runtime::fork::{ForkSafeMutex, ProcessLocal, used_after_fork};
 use crate::runtime::waiters::wait_for;
 use crate::session::event::ToolUse;
 use crate::session::result::ToolResult;
+use crate::session::tools::helper::Helper;
 use crate::worker::Lease;
 use serde_json::json;
 use std::sync::Arc;
@@ -37,15 +40,17 @@ impl Session {
     /// Begins to serve the session of an item. Does not block. Errors: `CONFIG`, naming the key; `INVALID_ARGUMENT`, if another process is to
     /// begin the lease; `CLOSED`, if the lease has ended, in a forked child, and while the library shuts down.
     pub fn new(lease: &Arc<Lease>, config_json: Option<&str>) -> Result<Session> {
-        let config = RunnerConfig::read(config_json)?;
+        let config = SessionConfig::read(config_json)?;
         let client = lease.client()?;
         if lease.is_claim_only() {
             return Err(Error::argument("lease", "has no heartbeats: another process is to serve the item"));
         }
         let pool = client.pool_handle()?;
         let (state, changed) = (ForkSafeMutex::default(), Notify::new());
-        let shared = Arc::new(SessionShared { lease: lease.clone(), client, pool, state, changed });
-        task::start(&shared, config);
+        let helper = config.tools.helper.and_then(|config| Helper::new(config, lease.session_id(), pool.clone()));
+        let resources = Resources { helper };
+        let shared = Arc::new(SessionShared { lease: lease.clone(), client, pool, state, changed, resources });
+        task::start(&shared, config.runner);
         Ok(Session(ProcessLocal::new(shared)))
     }
 

@@ -1,5 +1,6 @@
 //! What the task of a session and the host's threads share: the calls that the host gets, its replies, and how the session ended.
 
+use super::resources::Resources;
 use super::words::{End, Outcome, RunnerEvent, VoidReason};
 use crate::client::{Client, PoolHandle};
 use crate::completion::Queue;
@@ -8,6 +9,7 @@ use crate::runtime::fork::ForkSafeMutex;
 use crate::runtime::waiters::Waiters;
 use crate::session::event::ToolUse;
 use crate::session::result::ToolResult;
+use crate::session::tools::helper::Helper;
 use crate::worker::Lease;
 use serde::Serialize;
 use serde_json::json;
@@ -28,6 +30,7 @@ pub(super) struct SessionShared {
     pub(super) state: ForkSafeMutex<State>,
     /// Wakes the task.
     pub(super) changed: Notify,
+    pub(super) resources: Resources,
 }
 
 #[derive(Default)]
@@ -192,6 +195,11 @@ impl SessionShared {
         state.results.insert(call.id.clone(), ToolResult::text(&text, true).params(call));
     }
 
+    /// Keeps the result of a call of the toolset, as the host's reply would be, and asks the task to send it.
+    pub(super) fn on_tool_done(&self, call: &ToolUse, result: &ToolResult) {
+        self.state.lock().results.insert(call.id.clone(), result.params(call));
+    }
+
     /// Reports the outcome of a reply. `error`: that of the last attempt to send it.
     pub(super) fn on_outcome(&self, id: &str, outcome: Outcome, error: Option<Error>) {
         let mut state = self.state.lock();
@@ -243,10 +251,14 @@ impl SessionShared {
         };
         let mut stats = json!({"session_id": self.lease.session_id(), "state": doing,
                                "end": state.end.as_ref().map(SessionEnd::name), "open_calls": state.calls.len()});
-        if let (Some(stats), Ok(serde_json::Value::Object(metrics))) =
-            (stats.as_object_mut(), serde_json::to_value(&state.metrics))
-        {
+        let helper = self.resources.helper.as_ref().map(Helper::stats).unwrap_or_default();
+        let mut metrics = state.metrics.clone();
+        metrics.timed_out += helper.timed_out;
+        if let (Some(stats), Ok(serde_json::Value::Object(metrics))) = (stats.as_object_mut(), serde_json::to_value(&metrics)) {
             stats.extend(metrics);
+            stats.insert("toolset_calls".to_owned(), helper.calls.into());
+            stats.insert("toolset_starts".to_owned(), helper.starts.into());
+            stats.insert("confinement".to_owned(), json!(helper.confinement));
         }
         stats.to_string()
     }

@@ -81,6 +81,13 @@ def test_memories_are_written_listed_read_and_removed(memory: Memory) -> None:
     assert os.listdir(memory.root) == [MARKER]
 
 
+def test_a_folder_with_something_in_it_and_a_file_above_are_in_the_way(memory: Memory) -> None:
+    memory.write("/a/b", "1")
+    assert memory.write("/a", "2")["refused"] and memory.write("/a/b/c", "2")["refused"]
+    assert memory.write("/big", "x" * 102_401)["refused"]
+    assert memory.scan()["files"] == {"/a/b": sha256("1")}
+
+
 def test_a_file_that_a_tool_is_writing_is_no_memory(memory: Memory) -> None:
     memory.write("/a", "1")
     (memory.root / ".antenv-0123456789abcdef").write_text("half")
@@ -138,7 +145,7 @@ def test_a_folder_that_is_a_link_leads_nowhere(memory: Memory, workdir: Path) ->
     assert found["files"] == {} and set(found["refused"]) == {"/up", "/above"}
     for path in ["/up/secret", "/above/x"]:
         assert memory.read(path)["state"] == "refused"
-        assert "error" in memory.write(path, "x")
+        assert "refused" in memory.write(path, "x")
         assert memory.remove(path, SECRET) == {"removed": False}
     assert (workdir.parent / "secret").read_text() == SECRET
     assert not (memory.root.parent / "x").exists()
@@ -164,7 +171,7 @@ def test_a_file_that_is_swapped_all_the_time_gives_no_secret(memory: Memory, wor
      "/a" * 21, "/abcd" * 205],
 )  # fmt: skip
 def test_the_path_of_a_memory_that_can_be_no_file_is_refused(memory: Memory, path: str) -> None:
-    assert "error" in memory.write(path, "x")
+    assert "refused" in memory.write(path, "x")
     assert "error" in memory.read(path)
     assert "error" in memory.remove(path, "x")
     assert os.listdir(memory.root) == [MARKER]

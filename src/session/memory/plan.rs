@@ -184,6 +184,7 @@ impl SyncState {
     pub fn agree(&mut self, path: &str, memory: Memory) {
         self.missing.remove(path);
         self.rejected.remove(path);
+        self.uncertain.remove(path);
         self.agreed.insert(path.to_owned(), memory);
     }
 
@@ -198,7 +199,7 @@ impl SyncState {
         self.rejected.insert(path.to_owned(), sha256);
     }
 
-    /// This content was sent, and whether it arrived is not known.
+    /// This content is being sent; until both sides agree, it may have arrived or not.
     pub fn doubt(&mut self, path: &str, sha256: String) {
         self.uncertain.insert(path.to_owned(), sha256);
     }

@@ -4,7 +4,7 @@
 //! whatever else has a name there is reported as refused, and replaced when the host writes a memory of that name.
 
 use super::{to_value, tree};
-use crate::toolset::error::{ToolError, ToolResult};
+use crate::toolset::error::{ToolError, ToolResult, describe};
 use crate::toolset::files::{is_aside, make_folders, open_for_reading, write_aside};
 use crate::toolset::roots::{Root, Roots};
 use crate::toolset::server::Cancel;
@@ -41,9 +41,7 @@ pub struct MemoryRequest {
 #[serde(rename_all = "snake_case")]
 enum Action {
     /// Writes the marker.
-    Open {
-        store: String,
-    },
+    Mark {},
     /// Lists the files, with their hashes.
     Scan {},
     Read {
@@ -129,9 +127,12 @@ fn scan(root: &Root, store: &str, cancel: &Cancel) -> ToolResult<Scan> {
     while let Some(folder) = folders.pop() {
         let opened = if folder.as_os_str().is_empty() { root.dir.try_clone() } else { root.dir.open_dir(&folder) };
         let listed = opened.and_then(|folder| folder.entries());
-        let Ok(listed) = listed else {
+        let listed = match listed {
+            Ok(listed) => listed,
+            // Removed, or replaced, meanwhile.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
             // What is in it is not known to be gone.
-            return Err(ToolError::new("a folder cannot be read"));
+            Err(_) => return Err(ToolError::new("a folder cannot be read")),
         };
         for entry in listed {
             cancel.check()?;
@@ -190,19 +191,36 @@ fn look(directory: &Dir, place: &Path) -> Found {
 
 /// Writes a memory, in place of whatever has its name but a directory that is not empty.
 fn write(directory: &Dir, path: &str, content: &str, cancel: &Cancel) -> ToolResult<Value> {
-    let place = local_path(path)?;
-    let failed = |error: io::Error| ToolError::io(path, &error);
-    if content.len() as u64 > MAX_CONTENT_BYTES {
-        return Err(ToolError::new(format!("{path}: larger than a memory")));
-    }
     cancel.check()?;
-    let (above, name) = (place.parent().unwrap_or(Path::new("")), place.file_name().unwrap_or_default());
-    let folder = make_folders(directory, above).map_err(failed)?;
-    if folder.symlink_metadata(name).is_ok_and(|metadata| metadata.is_dir()) {
-        folder.remove_dir(name).map_err(failed)?;
+    let place = match local_path(path) {
+        Ok(place) if content.len() as u64 <= MAX_CONTENT_BYTES => place,
+        Ok(_) => return Ok(json!({"refused": "larger than a memory"})),
+        Err(ToolError(problem)) => return Ok(json!({"refused": problem})),
+    };
+    match write_file(directory, &place, content) {
+        Ok(()) => Ok(json!({"sha256": sha256(content.as_bytes())})),
+        // These are about what is in the way, not about the disk.
+        Err(error) if is_in_the_way(&error) => Ok(json!({"refused": describe(&error)})),
+        Err(error) => Err(ToolError::io(path, &error)),
     }
-    write_aside(&folder, name, content.as_bytes(), 0o600).map_err(failed)?;
-    Ok(json!({"sha256": sha256(content.as_bytes())}))
+}
+
+fn is_in_the_way(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error) {
+        Some(errno) => matches!(errno, Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST | Errno::LOOP | Errno::XDEV),
+        // cap-std's own: a link that leads out of the directory.
+        None => error.kind() == io::ErrorKind::PermissionDenied,
+    }
+}
+
+fn write_file(directory: &Dir, place: &Path, content: &str) -> io::Result<()> {
+    let (above, name) = (place.parent().unwrap_or(Path::new("")), place.file_name().unwrap_or_default());
+    let folder = make_folders(directory, above)?;
+    if folder.symlink_metadata(name).is_ok_and(|metadata| metadata.is_dir()) {
+        folder.remove_dir(name)?;
+    }
+    write_aside(&folder, name, content.as_bytes(), 0o600)
 }
 
 /// Removes a file if it still has the content that was seen, and the folders above it that are empty then.

@@ -7,9 +7,8 @@ use crate::session::tools::config::{Limits, ToolsConfig};
 use std::time::Duration;
 
 #[rustfmt::skip]
-const KEYS: &[&str] = &["tools", "concurrency", "max_idle_ms", "tool_timeout_ms", "toolset", "workdir", "sandbox", "toolset_path"];
-/// The keys that are planned.
-const UNSUPPORTED: &[&str] = &["skills", "memory"];
+const KEYS: &[&str] = &["tools", "concurrency", "max_idle_ms", "tool_timeout_ms", "toolset", "workdir", "sandbox", "toolset_path",
+    "skills", "memory"];
 /// The most calls that can run at once.
 const MAX_CONCURRENCY: i64 = 1_000;
 /// The longest time that a setting takes, in milliseconds.
@@ -26,9 +25,6 @@ impl SessionConfig {
     /// Reads a configuration. Errors: `CONFIG`, naming the key.
     pub(super) fn read(json: Option<&str>) -> Result<SessionConfig> {
         let mut object = Object::parse(json.unwrap_or("{}"), "config_json", Status::Config)?;
-        if let Some(key) = UNSUPPORTED.iter().find_map(|key| object.take_or_null(key)) {
-            return Err(key.error("is not supported yet"));
-        }
         object.check_names(KEYS.iter().copied())?;
         let mut integer = |key, min, max| object.take(key).map(|value: Value| value.integer(min, max)).transpose();
         let concurrency = integer("concurrency", 1, MAX_CONCURRENCY)?.unwrap_or(1);
@@ -78,8 +74,8 @@ mod tests {
             (r#"{"tools":[],"tool_timeout_ms":86400001}"#, "tool_timeout_ms"),
             (r#"{"tools":[],"toolset":true}"#, "workdir"),
             (r#"{"toolset":false}"#, "tools"),
-            (r#"{"tools":[],"skills":null}"#, "skills"),
-            (r#"{"tools":[],"memory":false}"#, "memory"),
+            (r#"{"tools":[],"skills":1}"#, "skills"),
+            (r#"{"tools":[],"memory":true}"#, "workdir"),
             (r#"{"tools":[],"sandbox":"none"}"#, "sandbox"),
             (r#"{"tools":[],"tool":1}"#, "tool"),
             ("[]", "config_json"),

@@ -48,7 +48,8 @@ impl Session {
         let pool = client.pool_handle()?;
         let (state, changed) = (ForkSafeMutex::default(), Notify::new());
         let helper = config.tools.helper.and_then(|config| Helper::new(config, lease.session_id(), pool.clone()));
-        let resources = Resources { helper };
+        let (id, has_token) = (lease.session_id(), lease.has_token());
+        let resources = Resources::new(helper, config.tools.resources, client.clone(), pool.clone(), id, has_token);
         let shared = Arc::new(SessionShared { lease: lease.clone(), client, pool, state, changed, resources });
         task::start(&shared, config.runner);
         Ok(Session(ProcessLocal::new(shared)))

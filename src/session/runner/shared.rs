@@ -251,7 +251,7 @@ impl SessionShared {
         };
         let mut stats = json!({"session_id": self.lease.session_id(), "state": doing,
                                "end": state.end.as_ref().map(SessionEnd::name), "open_calls": state.calls.len()});
-        let helper = self.resources.helper.as_ref().map(Helper::stats).unwrap_or_default();
+        let helper = self.resources.helper.as_deref().map(Helper::stats).unwrap_or_default();
         let mut metrics = state.metrics.clone();
         metrics.timed_out += helper.timed_out;
         if let (Some(stats), Ok(serde_json::Value::Object(metrics))) = (stats.as_object_mut(), serde_json::to_value(&metrics)) {
@@ -259,6 +259,7 @@ impl SessionShared {
             stats.insert("toolset_calls".to_owned(), helper.calls.into());
             stats.insert("toolset_starts".to_owned(), helper.starts.into());
             stats.insert("confinement".to_owned(), json!(helper.confinement));
+            stats.extend(self.resources.stats().map(|(name, value)| (name.to_owned(), value)));
         }
         stats.to_string()
     }

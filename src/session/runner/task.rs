@@ -34,6 +34,8 @@ struct SessionTask {
     live: VecDeque<Event>,
     /// Whether the history is being read: the events of the stream wait.
     is_reading: bool,
+    /// The sync of the memory directories.
+    sync: Option<InFlight<()>>,
     /// Whether the session was retrieved.
     has_worked: bool,
     sends: JoinSet<(String, SendResult, Option<Error>)>,
@@ -83,6 +85,7 @@ pub(super) fn start(shared: &Arc<SessionShared>, config: RunnerConfig) {
         stream: None,
         live: VecDeque::new(),
         is_reading: false,
+        sync: None,
         has_worked: false,
         sends: JoinSet::new(),
         calls: JoinSet::new(),
@@ -116,10 +119,11 @@ impl SessionTask {
 
     /// Ends what belongs to the session, and returns how that ended.
     async fn end(mut self, end: End) -> SessionEnd {
-        (self.stream, self.request) = (None, None);
+        (self.stream, self.request, self.sync) = (None, None, None);
         self.sends.abort_all();
         self.calls.shutdown().await;
-        self.shared.resources.release().await;
+        let is_well = matches!(end, End::Idle | End::Terminated);
+        self.shared.resources.release(is_well, end != End::Shutdown).await;
         log::record(
             Level::Info,
             LOG,
@@ -150,6 +154,9 @@ impl SessionTask {
             }
         }
         actions.timed_out.iter().for_each(|call| shared.time_out(call, self.tool_timeout));
+        if !actions.send.is_empty() && self.sync.is_none() {
+            self.sync = shared.resources.sync().map(|sync| Box::pin(sync) as InFlight<()>);
+        }
         for call in actions.send {
             let params = shared.state.lock().results.get(&call.id).cloned();
             let (shared, id) = (shared.clone(), call.id.clone());
@@ -250,6 +257,7 @@ impl SessionTask {
                         return event;
                     }
                 }
+                () = completed(&mut self.sync) => {}
                 () = sleep(wait), if wake_at.is_some() => return RunnerEvent::Tick,
                 () = shared.changed.notified() => {}
                 standing = shared.lease.ends() => return RunnerEvent::LeaseEnded(of_lease(standing)),

@@ -44,9 +44,34 @@ pub struct Limits {
     pub is_cap: bool,
 }
 
+/// What a session does with its memory stores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MemoryMode {
+    /// They are passed over.
+    #[default]
+    Off,
+    /// They are kept in step with directories.
+    On,
+    /// Nothing is written to them, whatever the session allows.
+    ReadOnly,
+}
+
+/// What a session has besides tools.
+#[derive(Debug, Clone, Default)]
+pub struct ResourcesConfig {
+    /// The working directory.
+    pub workdir: PathBuf,
+    /// Whether the skills of the agent are installed.
+    pub skills: bool,
+    /// What is done with memory stores.
+    pub memory: MemoryMode,
+}
+
 /// The tools that the helper runs for the session, and the helper.
 #[derive(Debug, Clone, Default)]
 pub struct ToolsConfig {
+    /// What the helper does besides.
+    pub resources: ResourcesConfig,
     /// The names of the tools; none if the toolset is off.
     pub tools: Vec<&'static str>,
     /// `None` if there is no working directory.
@@ -65,22 +90,30 @@ impl ToolsConfig {
     /// Takes its keys from a session's configuration. Errors: `CONFIG`, naming the key.
     pub fn take(object: &mut Object, limits: Limits) -> Result<ToolsConfig> {
         let toolset = Toolset::read(object.take("toolset"))?;
-        if toolset.is_on && !cfg!(target_os = "linux") {
-            return Err(Error::config("toolset", "runs on Linux only"));
+        let skills = object.take("skills").map(|value| value.bool()).transpose()?;
+        let memory = object.take("memory").map(|value| MemoryMode::read(&value)).transpose()?;
+        // They come with the toolset, but the host's own tools may use them, too.
+        let skills = skills.unwrap_or(toolset.is_on);
+        let memory = memory.unwrap_or(if toolset.is_on { MemoryMode::On } else { MemoryMode::Off });
+        let user = [("toolset", toolset.is_on), ("skills", skills), ("memory", memory != MemoryMode::Off)];
+        let user = user.into_iter().find_map(|(key, is_on)| is_on.then_some(key));
+        if let Some(key) = user.filter(|_| !cfg!(target_os = "linux")) {
+            return Err(Error::config(key, "runs on Linux only"));
         }
         let workdir = object.take("workdir").map(|value| workdir(&value)).transpose()?;
         let sandbox = object.take("sandbox").map(|value| sandbox(&value)).transpose()?;
         let path = object.take("toolset_path").map(|value| value.non_empty_string()).transpose()?;
         let Some(workdir) = workdir else {
-            return match toolset.is_on {
-                true => Err(Error::config("workdir", "is missing: name the directory that the toolset works in")),
-                false => Ok(ToolsConfig::default()),
+            return match user {
+                Some(key) => Err(Error::config("workdir", format_args!("is missing: name the directory for `{key}`"))),
+                None => Ok(ToolsConfig::default()),
             };
         };
-        if !toolset.is_on {
+        if user.is_none() {
             return Ok(ToolsConfig::default());
         }
-        let tools = TOOLS.into_iter().filter(|tool| toolset.has_bash || *tool != "bash").collect();
+        let tools = TOOLS.into_iter().filter(|tool| toolset.is_on && (toolset.has_bash || *tool != "bash")).collect();
+        let resources = ResourcesConfig { workdir: workdir.clone(), skills, memory };
         let helper = HelperConfig {
             path: command::find(path.as_deref().map(Path::new), &process_env_vars)?,
             workdir,
@@ -90,7 +123,18 @@ impl ToolsConfig {
             env: toolset.env,
             limits,
         };
-        Ok(ToolsConfig { tools, helper: Some(helper) })
+        Ok(ToolsConfig { resources, tools, helper: Some(helper) })
+    }
+}
+
+impl MemoryMode {
+    fn read(value: &Value) -> Result<MemoryMode> {
+        match (value.bool(), value.string()) {
+            (Ok(true), _) => Ok(MemoryMode::On),
+            (Ok(false), _) => Ok(MemoryMode::Off),
+            (_, Ok(text)) if text == "read_only" => Ok(MemoryMode::ReadOnly),
+            _ => Err(value.error("must be true, false or \"read_only\"")),
+        }
     }
 }
 
@@ -178,12 +222,31 @@ mod tests {
     }
 
     #[test]
+    fn skills_and_memory_come_with_the_toolset_and_can_be_had_without_it() {
+        let read = |members: &str| {
+            let config = read(&with(members)).unwrap();
+            (config.tools.len(), config.helper.is_some(), config.resources.skills, config.resources.memory)
+        };
+        assert_eq!(read(r#""toolset":true"#), (6, true, true, MemoryMode::On));
+        assert_eq!(read(r#""toolset":true,"skills":false,"memory":false"#), (6, true, false, MemoryMode::Off));
+        assert_eq!(read(r#""toolset":true,"memory":"read_only""#), (6, true, true, MemoryMode::ReadOnly));
+        assert_eq!(read(r#""skills":true"#), (0, true, true, MemoryMode::Off));
+        assert_eq!(read(r#""memory":true"#), (0, true, false, MemoryMode::On));
+        assert_eq!(read(r#""skills":false,"memory":false"#), (0, false, false, MemoryMode::Off));
+    }
+
+    #[test]
     fn an_invalid_key_is_named() {
         for (json, parameter) in [
             (r#"{"toolset":true}"#.to_owned(), "workdir"),
             (r#"{"toolset":true,"workdir":"/no/such/directory"}"#.to_owned(), "workdir"),
             (r#"{"toolset":true,"workdir":"/bin/sh"}"#.to_owned(), "workdir"),
             (r#"{"toolset":true,"workdir":"/","toolset_path":"/no/such/command"}"#.to_owned(), "toolset_path"),
+            (r#"{"skills":true}"#.to_owned(), "workdir"),
+            (r#"{"memory":"read_only"}"#.to_owned(), "workdir"),
+            (with(r#""skills":"all""#), "skills"),
+            (with(r#""memory":"write""#), "memory"),
+            (with(r#""memory":1"#), "memory"),
             (with(r#""toolset":1"#), "toolset"),
             (with(r#""toolset":{"shell":true}"#), "shell"),
             (with(r#""toolset":{"bash":"no"}"#), "bash"),

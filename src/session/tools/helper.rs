@@ -14,6 +14,7 @@ use crate::session::event::ToolUse;
 use crate::session::result::{ToolResult, whole_surrogates};
 use crate::telemetry::log::{self, Level};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -110,6 +111,22 @@ impl Helper {
     /// Returns the folder for temporary files that only commands and the host can use. Errors: as for [`start`](Helper::start).
     pub async fn tmpdir(&self) -> Result<String> {
         Ok(self.connection().await?.tmpdir.clone())
+    }
+
+    /// Sends a request of the library's own, such as `unpack`, and returns its result. Errors: `INTERNAL`, with the helper's words, if it cannot do that;
+    /// those of [`request`](Helper::request).
+    pub async fn ask<T: DeserializeOwned>(&self, request: &str, input: &Value) -> Result<T> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        struct Answer<T> {
+            result: Option<T>,
+            error: Option<String>,
+        }
+        let answer = self.request(&format!("\"{request}\":{input}")).await?;
+        let unusable =
+            |error: serde_json::Error| Error::new(Status::Internal, format!("the toolset's answer is unusable: {error}"));
+        let answer: Answer<T> = serde_json::from_str(&answer).map_err(unusable)?;
+        answer.result.ok_or_else(|| Error::new(Status::Internal, answer.error.unwrap_or_default()))
     }
 
     /// Runs a call of a tool and returns its result, also that of a failure. When the future is dropped, the call is cancelled.

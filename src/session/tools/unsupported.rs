@@ -59,6 +59,11 @@ impl Helper {
         match *self {}
     }
 
+    /// Sends a request of the library's own.
+    pub async fn ask<T>(&self, _request: &str, _input: &serde_json::Value) -> Result<T> {
+        match *self {}
+    }
+
     /// Runs a call of a tool.
     pub async fn call(&self, _call: &ToolUse) -> ToolResult {
         match *self {}

@@ -11,7 +11,7 @@ use crate::runtime::fork::{self, ForkSafeMutex};
 use crate::telemetry::log::{self, Level};
 use crate::worker::metrics::Counter;
 use crate::worker::shared::WorkerShared;
-use crate::worker::{LOG, handover, used_after_fork};
+use crate::worker::{LOG, handover, secret, used_after_fork};
 use serde_json::{json, value::RawValue};
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -320,6 +320,11 @@ impl Lease {
     pub fn begin_use(self: &Arc<Lease>) -> LeaseUse {
         self.shared.lock().users += 1;
         LeaseUse(self.clone())
+    }
+
+    /// Returns whether the item has a token of its own.
+    pub fn has_token(&self) -> bool {
+        self.secret.as_ref().is_some_and(|secret| secret::token(secret.expose()).is_some())
     }
 
     /// Returns a client with the item's own token, on the worker's connections.

@@ -1,6 +1,6 @@
 //! A session and its calls as the host sees them: waiting for calls, replying to them, letting them go.
 
-use super::shared::{ReplyCallback, SessionEnd, SessionShared, State, void_error};
+use super::shared::{CallNotifications, HostCall, ReplyCallback, SessionEnd, SessionShared, State, void_error};
 use super::task;
 use super::words::{End, RunnerConfig, RunnerEvent};
 use crate::completion::Queue;
@@ -11,7 +11,6 @@ use crate::runtime::waiters::wait_for;
 use crate::session::event::ToolUse;
 use crate::session::result::ToolResult;
 use crate::worker::Lease;
-use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -150,10 +149,28 @@ impl ToolCall {
     /// this thread); `CLOSED` in a forked child.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<String> {
         let check = |state: &mut State| match state.calls.get(&self.event.id) {
-            None => Some(Err(Error::new(Status::Done, "the call has been replied to, or let go"))),
-            Some(call) => call.void.map(|reason| Ok(json!({"reason": reason.name()}).to_string())),
+            None => Some(HostCall::default().end()),
+            Some(call) => call.void.map(|_| call.end()),
         };
         wait_for(&self.shared()?.state, |state| &mut state.call_waiters, timeout, check)?
+    }
+
+    /// Posts one completion with this tag when the call needs no reply any more, at once if that is so already: with what
+    /// [`wait`](ToolCall::wait) returns. Does not block. Errors: `CLOSED`.
+    pub fn attach(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
+        let shared = self.shared()?;
+        queue.fd()?;
+        let mut state = shared.state.lock();
+        let notifications = match state.calls.get_mut(&self.event.id) {
+            None => HostCall { watchers: vec![(queue.clone(), tag)], ..HostCall::default() }.take_notifications(),
+            Some(call) => {
+                call.watchers.push((queue.clone(), tag));
+                if call.void.is_some() { call.take_notifications() } else { CallNotifications::default() }
+            }
+        };
+        drop(state);
+        notifications.send();
+        Ok(())
     }
 
     /// Lets the call go, unless it has a reply: nothing is posted, and it is left to other clients. Does not block.
@@ -164,7 +181,9 @@ impl ToolCall {
         if is_replied {
             return;
         }
-        let was_void = state.calls.remove(&self.event.id).is_none_or(|call| call.void.is_some());
+        let mut call = state.calls.remove(&self.event.id);
+        let notifications = call.as_mut().map(HostCall::take_notifications).unwrap_or_default();
+        let was_void = call.is_none_or(|call| call.void.is_some());
         if !was_void {
             state.metrics.let_go += 1;
             state.inbox.push_back(RunnerEvent::LetGo { call: self.event.id.clone() });
@@ -172,6 +191,7 @@ impl ToolCall {
         let waiters = state.call_waiters.take_all();
         drop(state);
         drop(waiters);
+        notifications.send();
         shared.changed.notify_one();
     }
 }

@@ -250,12 +250,13 @@ def test_the_sandbox_can_be_required(host: Host) -> None:
 @pytest.mark.http1
 def test_a_configuration_that_cannot_work_is_rejected(host: Host, tmp_path: Path) -> None:
     host.variables["ANTENV_CLI"] = ""
-    for config, parameter, why in [
+    cases: list[tuple[dict[str, Any], str, str]] = [
         ({}, "toolset_path", "set `toolset_path` or ANTENV_CLI"),
         ({"toolset_path": "/no/such/command"}, "toolset_path", "is not an executable file"),
         ({"workdir": None}, "workdir", "is missing"),
         ({"workdir": "/no/such/directory"}, "workdir", "cannot be used"),
-    ]:
+    ]
+    for config, parameter, why in cases:
         (said,) = host.run("rejected", **config)
         assert json.loads(said)["parameter"] == parameter and why in json.loads(said)["message"]
     host.variables["ANTENV_CLI"] = str(tmp_path)

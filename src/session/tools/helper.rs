@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn an_answer_becomes_a_result_that_the_api_accepts() {
         let text = |text, is_error| ToolResult::text(text, is_error);
-        assert_eq!(result(r#"{"id":"1","content":[{"type":"text","text":"a"}],"is_error":true}"#), text("a", true));
+        assert_eq!(result(r#"{"id":"1","content":[{"text":"a","type":"text"}],"is_error":true}"#), text("a", true));
         assert_eq!(result(r#"{"id":"1","content":[],"is_error":false}"#), text("", false));
         assert!(format!("{:?}", result("{}")).contains("cannot be used"));
     }

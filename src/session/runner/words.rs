@@ -226,3 +226,28 @@ impl End {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::event::EventKind;
+
+    #[test]
+    fn the_host_comes_before_the_toolset_which_serves_no_custom_tool() {
+        let tools = ["echo".to_owned(), "bash".to_owned()].into();
+        let toolset = ["bash", "read"].into();
+        let config = RunnerConfig { tools, toolset, concurrency: 1, max_idle: None, tool_timeout: None };
+        for (kind, name, expected) in [
+            ("agent.tool_use", "echo", Some(ServedBy::Host)),
+            ("agent.custom_tool_use", "echo", Some(ServedBy::Host)),
+            ("agent.tool_use", "bash", Some(ServedBy::Host)),
+            ("agent.tool_use", "read", Some(ServedBy::Toolset)),
+            ("agent.custom_tool_use", "read", None),
+            ("agent.tool_use", "write", None),
+        ] {
+            let event = Event::parse(&format!(r#"{{"type":"{kind}","id":"c","name":"{name}"}}"#)).map(|event| event.kind);
+            let Some(EventKind::ToolUse(call)) = event else { panic!("{event:?}") };
+            assert_eq!(config.served_by(&call), expected, "{kind} {name}");
+        }
+    }
+}

@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.usefixtures("clean_environment"), pytest.mark.transpor
 
 # Only a failing test waits for that long, in seconds.
 TIMEOUT = 240
-#: Where the official worker gives other answers. It shows the agent the `repr` of an exception; ours, its message. (It also
-#: sends results of calls that were interrupted or whose session is terminated, which are rejected; ours sends none.)
+#: Where the official worker gives other answers. It shows the agent the `repr` of an exception; ours, its message. (It
+#: also sends results of calls that were interrupted, or whose session is terminated: these are rejected.)
 DIFFERENCES: dict[str, list[Any]] = {"an error": [text("RuntimeError('it failed')", True)]}
 
 

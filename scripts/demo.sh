@@ -46,11 +46,11 @@ echo "== antenv worker run serves a session; antenv sessions tail shows what hap
 read -r environment key session < <(python3 -m scripts.served_session "$ANTHROPIC_BASE_URL")
 workdir=$(mktemp -d)
 trap 'kill $emulator 2>/dev/null || :; rm -rf "$workdir"' EXIT
-"$COMMAND" sessions tail "$session" --lines all --until-idle > >(python3 scripts/show_events.py) &
-tail=$!
+"$COMMAND" sessions tail "$session" --lines all --until-idle | python3 scripts/show_events.py &
+shown=$!
 ANTHROPIC_ENVIRONMENT_ID=$environment ANTHROPIC_ENVIRONMENT_KEY=$key "$COMMAND" worker run --drain --max-idle 0.5 \
     --workdir-root "$workdir" --tools weather --on-tool sh -c 'echo "12 degrees"'
-wait "$tail"
+wait "$shown"
 
 echo
 echo "== stopping the emulator"

@@ -86,7 +86,7 @@ TOOLSET: list[tuple[dict[str, Any], tuple[str, bool]]] = [
     ({"tool": "glob", "input": {"pattern": "*.txt"}}, text("a.txt")),
     ({"tool": "grep", "input": {"pattern": "thr"}}, text("a.txt:2:three")),
     ({"tool": "bash", "input": {"command": "name=here; cat a.txt; echo $SHOWN $HIDDEN"}}, text("one\nthree\nshown\n")),
-    ({"tool": "bash", "input": {"command": "echo $name; exit 3"}}, text("here\nexit code: 3", True)),
+    ({"tool": "bash", "input": {"command": "echo $name; (exit 3)"}}, text("here\nexit code: 3", True)),
     (
         {"tool": "read", "input": {"file_path": "/etc/passwd"}},
         text("/etc/passwd: the path is outside the working directory", True),
@@ -236,7 +236,7 @@ def test_a_command_is_killed_with_its_group_when_its_call_is_void_or_takes_too_l
 def test_so_many_sessions_are_served_at_once_and_no_more(strict_emulator: Emulator, tmp_path: Path) -> None:
     environment = hosts(strict_emulator)
     for _ in range(12):
-        script(strict_emulator, environment, [ECHO, RESULTS, {"terminate": True}])
+        script(strict_emulator, environment, [ECHO, RESULTS])
     code = "mkdir r.$$; ls -d r.* | wc -l >>counts; sleep 0.2; rmdir r.$$; echo"
     environ = variables(strict_emulator, environment)
     with run(*shell("--drain", "--concurrency", "4", code=code), folder=tmp_path, **environ) as program:
@@ -466,7 +466,8 @@ def test_a_terminal_shows_the_progress_and_a_summary(strict_emulator: Emulator, 
     os.close(terminal)
     assert b"\r\x1b[K" in said and b"0 sessions over, 1 go on; 0 calls answered" in said
     *_, last, rest = said.decode().split("\r\n")
-    assert last.endswith("sessions served: 1; calls answered: 1, void: 0") and rest == ""
+    assert last.endswith("sessions served: 1; calls answered: 1, void: 0")
+    assert rest == "" or rest.endswith("\r\x1b[K"), "the last line is left empty"
 
 
 def read(terminal: int) -> bytes:

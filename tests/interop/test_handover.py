@@ -48,7 +48,7 @@ def events(emulator: Emulator, item: str) -> list[str]:
 
 def until(condition: Callable[[], object]) -> None:
     """Waits for a condition."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.02)

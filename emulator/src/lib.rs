@@ -102,8 +102,8 @@ impl Default for Config {
 /// at start.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
-    /// Where the authority's certificate is written (PEM), for clients to trust it; without one, to a temporary file that is removed
-    /// in the end.
+    /// Where the authority's certificate is written (PEM), for clients to trust it; without one, to a temporary file that is gone in the
+    /// end (on Linux in memory, readable by the same user only).
     pub ca_file: Option<PathBuf>,
 }
 

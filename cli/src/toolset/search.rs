@@ -10,7 +10,7 @@ use grep_searcher::{BinaryDetection, MmapChoice, Searcher, SearcherBuilder, sink
 use ignore::{DirEntry, WalkBuilder, WalkState};
 use serde::Deserialize;
 use std::cmp::Reverse;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Component, Path};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,6 +24,8 @@ pub const MAX_GREP_BYTES: usize = 100 << 10;
 pub const MAX_LINE_CHARS: usize = 2_000;
 const MAX_TIME: Duration = Duration::from_secs(60);
 const MAX_THREADS: usize = 8;
+/// How much of a file is read at first. The searcher asks for three bytes, which would take a system call of their own.
+const FIRST_READ: usize = 16 << 10;
 /// How much memory a line may take, and a regular expression when it is compiled.
 const MAX_LINE_MEMORY: usize = 8 << 20;
 const MAX_REGEX_MEMORY: usize = 16 << 20;
@@ -161,7 +163,7 @@ impl Search<'_> {
     fn file(&self, searcher: &mut Searcher, path: &Path, relative: &Path) {
         let Ok(file) = open_for_reading(&self.base.root.dir, relative) else { return };
         let mut text = String::new();
-        let reader = Interruptible { file, search: self };
+        let reader = BufReader::with_capacity(FIRST_READ, Interruptible { file, search: self });
         let mut name = None;
         let sink = sinks::Lossy(|number, line| {
             let name = name.get_or_insert_with(|| display(self.roots, path));

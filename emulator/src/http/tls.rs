@@ -2,8 +2,8 @@
 //! certificate signed by it, and HTTP/2 or HTTP/1.1 by ALPN.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::Write,
+    fs::{self, File},
+    io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,26 +24,22 @@ pub const H2: &[u8] = b"h2";
 /// The first byte of a connection on which TLS is spoken; no request begins with it.
 pub const FIRST_BYTE: &[u8] = &[22];
 
-/// The authority's certificate in a file. A temporary one is removed when the emulator ends.
+/// The authority's certificate in a file: one that was named, which stays, or one that is gone when the emulator ends.
 pub struct CaFile {
     path: PathBuf,
-    is_temporary: bool,
+    _temporary: Option<Temporary>,
 }
 
 impl CaFile {
     fn write(named: Option<&Path>, pem: &str) -> Result<CaFile, String> {
-        let path = match named {
-            Some(path) => path.to_owned(),
-            None => std::env::temp_dir().join(format!("antenv-emulator-ca-{:016x}.pem", fastrand::u64(..))),
-        };
-        let mut options = OpenOptions::new();
-        match named {
-            Some(_) => options.write(true).create(true).truncate(true),
-            None => options.write(true).create_new(true),
-        };
-        let written = options.open(&path).and_then(|mut file| file.write_all(pem.as_bytes()));
-        written.map_err(|error| format!("cannot write the certificate authority's file {}: {error}", path.display()))?;
-        Ok(CaFile { path, is_temporary: named.is_none() })
+        let failed =
+            |path: &Path, error: io::Error| format!("cannot write the certificate authority's file {}: {error}", path.display());
+        if let Some(path) = named {
+            fs::write(path, pem).map_err(|error| failed(path, error))?;
+            return Ok(CaFile { path: path.to_owned(), _temporary: None });
+        }
+        let (path, temporary) = Temporary::write(pem).map_err(|error| failed(&std::env::temp_dir(), error))?;
+        Ok(CaFile { path, _temporary: Some(temporary) })
     }
 
     /// Where it is.
@@ -52,11 +48,48 @@ impl CaFile {
     }
 }
 
-impl Drop for CaFile {
+/// A file in memory, which this process holds open: nothing of it is left, however the process ends.
+#[cfg(target_os = "linux")]
+struct Temporary {
+    _file: File,
+}
+
+#[cfg(target_os = "linux")]
+impl Temporary {
+    fn write(text: &str) -> io::Result<(PathBuf, Temporary)> {
+        use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+        use nix::sys::memfd::{MFdFlags, memfd_create};
+        use std::os::fd::AsRawFd;
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let mut file = File::from(memfd_create("antenv-emulator-ca.pem", flags)?);
+        file.write_all(text.as_bytes())?;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW))?;
+        let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+        Ok((path.into(), Temporary { _file: file }))
+    }
+}
+
+/// A file that is removed when this is dropped.
+#[cfg(not(target_os = "linux"))]
+struct Temporary {
+    path: PathBuf,
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Temporary {
+    fn write(text: &str) -> io::Result<(PathBuf, Temporary)> {
+        let path = std::env::temp_dir().join(format!("antenv-emulator-ca-{:016x}.pem", fastrand::u64(..)));
+        let mut file = File::create_new(&path)?;
+        let temporary = Temporary { path: path.clone() };
+        file.write_all(text.as_bytes())?;
+        Ok((path, temporary))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Drop for Temporary {
     fn drop(&mut self) {
-        if self.is_temporary {
-            let _ = fs::remove_file(&self.path);
-        }
+        let _ = fs::remove_file(&self.path);
     }
 }
 

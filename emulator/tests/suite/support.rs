@@ -31,7 +31,7 @@ pub struct Emulator {
     client: Client,
     /// What to trust, with `--tls`.
     pub ca_file: Option<PathBuf>,
-    /// Its folder for temporary files, which it leaves behind when it is killed.
+    /// Its folder for temporary files.
     temporary: Scratch,
 }
 

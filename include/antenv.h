@@ -1288,7 +1288,8 @@ antenv_status antenv_lease_client(antenv_lease *lease, antenv_client **out, char
  * @param out_json Receives the work item; JSON `null` when the server sends none or the item had stopped already.
  *
  * Errors: ANTENV_LEASE_LOST; the common call errors when the item could not be stopped (its lease then runs out, and the queue
- * hands the item out again); ANTENV_CANCELLED when the library was shut down meanwhile. Blocks for at most `timeout_ms`.
+ * hands the item out again); ANTENV_CANCELLED when the library was shut down meanwhile. Ends the sessions that are served under
+ * the lease first, with their toolsets, and then blocks for at most `timeout_ms`.
  */
 antenv_status antenv_lease_finish(antenv_lease *lease, const char *params_json, char **out_json);
 
@@ -1390,21 +1391,29 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
  *   and the lease with antenv_lease_finish.
  * @param config_json A JSON object. `null` means absent, and an unknown key is an error:
  *
- *   tools            Required. The names of the tools that the program serves. Calls of other tools are left to other clients.
+ *   tools            The names of the tools that the program serves. Calls of other tools are left to other clients. Required
+ *                    without `toolset`.
  *   concurrency      How many calls run at once: 1 to 1000. Only calls of different threads of the session do. Default: 1.
  *   max_idle_ms      How long the session may be idle after the end of a turn before it is over: 0 (without limit) to 86400000.
  *                    Default: 60000.
  *   tool_timeout_ms  How long a call may take from antenv_session_next to its reply: 0 (without limit) to 86400000. Then it is
  *                    answered with an error. Default: 120000.
+ *   toolset          true, or {"bash": default true, "network": default false, "env": [names of environment variables]}: the
+ *                    library serves the agent's own tools (bash, read, write, edit, glob, grep) in a confined process, but for
+ *                    those in `tools`. Their calls are not handed out. Default: false. Linux only.
+ *   workdir          The directory that the toolset works in; it must exist. Required with `toolset`.
+ *   sandbox          "auto" confines as far as the system can, "required" ends the session if it cannot, "off" confines only the
+ *                    tools that use files. Default: "auto".
+ *   toolset_path     The command `antenv`. Default: ANTENV_CLI, the one installed with the library, or the one on PATH.
  *
- *   `toolset`, `skills`, `memory`, `workdir` and `sandbox` are not supported yet: ANTENV_CONFIG.
+ *   `skills` and `memory` are not supported yet: ANTENV_CONFIG.
  *
  * @param out Receives the session; free it with antenv_session_free.
  * @param out_error Receives the error object.
  *
  * Errors: ANTENV_CONFIG (`parameter` names the key); ANTENV_INVALID_ARGUMENT about `lease` when the worker only claims;
  * ANTENV_CLOSED in a forked child and while the library is being shut down; ANTENV_INVALID_HANDLE. Does not block: what the
- * server refuses is returned by antenv_session_next.
+ * server refuses, and a toolset that cannot start (ANTENV_CONFIG), is returned by antenv_session_next.
  *
  *     antenv_session_new(lease, "{\"tools\":[\"weather\"]}", &session, &error);
  *     while (antenv_session_next(session, -1, &call, &json) == ANTENV_OK) serve(call, json);
@@ -1471,6 +1480,9 @@ antenv_status antenv_session_attach(antenv_session *session, antenv_queue *queue
  *   sends, send_failures         attempts to post results; those among them that failed
  *   streams                      streams that were opened
  *   histories, history_failures  readings of the history; those that failed
+ *   toolset_calls                calls that the toolset was given
+ *   toolset_starts               how often its process was started: more than once if it died
+ *   confinement                  what confines it (docs/security.md); null before its start, and without a toolset
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
  */
@@ -1478,7 +1490,8 @@ antenv_status antenv_session_stats(antenv_session *session, char **out_json);
 
 /**
  * Ends serving a session, and frees the handle: its calls become void, results that are not posted are dropped, and threads that
- * wait in antenv_session_next return ANTENV_CLOSED. The item is neither stopped nor released: that is the lease's.
+ * wait in antenv_session_next return ANTENV_CLOSED. The process of a toolset ends with all its children; antenv_lease_finish waits
+ * for that. The item is neither stopped nor released: that is the lease's.
  *
  * @param session The session; freeing it twice, or NULL, is harmless.
  *
@@ -1522,7 +1535,8 @@ antenv_status antenv_tool_call_submit_reply(antenv_tool_call *call,
                                             char **out_error);
 
 /**
- * Waits until a call needs no reply any more, so that a tool that takes long can end early.
+ * Waits until a call needs no reply any more, so that a tool that takes long can end early. An event loop calls
+ * antenv_tool_call_attach instead.
  *
  * @param call The call.
  * @param timeout_ms How long to wait; 0 asks only.
@@ -1534,6 +1548,21 @@ antenv_status antenv_tool_call_submit_reply(antenv_tool_call *call,
  * ANTENV_INVALID_ARGUMENT. Blocks for at most `timeout_ms`.
  */
 antenv_status antenv_tool_call_wait(antenv_tool_call *call, int64_t timeout_ms, char **out_json);
+
+/**
+ * Reports through a completion queue that a call needs no reply any more, so that an event loop needs no thread for each call.
+ * Exactly one completion arrives, at once if that is so already.
+ *
+ * @param call The call.
+ * @param queue The queue that receives the completion.
+ * @param tag Comes back with the completion: with ANTENV_OK and {"reason":...}, as from antenv_tool_call_wait, or with ANTENV_DONE
+ *   when the call was replied to or let go.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED. Does not block.
+ */
+antenv_status antenv_tool_call_attach(antenv_tool_call *call,
+                                      antenv_queue *queue,
+                                      uint64_t tag);
 
 /**
  * Frees a call without a reply. One that still needs a reply is let go: it is left to other clients, and not handed out again.

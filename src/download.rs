@@ -53,8 +53,8 @@ pub fn submit(
     })
 }
 
-/// Starts a download. `done` receives its result exactly once. On an error it was not started.
-fn start(
+/// Starts a download: of an operation by its name, with the per-call options in `params_json`. `done` receives its result exactly once. On an error it was not started.
+pub(crate) fn start(
     client: &Client,
     operation: &str,
     params_json: Option<&str>,

@@ -3,6 +3,7 @@
 use super::boundary;
 use crate::error::Status;
 use crate::runtime::{self, fork};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// ---- The process -----------------------------------------------------------------------------------------------------------
@@ -38,4 +39,27 @@ pub fn survive_forks() {
         libc::pthread_atfork(Some(fork::prepare), Some(fork::parent), Some(fork::child));
     }
     REGISTERED.store(true, SeqCst);
+}
+
+/// Returns the file of this library, or of the program that it is linked into.
+#[cfg(unix)]
+pub fn library_file() -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut found = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: the address is that of a function of this library, and the structure lives during the call.
+    let has_found = unsafe { libc::dladdr(antenv_shutdown as *const libc::c_void, found.as_mut_ptr()) } != 0;
+    // SAFETY: all of its members may be zero.
+    let found = unsafe { found.assume_init() };
+    if !has_found || found.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: it is a string of the dynamic linker's, which keeps it for as long as the library is loaded; that is never unloaded.
+    let name = unsafe { std::ffi::CStr::from_ptr(found.dli_fname) };
+    std::path::absolute(std::ffi::OsStr::from_bytes(name.to_bytes())).ok()
+}
+
+/// Returns the file of this library, which is not known here.
+#[cfg(not(unix))]
+pub fn library_file() -> Option<PathBuf> {
+    None
 }

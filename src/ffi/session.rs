@@ -3,8 +3,10 @@
 use super::boundary;
 use super::handle::Table;
 use super::lease::{antenv_lease, get};
+use super::process::library_file;
 use super::queue::{QUEUES, antenv_queue};
 use crate::error::Status;
+use crate::session::tools::command::set_library_file;
 use crate::session::{Next, Session, ToolCall};
 use std::ffi::c_char;
 
@@ -35,21 +37,33 @@ static TOOL_CALLS: Table<ToolCall> = Table::new(9, "call");
 ///   and the lease with antenv_lease_finish.
 /// @param config_json A JSON object. `null` means absent, and an unknown key is an error:
 ///
-///   tools            Required. The names of the tools that the program serves. Calls of other tools are left to other clients.
+///   tools            The names of the tools that the program serves. Calls of other tools are left to other clients. Required
+///                    without `toolset`.
 ///   concurrency      How many calls run at once: 1 to 1000. Only calls of different threads of the session do. Default: 1.
 ///   max_idle_ms      How long the session may be idle after the end of a turn before it is over: 0 (without limit) to 86400000.
 ///                    Default: 60000.
 ///   tool_timeout_ms  How long a call may take from antenv_session_next to its reply: 0 (without limit) to 86400000. Then it is
 ///                    answered with an error. Default: 120000.
+///   toolset          true, or {"bash": default true, "network": default false, "env": [names of environment variables]}: the
+///                    library serves the agent's own tools (bash, read, write, edit, glob, grep) in a confined process, but for
+///                    those in `tools`. Their calls are not handed out. Default: false. Linux only.
+///   workdir          The directory that the toolset works in; it must exist. Required with `toolset`, `skills` and `memory`.
+///   sandbox          "auto" confines as far as the system can, "required" ends the session if it cannot, "off" confines only the
+///                    tools that use files. Default: "auto".
+///   toolset_path     The command `antenv`. Default: ANTENV_CLI, the one installed with the library, or the one on PATH.
 ///
-///   `toolset`, `skills`, `memory`, `workdir` and `sandbox` are not supported yet: ANTENV_CONFIG.
+///   skills           Whether the skills of the agent are unpacked to `skills/` in `workdir`, and removed at the end. One that fails
+///                    is logged and counted. Default: true with `toolset`. Linux only, like `memory`.
+///   memory           true keeps a directory for each memory store of the session in step with it: at the store's mount path,
+///                    else `memory/` in `workdir`. "read_only" writes nothing to stores. false passes them over. A store that
+///                    cannot be served ends the session with an error. Default: true with `toolset`.
 ///
 /// @param out Receives the session; free it with antenv_session_free.
 /// @param out_error Receives the error object.
 ///
 /// Errors: ANTENV_CONFIG (`parameter` names the key); ANTENV_INVALID_ARGUMENT about `lease` when the worker only claims;
 /// ANTENV_CLOSED in a forked child and while the library is being shut down; ANTENV_INVALID_HANDLE. Does not block: what the
-/// server refuses is returned by antenv_session_next.
+/// server refuses, and a toolset that cannot start (ANTENV_CONFIG), is returned by antenv_session_next.
 ///
 /// ```c
 ///     antenv_session_new(lease, "{\"tools\":[\"weather\"]}", &session, &error);
@@ -63,6 +77,7 @@ pub extern "C" fn antenv_session_new(
     out_error: *mut *mut c_char,
 ) -> Status {
     boundary::return_handle(out, out_error, || {
+        set_library_file(library_file);
         SESSIONS.insert(Session::new(&get(lease)?, boundary::optional_text("config_json", config_json)?)?)
     })
 }
@@ -144,6 +159,13 @@ pub extern "C" fn antenv_session_attach(session: *mut antenv_session, queue: *mu
 ///   sends, send_failures         attempts to post results; those among them that failed
 ///   streams                      streams that were opened
 ///   histories, history_failures  readings of the history; those that failed
+///   toolset_calls                calls that the toolset was given
+///   toolset_starts               how often its process was started: more than once if it died
+///   confinement                  what confines it (docs/security.md); null before its start, and without a toolset
+///   skills_installed, skills_failed  skills of the agent that were unpacked; those that could not be
+///   memory                       an object: `syncs`, `failed_syncs`, and how many memories were `pulled`, `uploaded`, `deleted`,
+///                                `overwritten` (changes of files that the store's changes replaced), `rejected` by the server and
+///                                `refused` (their paths can be no files)
 ///
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
 #[unsafe(no_mangle)]
@@ -152,7 +174,8 @@ pub extern "C" fn antenv_session_stats(session: *mut antenv_session, out_json: *
 }
 
 /// Ends serving a session, and frees the handle: its calls become void, results that are not posted are dropped, and threads that
-/// wait in antenv_session_next return ANTENV_CLOSED. The item is neither stopped nor released: that is the lease's.
+/// wait in antenv_session_next return ANTENV_CLOSED. The process of a toolset ends with all its children; antenv_lease_finish waits
+/// for that. The item is neither stopped nor released: that is the lease's.
 ///
 /// @param session The session; freeing it twice, or NULL, is harmless.
 ///
@@ -218,7 +241,8 @@ pub extern "C" fn antenv_tool_call_submit_reply(
     })
 }
 
-/// Waits until a call needs no reply any more, so that a tool that takes long can end early.
+/// Waits until a call needs no reply any more, so that a tool that takes long can end early. An event loop calls
+/// antenv_tool_call_attach instead.
 ///
 /// @param call The call.
 /// @param timeout_ms How long to wait; 0 asks only.
@@ -231,6 +255,20 @@ pub extern "C" fn antenv_tool_call_submit_reply(
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_tool_call_wait(call: *mut antenv_tool_call, timeout_ms: i64, out_json: *mut *mut c_char) -> Status {
     boundary::return_json(out_json, || TOOL_CALLS.get(call)?.wait(boundary::timeout("timeout_ms", timeout_ms)?))
+}
+
+/// Reports through a completion queue that a call needs no reply any more, so that an event loop needs no thread for each call.
+/// Exactly one completion arrives, at once if that is so already.
+///
+/// @param call The call.
+/// @param queue The queue that receives the completion.
+/// @param tag Comes back with the completion: with ANTENV_OK and {"reason":...}, as from antenv_tool_call_wait, or with ANTENV_DONE
+///   when the call was replied to or let go.
+///
+/// Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED. Does not block.
+#[unsafe(no_mangle)]
+pub extern "C" fn antenv_tool_call_attach(call: *mut antenv_tool_call, queue: *mut antenv_queue, tag: u64) -> Status {
+    boundary::return_status(|| TOOL_CALLS.get(call)?.attach(&QUEUES.get(queue)?, tag))
 }
 
 /// Frees a call without a reply. One that still needs a reply is let go: it is left to other clients, and not handed out again.

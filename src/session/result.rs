@@ -97,7 +97,7 @@ fn acceptable(block: &str) -> String {
 }
 
 /// Replaces the escapes of surrogates that have no other half, which no UTF-8 can hold.
-fn whole_surrogates(json: &str) -> Cow<'_, str> {
+pub(super) fn whole_surrogates(json: &str) -> Cow<'_, str> {
     let bytes = json.as_bytes();
     let unit = |at: usize| -> Option<u16> {
         let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;

@@ -34,7 +34,7 @@ mod simulation;
 mod supervisor;
 
 pub use handover::adopt;
-pub use lease::{Lease, Standing};
+pub use lease::{Lease, LeaseUse, Standing};
 
 use crate::client::Client;
 use crate::completion::Queue;

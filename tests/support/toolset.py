@@ -94,6 +94,14 @@ class Toolset:
         answer = self.answer(self.start("bash", command=command, **parameters))
         return str(answer["content"][0]["text"])
 
+    def ask(self, **request: object) -> dict[str, Any]:
+        """Sends a request of the host; returns its result, or the object with the error."""
+        self._number += 1
+        self.send(id=f"request_{self._number}", **request)
+        answer = self.answer(f"request_{self._number}")
+        result: dict[str, Any] = answer["result"] if "result" in answer else {"error": answer["error"]}
+        return result
+
     def end(self) -> int:
         """Ends the input; returns the exit code."""
         self._input.close()

@@ -6,6 +6,7 @@ use super::server::{Block, Content};
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, Metadata, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use rustix::fs::OFlags;
 use serde::Deserialize;
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -142,21 +143,37 @@ fn replace(location: &Location<'_>, given: &str, bytes: &[u8]) -> ToolResult<()>
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0o600,
         Err(error) => return Err(failed(error)),
     };
-    let aside = format!(".antenv-{:016x}", fastrand::u64(..));
+    write_aside(&folder, name, bytes, mode).map_err(failed)
+}
+
+/// The names of files that are being written.
+const ASIDE: &str = ".antenv-";
+
+/// Returns whether a name is that of a file or folder that is being written aside.
+pub fn is_aside(name: &OsStr) -> bool {
+    let digits = name.to_str().and_then(|name| name.strip_prefix(ASIDE));
+    digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// Makes up a name for what is written aside.
+pub fn aside_name() -> String {
+    format!("{ASIDE}{:016x}", fastrand::u64(..))
+}
+
+/// Writes a file aside in its folder, and renames it to its place, whatever is there but a directory.
+pub fn write_aside(folder: &Dir, name: &OsStr, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let aside = aside_name();
     let write = || {
         let mut file = folder.open_with(&aside, OpenOptions::new().write(true).create_new(true).mode(0o600))?;
         file.write_all(bytes)?;
         file.set_permissions(Permissions::from_mode(mode))?;
-        folder.rename(&aside, &folder, name)
+        folder.rename(&aside, folder, name)
     };
-    write().map_err(|error| {
-        let _ = folder.remove_file(&aside);
-        failed(error)
-    })
+    write().inspect_err(|_| drop(folder.remove_file(&aside)))
 }
 
 /// Opens a folder below a root, and makes what is missing of it, for its owner alone.
-fn make_folders(dir: &Dir, relative: &Path) -> io::Result<Dir> {
+pub fn make_folders(dir: &Dir, relative: &Path) -> io::Result<Dir> {
     if relative.as_os_str().is_empty() {
         return dir.try_clone();
     }

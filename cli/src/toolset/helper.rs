@@ -8,12 +8,14 @@ use super::server::{self, PROTOCOL, TOOLS};
 use super::shell::Shell;
 use super::{Settings, ShellSettings, Stage};
 use crate::output::Failure;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 use std::time::Duration;
 
@@ -33,10 +35,17 @@ struct Ready<'a> {
 pub fn run(settings: &Settings) -> Result<(), Failure> {
     begin_session()?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| Failure::io("subreaper", error.into()))?;
-    let confinement = sandbox::confine(settings).map_err(Failure::Message)?;
-    let roots = Roots::open(&directories(settings)).map_err(|error| Failure::io(&settings.workdir.to_string_lossy(), error))?;
+    let (confinement, opened) = sandbox::confine(settings).map_err(Failure::Message)?;
+    let roots = Roots::open(&directories(settings), opened);
+    let roots = roots.map_err(|error| Failure::io(&settings.workdir.to_string_lossy(), error))?;
+    let tmp = Dir::open_ambient_dir(settings.private.join("tmp"), ambient_authority());
+    let tmp = tmp.map_err(|error| Failure::io("the private folder", error))?;
     let processes = Processes::new(settings.in_namespace).map_err(|error| Failure::io("threads", error))?;
-    let shell_settings = ShellSettings { workdir: settings.workdir.clone(), confined: confinement.is_on() };
+    let shell_settings = ShellSettings {
+        workdir: settings.workdir.clone(),
+        confined: confinement.is_on(),
+        writable: writable(settings).cloned().collect(),
+    };
     // Once before the first: it cannot fail later.
     stage_command(&Stage::Shell(shell_settings.clone()))?;
     let start = move || stage_command(&Stage::Shell(shell_settings.clone())).unwrap_or_else(|_| Command::new("/nonexistent"));
@@ -49,7 +58,7 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
         tmpdir: &settings.private.join("tmp"),
         confinement: &confinement,
     });
-    let outcome = server::serve(roots, shell);
+    let outcome = server::serve(roots, tmp, shell);
     processes.kill_all();
     outcome.map_err(|error| Failure::io("standard input", error))?;
     // At once, whatever the threads are doing.
@@ -60,7 +69,7 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
 pub fn become_shell(settings: &ShellSettings) -> Result<(), Failure> {
     begin_session()?;
     if settings.confined {
-        sandbox::confine_shell().map_err(Failure::Message)?;
+        sandbox::confine_shell(&settings.writable).map_err(Failure::Message)?;
     }
     env::set_current_dir(&settings.workdir).map_err(|error| Failure::io("the working directory", error))?;
     let mut bash = Command::new("/bin/bash");
@@ -84,7 +93,12 @@ fn begin_session() -> Result<(), Failure> {
 }
 
 /// The directories of the tools that use files, the working directory first, and whether they may be written.
-fn directories(settings: &Settings) -> Vec<(std::path::PathBuf, bool)> {
+fn directories(settings: &Settings) -> Vec<(PathBuf, bool)> {
     let writable = [&settings.workdir].into_iter().chain(&settings.memory).map(|path| (path.clone(), true));
     writable.chain(settings.memory_read_only.iter().map(|path| (path.clone(), false))).collect()
+}
+
+/// The directories that commands may write in.
+fn writable(settings: &Settings) -> impl Iterator<Item = &PathBuf> {
+    [&settings.workdir, &settings.private].into_iter().chain(&settings.memory)
 }

@@ -29,6 +29,7 @@ pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
 pub fn run(options: &Options) -> Result<(), Failure> {
     let failed = |what: &'static str| move |error: nix::Error| Failure::io(what, error.into());
     close_inherited_descriptors();
+    heed_children().map_err(|error| Failure::io("SIGCHLD", error))?;
     let signals: SigSet = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
     signals.thread_block().map_err(failed("signals"))?;
     // Orphans of a helper that was killed are left to this process, which kills them.
@@ -45,6 +46,14 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     kill_descendants();
     drop(private);
     exit(status.code().unwrap_or(1))
+}
+
+/// Undoes what a host that ignores SIGCHLD passes on: children whose end cannot be waited for. A handler takes the place of that; the next
+/// stages begin with the system's default.
+fn heed_children() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _context = runtime.enter();
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()).map(drop)
 }
 
 /// Makes the command that starts another stage.

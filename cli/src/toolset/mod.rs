@@ -7,6 +7,7 @@
 //! | which paths the tools may use | [`roots`] |
 //! | read, write, edit | [`files`] |
 //! | glob, grep | [`search`] |
+//! | requests of the host: skills, memory directories | [`host`] |
 //! | bash | [`shell`], [`processes`], [`text`] |
 //! | confinement | [`sandbox`] |
 //!
@@ -17,6 +18,7 @@
 mod error;
 mod files;
 mod helper;
+mod host;
 mod launcher;
 mod processes;
 mod roots;
@@ -45,7 +47,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     memory: Vec<PathBuf>,
 
-    /// A memory directory that the tools may read
+    /// A memory directory that the tools may read; only the requests of the host write there
     #[arg(long, value_name = "DIR")]
     memory_read_only: Vec<PathBuf>,
 
@@ -108,6 +110,8 @@ struct Settings {
 struct ShellSettings {
     workdir: PathBuf,
     confined: bool,
+    /// The directories that commands may write in.
+    writable: Vec<PathBuf>,
 }
 
 /// Serves until the input ends, or does what another stage does.

@@ -7,7 +7,7 @@
 use super::error::{OUTSIDE, ToolError, ToolResult};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -49,11 +49,12 @@ impl Location<'_> {
 }
 
 impl Roots {
-    /// Opens the directories; the first is the working directory, the flag says whether tools may write there.
-    pub fn open(directories: &[(PathBuf, bool)]) -> io::Result<Roots> {
+    /// Opens the directories; the first is the working directory, the flag says whether tools may write there. `opened`: those that are
+    /// open already, by their paths.
+    pub fn open(directories: &[(PathBuf, bool)], mut opened: HashMap<PathBuf, Dir>) -> io::Result<Roots> {
         let open = |(given, writable): &(PathBuf, bool)| {
             let path = given.canonicalize()?;
-            let dir = Dir::open_ambient_dir(&path, ambient_authority())?;
+            let dir = opened.remove(&path).map_or_else(|| Dir::open_ambient_dir(&path, ambient_authority()), Ok)?;
             Ok(Root { path, given: clean(given), dir, writable: *writable })
         };
         Ok(Roots { roots: directories.iter().map(open).collect::<io::Result<_>>()? })
@@ -61,6 +62,12 @@ impl Roots {
 
     pub fn workdir(&self) -> &Root {
         &self.roots[0]
+    }
+
+    /// Finds a memory directory by its path.
+    pub fn memory(&self, given: &str) -> Option<&Root> {
+        let path = Path::new(given);
+        self.roots.iter().skip(1).find(|root| root.path == path || root.given == path)
     }
 
     /// Finds the place of a path: relative to the working directory, or absolute.

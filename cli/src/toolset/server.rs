@@ -5,15 +5,17 @@
 
 use super::error::{ToolError, ToolResult};
 use super::files;
+use super::host::HostRequest;
 use super::roots::Roots;
 use super::search;
 use super::shell::{BashInput, Shell};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use cap_std::fs::Dir;
 use rustix::event::{EventfdFlags, eventfd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::{self, BufRead, Read, Write};
@@ -67,13 +69,16 @@ impl Block {
     }
 }
 
-/// A line of the input: a call, or the cancellation of one.
+/// A line of the input: a call, a request of the host, or the cancellation of one.
 #[derive(Deserialize)]
 struct Message {
     id: Option<String>,
     name: Option<String>,
     input: Option<Value>,
     cancel: Option<String>,
+    /// A request of the host.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
 
 #[derive(Serialize)]
@@ -90,7 +95,7 @@ pub struct Cancel {
 }
 
 impl Cancel {
-    fn new() -> io::Result<Cancel> {
+    pub fn new() -> io::Result<Cancel> {
         Ok(Cancel { cancelled: AtomicBool::new(false), event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
     }
 
@@ -115,22 +120,44 @@ impl Cancel {
     }
 }
 
+/// The answer to a request of the host.
+#[derive(Serialize)]
+struct HostAnswer<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
 struct Call {
     id: String,
-    name: String,
-    input: Value,
+    request: Request,
     cancel: Arc<Cancel>,
+}
+
+enum Request {
+    Tool { name: String, input: Value },
+    Host(HostRequest),
+}
+
+impl Request {
+    fn is_bash(&self) -> bool {
+        matches!(self, Request::Tool { name, .. } if name == "bash")
+    }
 }
 
 /// What all threads share.
 struct Server {
     roots: Roots,
+    /// The folder that archives are left in.
+    tmp: Dir,
     calls: Mutex<HashMap<String, Arc<Cancel>>>,
 }
 
-/// Answers requests until the input ends. The shell belongs to a thread of its own until then.
-pub fn serve(roots: Roots, shell: Shell) -> io::Result<()> {
-    let server = Arc::new(Server { roots, calls: Mutex::default() });
+/// Answers requests until the input ends. `tmp`: the folder that archives are left in. The shell belongs to a thread of its own until then.
+pub fn serve(roots: Roots, tmp: Dir, shell: Shell) -> io::Result<()> {
+    let server = Arc::new(Server { roots, tmp, calls: Mutex::default() });
     let (bash_queue, bash_calls) = channel::<Call>();
     let (file_queue, file_calls) = channel::<Call>();
     let file_calls = Arc::new(Mutex::new(file_calls));
@@ -165,7 +192,7 @@ impl Server {
                     continue;
                 }
             };
-            let queue = if call.name == "bash" { bash_queue } else { file_queue };
+            let queue = if call.request.is_bash() { bash_queue } else { file_queue };
             if queue.send(call).is_err() {
                 return Err(io::Error::other("a thread that runs tools has ended"));
             }
@@ -182,25 +209,31 @@ impl Server {
             }
             return Ok(None);
         }
-        let (Some(id), Some(name)) = (message.id.clone(), message.name) else {
-            return Err((message.id, ToolError::new("not a request: `id` or `name` is missing")));
+        let Some(id) = message.id.clone() else {
+            return Err((None, ToolError::new("not a request: `id` is missing")));
         };
-        if !TOOLS.contains(&name.as_str()) {
-            return Err((message.id, ToolError::new(format!("there is no tool {name}"))));
-        }
+        let request = match message.name {
+            Some(name) if TOOLS.contains(&name.as_str()) => {
+                Request::Tool { name, input: message.input.unwrap_or_else(|| Value::Object(Map::new())) }
+            }
+            Some(name) => return Err((message.id, ToolError::new(format!("there is no tool {name}")))),
+            None => Request::Host(HostRequest::parse(message.rest).map_err(|problem| (message.id.clone(), problem))?),
+        };
         let cancel = Cancel::new().map_err(|_| (message.id.clone(), ToolError::new("too many calls at once")))?;
         let cancel = Arc::new(cancel);
         match lock(&self.calls).entry(id.clone()) {
             Entry::Occupied(_) => return Err((message.id, ToolError::new("a call with this id is running"))),
             Entry::Vacant(vacant) => vacant.insert(cancel.clone()),
         };
-        let input = message.input.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-        Ok(Some(Call { id, name, input, cancel }))
+        Ok(Some(Call { id, request, cancel }))
     }
 
     fn run_bash(&self, calls: &Receiver<Call>, mut shell: Shell) {
         while let Ok(call) = calls.recv() {
-            self.answer(&call, || shell.run(&input::<BashInput>(&call)?, &call.cancel));
+            if let Request::Tool { input, .. } = &call.request {
+                let result = self.finish(&call, || shell.run(&parse::<BashInput>(input)?, &call.cancel));
+                send(Some(&call.id), result);
+            }
         }
     }
 
@@ -208,29 +241,42 @@ impl Server {
         loop {
             let received = lock(calls).recv();
             let Ok(call) = received else { return };
-            self.answer(&call, || match call.name.as_str() {
-                "read" => files::read(&self.roots, &input(&call)?),
-                "write" => files::write(&self.roots, &input(&call)?),
-                "edit" => files::edit(&self.roots, &input(&call)?),
-                "glob" => search::glob(&self.roots, &input(&call)?, &call.cancel),
-                _ => search::grep(&self.roots, &input(&call)?, &call.cancel),
-            });
+            match &call.request {
+                Request::Tool { name, input } => {
+                    let result = self.finish(&call, || match name.as_str() {
+                        "read" => files::read(&self.roots, &parse(input)?),
+                        "write" => files::write(&self.roots, &parse(input)?),
+                        "edit" => files::edit(&self.roots, &parse(input)?),
+                        "glob" => search::glob(&self.roots, &parse(input)?, &call.cancel),
+                        _ => search::grep(&self.roots, &parse(input)?, &call.cancel),
+                    });
+                    send(Some(&call.id), result);
+                }
+                Request::Host(request) => {
+                    let result = self.finish(&call, || request.run(&self.roots, &self.tmp, &call.cancel));
+                    let (result, error) = match result {
+                        Ok(result) => (Some(result), None),
+                        Err(ToolError(message)) => (None, Some(message)),
+                    };
+                    write_line(&HostAnswer { id: &call.id, result, error });
+                }
+            }
         }
     }
 
-    /// Runs a tool and answers its call; a tool that panics is an error result.
-    fn answer(&self, call: &Call, run: impl FnOnce() -> ToolResult<Content>) {
+    /// Runs a request that is about to be answered; one that panics is an error.
+    fn finish<T>(&self, call: &Call, run: impl FnOnce() -> ToolResult<T>) -> ToolResult<T> {
         let result = call.cancel.check().and_then(|()| {
             catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(ToolError::new("the tool failed by a fault of its own")))
         });
         // Before the answer: whoever has read it may use the id again.
         lock(&self.calls).remove(&call.id);
-        send(Some(&call.id), result);
+        result
     }
 }
 
-fn input<T: DeserializeOwned>(call: &Call) -> ToolResult<T> {
-    T::deserialize(&call.input).map_err(|error| ToolError::new(format!("the input is not valid: {error}")))
+fn parse<T: DeserializeOwned>(input: &Value) -> ToolResult<T> {
+    T::deserialize(input).map_err(|error| ToolError::new(format!("the input is not valid: {error}")))
 }
 
 fn send(id: Option<&str>, result: ToolResult<Content>) {

@@ -1,8 +1,10 @@
 //! A session and its calls as the host sees them: waiting for calls, replying to them, letting them go.
 
-use super::shared::{ReplyCallback, SessionEnd, SessionShared, State, void_error};
+use super::config::SessionConfig;
+use super::resources::Resources;
+use super::shared::{CallNotifications, HostCall, ReplyCallback, SessionEnd, SessionShared, State, void_error};
 use super::task;
-use super::words::{End, RunnerConfig, RunnerEvent};
+use super::words::{End, RunnerEvent};
 use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
 use crate::runtime;
@@ -10,8 +12,8 @@ use crate::runtime::fork::{ForkSafeMutex, ProcessLocal, used_after_fork};
 use crate::runtime::waiters::wait_for;
 use crate::session::event::ToolUse;
 use crate::session::result::ToolResult;
+use crate::session::tools::helper::Helper;
 use crate::worker::Lease;
-use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -37,15 +39,18 @@ impl Session {
     /// Begins to serve the session of an item. Does not block. Errors: `CONFIG`, naming the key; `INVALID_ARGUMENT`, if another process is to
     /// begin the lease; `CLOSED`, if the lease has ended, in a forked child, and while the library shuts down.
     pub fn new(lease: &Arc<Lease>, config_json: Option<&str>) -> Result<Session> {
-        let config = RunnerConfig::read(config_json)?;
+        let config = SessionConfig::read(config_json)?;
         let client = lease.client()?;
         if lease.is_claim_only() {
             return Err(Error::argument("lease", "has no heartbeats: another process is to serve the item"));
         }
         let pool = client.pool_handle()?;
         let (state, changed) = (ForkSafeMutex::default(), Notify::new());
-        let shared = Arc::new(SessionShared { lease: lease.clone(), client, pool, state, changed });
-        task::start(&shared, config);
+        let helper = config.tools.helper.and_then(|config| Helper::new(config, lease.session_id(), pool.clone()));
+        let (id, has_token) = (lease.session_id(), lease.has_token());
+        let resources = Resources::new(helper, config.tools.resources, client.clone(), pool.clone(), id, has_token);
+        let shared = Arc::new(SessionShared { lease: lease.clone(), client, pool, state, changed, resources });
+        task::start(&shared, config.runner);
         Ok(Session(ProcessLocal::new(shared)))
     }
 
@@ -150,10 +155,28 @@ impl ToolCall {
     /// this thread); `CLOSED` in a forked child.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<String> {
         let check = |state: &mut State| match state.calls.get(&self.event.id) {
-            None => Some(Err(Error::new(Status::Done, "the call has been replied to, or let go"))),
-            Some(call) => call.void.map(|reason| Ok(json!({"reason": reason.name()}).to_string())),
+            None => Some(HostCall::default().end()),
+            Some(call) => call.void.map(|_| call.end()),
         };
         wait_for(&self.shared()?.state, |state| &mut state.call_waiters, timeout, check)?
+    }
+
+    /// Posts one completion with this tag when the call needs no reply any more, at once if that is so already: with what
+    /// [`wait`](ToolCall::wait) returns. Does not block. Errors: `CLOSED`.
+    pub fn attach(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
+        let shared = self.shared()?;
+        queue.fd()?;
+        let mut state = shared.state.lock();
+        let notifications = match state.calls.get_mut(&self.event.id) {
+            None => HostCall { watchers: vec![(queue.clone(), tag)], ..HostCall::default() }.take_notifications(),
+            Some(call) => {
+                call.watchers.push((queue.clone(), tag));
+                if call.void.is_some() { call.take_notifications() } else { CallNotifications::default() }
+            }
+        };
+        drop(state);
+        notifications.send();
+        Ok(())
     }
 
     /// Lets the call go, unless it has a reply: nothing is posted, and it is left to other clients. Does not block.
@@ -164,7 +187,9 @@ impl ToolCall {
         if is_replied {
             return;
         }
-        let was_void = state.calls.remove(&self.event.id).is_none_or(|call| call.void.is_some());
+        let mut call = state.calls.remove(&self.event.id);
+        let notifications = call.as_mut().map(HostCall::take_notifications).unwrap_or_default();
+        let was_void = call.is_none_or(|call| call.void.is_some());
         if !was_void {
             state.metrics.let_go += 1;
             state.inbox.push_back(RunnerEvent::LetGo { call: self.event.id.clone() });
@@ -172,6 +197,7 @@ impl ToolCall {
         let waiters = state.call_waiters.take_all();
         drop(state);
         drop(waiters);
+        notifications.send();
         shared.changed.notify_one();
     }
 }

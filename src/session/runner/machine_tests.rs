@@ -65,7 +65,8 @@ pub(super) fn other(id: &str) -> Event {
 impl Bench {
     pub(super) fn new(concurrency: usize) -> Bench {
         let tools = ["bash".to_owned()].into();
-        let config = RunnerConfig { tools, concurrency, max_idle: Some(MAX_IDLE), tool_timeout: Some(s(120)) };
+        let (toolset, max_idle) = (["read"].into(), Some(MAX_IDLE));
+        let config = RunnerConfig { tools, toolset, concurrency, max_idle, tool_timeout: Some(s(120)) };
         let mut bench = Bench { machine: RunnerMachine::new(s(0), config), now: s(0) };
         assert_eq!(bench.tick(), "retrieve");
         assert_eq!(bench.apply(RunnerEvent::Retrieved { is_terminated: false }), "open");

@@ -6,14 +6,15 @@
 //!  session, history, stream ─► events ─► machine ─► calls to run ─► shared ────────────────► next
 //!                                          │                                                  │ runs the tool
 //!  the call is answered ◄──── send ◄────── results to send ◄────── shared ◄─────────────── reply
-//!                                          │
-//!                                          └─► void calls ────────► shared ────────────────► wait
+//!                                          ├─► void calls ────────► shared ────────────────► wait
+//!                                          └─► calls of the toolset ─► the helper, which runs them
 //! ```
 
 mod config;
 mod handle;
 pub mod machine;
 mod requests;
+mod resources;
 mod shared;
 #[cfg(test)]
 mod simulation;

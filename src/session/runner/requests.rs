@@ -22,14 +22,18 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(15);
 /// How the history is asked for.
 const HISTORY: &str = r#"{"limit":1000,"order":"asc"}"#;
 
-/// Retrieves the session, and returns whether it is terminated or archived.
+/// Retrieves the session, prepares what it needs, and returns whether it is terminated or archived.
 pub(super) async fn retrieve(shared: Arc<SessionShared>) -> Result<bool> {
     let mut request = shared.client.prepare_with(&SESSIONS_RETRIEVE, &[("session_id", shared.lease.session_id())], None)?;
     request.timeout = OPEN_TIMEOUT;
     let json = shared.client.send_on(&shared.pool, request).await.result?;
     let mut session = Object::parse(&json, "session", Status::Response)?;
     let is_archived = session.take("archived_at").is_some();
-    Ok(is_archived || session.take("status").is_some_and(|status| status.raw() == "\"terminated\""))
+    let is_terminated = is_archived || session.take("status").is_some_and(|status| status.raw() == "\"terminated\"");
+    if !is_terminated {
+        shared.resources.prepare(&json).await?;
+    }
+    Ok(is_terminated)
 }
 
 /// Opens the stream.

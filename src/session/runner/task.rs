@@ -3,26 +3,28 @@
 use super::machine::RunnerMachine;
 use super::requests::{classify, open, read_history, retrieve, send_result};
 use super::shared::{SessionEnd, SessionShared};
-use super::words::{Actions, End, LinkFailure, RunnerConfig, RunnerEvent, SendResult};
+use super::words::{Actions, End, LinkFailure, RunnerConfig, RunnerEvent, SendResult, ServedBy};
 use crate::error::{Error, Result, Status};
 use crate::runtime::clock::{self, ClockTime};
 use crate::session::LOG;
-use crate::session::event::Event;
+use crate::session::event::{Event, ToolUse};
+use crate::session::result::ToolResult;
 use crate::stream::EventReader;
 use crate::telemetry::log::{self, Level};
-use crate::worker::Standing;
+use crate::worker::{LeaseUse, Standing};
 use serde_json::json;
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::sleep;
 
 /// The task of a session.
 struct SessionTask {
     shared: Arc<SessionShared>,
     machine: RunnerMachine,
+    config: RunnerConfig,
     tool_timeout: Duration,
     /// The request in flight: the session's, that for the stream, or the history.
     request: Option<InFlight<Step>>,
@@ -32,13 +34,20 @@ struct SessionTask {
     live: VecDeque<Event>,
     /// Whether the history is being read: the events of the stream wait.
     is_reading: bool,
+    /// The sync of the memory directories.
+    sync: Option<InFlight<()>>,
     /// Whether the session was retrieved.
     has_worked: bool,
     sends: JoinSet<(String, SendResult, Option<Error>)>,
+    /// The calls of the toolset that run.
+    calls: JoinSet<ToolResult>,
+    running: HashMap<tokio::task::Id, (Arc<ToolUse>, AbortHandle)>,
     /// The errors of the last attempts to send results.
     send_errors: HashMap<String, Error>,
     /// What the server has refused permanently.
     refusal: Option<Error>,
+    /// The lease does not end before this task.
+    _lease: LeaseUse,
 }
 
 type InFlight<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -69,16 +78,21 @@ pub(super) fn start(shared: &Arc<SessionShared>, config: RunnerConfig) {
     let tool_timeout = config.tool_timeout.unwrap_or_default();
     let task = SessionTask {
         shared: shared.clone(),
-        machine: RunnerMachine::new(clock::now(), config),
+        machine: RunnerMachine::new(clock::now(), config.clone()),
+        config,
         tool_timeout,
         request: None,
         stream: None,
         live: VecDeque::new(),
         is_reading: false,
+        sync: None,
         has_worked: false,
         sends: JoinSet::new(),
+        calls: JoinSet::new(),
+        running: HashMap::new(),
         send_errors: HashMap::new(),
         refusal: None,
+        _lease: shared.lease.begin_use(),
     };
     let at_end = shared.clone();
     shared.pool.runtime().spawn(task.run(), None, move |outcome| {
@@ -97,13 +111,19 @@ impl SessionTask {
             let actions = self.machine.next(clock::now(), event, fastrand::f64());
             let wake_at = actions.wake_at;
             if let Some(end) = self.perform(actions) {
-                return self.end(end);
+                return self.end(end).await;
             }
             event = self.next_event(wake_at).await;
         }
     }
 
-    fn end(&mut self, end: End) -> SessionEnd {
+    /// Ends what belongs to the session, and returns how that ended.
+    async fn end(mut self, end: End) -> SessionEnd {
+        (self.stream, self.request, self.sync) = (None, None, None);
+        self.sends.abort_all();
+        self.calls.shutdown().await;
+        let is_well = matches!(end, End::Idle | End::Terminated);
+        self.shared.resources.release(is_well, end != End::Shutdown).await;
         log::record(
             Level::Info,
             LOG,
@@ -119,13 +139,24 @@ impl SessionTask {
     /// Does what the machine wants. Returns how the session ended, if it did.
     fn perform(&mut self, actions: Actions) -> Option<End> {
         let shared = self.shared.clone();
-        actions.void.iter().for_each(|(call, reason)| shared.void(call, *reason));
+        for (call, reason) in &actions.void {
+            self.cancel_call(call);
+            shared.void(call, *reason);
+        }
         for (call, outcome) in actions.outcomes {
             let error = self.send_errors.get(&call).cloned();
             shared.on_outcome(&call, outcome, error);
         }
-        actions.run.into_iter().for_each(|call| shared.offer(call));
+        for call in actions.run {
+            match self.config.served_by(&call) {
+                Some(ServedBy::Toolset) => self.run_call(call),
+                Some(ServedBy::Host) | None => shared.offer(call),
+            }
+        }
         actions.timed_out.iter().for_each(|call| shared.time_out(call, self.tool_timeout));
+        if !actions.send.is_empty() && self.sync.is_none() {
+            self.sync = shared.resources.sync().map(|sync| Box::pin(sync) as InFlight<()>);
+        }
         for call in actions.send {
             let params = shared.state.lock().results.get(&call.id).cloned();
             let (shared, id) = (shared.clone(), call.id.clone());
@@ -160,6 +191,36 @@ impl SessionTask {
         actions.end
     }
 
+    /// Has the helper run a call. It bounds the call's time itself.
+    fn run_call(&mut self, call: Arc<ToolUse>) {
+        let (shared, event) = (self.shared.clone(), call.clone());
+        let handle = self.calls.spawn(async move {
+            match &shared.resources.helper {
+                Some(helper) => helper.call(&event).await,
+                None => ToolResult::text("there is no toolset", true),
+            }
+        });
+        self.running.insert(handle.id(), (call, handle));
+    }
+
+    /// Cancels a call of the toolset, if it is one.
+    fn cancel_call(&mut self, id: &str) {
+        for (_, (_, handle)) in self.running.extract_if(|_, (call, _)| call.id == id) {
+            handle.abort();
+        }
+    }
+
+    /// Applies the result of a call of the toolset. `None`: it was cancelled.
+    fn on_call_done(&mut self, done: std::result::Result<(tokio::task::Id, ToolResult), JoinError>) -> Option<RunnerEvent> {
+        let (id, result) = match done {
+            Ok((id, result)) => (id, result),
+            Err(error) => (error.id(), ToolResult::text("the call was ended by a fault of the library", true)),
+        };
+        let (call, _) = self.running.remove(&id)?;
+        self.shared.on_tool_done(&call, &result);
+        Some(RunnerEvent::Replied { call: call.id.clone(), window: self.shared.window() })
+    }
+
     /// Waits for the next event.
     async fn next_event(&mut self, wake_at: Option<ClockTime>) -> RunnerEvent {
         loop {
@@ -191,6 +252,12 @@ impl SessionTask {
                         return self.on_sent(call, result, error);
                     }
                 }
+                Some(done) = self.calls.join_next_with_id(), if !self.calls.is_empty() => {
+                    if let Some(event) = self.on_call_done(done) {
+                        return event;
+                    }
+                }
+                () = completed(&mut self.sync) => {}
                 () = sleep(wait), if wake_at.is_some() => return RunnerEvent::Tick,
                 () = shared.changed.notified() => {}
                 standing = shared.lease.ends() => return RunnerEvent::LeaseEnded(of_lease(standing)),

@@ -11,12 +11,34 @@ use std::time::Duration;
 pub struct RunnerConfig {
     /// The names of the tools that the host serves.
     pub tools: HashSet<String>,
+    /// The names of the tools that the toolset serves, unless the host does.
+    pub toolset: HashSet<&'static str>,
     /// The most calls that run at once.
     pub concurrency: usize,
     /// How long the session may be idle after the end of a turn; `None`: without limit.
     pub max_idle: Option<Duration>,
     /// How long a call may run; `None`: without limit.
     pub tool_timeout: Option<Duration>,
+}
+
+/// Who runs a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServedBy {
+    /// The host.
+    Host,
+    /// The helper of the session.
+    Toolset,
+}
+
+impl RunnerConfig {
+    /// Returns who runs a call. `None`: it is left to other clients. A custom tool is never the toolset's, whatever its name.
+    pub fn served_by(&self, call: &ToolUse) -> Option<ServedBy> {
+        if self.tools.contains(&call.name) {
+            return Some(ServedBy::Host);
+        }
+        let is_ours = !call.is_custom && self.toolset.contains(call.name.as_str());
+        is_ours.then_some(ServedBy::Toolset)
+    }
 }
 
 /// An event in the life of a session.
@@ -101,7 +123,7 @@ pub struct Actions {
     pub void: Vec<(String, VoidReason)>,
     /// Replies of the host that have an outcome.
     pub outcomes: Vec<(String, Outcome)>,
-    /// Calls to hand to the host.
+    /// Calls to hand to who serves them.
     pub run: Vec<Arc<ToolUse>>,
     /// Calls whose time is up: to be answered with an error in place of the host's result, which [`send`](Actions::send) then sends.
     pub timed_out: Vec<Arc<ToolUse>>,

@@ -11,7 +11,7 @@ use crate::runtime::fork::{self, ForkSafeMutex};
 use crate::telemetry::log::{self, Level};
 use crate::worker::metrics::Counter;
 use crate::worker::shared::WorkerShared;
-use crate::worker::{LOG, handover, used_after_fork};
+use crate::worker::{LOG, handover, secret, used_after_fork};
 use serde_json::{json, value::RawValue};
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -31,6 +31,8 @@ pub struct Lease {
     pub(in crate::worker) shared: ForkSafeMutex<LeaseShared>,
     /// Wakes the lease's task.
     pub(in crate::worker) changed: Notify,
+    /// Wakes the lease's users, because its holder wants to end it.
+    pub(in crate::worker) ending: Notify,
     /// How far the lease has come, for threads that wait.
     pub(in crate::worker) stage: Latch,
 }
@@ -63,6 +65,9 @@ pub(in crate::worker) struct LeaseShared {
     pub(in crate::worker) machine: machine::LeaseMachine,
     /// The events that the task has yet to apply.
     pub(in crate::worker) inbox: Vec<LeaseEvent>,
+    /// The number of [`LeaseUse`]s, and the event by which the holder ends the lease after the last of them.
+    pub(in crate::worker) users: usize,
+    pub(in crate::worker) deferred: Option<LeaseEvent>,
     /// The item as the server sent it, until it is handed out.
     pub(in crate::worker) json: String,
     pub(in crate::worker) heartbeats: u64,
@@ -121,6 +126,23 @@ impl Latch {
             }
         };
         *reached >= stage
+    }
+}
+
+/// A use of a lease, which ends when this is dropped.
+pub struct LeaseUse(Arc<Lease>);
+
+impl Drop for LeaseUse {
+    fn drop(&mut self) {
+        let mut shared = self.0.shared.lock();
+        shared.users -= 1;
+        if shared.users == 0
+            && let Some(event) = shared.deferred.take()
+        {
+            shared.inbox.push(event);
+            drop(shared);
+            self.0.changed.notify_one();
+        }
     }
 }
 
@@ -272,16 +294,37 @@ impl Lease {
         let shared = self.shared.lock();
         match (shared.machine.state(), shared.end) {
             (LeaseState::Lost(_), _) | (_, Some(LeaseEnd::Lost | LeaseEnd::Rejected)) => Some(Standing::Lost),
+            _ if shared.deferred.is_some() => Some(Standing::Ended),
             (LeaseState::StopRequested(_), None) => Some(Standing::StopRequested),
             (_, None | Some(LeaseEnd::Unconfirmed)) => None,
             (_, Some(_)) => Some(Standing::Ended),
         }
     }
 
-    /// Waits, in a task, until the lease is no longer held.
+    /// Waits, in a task, until the lease is no longer held, or its holder wants to end it.
     pub async fn ends(&self) -> Standing {
-        self.stage.reaches(Stage::StopRequested).await;
+        let mut ending = pin!(self.ending.notified());
+        ending.as_mut().enable();
+        if let Some(standing) = self.standing() {
+            return standing;
+        }
+        tokio::select! {
+            () = self.stage.reaches(Stage::StopRequested) => {}
+            () = ending => {}
+        }
         self.standing().unwrap_or(Standing::Ended)
+    }
+
+    /// Begins to use the lease. While it is used, its holder can neither finish nor release it: that waits until the last use has ended, with
+    /// the heartbeats going on.
+    pub fn begin_use(self: &Arc<Lease>) -> LeaseUse {
+        self.shared.lock().users += 1;
+        LeaseUse(self.clone())
+    }
+
+    /// Returns whether the item has a token of its own.
+    pub fn has_token(&self) -> bool {
+        self.secret.as_ref().is_some_and(|secret| secret::token(secret.expose()).is_some())
     }
 
     /// Returns a client with the item's own token, on the worker's connections.
@@ -318,6 +361,11 @@ impl Lease {
             None if shared.finish_callback.is_some() => Err(Error::new(Status::Closed, "the lease is being ended already")),
             None => {
                 shared.finish_callback = Some(finish_callback);
+                if shared.users > 0 {
+                    shared.deferred = Some(event);
+                    drop(shared);
+                    return self.ending.notify_waiters();
+                }
                 shared.inbox.push(event);
                 drop(shared);
                 return self.changed.notify_one();

@@ -6,4 +6,4 @@ pub mod machine;
 mod requests;
 pub mod task;
 
-pub use handle::{Lease, Standing};
+pub use handle::{Lease, LeaseUse, Standing};

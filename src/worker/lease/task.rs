@@ -90,6 +90,8 @@ fn new_lease(item: Item, machine: LeaseMachine, client: Client, worker: Arc<Work
         shared: ForkSafeMutex::new(LeaseShared {
             machine,
             inbox: Vec::new(),
+            users: 0,
+            deferred: None,
             json: item.json,
             heartbeats: 0,
             watchers: Vec::new(),
@@ -100,6 +102,7 @@ fn new_lease(item: Item, machine: LeaseMachine, client: Client, worker: Arc<Work
             end: None,
         }),
         changed: Notify::new(),
+        ending: Notify::new(),
         stage: Latch::default(),
         worker,
     })

@@ -13,8 +13,11 @@ pub mod namespaces;
 pub mod seccomp;
 
 use super::Settings;
+use cap_std::fs::Dir;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::PathBuf;
 
 /// How much confinement is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -79,15 +82,16 @@ impl Confinement {
     }
 }
 
-/// Confines this process, which has one thread as yet. Fails if something is missing that is required.
-pub fn confine(settings: &Settings) -> Result<Confinement, String> {
+/// Confines this process, which has one thread as yet. Fails if something is missing that is required. Returns the memory directories, too,
+/// that only this process can write, opened.
+pub fn confine(settings: &Settings) -> Result<(Confinement, HashMap<PathBuf, Dir>), String> {
     limits::protect().map_err(|error| format!("limits: {error}"))?;
     if settings.sandbox == Mode::Off {
-        return Ok(Confinement::off());
+        return Ok((Confinement::off(), HashMap::new()));
     }
     let mut missing = Vec::new();
     let mut note = |problem: String| missing.push(problem);
-    let mounts = match settings.in_namespace {
+    let mut mounts = match settings.in_namespace {
         true => namespaces::set_up(settings, &mut note),
         false => {
             note("process and mount namespaces: not permitted".to_owned());
@@ -125,7 +129,8 @@ pub fn confine(settings: &Settings) -> Result<Confinement, String> {
     if settings.sandbox == Mode::Required && !missing.is_empty() {
         return Err(format!("the sandbox is required, and this is missing: {}", missing.join("; ")));
     }
-    Ok(Confinement {
+    let opened = std::mem::take(&mut mounts.memory);
+    let confinement = Confinement {
         sandbox: settings.sandbox,
         landlock_abi: abi,
         writes: abi >= landlock::TRUNCATE_ABI || (abi > 0 && mounts.read_only),
@@ -144,10 +149,12 @@ pub fn confine(settings: &Settings) -> Result<Confinement, String> {
         kill: settings.in_namespace,
         privileges,
         missing,
-    })
+    };
+    Ok((confinement, opened))
 }
 
-/// Confines the process that becomes a shell once more, so that nothing below it reaches the helper.
-pub fn confine_shell() -> Result<(), String> {
-    landlock::restrict_to_own_domain().map_err(|problem| format!("Landlock: {problem}"))
+/// Confines the process that becomes a shell once more, so that nothing below it reaches the helper, or writes anywhere but in these
+/// directories.
+pub fn confine_shell(writable: &[PathBuf]) -> Result<(), String> {
+    landlock::restrict_shell(writable).map_err(|problem| format!("Landlock: {problem}"))
 }

@@ -2,10 +2,13 @@
 //! System V's objects.
 
 use super::super::Settings;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change, mount_remount};
 use rustix::process::{getegid, geteuid};
 use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -20,6 +23,8 @@ pub struct Mounts {
     /// All mounts but those of the writable directories are read-only.
     pub read_only: bool,
     pub max_processes: Option<u32>,
+    /// The read-only memory directories by their paths, opened on mounts that nothing else can reach, which are writable.
+    pub memory: HashMap<PathBuf, Dir>,
 }
 
 /// Enters namespaces; the next process that this one starts is the first of the new process namespace. A user without privileges needs a
@@ -68,7 +73,7 @@ pub fn set_up(settings: &Settings, note: &mut impl FnMut(String)) -> Mounts {
         }
     }
     match make_read_only(settings) {
-        Ok(()) => done.read_only = true,
+        Ok(memory) => (done.read_only, done.memory) = (true, memory),
         Err(problem) => note(format!("read-only mounts: {problem}")),
     }
     done
@@ -82,8 +87,9 @@ fn is_own_limit() -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 14)
 }
 
-/// Makes all mounts read-only, but for the writable directories, which become mounts of their own.
-fn make_read_only(settings: &Settings) -> Result<(), String> {
+/// Makes all mounts read-only, but for the writable directories, which become mounts of their own. Returns the read-only memory directories
+/// as they are below the mounts that hide them.
+fn make_read_only(settings: &Settings) -> Result<HashMap<PathBuf, Dir>, String> {
     let writable: Vec<&Path> =
         [&settings.workdir, &settings.private].into_iter().chain(&settings.memory).map(PathBuf::as_path).collect();
     let read_only: Vec<&Path> = settings.memory_read_only.iter().map(PathBuf::as_path).collect();
@@ -91,8 +97,16 @@ fn make_read_only(settings: &Settings) -> Result<(), String> {
     let mut own: Vec<&Path> = writable.iter().chain(&read_only).copied().collect();
     own.sort_by_key(|path| path.components().count());
     own.dedup();
+    let mut memory = HashMap::new();
     for path in &own {
-        mount_bind_recursive(*path, *path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let bind = || mount_bind_recursive(*path, *path).map_err(|error| format!("{}: {error}", path.display()));
+        bind()?;
+        if read_only.contains(path) {
+            // This mount stays writable; the next one hides it, and is made read-only below.
+            let opened = Dir::open_ambient_dir(path, ambient_authority());
+            memory.insert(path.to_path_buf(), opened.map_err(|error| format!("{}: {error}", path.display()))?);
+            bind()?;
+        }
     }
     let innermost = |path: &Path| own.iter().filter(|root| path.starts_with(root)).max_by_key(|root| root.components().count());
     let mountinfo = fs::read("/proc/self/mountinfo").map_err(|error| error.to_string())?;
@@ -106,7 +120,7 @@ fn make_read_only(settings: &Settings) -> Result<(), String> {
             Err(error) => return Err(format!("{}: {error}", each.path.display())),
         }
     }
-    Ok(())
+    Ok(memory)
 }
 
 /// A line of /proc/self/mountinfo.

@@ -95,7 +95,7 @@ impl RunnerMachine {
                 continue;
             }
             let call = &self.calls[index].event;
-            let (is_ours, is_denied) = (self.config.tools.contains(&call.name), call.permission == Permission::Deny);
+            let (is_ours, is_denied) = (self.config.served_by(call).is_some(), call.permission == Permission::Deny);
             let route = match self.verdicts.get(&call.id) {
                 _ if is_denied => Route::Deny,
                 None if call.permission == Permission::Allow => Route::Run,

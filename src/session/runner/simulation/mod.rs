@@ -157,6 +157,7 @@ impl World {
         let mut rng = fastrand::Rng::with_seed(seed);
         let config = RunnerConfig {
             tools: ["ours".to_owned()].into(),
+            toolset: [].into(),
             concurrency: rng.usize(1..4),
             max_idle: Some(MAX_IDLE),
             tool_timeout: rng.bool().then_some(ms(2_500)),

@@ -375,15 +375,16 @@ class ServeParams(TypedDict, total=False):
     max_idle: float | None
     #: How many seconds a call may take; 0: without limit. Then it is answered with an error. Without it: 120.
     tool_timeout: float | None
-    #: Whether the library serves the six tools of agents (bash, read, write, edit, glob, grep), or their options. Without
-    #: it: no. Linux.
+    #: Whether the library serves the six tools of agents (bash, read, write, edit, glob, grep), or their options.
+    #: Without it: no. Linux only.
     toolset: bool | Mapping[str, Any] | None
     #: The directory that the toolset works in.
     workdir: str | os.PathLike[str] | None
-    #: How the toolset is confined: "auto" (as far as the system can), "required" (completely, or it is not served), "off".
-    #: Without it: "auto".
+    #: How the toolset is confined: "auto" (as far as the system can), "required" (completely, or it is not served),
+    #: "off". Without it: "auto".
     sandbox: Literal["auto", "required", "off"] | None
-    #: The command `antenv`, which runs the toolset. Without it: ANTENV_CLI, or the one beside the library, as in the wheel.
+    #: The command `antenv`, which runs the toolset. Without it: ANTENV_CLI, or the one beside the library, as in the
+    #: wheel.
     toolset_path: str | os.PathLike[str] | None
     #: Whether the skills of the agent are installed. Without it: with a toolset.
     skills: bool | None

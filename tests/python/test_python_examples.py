@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_the_worker_of_the_documentation(strict_emulator: Emulator) -> None:
     assert all(item["id"] in printed and item["data"]["id"] in printed for item in items)
 
 
-def serve_scripted(emulator: Emulator, command: list[str], call: dict[str, object]) -> str:
+def serve_scripted(emulator: Emulator, command: list[str], call: Mapping[str, object]) -> str:
     """Lets a program serve a session whose agent makes a call; returns the text of its result."""
     environment = emulator.create_environment("hosts", config={"type": "self_hosted"})
     steps = [call, {"wait": "results"}, {"terminate": True}]

@@ -195,6 +195,8 @@ def pythons() -> list[str]:
 
 PROGRAM = """
 import asyncio, sys
+from dataclasses import dataclass
+from typing import Literal, Optional
 import antenv
 with antenv.Client(api_key="k", base_url=sys.argv[1]) as client:
     made = client.environments.create(name="n", config={"type": "cloud"})
@@ -212,6 +214,20 @@ with antenv.Client(api_key="k", base_url=sys.argv[1]) as client:
     enqueue()
     client.environments.worker(hosts, environment_key="k", drain=True, concurrency=2).run(served.append)
     enqueue()
+@dataclass
+class Point:
+    x: int
+def repeat(text: str, times: Literal[1, 2] = 1, point: Optional[Point] = None) -> dict:
+    return {"text": text * times, "point": point}
+def calls(name):
+    call = {"custom_tool": name, "input": {"text": "ab", "times": 2, "point": {"x": 1}}}
+    steps = [call, {"wait": "results"}, {"terminate": True}]
+    client = antenv.Client(api_key="k", base_url=sys.argv[1])
+    client.request("POST", "/_emulator/scripts", body={"environment_id": hosts, "steps": steps})
+    client.request("POST", "/_emulator/work", body={"environment_id": hosts})
+def results():
+    reports = antenv.Client(api_key="k", base_url=sys.argv[1]).request("GET", "/_emulator/scripts")["data"]
+    return [call["attempts"][0]["content"][0]["text"] for report in reports for call in report["calls"]]
 async def serve(lease):
     served.append(lease)
 async def main():
@@ -221,7 +237,15 @@ async def main():
         assert made in [one async for one in client.environments.list()]
         await client.environments.worker(hosts, environment_key="k", drain=True, concurrency=2).run(serve)
         assert len({lease.id for lease in served}) == 8
+        calls("awaited")
+        await client.environments.worker(hosts, environment_key="k", drain=True).run(tools=[repeat, awaited])
+async def awaited(text: str, times: int, point: Point):
+    return repeat(text, times, point)
 asyncio.run(main())
+calls("repeat")
+client = antenv.Client(api_key="k", base_url=sys.argv[1])
+client.environments.worker(hosts, environment_key="k", drain=True).run(tools=[repeat])
+assert results()[-2:] == ['{"text": "abab", "point": {"x": 1}}'] * 2, results()
 print("as it should be")
 """
 

@@ -21,7 +21,7 @@ import antenv
 from antenv import _native, types
 from python.serving import IDLE, RESULTS, STREAM, TOOLS, calls_of, custom, echo, enqueue, results_of, slow
 from python.worker_env import TIMEOUT, WorkerEnv, wait_until, worker_env
-from session.test_c_session import SCRIPTS, ending_of
+from support.agents import SCRIPTS, ending_of
 from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
@@ -54,7 +54,7 @@ def test_scripted_agents_are_served_to_the_end(env: WorkerEnv) -> None:
     ends: dict[str, str] = {}
 
     def serve(lease: antenv.Lease) -> None:
-        ends[lease.session_id] = f'done {{"reason":"{lease.serve(TOOLS, max_idle=IDLE).reason}"}}'
+        ends[lease.session_id] = lease.serve(TOOLS, max_idle=IDLE).reason
 
     sessions = [enqueue(env, *steps) for steps, _, _ in SCRIPTS.values()]
     with env.worker(concurrency=len(sessions), drain=True) as worker:

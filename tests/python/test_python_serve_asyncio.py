@@ -17,7 +17,7 @@ from antenv import types
 from python.serving import ASYNC_TOOLS, IDLE, RESULTS, STREAM, calls_of, custom, echo, enqueue, results_of
 from python.test_python_asyncio import LOOPS, until
 from python.worker_env import TIMEOUT, WorkerEnv
-from session.test_c_session import SCRIPTS, ending_of
+from support.agents import SCRIPTS, ending_of
 from support.emulator import Emulator
 
 pytestmark = pytest.mark.transports
@@ -61,8 +61,7 @@ def test_scripted_agents_are_served_to_the_end(env: WorkerEnv) -> None:
     ends: dict[str, str] = {}
 
     async def serve(lease: antenv.AsyncLease) -> None:
-        end = await lease.serve(ASYNC_TOOLS, max_idle=IDLE)
-        ends[lease.session_id] = f'done {{"reason":"{end.reason}"}}'
+        ends[lease.session_id] = (await lease.serve(ASYNC_TOOLS, max_idle=IDLE)).reason
 
     async def main() -> None:
         async with worker_of(env, concurrency=len(sessions), drain=True) as worker:

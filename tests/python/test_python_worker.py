@@ -396,10 +396,10 @@ def test_run_rejects_what_it_cannot_use(lasting: WorkerEnv) -> None:
     for one in (handler, Handler(), functools.partial(handler), wrapped):
         with pytest.raises(TypeError, match=r"use AsyncWorker\.run, of antenv\.AsyncClient's worker"):
             worker.run(one)
-    with pytest.raises(TypeError, match="must be a function, not None"):
-        worker.run(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="must be a function, not 7"):
+        worker.run(7)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="on_error must be"):
-        worker.run(print, on_error="retry")  # type: ignore[arg-type]
+        worker.run(print, on_error="retry")  # type: ignore[call-overload]
     assert worker.stats()["state"] == "running"
 
 

@@ -555,7 +555,7 @@ def test_run_rejects_what_it_cannot_use(lasting: WorkerEnv, run: Run) -> None:
         with pytest.raises(TypeError, match=r"use Worker\.run, of antenv\.Client's worker"):
             await worker.run(print)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="on_error must be"):
-            await worker.run(handler, on_error="retry")  # type: ignore[arg-type]
+            await worker.run(handler, on_error="retry")  # type: ignore[call-overload]
         worker.stop()
 
         @functools.wraps(handler)

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How often a running call is asked whether it is void, in seconds.
-_CHECK_INTERVAL = 0.05
-
 
 class AsyncSession(BaseSession):
     """Serves a session in the task that awaits `run`, and each call in a task of its own."""
@@ -96,12 +93,13 @@ class AsyncSession(BaseSession):
 
     async def _await_result_of(self, call: ToolCall) -> bytes | None:
         """Runs the tool; returns the result as the library takes it, None when the call is void."""
+        void = loop_queue().attach(_native.tool_call_attach, call._handle)
         running: asyncio.Future[bytes] = (
             asyncio.ensure_future(self._run_tool(call))
             if self._tools[call.name].is_async
             else _in_thread(f"antenv-tool-{call.name}", lambda: self._result_of(call))
         )
-        await _end_of(running, call)
+        await _end_of(running, void)
         if not running.cancelled():
             return running.result()
         return None if call.is_void else self._failed(call, asyncio.CancelledError())  # which the tool raised
@@ -125,10 +123,9 @@ class AsyncServeItems(BaseServeItems):
             self._on_config_error(lease, error)
 
 
-async def _end_of(running: asyncio.Future[bytes], call: ToolCall) -> None:
+async def _end_of(running: asyncio.Future[bytes], void: asyncio.Future[tuple[int, bytes]]) -> None:
     """Waits until a tool has ended. It is cancelled when its call becomes void, or the current task is cancelled."""
-    loop, is_cancelled = asyncio.get_running_loop(), False
-    timer: asyncio.TimerHandle
+    is_cancelled = False
 
     def cancel() -> None:
         nonlocal is_cancelled
@@ -136,22 +133,17 @@ async def _end_of(running: asyncio.Future[bytes], call: ToolCall) -> None:
             is_cancelled = True
             running.cancel()
 
-    def check() -> None:
-        nonlocal timer
-        if call.is_void:
+    def on_void(change: asyncio.Future[tuple[int, bytes]]) -> None:
+        if not change.cancelled() and change.result()[0] == _native.OK:  # else it has a reply, or was let go
             cancel()
-        else:
-            timer = loop.call_later(_CHECK_INTERVAL, check)
 
-    timer = loop.call_later(_CHECK_INTERVAL, check)
+    void.add_done_callback(on_void)
     try:
         await asyncio.wait([running])
     except asyncio.CancelledError:
         cancel()
         await asyncio.wait([running])
         raise
-    finally:
-        timer.cancel()
 
 
 def _in_thread(name: str, function: Callable[[], T]) -> asyncio.Future[T]:

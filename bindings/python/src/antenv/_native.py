@@ -87,6 +87,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "antenv_session_free": (c_int32, [c_void_p]),
     "antenv_tool_call_submit_reply": (c_int32, [c_void_p, c_char_p, c_void_p, c_uint64, _OUT]),
     "antenv_tool_call_wait": (c_int32, [c_void_p, c_int64, _OUT]),
+    "antenv_tool_call_attach": (c_int32, [c_void_p, c_void_p, c_uint64]),
     "antenv_tool_call_free": (c_int32, [c_void_p]),
     "antenv_log_subscribe": (c_int32, [c_void_p, c_char_p, c_uint64, _OUT]),
     "antenv_shutdown": (c_int32, [c_int64]),
@@ -164,6 +165,7 @@ session_attach = _function(_at_once, "antenv_session_attach")
 session_free = _function(_at_once, "antenv_session_free")
 tool_call_submit_reply = _function(_at_once, "antenv_tool_call_submit_reply")
 tool_call_poll = _function(_at_once, "antenv_tool_call_wait")  # with a timeout of 0
+tool_call_attach = _function(_at_once, "antenv_tool_call_attach")
 tool_call_free = _function(_at_once, "antenv_tool_call_free")
 log_subscribe = _function(_at_once, "antenv_log_subscribe")
 string_free = _function(_at_once, "antenv_string_free")

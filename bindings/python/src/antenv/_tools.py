@@ -59,6 +59,10 @@ class Tool(Generic[P, R]):
     input_schema: dict[str, Any]
     #: Whether it is a coroutine function, which an AsyncLease serves.
     is_async: bool
+    #: The name that Python knows it by: `name`.
+    __name__: str
+    #: The function.
+    __wrapped__: Callable[P, R]
 
     def __init__(
         self,
@@ -73,18 +77,18 @@ class Tool(Generic[P, R]):
             raise TypeError(f"a tool must be a function or a bound method, not {function!r}")
         if name is None and not function.__name__.isidentifier():
             raise TypeError(f"a tool needs a name, and {function.__name__} has none: antenv.tool(function, name=...)")
+        self.__wrapped__ = function
         self.name = name or function.__name__
-        self._function: Callable[P, R] = function
         self._call_parameter: str | None = None
         text, described = _read_docstring(inspect.getdoc(function) or "")
         self.description = text if description is None else description
         self._input = self._describe(described)
         self.input_schema = dict(self._input.schema if input_schema is None else input_schema)
         self.is_async = any(map(inspect.iscoroutinefunction, (function, inspect.unwrap(function))))
-        self.__doc__, self.__name__, self.__wrapped__ = function.__doc__, self.name, function
+        self.__doc__, self.__name__ = function.__doc__, self.name
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        function: Callable[P, R] = self._function
+        function: Callable[P, R] = self.__wrapped__
         return function(*args, **kwargs)
 
     @property
@@ -99,8 +103,8 @@ class Tool(Generic[P, R]):
 
     def _describe(self, described: Mapping[str, str]) -> Shape:
         """Returns the shape of the input. Raises TypeError naming the parameter whose annotation has none."""
-        hints, members, takes_more = hints_of(self._function), {}, False
-        for name, parameter in inspect.signature(self._function).parameters.items():
+        hints, members, takes_more = hints_of(self.__wrapped__), {}, False
+        for name, parameter in inspect.signature(self.__wrapped__).parameters.items():
             hint = hints.get(name, Any)
             if parameter.kind is parameter.VAR_KEYWORD:
                 takes_more = True
@@ -131,7 +135,7 @@ class Tool(Generic[P, R]):
             raise ToolError(f"invalid input: {mismatch}") from None
         if self._call_parameter:
             arguments[self._call_parameter] = call
-        function: Any = self._function
+        function: Any = self.__wrapped__
         return function(**arguments)
 
     def __repr__(self) -> str:

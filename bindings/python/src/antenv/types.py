@@ -375,15 +375,20 @@ class ServeParams(TypedDict, total=False):
     max_idle: float | None
     #: How many seconds a call may take; 0: without limit. Then it is answered with an error. Without it: 120.
     tool_timeout: float | None
-    #: The agent's own tools (bash, read, write, edit, glob, grep), run by the library: True, or their options.
+    #: Whether the library serves the six tools of agents (bash, read, write, edit, glob, grep), or their options.
+    #: Without it: no. Linux only.
     toolset: bool | Mapping[str, Any] | None
-    #: The folder that the toolset works in.
+    #: The directory that the toolset works in.
     workdir: str | os.PathLike[str] | None
-    #: How the toolset is confined: "auto", "required" or "off".
+    #: How the toolset is confined: "auto" (as far as the system can), "required" (completely, or it is not served),
+    #: "off". Without it: "auto".
     sandbox: Literal["auto", "required", "off"] | None
-    #: Whether the agent's skills are put into the folder.
+    #: The command `antenv`, which runs the toolset. Without it: ANTENV_CLI, or the one beside the library, as in the
+    #: wheel.
+    toolset_path: str | os.PathLike[str] | None
+    #: Whether the skills of the agent are installed. Without it: with a toolset.
     skills: bool | None
-    #: Whether the session's memory stores are there, and may be written to.
+    #: Whether memory directories are kept in step with the session's stores, or only read. Without it: with a toolset.
     memory: bool | Literal["read_only"] | None
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_serving_sessions(way: str, flags: tuple[str, ...], strict_emulator: Emu
     environment = strict_emulator.create_environment("sessions", config={"type": "self_hosted"})
     echo, results = {"custom_tool": "echo", "input": {}}, {"wait": "results"}
     slow = [{"start_thread": "t"}, {"tool": "slow", "input": {}, "thread": "t"}, {"wait": "stream"}, {"pause_ms": 200}]
-    run_by_tools = [
+    run_by_tools: list[dict[str, Any]] = [
         step for tool in ("echo", "quote", "fail", "blocks", "odd") for step in ({**echo, "custom_tool": tool}, results)
     ]
     for tool in ("empty", "leave"):  # are let go, and answered by another client
@@ -190,8 +191,9 @@ def test_the_example_of_a_stream_prints_a_turn(way: str, emulator: Emulator) -> 
 @pytest.mark.parametrize("way", ["plain", "valgrind", "asan"])
 def test_the_example_of_a_session_serves_until_the_queue_is_empty(way: str, strict_emulator: Emulator) -> None:
     environment = strict_emulator.create_environment("hosts", config={"type": "self_hosted"})
-    steps = [{"custom_tool": "time", "input": {}}, {"wait": "results"}, {"custom_tool": "add", "input": {"a": 2, "b": 3}}]
-    steps += [{"wait": "results"}, {"custom_tool": "add", "input": {"a": 2}}, {"wait": "results"}]
+    steps: list[dict[str, Any]] = []
+    for tool, given in (("time", {}), ("add", {"a": 2, "b": 3}), ("add", {"a": 2})):
+        steps += [{"custom_tool": tool, "input": given}, {"wait": "results"}]
     for _ in range(2):
         strict_emulator.control("POST", "/_emulator/scripts", {"environment_id": environment, "steps": steps})
         strict_emulator.enqueue(environment)

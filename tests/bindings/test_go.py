@@ -146,7 +146,8 @@ def test_the_stream_example_talks_to_a_session(emulator: Emulator) -> None:
 @pytest.mark.transports
 def test_the_session_example_serves_until_the_queue_is_empty(strict_emulator: Emulator) -> None:
     environment = strict_emulator.create_environment("hosts", config={"type": "self_hosted"})
-    inputs = [{"city": "Bern"}, {"city": "Bern", "unit": "fahrenheit"}, {"city": ""}, {"city": "Bern", "unit": "kelvin"}]
+    bern = {"city": "Bern"}
+    inputs = [bern, {**bern, "unit": "fahrenheit"}, {"city": ""}, {**bern, "unit": "kelvin"}]
     steps: list[dict[str, Any]] = []
     for given in inputs:
         steps += [{"custom_tool": "weather", "input": given}, {"wait": "results"}]
@@ -160,7 +161,7 @@ def test_the_session_example_serves_until_the_queue_is_empty(strict_emulator: Em
         "ANTHROPIC_ENVIRONMENT_KEY": strict_emulator.environment_key(environment),
     }
     program = build_go(SESSION)
-    command = [program, "-drain", "-max-idle", "300ms"]
+    command = [str(program), "-drain", "-max-idle", "300ms"]
     subprocess.run(command, check=True, env=os.environ | GO | variables, timeout=120)
     for report in strict_emulator.control("GET", "/_emulator/scripts")["data"]:
         assert [call["answered"] for call in report["calls"]] == ["once"] * 5

@@ -398,6 +398,21 @@ public:
         }));
     }
     /**
+     * Serves the item's session with these tools to its end, and returns why it is over: serve(), and run() of the session. The
+     * lease is as it was. @param config As for serve(), without `tools`. Blocks until the session is over.
+     */
+    of<std::string> run(const basic_tools<Policy> &tools, const text &config = {}) const noexcept(Policy::is_noexcept) {
+        if (auto cut = detail::cut_short({{"config_json", &config}})) return Policy::template give<std::string>(std::move(*cut));
+        std::string names;
+        for (const auto &tool : tools) names += (names.empty() ? "" : ",") + detail::quoted(tool.first);
+        std::string all = detail::with_members("\"tools\":[" + names + "]", config);
+        auto session = detail::make_handle<basic_session<Policy>, antenv_session>([&](antenv_session **out, char **error) {
+            return antenv_session_new(handle_.get(), all.c_str(), out, error);
+        });
+        if (!session) return Policy::template give<std::string>(session.error());
+        return session->run(tools);
+    }
+    /**
      * Stops the item and ends the lease; returns the item, or `null`. The lease is ended even if this fails, except with
      * ANTENV_INVALID_ARGUMENT. Ending it again gives ANTENV_INVALID_HANDLE. Blocks for at most the `timeout_ms` in `params`.
      */
@@ -577,6 +592,7 @@ using stream = basic_stream<throw_policy>;
 using session = basic_session<throw_policy>;
 using tool_call = basic_tool_call<throw_policy>;
 using called = basic_called<throw_policy>;
+using tools = basic_tools<throw_policy>;
 using claimed = basic_claimed<throw_policy>;
 #endif
 
@@ -590,6 +606,7 @@ using stream = basic_stream<result_policy>;
 using session = basic_session<result_policy>;
 using tool_call = basic_tool_call<result_policy>;
 using called = basic_called<result_policy>;
+using tools = basic_tools<result_policy>;
 using claimed = basic_claimed<result_policy>;
 } // namespace nothrow
 

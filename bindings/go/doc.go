@@ -9,6 +9,11 @@
 //	worker, err := client.NewWorker(antenv.WorkerConfig{Concurrency: 4}) // four at a time
 //	err = worker.Run(ctx, func(ctx context.Context, lease *antenv.Lease) error { return serve(ctx, lease.Work) })
 //
+// Lease.Serve serves the session of an item with tools, which are typed functions:
+//
+//	weather := antenv.Tool("weather", "Returns the weather.", func(ctx context.Context, in Place) (string, error) { ... })
+//	err = worker.Run(ctx, antenv.Tools{weather}.Handler())
+//
 // The package is a thin layer over the native library libantenv, which does HTTP, retries and deadlines. Builds find the library with
 // pkg-config; the build tag antenv_static links it into the program.
 //

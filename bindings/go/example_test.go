@@ -182,3 +182,17 @@ func (t *exampleTB) end() {
 		t.cleanups[i]()
 	}
 }
+
+func ExampleTool() {
+	type place struct {
+		City string `json:"city" description:"The name of the city."`
+	}
+	weather := antenv.Tool("weather", "Returns the weather in a city.", func(ctx context.Context, in place) (string, error) {
+		return in.City + ": 12 degrees", nil
+	})
+	fmt.Println(string(weather.Definition().InputSchema))
+	// err := worker.Run(ctx, antenv.Tools{weather}.Handler())
+
+	// Output:
+	// {"type":"object","properties":{"city":{"type":"string","description":"The name of the city."}},"required":["city"],"additionalProperties":false}
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"reflect"
 )
 
 // Opt is an optional value. Its zero value is absent, and nothing is sent; Null sends null; Set, String, Int and Bool send a value, zero
@@ -45,6 +46,9 @@ func (o Opt[T]) IsNull() bool { return o.state == null }
 
 // IsZero reports whether it is absent.
 func (o Opt[T]) IsZero() bool { return o.state == absent }
+
+// valueType returns the type of the value.
+func (o Opt[T]) valueType() reflect.Type { return reflect.TypeFor[T]() }
 
 // any returns the value, nil when there is none.
 func (o Opt[T]) any() any {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Option sets something for a client or for one call. The library rejects an option that does not belong where it is given, and one whose
+// Option sets something for a client, for one call, or for a session that Lease.Serve serves. The library rejects an option that does not belong where it is given, and one whose
 // value is invalid.
 type Option func(*settings)
 
@@ -28,11 +28,13 @@ var goNames = map[string]string{
 	"attempt_timeout_ms": "WithAttemptTimeout",
 	"connect_timeout_ms": "WithConnectTimeout",
 	"idle_timeout_ms":    "WithIdleTimeout",
+	"max_idle_ms":        "WithMaxIdle",
+	"tool_timeout_ms":    "WithToolTimeout",
 }
 
 func setting(key string, value any) Option { return func(s *settings) { s.add(key, value) } }
 
-// WithConfig sets any key of a client's configuration, or any parameter or option of a call, by its name in the native library
+// WithConfig sets any key of a client's or session's configuration, or any parameter or option of a call, by its name in the native library
 // (docs/configuration.md lists them).
 func WithConfig(key string, value any) Option { return setting(key, value) }
 

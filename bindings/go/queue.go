@@ -237,6 +237,37 @@ func addListener(to listener, attach func(queue queueHandle, tag uint64) error) 
 	return err
 }
 
+// arrivals is what the queue's goroutine reports to the goroutines that wait for items or calls. It does not hold the worker or session, so that
+// the garbage collector can close it.
+type arrivals struct {
+	wake      chan struct{} // holds one wake-up; a goroutine that takes one of them passes it on, for there may be more
+	done      chan struct{} // closed when no more are to come
+	closeOnce sync.Once
+}
+
+func newArrivals() *arrivals {
+	return &arrivals{wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+// onCompletion receives the library's reports: that one is ready, or that no more are to come.
+func (a *arrivals) onCompletion(status Status, _ []byte) (more bool) {
+	if status == StatusOK {
+		a.notify()
+		return true
+	}
+	a.close()
+	return false
+}
+
+func (a *arrivals) notify() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (a *arrivals) close() { a.closeOnce.Do(func() { close(a.done) }) }
+
 // removeListener removes a tag's listener.
 func removeListener(tag uint64) {
 	calls.Lock()

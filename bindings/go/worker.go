@@ -13,21 +13,13 @@ import (
 // of goroutines may use a worker at once.
 type Worker struct {
 	handle      workerHandle
-	events      *workerEvents
+	items       *arrivals
 	onError     func(*Lease, error)
 	errorPolicy ErrorPolicy
 
 	attachOnce sync.Once
 	attachErr  error
 	closeOnce  sync.Once
-}
-
-// workerEvents is what the queue's goroutine reports to the goroutines that wait for items. It does not hold the worker, so that the
-// garbage collector can close it.
-type workerEvents struct {
-	wake      chan struct{} // holds one wake-up; a goroutine that takes an item passes it on, for there may be more
-	done      chan struct{} // closed when no more items are to come
-	closeOnce sync.Once
 }
 
 var errWorkerClosed = &Error{Status: StatusInvalidHandle, Message: "the worker was closed"}
@@ -55,8 +47,7 @@ func (c *Client) NewWorker(config WorkerConfig) (*Worker, error) {
 		freeWorker(handle)
 		return nil, err
 	}
-	events := &workerEvents{wake: make(chan struct{}, 1), done: make(chan struct{})}
-	w := &Worker{handle: handle, events: events, onError: config.OnError, errorPolicy: config.ErrorPolicy}
+	w := &Worker{handle: handle, items: newArrivals(), onError: config.OnError, errorPolicy: config.ErrorPolicy}
 	runtime.SetFinalizer(w, (*Worker).Close)
 	return w, nil
 }
@@ -76,7 +67,7 @@ func (w *Worker) Next(ctx context.Context) (*Lease, error) {
 		handle, item, err := w.tryNext()
 		switch {
 		case err == nil:
-			w.events.notify()
+			w.items.notify()
 			return newLease(w, handle, item)
 		case errors.Is(err, StatusDone), errors.Is(err, StatusInvalidHandle):
 			return nil, ErrDone
@@ -84,8 +75,8 @@ func (w *Worker) Next(ctx context.Context) (*Lease, error) {
 			return nil, err
 		}
 		select {
-		case <-w.events.wake:
-		case <-w.events.done:
+		case <-w.items.wake:
+		case <-w.items.done:
 		case <-ctx.Done():
 			return nil, w.addPollFailure(contextError(ctx, "worker.next"))
 		}
@@ -104,32 +95,13 @@ func (w *Worker) addPollFailure(err error) error {
 // tryNext takes an item that is ready. The first call has the library claim items and report them.
 func (w *Worker) tryNext() (leaseHandle, []byte, error) {
 	w.attachOnce.Do(func() {
-		w.attachErr = addListener(w.events.onCompletion, func(queue queueHandle, tag uint64) error { return attachWorker(w.handle, queue, tag) })
+		w.attachErr = addListener(w.items.onCompletion, func(queue queueHandle, tag uint64) error { return attachWorker(w.handle, queue, tag) })
 	})
 	if w.attachErr != nil {
 		return nil, nil, w.attachErr
 	}
 	return nextLease(w.handle)
 }
-
-// onCompletion receives the library's reports: that an item is ready, or that no more are to come.
-func (e *workerEvents) onCompletion(status Status, _ []byte) (more bool) {
-	if status == StatusOK {
-		e.notify()
-		return true
-	}
-	e.close()
-	return false
-}
-
-func (e *workerEvents) notify() {
-	select {
-	case e.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (e *workerEvents) close() { e.closeOnce.Do(func() { close(e.done) }) }
 
 // Stop has the worker claim no more items. Next still returns those that were claimed, and then ErrDone. Leases go on until they are ended;
 // when WorkerConfig.Grace is over, those that are left are asked to stop (ErrStopRequested), and their items are stopped. Stopping again
@@ -146,7 +118,7 @@ func (w *Worker) Close() {
 	w.closeOnce.Do(func() {
 		runtime.SetFinalizer(w, nil)
 		freeWorker(w.handle)
-		w.events.close()
+		w.items.close()
 		releaseQueue()
 	})
 }

@@ -311,19 +311,25 @@ inline std::string quoted(const std::string &text) {
     return json + '"';
 }
 
-/** Returns parameters with identifiers among them. What is not an object stays as it is: the library rejects it. */
-inline std::string with_identifiers(std::initializer_list<identifier> identifiers, const text &params) {
+/** Returns an object with members, as JSON without brackets, among its own. What is not an object stays as it is: the library rejects it. */
+inline std::string with_members(std::string members, const text &object) {
     const char *space = " \t\r\n";
-    std::string given = params.c_str() ? params.c_str() : "{}", members;
+    std::string given = object.c_str() ? object.c_str() : "{}";
     std::size_t open = given.find_first_not_of(space);
     if (open == std::string::npos || given[open] != '{') return given;
     std::size_t first = given.find_first_not_of(space, open + 1);
     bool is_empty = first != std::string::npos && given[first] == '}';
+    if (!members.empty() && !is_empty) members += ',';
+    return given.insert(open + 1, members);
+}
+
+/** Returns parameters with identifiers among them. */
+inline std::string with_identifiers(std::initializer_list<identifier> identifiers, const text &params) {
+    std::string members;
     for (auto [name, value] : identifiers) {
         if (value->c_str()) members += (members.empty() ? "" : ",") + quoted(name) + ":" + quoted(value->c_str());
     }
-    if (!members.empty() && !is_empty) members += ',';
-    return given.insert(open + 1, members);
+    return with_members(std::move(members), params);
 }
 
 /** Calls an operation that has no function of its own, by its name. */

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,17 +47,38 @@ def test_serving_sessions(way: str, flags: tuple[str, ...], strict_emulator: Emu
     environment = strict_emulator.create_environment("sessions", config={"type": "self_hosted"})
     echo, results = {"custom_tool": "echo", "input": {}}, {"wait": "results"}
     slow = [{"start_thread": "t"}, {"tool": "slow", "input": {}, "thread": "t"}, {"wait": "stream"}, {"pause_ms": 200}]
-    for steps in ([echo, results, echo, results], [*slow, {"end_thread": "t"}, echo, results]):
+    run_by_tools: list[dict[str, Any]] = [
+        step for tool in ("echo", "quote", "fail", "blocks", "odd") for step in ({**echo, "custom_tool": tool}, results)
+    ]
+    for tool in ("empty", "leave"):  # are let go, and answered by another client
+        run_by_tools += [{**echo, "custom_tool": tool}, {"wait": "stream"}, {"pause_ms": 50}]
+        run_by_tools += [{"answer": tool, "content": [{"type": "text", "text": tool}]}]
+    slow += [{"end_thread": "t"}, echo, results]
+    for steps in ([echo, results, echo, results], run_by_tools, slow, run_by_tools):
         strict_emulator.control("POST", "/_emulator/scripts", {"environment_id": environment, "steps": steps})
         strict_emulator.enqueue(environment)
     key = strict_emulator.environment_key(environment)
     command = [*compiled(SOURCES / "sessions.cpp", way, *flags), strict_emulator.url, environment, key]
     assert run(command) == "sessions: as it should be\n"
     sent = [
-        [attempt["content"][0]["text"] for call in report["calls"] for attempt in call["attempts"]]
+        [
+            (attempt["is_error"], *(block["text"] for block in attempt["content"]))
+            for call in report["calls"]
+            for attempt in call["attempts"]
+        ]
         for report in strict_emulator.control("GET", "/_emulator/scripts")["data"]
     ]
-    assert sent == [["one", "two"], [] if flags else ["three"]]
+    of_tools = [
+        (False, "{}"),
+        (False, '"\\\n\x01ü'),
+        (True, "it failed"),
+        (True, "a", '{"novel":1}'),
+        (True, "`content` must be a string or an array of blocks"),
+        (False, "empty"),
+        (False, "leave"),
+    ]
+    posted = [[(False, "one"), (False, "two")], of_tools, [(False, "three")], of_tools]
+    assert sent[: 2 if flags else 4] == posted[: 2 if flags else 4]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +188,26 @@ def test_the_example_of_a_stream_prints_a_turn(way: str, emulator: Emulator) -> 
     check_turn(run(command, **variables))
 
 
+@pytest.mark.parametrize("way", ["plain", "valgrind", "asan"])
+def test_the_example_of_a_session_serves_until_the_queue_is_empty(way: str, strict_emulator: Emulator) -> None:
+    environment = strict_emulator.create_environment("hosts", config={"type": "self_hosted"})
+    steps: list[dict[str, Any]] = []
+    for tool, given in (("time", {}), ("add", {"a": 2, "b": 3}), ("add", {"a": 2})):
+        steps += [{"custom_tool": tool, "input": given}, {"wait": "results"}]
+    for _ in range(2):
+        strict_emulator.control("POST", "/_emulator/scripts", {"environment_id": environment, "steps": steps})
+        strict_emulator.enqueue(environment)
+    variables = {"ANTHROPIC_BASE_URL": strict_emulator.url, "ANTHROPIC_ENVIRONMENT_ID": environment}
+    variables["ANTHROPIC_ENVIRONMENT_KEY"] = strict_emulator.environment_key(environment)
+    command = [*compiled(EXAMPLES / "session.cpp", way), '{"drain":true}', '{"max_idle_ms":300}']
+    assert run(command, **variables) == 'session: {"reason":"idle"}\n' * 2
+    for report in strict_emulator.control("GET", "/_emulator/scripts")["data"]:
+        time, total, invalid = [call["attempts"][0] for call in report["calls"]]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", time["content"][0]["text"])
+        assert total["content"][0]["text"] == "5" and not total["is_error"]
+        assert invalid["content"][0]["text"] == "b is missing" and invalid["is_error"]
+
+
 @pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
 def test_the_worker_of_the_examples_serves_until_it_is_to_end(way: str, strict_emulator: Emulator) -> None:
     environment = strict_emulator.create_environment("hosts", config={"type": "self_hosted"})
@@ -198,7 +240,7 @@ def test_the_page_shows_what_compiles(tmp_path: Path) -> None:
         r"^```cpp\n(.*?)^```", (ROOT / "docs" / "cpp.md").read_text(), re.MULTILINE | re.DOTALL
     )
     assert quickstart == (EXAMPLES / "quickstart.cpp").read_text()
-    assert len(parts) == 8
+    assert len(parts) == 9
     page = tmp_path / "page.cpp"
     prelude = "".join(f"#include <{name}>\n" for name in ("antenv.hpp", "iostream", "thread", "nlohmann/json.hpp"))
     prelude += "void report(const antenv::error &);\n"

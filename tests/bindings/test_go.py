@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from support.emulator import Emulator
 MODULE = ROOT / "bindings" / "go"
 QUICKSTART = ROOT / "examples" / "go" / "quickstart"
 STREAM = ROOT / "examples" / "go" / "stream"
+SESSION = ROOT / "examples" / "go" / "session"
 BENCH = ROOT / "benches" / "go"
 
 
@@ -41,7 +44,7 @@ def go(*arguments: str, **variables: str) -> str:
 def test_the_modules_tests_pass(flags: list[str], variables: dict[str, str]) -> None:
     said = go("test", "-count=1", "-v", *flags, "./...", **variables)
     assert "ok  \tantenv\t" in said and "--- SKIP" not in said
-    assert said.count("--- PASS: Example") == 6 and said.count("--- PASS: Test") >= 40
+    assert said.count("--- PASS: Example") == 7 and said.count("--- PASS: Test") >= 40
 
 
 @pytest.mark.long
@@ -52,7 +55,7 @@ def test_the_modules_tests_pass_over_https(tmp_path: Path) -> None:
     emulator.chmod(0o755)
     said = go("test", "-count=1", "-v", ".", ANTENV_EMULATOR=str(emulator), SSL_CERT_FILE=str(trust))
     assert "ok  \tantenv\t" in said and "--- SKIP" not in said
-    assert said.count("--- PASS: Example") == 6 and said.count("--- PASS: Test") >= 40
+    assert said.count("--- PASS: Example") == 7 and said.count("--- PASS: Test") >= 40
 
 
 def test_the_conformance_driver_is_the_modules_own() -> None:
@@ -60,7 +63,7 @@ def test_the_conformance_driver_is_the_modules_own() -> None:
 
 
 def test_it_is_formatted_and_vetted() -> None:
-    folders = [str(MODULE), str(QUICKSTART), str(STREAM), str(BENCH)]
+    folders = [str(MODULE), str(QUICKSTART), str(STREAM), str(SESSION), str(BENCH)]
     assert subprocess.run(["gofmt", "-l", *folders], check=True, capture_output=True, text=True).stdout == ""
     go("vet", "./...")
 
@@ -131,3 +134,54 @@ def test_the_stream_example_talks_to_a_session(emulator: Emulator) -> None:
         check=False,
     )
     assert gone.returncode == 1 and "antenv: sessions.events.stream: 404 not_found: " in gone.stderr
+
+
+@pytest.mark.transports
+def test_the_session_example_serves_until_the_queue_is_empty(strict_emulator: Emulator) -> None:
+    environment = strict_emulator.create_environment("hosts", config={"type": "self_hosted"})
+    bern = {"city": "Bern"}
+    inputs = [bern, {**bern, "unit": "fahrenheit"}, {"city": ""}, {**bern, "unit": "kelvin"}]
+    steps: list[dict[str, Any]] = []
+    for given in inputs:
+        steps += [{"custom_tool": "weather", "input": given}, {"wait": "results"}]
+    steps += [{"custom_tool": "now", "input": {}}, {"wait": "results"}]
+    for _ in range(6):
+        strict_emulator.control("POST", "/_emulator/scripts", {"environment_id": environment, "steps": steps})
+        strict_emulator.enqueue(environment)
+    variables = {
+        "ANTHROPIC_BASE_URL": strict_emulator.url,
+        "ANTHROPIC_ENVIRONMENT_ID": environment,
+        "ANTHROPIC_ENVIRONMENT_KEY": strict_emulator.environment_key(environment),
+    }
+    program = build_go(SESSION)
+    command = [str(program), "-drain", "-max-idle", "300ms"]
+    subprocess.run(command, check=True, env=os.environ | GO | variables, timeout=120)
+    for report in strict_emulator.control("GET", "/_emulator/scripts")["data"]:
+        assert [call["answered"] for call in report["calls"]] == ["once"] * 5
+        *weather, now = [call["attempts"][0] for call in report["calls"]]
+        assert [(sent["is_error"], sent["content"][0]["text"]) for sent in weather] == [
+            (False, "Bern: 12 degrees"),
+            (False, "Bern: 54 degrees"),
+            (True, "which city?"),
+            (True, '`input.unit` must be one of "celsius", "fahrenheit"'),
+        ]
+        assert re.match(r'"\d{4}-\d\d-\d\dT', now["content"][0]["text"])
+    said = subprocess.run([program, "-definitions"], check=True, capture_output=True, text=True, env=os.environ | GO)
+    assert json.loads(said.stdout)[0] == {
+        "type": "custom",
+        "name": "weather",
+        "description": "Returns the weather in a city.",
+        "input_schema": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "description": "The name of the city."},
+                "unit": {
+                    "type": "string",
+                    "description": "The unit of the temperature.",
+                    "enum": ["celsius", "fahrenheit"],
+                },
+            },
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    }

@@ -1,7 +1,9 @@
 // Serving the calls of an agent, with exceptions and without: sessions URL ENVIRONMENT KEY. The session of the first item calls "echo"
-// twice, and that of the second "slow", which ends when its thread does, and then "echo".
+// twice, that of the second the tools of `tools`, that of the third "slow", which ends when its thread does, and then "echo", and that of
+// the fourth again the tools of `tools`.
 #include "check.hpp"
 #include <antenv.hpp>
+#include <stdexcept>
 #include <thread>
 
 using std::chrono::milliseconds;
@@ -10,12 +12,41 @@ namespace nothrow = antenv::nothrow;
 static_assert(!std::is_copy_constructible_v<nothrow::session> && !std::is_copy_constructible_v<nothrow::tool_call>);
 static_assert(std::is_nothrow_move_constructible_v<nothrow::session> && std::is_nothrow_move_assignable_v<nothrow::tool_call>);
 static_assert(noexcept(std::declval<nothrow::lease>().serve("")) && noexcept(std::declval<nothrow::session>().next()));
+static_assert(noexcept(std::declval<nothrow::session>().run({})) && noexcept(std::declval<nothrow::lease>().run({})));
 static_assert(noexcept(std::declval<nothrow::tool_call>().reply("")) && noexcept(std::declval<nothrow::tool_call>().wait()));
 
 static const char *const CONFIG = R"({"tools":["echo","slow"],"max_idle_ms":300})";
 
 static bool calls(const std::string &event, const char *name) {
     return *nothrow::json_get(event, "/name") == name;
+}
+
+// Tools for either kind of call.
+template <class Call> static auto tools() {
+    using antenv::tool_result;
+    return std::map<std::string, std::function<tool_result(const Call &)>>{
+        {"echo", [](const Call &call) { return call.input(); }},
+        {"quote", [](const Call &) { return "\"\\\n\x01\u00fc"; }},
+        {"fail",
+            [](const Call &) -> tool_result {
+#ifdef ANTENV_EXCEPTIONS
+                throw std::runtime_error("it failed");
+#else
+                return tool_result::failure("it failed");
+#endif
+            }},
+        {"blocks", [](const Call &) { return tool_result::blocks(R"([{"type":"text","text":"a"},{"novel":1}])", true); }},
+        {"odd", [](const Call &) { return tool_result::blocks("7"); }},
+        {"empty", {}},
+    };
+}
+
+static void run_by_tools(const nothrow::lease &lease) {
+    CHECK(lease.run({}, R"({"tool":1})").error().parameter() == "tool");
+    CHECK(lease.run({}, std::string(1, '\0')).error().parameter() == "config_json");
+    antenv::result<nothrow::session> session = lease.serve(R"({"tools":["echo","quote","fail","blocks","odd","empty","leave"],"max_idle_ms":300})");
+    CHECK(session && *session->run(tools<nothrow::tool_call>()) == R"({"reason":"idle"})");
+    CHECK(*session->run({}) == R"({"reason":"idle"})" && *nothrow::json_get(*session->stats(), "/let_go") == "2");
 }
 
 static void without_exceptions(const nothrow::lease &lease) {
@@ -43,6 +74,29 @@ static void without_exceptions(const nothrow::lease &lease) {
 }
 
 #ifdef ANTENV_EXCEPTIONS
+static void run_by_tools_that_throw(const nothrow::lease &held) {
+    antenv_session *handle = nullptr;
+    const char *config = R"({"tools":["echo","quote","fail","blocks","odd","empty","leave"],"max_idle_ms":300})";
+    CHECK(antenv_session_new(held.handle(), config, &handle, nullptr) == ANTENV_OK);
+    antenv::session session(handle);
+    antenv::tools all = tools<antenv::tool_call>();
+    all["leave"] = [](const antenv::tool_call &) -> antenv::tool_result { throw 7; };
+    try {
+        session.run(all);
+        CHECK(false);
+    } catch (int thrown) {
+        CHECK(thrown == 7); // and the call is let go
+    }
+    CHECK(session.run(all) == R"({"reason":"idle"})");
+    session.close();
+    try {
+        session.run(all);
+        CHECK(false);
+    } catch (const antenv::error &error) {
+        CHECK(error.status() == ANTENV_INVALID_HANDLE);
+    }
+}
+
 static void with_exceptions(const nothrow::lease &held) {
     antenv_session *handle = nullptr;
     CHECK(antenv_session_new(held.handle(), CONFIG, &handle, nullptr) == ANTENV_OK);
@@ -69,16 +123,16 @@ int main(int argc, char **argv) {
     CHECK(client);
     antenv::result<nothrow::worker> worker = client->worker(std::string(R"({"environment_id":")") + argv[2] + R"("})");
     CHECK(worker);
-    antenv::result<nothrow::claimed> item = worker->next();
-    CHECK(item && item->lease);
-    without_exceptions(*item->lease);
-    CHECK(item->lease->finish());
+    for (auto serve : {without_exceptions, run_by_tools,
 #ifdef ANTENV_EXCEPTIONS
-    antenv::result<nothrow::claimed> other = worker->next();
-    CHECK(other && other->lease);
-    with_exceptions(*other->lease);
-    CHECK(other->lease->finish());
+             with_exceptions, run_by_tools_that_throw
 #endif
+         }) {
+        antenv::result<nothrow::claimed> item = worker->next();
+        CHECK(item && item->lease);
+        serve(*item->lease);
+        CHECK(item->lease->finish());
+    }
     std::puts("sessions: as it should be");
     return 0;
 }

@@ -1,4 +1,4 @@
-"""Skills and memory stores of sessions whose toolset the library serves: what is there for the tools, and what is left afterwards."""
+"""Skills and memory stores of sessions whose toolset the library serves: what tools see, and what is left then."""
 
 from __future__ import annotations
 
@@ -116,7 +116,9 @@ def test_skills_and_memories_can_be_off(host: Resources) -> None:
     assert not any(name and name.startswith(("skills.", "memory_stores.")) for name in requests)
 
 
-def test_memories_are_there_for_the_tools_and_changes_are_in_the_store_afterwards(host: Resources, tmp_path: Path) -> None:
+def test_memories_are_there_for_the_tools_and_changes_are_in_the_store_afterwards(
+    host: Resources, tmp_path: Path
+) -> None:
     many = {f"/many/{number:02}": str(number) for number in range(25)}
     store = host.add_store("Notes", {"/kept": "same", "/changed": "old", "/removed": "gone", **many})
     facts = host.add_store("Facts", {"/fact": "true"}, access="read_only", mount_path=str(tmp_path / "mnt" / "facts"))
@@ -174,7 +176,7 @@ def test_a_directory_whose_marker_is_gone_is_left_alone_and_one_that_is_empty_de
 
 
 def test_a_change_of_both_sides_is_the_servers(host: Resources) -> None:
-    """While commands run, memories that have changed in the store are pulled; that takes a sync, 15 seconds after the first."""
+    """Memories that have changed in the store are pulled by a sync, 15 seconds after the first at the earliest."""
     store = host.add_store("Notes", {"/a": "1", "/b": "1"})
     memory_id = host.api("GET", f"/v1/memory_stores/{store}/memories")["data"][0]["id"]
     change = {"content": "theirs"}
@@ -187,7 +189,7 @@ def test_a_change_of_both_sides_is_the_servers(host: Resources) -> None:
                 *bash("cat memory/Notes/a; echo mine >memory/Notes/b"),
                 {"pause_ms": 15_500},
                 *bash("echo mine >memory/Notes/b"),
-                *bash("for i in $(seq 600); do grep -q theirs memory/Notes/a && break; sleep 0.05; done; cat memory/Notes/a"),
+                *bash("cd memory/Notes; for i in $(seq 600); do grep -q theirs a && break; sleep 0.05; done; cat a"),
             ],
         },
     )

@@ -123,7 +123,7 @@ static void misuse(void) {
         const char *config, *expected;
     } configs[] = {
         {NULL, "`tools` is missing"},
-        {"{\"tools\":[\"echo\"],\"toolset\":true}", "`toolset` is not supported yet"},
+        {"{\"tools\":[\"echo\"],\"toolset\":true}", "`workdir` is missing"},
         {"{\"tools\":[\"echo\"],\"max_idle\":1}", "\"parameter\":\"max_idle\""},
         {"[]", "\"parameter\":\"config_json\""},
     };

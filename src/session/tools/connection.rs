@@ -28,14 +28,14 @@ use tokio::time::timeout;
 /// How long a helper may take to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the rest of standard error may take once a helper has ended.
-const LAST_OUTPUT: Duration = Duration::from_secs(1);
+const LAST_OUTPUT: Duration = Duration::from_secs(5);
 /// The longest answer: a PDF of 20 MiB in base64 is half of it.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 /// The longest line of standard error that is logged whole, and the most lines that are logged.
 const MAX_ERROR_BYTES: usize = 4096;
 const MAX_ERROR_LINES: usize = 1000;
 
-/// A helper that runs.
+/// A helper that runs. It is ended when this is dropped.
 pub struct Connection {
     calls: Arc<Calls>,
     requests: mpsc::UnboundedSender<String>,
@@ -43,7 +43,7 @@ pub struct Connection {
     pub confinement: Box<RawValue>,
     /// The private folder's part that commands and the library share.
     pub tmpdir: String,
-    process: ForkSafeMutex<HelperProcess>,
+    _process: HelperProcess,
     /// What reads, writes and watches.
     tasks: [JoinHandle<()>; 2],
 }
@@ -85,7 +85,12 @@ impl Drop for Request<'_> {
 impl Connection {
     /// Waits until a helper that was just started is ready. Errors: `CONFIG`, if it cannot serve: another version, or a sandbox that it
     /// cannot have; `TIMEOUT`.
-    pub async fn open(process: HelperProcess, streams: Streams, config: &HelperConfig, session_id: &str) -> Result<Connection> {
+    pub async fn open(
+        mut process: HelperProcess,
+        streams: Streams,
+        config: &HelperConfig,
+        session_id: &str,
+    ) -> Result<Connection> {
         let failed = |error: io::Error| Error::new(Status::Internal, format!("the toolset's process cannot be used: {error}"));
         streams.socket.set_nonblocking(true).map_err(failed)?;
         let (input, output) = UnixStream::from_std(streams.socket).map_err(failed)?.into_split();
@@ -101,12 +106,13 @@ impl Connection {
             return Err(Error::config("toolset", problem));
         };
         let ready = read_ready(&first, config)?;
+        process.owns(&ready.tmpdir);
         let (requests, lines) = mpsc::unbounded_channel();
         let calls = Arc::new(Calls(ForkSafeMutex::new((0, Some(HashMap::new())))));
         let run = run(input, output, lines, calls.clone());
         let tasks = [tokio::spawn(run), errors];
         let Ready { confinement, tmpdir, .. } = ready;
-        Ok(Connection { calls, requests, confinement, tmpdir, process: ForkSafeMutex::new(process), tasks })
+        Ok(Connection { calls, requests, confinement, tmpdir, _process: process, tasks })
     }
 
     /// Sends a request and waits for its answer, a JSON object. `members`: those of the request but for `id`, as JSON on one line. When the
@@ -123,12 +129,6 @@ impl Connection {
     /// Returns whether the helper has died.
     pub fn is_dead(&self) -> bool {
         self.calls.0.lock().1.is_none()
-    }
-
-    /// Ends the helper and everything that it has started, and waits for that.
-    pub async fn end(&self) {
-        let ended = self.process.lock().end();
-        let _ = ended.await;
     }
 }
 

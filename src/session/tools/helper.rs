@@ -2,7 +2,7 @@
 
 use super::config::{HelperConfig, Limits};
 use super::connection::Connection;
-use super::process::HelperProcess;
+use super::process::{Alive, HelperProcess};
 use crate::backoff::Backoff;
 use crate::client::PoolHandle;
 use crate::error::{Error, Result, Status};
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::{sleep, timeout};
 
 /// The pauses before a helper that has died is started again. The first call that it answers ends their growth.
@@ -50,13 +50,13 @@ pub struct Helper {
     stats: ForkSafeMutex<HelperStats>,
 }
 
-#[derive(Default)]
 struct State {
     directories: Directories,
     connection: Option<Arc<Connection>>,
     /// How often in a row it has died without an answer to a call.
     deaths: u32,
-    has_ended: bool,
+    /// Those of the processes, and what is notified when there is none. `None`: the session is over.
+    alive: Option<(Alive, mpsc::Receiver<()>)>,
 }
 
 /// What happened so far.
@@ -83,7 +83,9 @@ struct Answer<'a> {
 impl Helper {
     /// Makes the helper of a session, which is not started yet.
     pub fn new(config: HelperConfig, session_id: &str, pool: PoolHandle) -> Option<Helper> {
-        let (state, bash, stats) = (Mutex::default(), Mutex::default(), ForkSafeMutex::default());
+        let (directories, alive) = (Directories::default(), Some(mpsc::channel(1)));
+        let state = Mutex::new(State { directories, connection: None, deaths: 0, alive });
+        let (bash, stats) = (Mutex::default(), ForkSafeMutex::default());
         Some(Helper { config, session_id: session_id.to_owned(), pool, state, bash, stats })
     }
 
@@ -165,20 +167,18 @@ impl Helper {
     /// Ends the helper and everything that it has started, and waits for that. It is not started again.
     pub async fn end(&self) {
         let mut state = self.state.lock().await;
-        state.has_ended = true;
-        let connection = state.connection.take();
-        drop(state);
-        if let Some(connection) = connection {
-            connection.end().await;
-        }
+        state.connection = None;
+        let Some((alive, mut none_left)) = state.alive.take() else { return };
+        drop((state, alive));
+        // Those as well that died, or whose start was given up.
+        none_left.recv().await;
     }
 
     /// Returns the connection to the helper, started if it does not run.
     async fn connection(&self) -> Result<Arc<Connection>> {
         let mut state = self.state.lock().await;
-        if state.has_ended {
-            return Err(Error::new(Status::Closed, "the session is over"));
-        }
+        let Some((alive, _)) = &state.alive else { return Err(Error::new(Status::Closed, "the session is over")) };
+        let alive = alive.clone();
         if let Some(connection) = state.connection.take_if(|connection| connection.is_dead()) {
             log::record(Level::Warn, LOG, "the toolset's process has died", || json!({"session_id": self.session_id}));
             drop(connection);
@@ -190,14 +190,14 @@ impl Helper {
         if state.deaths > 0 {
             sleep(RESTART.pause(state.deaths - 1, fastrand::f64())).await;
         }
-        let connection = Arc::new(self.open(state.directories.clone()).await?);
+        let connection = Arc::new(self.open(state.directories.clone(), alive).await?);
         state.connection = Some(connection.clone());
         Ok(connection)
     }
 
-    async fn open(&self, directories: Directories) -> Result<Connection> {
+    async fn open(&self, directories: Directories, alive: Alive) -> Result<Connection> {
         let (config, critical) = (self.config.clone(), self.pool.runtime().critical());
-        let start = move || HelperProcess::start(&config, &directories, critical);
+        let start = move || HelperProcess::start(&config, &directories, critical, alive);
         let started = BlockingThread::current()?.run(start).await?;
         let path = self.config.path.display();
         let (process, streams) =

@@ -22,14 +22,17 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
 /// How long a helper may take to end; how long one that was killed may.
 const END_TIMEOUT: u16 = 10_000;
 const KILL_TIMEOUT: u16 = 5_000;
+/// How the name of a private folder begins.
+const FOLDER_PREFIX: &str = "antenv-toolset-";
 /// The name of the thread that waits for that.
 const THREAD_NAME: &str = "antenv-helper";
 
@@ -44,9 +47,15 @@ struct Parts {
     pidfd: OwnedFd,
     /// Our end of its standard input and output.
     socket: UnixStream,
-    /// The end of the runtime waits for that of the helper.
+    /// Its private folder, which stays if it is killed.
+    folder: Option<PathBuf>,
+    /// The end of the runtime, and that of the session, wait for that of the process.
     _critical: Critical,
+    _alive: Alive,
 }
+
+/// Held while a process is there. When all clones are dropped, the receiver of the channel is notified.
+pub type Alive = mpsc::Sender<()>;
 
 /// The streams of a process that has just started.
 pub struct Streams {
@@ -58,7 +67,12 @@ pub struct Streams {
 
 impl HelperProcess {
     /// Starts a helper. Blocks until it is being executed.
-    pub fn start(config: &HelperConfig, directories: &Directories, critical: Critical) -> io::Result<(HelperProcess, Streams)> {
+    pub fn start(
+        config: &HelperConfig,
+        directories: &Directories,
+        critical: Critical,
+        alive: Alive,
+    ) -> io::Result<(HelperProcess, Streams)> {
         let no_fork = STARTING.lock();
         let (socket, theirs) = UnixStream::pair()?;
         let mut command = command(config, directories);
@@ -68,34 +82,37 @@ impl HelperProcess {
         drop(command);
         drop(no_fork);
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-        let process = HelperProcess(Some(Parts { pidfd, socket: socket.try_clone()?, _critical: critical }));
+        let ours = socket.try_clone()?;
+        let process = HelperProcess(Some(Parts { pidfd, socket: ours, folder: None, _critical: critical, _alive: alive }));
         let errors = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?.into();
         Ok((process, Streams { socket, errors }))
     }
 
-    /// Ends the process with everything that it has started. The receiver gets a value, or an error, when that is done. Does not block.
-    pub fn end(&mut self) -> oneshot::Receiver<()> {
-        let (sender, receiver) = oneshot::channel();
-        if let Some(parts) = self.0.take() {
-            let _ = parts.socket.shutdown(Shutdown::Both);
-            let Ok(pidfd) = parts.pidfd.try_clone() else { return receiver };
-            let wait = move || {
-                parts.reap();
-                drop((parts, sender));
-            };
-            let thread = thread::Builder::new().name(THREAD_NAME.to_owned());
-            if without_signals(|| thread.spawn(wait)).is_err() {
-                // Nothing can wait for it.
-                let _ = pidfd_send_signal(pidfd, Signal::KILL);
-            }
+    /// Has the process's private folder removed when it has ended, if it has not done that itself. `tmpdir` is in it.
+    pub fn owns(&mut self, tmpdir: &str) {
+        let folder = Path::new(tmpdir).parent().filter(|folder| {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(FOLDER_PREFIX)
+        });
+        if let Some(parts) = &mut self.0 {
+            parts.folder = folder.map(Path::to_owned);
         }
-        receiver
     }
 }
 
+/// Ends the process with everything that it has started. Does not block: a thread waits for that.
 impl Drop for HelperProcess {
     fn drop(&mut self) {
-        drop(self.end());
+        let Some(parts) = self.0.take() else { return };
+        let _ = parts.socket.shutdown(Shutdown::Both);
+        let pidfd = parts.pidfd.try_clone();
+        let thread = thread::Builder::new().name(THREAD_NAME.to_owned());
+        if without_signals(|| thread.spawn(move || parts.reap())).is_err()
+            && let Ok(pidfd) = pidfd
+        {
+            // Nothing can wait for it.
+            let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        }
     }
 }
 
@@ -107,6 +124,8 @@ impl Parts {
         }
         // Fails if the host has reaped it, or the kernel has because the host ignores SIGCHLD.
         let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        // Follows no symbolic link.
+        let _ = self.folder.as_ref().map(std::fs::remove_dir_all);
     }
 
     fn exits_within(&self, milliseconds: u16) -> bool {

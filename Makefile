@@ -21,7 +21,7 @@ PYTHON := bindings/python
 PYTHON_SOURCES := tests benches examples scripts $(PYTHON)
 C_SOURCES := $(wildcard examples/c/*.c tests/c/*.c benches/*.c)
 CPP_SOURCES := $(wildcard examples/cpp/*.cpp tests/cpp/*.cpp)
-GO_MODULES := bindings/go examples/go/quickstart examples/go/onwork examples/go/stream benches/go tests/interop/go
+GO_MODULES := bindings/go examples/go/quickstart examples/go/stream benches/go tests/interop/go
 export PKG_CONFIG_PATH := $(TARGET)/prefix/lib/pkgconfig:$(PKG_CONFIG_PATH)
 PEERS := benches/peers/Cargo.toml
 C_WARNINGS := -Wall -Wextra -Werror -pedantic
@@ -42,9 +42,9 @@ build: ## build the library (shared and static), its header, the command antenv 
 	@# With the whole workspace in view, here and below: else its packages are built once more with other features of theirs.
 	$(CARGO) build --profile quick --workspace --bins
 
-demo: build ## run examples in C and C++ against an emulator of the API on this machine
+demo: build ## run examples in C and C++, and a worker, against an emulator of the API on this machine
 	@scripts/need.sh cc c++ python3
-	@TARGET=$(TARGET) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) scripts/demo.sh
+	@TARGET=$(TARGET) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) COMMAND=$(COMMAND_LINE) scripts/demo.sh
 
 # A stable compiler accepts the option when RUSTC_BOOTSTRAP is set. ThreadSanitizer has to see into the standard library: it is built, too,
 # by Debian's compiler, which comes with its source.
@@ -102,7 +102,7 @@ bench: wheel prefix ## measure the library alongside its peers, in one run
 	@scripts/need.sh cc c++ curl-config go pkg-config
 	$(VENV)/bin/python benches/bench.py
 
-soak: wheel prefix ## two minutes of workers in every language in a bad world (SECONDS, ITEMS, and MORE="--tls --freeze 20 --spare")
+soak: wheel prefix ## two minutes of workers in a bad world (SECONDS, ITEMS, and MORE="--tls --freeze 20 --spare")
 	PYTHONPATH=tests $(VENV)/bin/python -m soak.fleet --seconds $(or $(SECONDS),120) --items $(or $(ITEMS),2000) $(MORE)
 
 header: ## generate include/antenv.h from src/ffi

@@ -1535,7 +1535,8 @@ antenv_status antenv_tool_call_submit_reply(antenv_tool_call *call,
                                             char **out_error);
 
 /**
- * Waits until a call needs no reply any more, so that a tool that takes long can end early.
+ * Waits until a call needs no reply any more, so that a tool that takes long can end early. An event loop calls
+ * antenv_tool_call_attach instead.
  *
  * @param call The call.
  * @param timeout_ms How long to wait; 0 asks only.
@@ -1547,6 +1548,21 @@ antenv_status antenv_tool_call_submit_reply(antenv_tool_call *call,
  * ANTENV_INVALID_ARGUMENT. Blocks for at most `timeout_ms`.
  */
 antenv_status antenv_tool_call_wait(antenv_tool_call *call, int64_t timeout_ms, char **out_json);
+
+/**
+ * Reports through a completion queue that a call needs no reply any more, so that an event loop needs no thread for each call.
+ * Exactly one completion arrives, at once if that is so already.
+ *
+ * @param call The call.
+ * @param queue The queue that receives the completion.
+ * @param tag Comes back with the completion: with ANTENV_OK and {"reason":...}, as from antenv_tool_call_wait, or with ANTENV_DONE
+ *   when the call was replied to or let go.
+ *
+ * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED. Does not block.
+ */
+antenv_status antenv_tool_call_attach(antenv_tool_call *call,
+                                      antenv_queue *queue,
+                                      uint64_t tag);
 
 /**
  * Frees a call without a reply. One that still needs a reply is let go: it is left to other clients, and not handed out again.

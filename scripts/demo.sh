@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compiles the C examples, and one in C++, and runs them against an emulator on a free port, which it starts and stops.
+# Compiles the C examples, and one in C++, and runs them against an emulator on a free port, which it starts and stops. In the end the
+# command serves a session.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -41,8 +42,20 @@ for stream in stream stream-cpp; do
 done
 
 echo
+echo "== antenv worker run serves a session; antenv sessions tail shows what happens in it"
+read -r environment key session < <(python3 -m scripts.served_session "$ANTHROPIC_BASE_URL")
+workdir=$(mktemp -d)
+trap 'kill $emulator 2>/dev/null || :; rm -rf "$workdir"' EXIT
+"$COMMAND" sessions tail "$session" --lines all --until-idle > >(python3 scripts/show_events.py) &
+tail=$!
+ANTHROPIC_ENVIRONMENT_ID=$environment ANTHROPIC_ENVIRONMENT_KEY=$key "$COMMAND" worker run --drain --max-idle 0.5 \
+    --workdir-root "$workdir" --tools weather --on-tool sh -c 'echo "12 degrees"'
+wait "$tail"
+
+echo
 echo "== stopping the emulator"
 kill "$emulator"
 while kill -0 "$emulator" 2>/dev/null; do sleep 0.05; done
 trap - EXIT
+rm -rf "$workdir"
 echo "== demo: all done"

@@ -2,7 +2,7 @@
  *
  *     worker [CONFIG]     such as worker '{"concurrency":4,"drain":true}', which ends when the queue is empty
  *
- * Reads ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY and ANTHROPIC_BASE_URL. Link with -pthread. on_work.c is a ready program. */
+ * Reads ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY and ANTHROPIC_BASE_URL. Link with -pthread. */
 #include <antenv.h>
 #include <pthread.h>
 #include <stdio.h>

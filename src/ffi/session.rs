@@ -241,7 +241,8 @@ pub extern "C" fn antenv_tool_call_submit_reply(
     })
 }
 
-/// Waits until a call needs no reply any more, so that a tool that takes long can end early.
+/// Waits until a call needs no reply any more, so that a tool that takes long can end early. An event loop calls
+/// antenv_tool_call_attach instead.
 ///
 /// @param call The call.
 /// @param timeout_ms How long to wait; 0 asks only.
@@ -254,6 +255,20 @@ pub extern "C" fn antenv_tool_call_submit_reply(
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_tool_call_wait(call: *mut antenv_tool_call, timeout_ms: i64, out_json: *mut *mut c_char) -> Status {
     boundary::return_json(out_json, || TOOL_CALLS.get(call)?.wait(boundary::timeout("timeout_ms", timeout_ms)?))
+}
+
+/// Reports through a completion queue that a call needs no reply any more, so that an event loop needs no thread for each call.
+/// Exactly one completion arrives, at once if that is so already.
+///
+/// @param call The call.
+/// @param queue The queue that receives the completion.
+/// @param tag Comes back with the completion: with ANTENV_OK and {"reason":...}, as from antenv_tool_call_wait, or with ANTENV_DONE
+///   when the call was replied to or let go.
+///
+/// Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED. Does not block.
+#[unsafe(no_mangle)]
+pub extern "C" fn antenv_tool_call_attach(call: *mut antenv_tool_call, queue: *mut antenv_queue, tag: u64) -> Status {
+    boundary::return_status(|| TOOL_CALLS.get(call)?.attach(&QUEUES.get(queue)?, tag))
 }
 
 /// Frees a call without a reply. One that still needs a reply is let go: it is left to other clients, and not handed out again.

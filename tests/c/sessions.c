@@ -146,8 +146,13 @@ static void misuse(void) {
     EXPECT(antenv_tool_call_reply(call, NULL, &json), ANTENV_INVALID_ARGUMENT, "`result_json` is NULL");
     EXPECT(antenv_tool_call_reply(call, "{\"text\":\"a\"}", &json), ANTENV_INVALID_ARGUMENT, "\"parameter\":\"text\"");
     EXPECT(antenv_tool_call_submit_reply(call, "{}", NULL, 1, &json), ANTENV_INVALID_HANDLE, "queue");
+    CHECK(antenv_tool_call_attach(call, NULL, 1) == ANTENV_INVALID_HANDLE);
+    CHECK(antenv_tool_call_attach(call, queue, 6) == ANTENV_OK);
     EXPECT(antenv_tool_call_submit_reply(call, "{}", queue, 7, &json), ANTENV_OK, NULL);
     antenv_completion done = next_completion(queue);
+    CHECK(done.tag == 6 && done.status == ANTENV_DONE);
+    antenv_string_free(done.json);
+    done = next_completion(queue);
     CHECK(done.tag == 7 && done.status == ANTENV_OK && strcmp(done.json, "{\"posted\":true}") == 0);
     antenv_string_free(done.json);
     CHECK(antenv_session_next(session, WAIT_MS, &no_call, &json) == ANTENV_DONE && strcmp(json, "{\"reason\":\"idle\"}") == 0);
@@ -168,6 +173,7 @@ static void misuse(void) {
         CHECK(antenv_session_free(wrong[i]) == ANTENV_INVALID_HANDLE);
         EXPECT(antenv_tool_call_reply(wrong[i], "{}", &json), ANTENV_INVALID_HANDLE, "\"parameter\":\"call\"");
         EXPECT(antenv_tool_call_wait(wrong[i], -1, &json), ANTENV_INVALID_HANDLE, "call");
+        CHECK(antenv_tool_call_attach(wrong[i], queue, 1) == ANTENV_INVALID_HANDLE);
         CHECK(antenv_tool_call_free(wrong[i]) == ANTENV_INVALID_HANDLE);
     }
     finish(lease, id);
@@ -311,11 +317,19 @@ static void refused(void) {
     script(lease, ONE_CALL);
     session = new_session(lease, CONFIG);
     call = take_call(session);
+    antenv_queue *queue = new_queue();
+    CHECK(antenv_tool_call_attach(call, queue, 1) == ANTENV_OK && antenv_tool_call_attach(call, queue, 1) == ANTENV_OK);
     CHECK(antenv_work_stop(owner, environment, id, NULL, &json) == ANTENV_OK);
     antenv_string_free(json);
     json = NULL;
     EXPECT(antenv_tool_call_wait(call, WAIT_MS, &json), ANTENV_OK, "{\"reason\":\"session_ended\"}");
-    CHECK(antenv_tool_call_free(call) == ANTENV_OK);
+    CHECK(antenv_tool_call_attach(call, queue, 1) == ANTENV_OK); /* reports at once */
+    for (int i = 0; i < 3; i++) {
+        antenv_completion done = next_completion(queue);
+        CHECK(done.tag == 1 && done.status == ANTENV_OK && strcmp(done.json, "{\"reason\":\"session_ended\"}") == 0);
+        antenv_string_free(done.json);
+    }
+    CHECK(antenv_tool_call_free(call) == ANTENV_OK && antenv_queue_free(queue) == ANTENV_OK);
     EXPECT(antenv_session_next(session, WAIT_MS, &call, &json), ANTENV_DONE, "{\"reason\":\"stop_requested\"}");
     CHECK(antenv_session_free(session) == ANTENV_OK);
     finish(lease, id);
@@ -348,6 +362,7 @@ static void forking(void) {
         EXPECT(antenv_session_next(session, -1, &none, &json), ANTENV_CLOSED, "created before fork()");
         EXPECT(antenv_session_stats(session, &json), ANTENV_CLOSED, "created before fork()");
         EXPECT(antenv_tool_call_wait(call, -1, &json), ANTENV_CLOSED, "created before fork()");
+        CHECK(antenv_tool_call_attach(call, new_queue(), 1) == ANTENV_CLOSED);
         EXPECT(antenv_tool_call_reply(call, "{}", &json), ANTENV_CLOSED, "created before fork()");
         CHECK(antenv_tool_call_free(call) == ANTENV_OK && antenv_session_free(session) == ANTENV_OK);
         _exit(0);

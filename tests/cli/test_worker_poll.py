@@ -8,57 +8,22 @@ import signal
 import socket
 import subprocess
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.command import COMMAND
+from support.command import Running, running
 from support.driver import one_descriptor_left
 from support.emulator import API_HEADERS, Emulator
-from support.processes import ORPHAN, become_subreaper, parent_of
+from support.processes import ORPHAN, parent_of
 from worker.test_c_worker import hosts, polls_waiting, state_of, until, variables
 
 
-class Poll:
-    """`antenv worker poll`, running; what it says on standard error goes to a file."""
-
-    def __init__(self, process: subprocess.Popen[bytes], said: Path) -> None:
-        self.process = process
-        self._said = said
-
-    @property
-    def said(self) -> str:
-        return self._said.read_text()
-
-    def says(self, *texts: str) -> None:
-        """Waits until it has said all of this."""
-        until(lambda: all(text in self.said for text in texts) or self.process.poll() is not None, str(texts))
-        assert all(text in self.said for text in texts), (texts, self.said)
-
-    def ends_with(self, code: int) -> None:
-        assert self.process.wait(timeout=120) == code, self.said
-
-
-@contextmanager
-def poll(*arguments: str, folder: Path, way: str = "plain", **environ: str) -> Iterator[Poll]:
-    """Runs it in a folder until the block is left, plainly or as a "subreaper"."""
-    said = folder / "said"
-    with (
-        said.open("wb") as errors,
-        subprocess.Popen(
-            [COMMAND, "worker", "poll", *arguments],
-            stderr=errors,
-            cwd=folder,
-            env=environ,
-            preexec_fn=become_subreaper if way == "subreaper" else None,
-        ) as process,
-    ):
-        try:
-            yield Poll(process, said)
-        finally:
-            process.kill()
+def poll(*arguments: str, **options: Any) -> AbstractContextManager[Running]:
+    """Runs `antenv worker poll` until the block is left."""
+    return running("worker", "poll", *arguments, **options)
 
 
 # Leaves what it was given where a test can look: files appear when they are complete.
@@ -177,6 +142,32 @@ def test_a_command_whose_item_is_to_be_stopped_is_asked_to_end(tmp_path: Path) -
             program.says("stop_requested", f"{item}: exited with 3", f"{item}: done")
             program.process.send_signal(signal.SIGTERM)
             program.ends_with(0)
+
+
+def test_a_second_signal_ends_commands(strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = hosts(strict_emulator)
+    item = strict_emulator.enqueue(environment)["id"]
+    environ = variables(strict_emulator, environment)
+    with poll("--grace", "600s", "--on-work", "sh", "-c", POLITE, folder=tmp_path, **environ) as program:
+        until((tmp_path / "began").exists, "the command")
+        program.process.send_signal(signal.SIGTERM)
+        program.says("claims no more")
+        program.process.send_signal(signal.SIGINT)
+        program.ends_with(0)
+        assert f"{item}: is asked to end: a second signal" in program.said and "exited with 3" in program.said
+    assert state_of(strict_emulator, environment, item) == "stopped"
+
+
+def test_a_command_that_is_no_program_ends_it(strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = hosts(strict_emulator)
+    item = strict_emulator.enqueue(environment)["id"]
+    command = tmp_path / "command"
+    command.write_text("no program\n")
+    command.chmod(0o755)
+    with poll("--on-work", str(command), folder=tmp_path, **variables(strict_emulator, environment)) as program:
+        program.ends_with(1)
+        assert "Exec format error" in program.said
+    assert state_of(strict_emulator, environment, item) == "active"  # it goes back when its lease runs out
 
 
 @pytest.mark.transports

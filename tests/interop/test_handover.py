@@ -18,7 +18,6 @@ from anthropic.types.beta import BetaEnvironment
 
 import antenv
 from interop.python_sdk import API_KEY, settings
-from support.build import GO, ROOT, build_go, compile_c
 from support.command import COMMAND
 from support.emulator import Emulator
 
@@ -38,12 +37,7 @@ async def main():
 asyncio.run(main())
 pathlib.Path(sys.argv[1], os.environ["ANTHROPIC_WORK_ID"]).touch()
 """
-PROGRAMS: dict[str, Callable[[], list[str]]] = {
-    "command": lambda: [COMMAND, "worker", "poll", "--handoff", "--on-work"],
-    "c": lambda: [str(compile_c(ROOT / "examples" / "c" / "on_work.c")), "--handoff"],
-    "python": lambda: [sys.executable, str(ROOT / "examples" / "python" / "on_work.py"), "--handoff", "--"],
-    "go": lambda: [str(build_go(ROOT / "examples" / "go" / "onwork")), "--handoff"],
-}
+POLL = [COMMAND, "worker", "poll", "--handoff", "--on-work"]
 
 
 def events(emulator: Emulator, item: str) -> list[str]:
@@ -60,13 +54,11 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
 def test_an_official_child_serves_what_our_worker_claimed(
-    program: str, strict_emulator: Emulator, hosted: BetaEnvironment, tmp_path: Path
+    strict_emulator: Emulator, hosted: BetaEnvironment, tmp_path: Path
 ) -> None:
     variables = {
         **os.environ,
-        **GO,
         "ANTHROPIC_ENVIRONMENT_ID": hosted.id,
         "ANTHROPIC_ENVIRONMENT_KEY": strict_emulator.environment_key(hosted.id),
         "ANTHROPIC_BASE_URL": strict_emulator.url,
@@ -77,7 +69,7 @@ def test_an_official_child_serves_what_our_worker_claimed(
     script = {"environment_id": hosted.id, "count": 2, "steps": [{"idle": "end_turn"}]}
     strict_emulator.control("POST", "/_emulator/scripts", script)
     items = [strict_emulator.enqueue(hosted.id)["id"] for _ in range(2)]
-    command = [*PROGRAMS[program](), sys.executable, "-c", OFFICIAL, str(tmp_path)]
+    command = [*POLL, sys.executable, "-c", OFFICIAL, str(tmp_path)]
     with subprocess.Popen(command, env=variables) as running:
         try:
             until(lambda: all((tmp_path / item).exists() for item in items))
@@ -91,19 +83,15 @@ def test_an_official_child_serves_what_our_worker_claimed(
         assert "heartbeat_refused" not in happened and "requeued" not in happened
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_an_item_whose_command_never_begins_is_given_back(
-    program: str, strict_emulator: Emulator, hosted: BetaEnvironment
-) -> None:
+def test_an_item_whose_command_never_begins_is_given_back(strict_emulator: Emulator, hosted: BetaEnvironment) -> None:
     variables = {
         **os.environ,
-        **GO,
         "ANTHROPIC_ENVIRONMENT_ID": hosted.id,
         "ANTHROPIC_ENVIRONMENT_KEY": strict_emulator.environment_key(hosted.id),
         "ANTHROPIC_BASE_URL": strict_emulator.url,
     }
     item = strict_emulator.enqueue(hosted.id)["id"]
-    with subprocess.Popen([*PROGRAMS[program](), "true"], env=variables) as running:
+    with subprocess.Popen([*POLL, "true"], env=variables) as running:
         try:
             until(lambda: "started" in events(strict_emulator, item))  # the lease that brings it back
             running.send_signal(signal.SIGTERM)

@@ -104,7 +104,7 @@ def test_one_grace_period_stands_everywhere() -> None:
     assert whole(r"`grace_ms` \| integer \| (\d+)", "docs/configuration.md") == grace * 1000
     command = unit()["ExecStart"].split()
     assert int(command[command.index("--grace") + 1]) == grace
-    assert whole(r'value_name = "SECONDS", default_value = "(\d+)"', "cli/src/worker/poll.rs") == grace
+    assert whole(r'value_name = "SECONDS", default_value = "(\d+)"', "cli/src/worker/options.rs") == grace
     assert whole(r'"--grace", "(\d+)"', "examples/deploy/kubernetes.yaml") == grace
     assert whole(r'"--grace", "(\d+)"', "examples/deploy/Dockerfile") == grace
     assert whole(r"default of (\d+) seconds", "examples/deploy/README.md") == grace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import antenv.testing
-from python.worker_env import wait_until
+from python.worker_env import TIMEOUT, wait_until
 from support.build import BINARY, ROOT
 from support.emulator import Emulator
 
@@ -73,6 +74,57 @@ def test_the_worker_of_the_documentation(strict_emulator: Emulator) -> None:
         printed = "".join(process.stdout.readline() for _ in items)  # by threads, whose words may be mixed
         process.kill()
     assert all(item["id"] in printed and item["data"]["id"] in printed for item in items)
+
+
+def serve_scripted(emulator: Emulator, command: list[str], call: dict[str, object]) -> str:
+    """Lets a program serve a session whose agent makes a call; returns the text of its result."""
+    environment = emulator.create_environment("hosts", config={"type": "self_hosted"})
+    steps = [call, {"wait": "results"}, {"terminate": True}]
+    emulator.control("POST", "/_emulator/scripts", {"environment_id": environment, "steps": steps})
+    session = emulator.enqueue(environment)["data"]["id"]
+    variables = {
+        "ANTHROPIC_BASE_URL": emulator.url,
+        "ANTHROPIC_ENVIRONMENT_ID": environment,
+        "ANTHROPIC_ENVIRONMENT_KEY": emulator.environment_key(environment),
+    }
+
+    def is_answered() -> bool:
+        return bool(emulator.control("GET", f"/_emulator/scripts?session_id={session}")["data"][0]["done"])
+
+    with subprocess.Popen(command, env=os.environ | variables) as process:
+        wait_until(is_answered)
+        if "--drain" in command:
+            assert process.wait(TIMEOUT) == 0
+        process.kill()
+    (made,) = emulator.control("GET", f"/_emulator/scripts?session_id={session}")["data"][0]["calls"]
+    assert made["answered"] == "once"
+    return str(made["attempts"][0]["content"][0]["text"])
+
+
+@pytest.mark.parametrize("way", ["threads", "asyncio"])
+def test_sessions_that_are_served(strict_emulator: Emulator, way: str) -> None:
+    command = [
+        sys.executable,
+        str(EXAMPLES / "serve_session.py"),
+        "--drain",
+        *(["--asyncio"] if way == "asyncio" else []),
+    ]
+    assert serve_scripted(strict_emulator, command, {"custom_tool": "countdown", "input": {"seconds": 0}}) == "done"
+    said = serve_scripted(strict_emulator, command, {"custom_tool": "clock", "input": {"unit": "days"}})
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", said)
+
+
+def test_the_tools_that_an_example_defines(emulator: Emulator) -> None:
+    clock, countdown = json.loads("".join(run("serve_session.py", emulator, "--define")))
+    assert clock["input_schema"]["properties"]["unit"]["enum"] == ["seconds", "days"]
+    assert countdown["description"] == "Waits for so many seconds, unless the agent is interrupted."
+
+
+def test_the_tools_of_the_documentation(strict_emulator: Emulator) -> None:
+    page = (ROOT / "docs" / "python.md").read_text().split("## Serving sessions")[1]
+    program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    call = {"custom_tool": "weather", "input": {"city": "Rome"}}
+    assert serve_scripted(strict_emulator, [sys.executable, "-c", program], call) == "Rome: 1 days of sun"
 
 
 USERS_TESTS = """

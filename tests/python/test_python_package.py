@@ -48,7 +48,7 @@ C_TYPES: dict[str, Any] = {
 def c_type(text: str) -> Any:
     """What a type of the header is to ctypes; handles are opaque pointers."""
     text = " ".join(text.replace("*", " * ").split()).replace("* *", "**")
-    if re.fullmatch(r"antenv_(client|queue|ticket|worker|lease|stream) (\*\*?)", text):
+    if re.fullmatch(r"antenv_(client|queue|ticket|worker|lease|session|tool_call|stream) (\*\*?)", text):
         return POINTER(c_void_p) if text.endswith("**") else c_void_p
     return C_TYPES[text]
 

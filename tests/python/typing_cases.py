@@ -8,6 +8,7 @@ import antenv
 from antenv.types import (
     CloudConfig,
     CloudConfigParams,
+    CustomToolParams,
     Environment,
     EnvironmentCreateParams,
     EnvironmentDeleted,
@@ -15,7 +16,9 @@ from antenv.types import (
     LeaseState,
     ListedMemory,
     SelfHostedConfig,
+    ServeParams,
     Session,
+    SessionEnd,
     SkillVersion,
     StreamEvent,
     UnknownEvent,
@@ -76,6 +79,39 @@ def serves(client: antenv.Client) -> None:
     assert_type(lease.cancelled.wait(1), bool)
     assert_type(lease.client(), antenv.Client)
     assert_type(lease.finish(), Work | None)
+
+
+@antenv.tool
+def weather(city: str, days: int = 1) -> str:
+    return city * days
+
+
+@antenv.tool(name="look_up", description="Looks a word up.")
+async def look_up(word: str, call: antenv.ToolCall) -> list[antenv.tools.Block]:
+    assert_type(call.is_void, bool)
+    assert_type(call.input, dict[str, Any])
+    return [antenv.Image(b""), antenv.Document("file.pdf", title=word), {"type": "text", "text": word}]
+
+
+def fails() -> None:
+    raise antenv.ToolError("text", content=["text", antenv.Image(url="https://a.example")])
+
+
+def serves_sessions(client: antenv.Client, lease: antenv.Lease) -> None:
+    assert_type(weather("Rome", days=2), str)
+    assert_type(weather.definition, CustomToolParams)
+    assert_type(antenv.tools.schema(fails), dict[str, Any])
+    params: ServeParams = {"concurrency": 2, "max_idle": 0.5, "workdir": "/work"}
+    end = lease.serve([weather, fails], tracebacks=True, **params)
+    assert_type(end, SessionEnd)
+    if end.reason == "idle":
+        print(end)
+    client.environments.worker("env_1").run(tools=[weather], threads=2, toolset={"bash": False}, memory="read_only")
+
+
+async def serves_sessions_awaited(client: antenv.AsyncClient, lease: antenv.AsyncLease) -> None:
+    assert_type(await lease.serve([weather, look_up, fails], tool_timeout=1.5), SessionEnd)
+    await client.environments.worker("env_1").run(tools=[look_up], on_error="abandon", skills=True)
 
 
 def streams(client: antenv.Client) -> None:
@@ -161,6 +197,8 @@ def mistakes(client: antenv.Client) -> None:
     client.environments.work.ack("work_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.environments.work.update("w", environment_id="e")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.environments.worker(concurency=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    weather(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    next(client.environments.worker()).serve([weather], concurency=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.environments.worker().run(handles)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.sessions.events.send("s", events=[{"type": "user.message"}])  # type: ignore[typeddict-item]  # pyright: ignore[reportArgumentType]
     client.skills.versions.download("1", skill_id="s")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from bindings.test_c import SOURCES, run
-from session.test_c_session import IDLE, RESULTS, STREAM, Steps, ending_of, text
+from support.agents import RESULTS, STREAM, Steps, ending_of, text
 from support.build import compile_c
 from support.command import COMMAND
 from support.emulator import Emulator
 from support.toolset import processes_with, unique
 
 pytestmark = pytest.mark.transports
+IDLE = 'done {"reason":"idle"}'
 SECRET = "sk-a-secret"
 # What commands that take long do: no other test has it.
 SLEEP = f"sleep {unique()}"

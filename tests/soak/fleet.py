@@ -1,9 +1,9 @@
-"""Workers in C, Python and Go on one queue, while everything is done to them that can happen to a fleet.
+"""Workers on one queue, while everything is done to them that can happen to a fleet.
 
 python -m soak.fleet [--items 2000] [--seconds 120] [--seed N] [--tls] [--freeze SECONDS] [--spare]
 
-The programs are the ready ones (examples: on_work), each running a command for every item. Processes are killed (with
-their commands) and replaced, stopped and continued (SIGSTOP, SIGCONT: for longer than a lease lasts, now and then).
+They are processes of `antenv worker poll`, each running a command for every item. Processes are killed (with their
+commands) and replaced, stopped and continued (SIGSTOP, SIGCONT: for longer than a lease lasts, now and then).
 Requests are lost, refused, late, answered and the answer lost, or done when their sender has long gone. With --tls all
 of it is HTTPS with HTTP/2; with --freeze, all connections fall silent every so many seconds, without an end that
 their peers could notice. Afterwards the emulator's history of each item has to show that it was held by one worker at
@@ -31,10 +31,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from support import emulator as emulators
-from support.build import GO, ROOT, build_go, compile_c
+from support.command import COMMAND
 from support.emulator import API_HEADERS, Emulator
 
 LEASE = 20
+WORKERS = 5
 CONCURRENCY = "8"
 MANY = 1_000_000
 FAULTS: list[dict[str, Any]] = [
@@ -49,18 +50,7 @@ FAULTS: list[dict[str, Any]] = [
     {"latency_ms": [1, 150], "probability": 0.2},
 ]
 # Begins, works for a moment, ends.
-COMMAND = ["sh", "-c", 'sleep "0.$(printf %03d $((($$ * 7919) % 900)))"']
-
-
-def programs() -> dict[str, list[str]]:
-    """The ready worker in each language, and how it is started."""
-    in_c, in_go = compile_c(ROOT / "examples" / "c" / "on_work.c"), build_go(ROOT / "examples" / "go" / "onwork")
-    in_python = [sys.executable, str(ROOT / "examples" / "python" / "on_work.py"), "--concurrency", CONCURRENCY, "--"]
-    return {
-        "C": [str(in_c), "-c", CONCURRENCY],
-        "Python": in_python,
-        "Go": [str(in_go), "-concurrency", CONCURRENCY],
-    }
+ON_WORK = ["sh", "-c", 'sleep "0.$(printf %03d $((($$ * 7919) % 900)))"']
 
 
 class Harm(NamedTuple):
@@ -74,15 +64,15 @@ class Harm(NamedTuple):
 class Worker:
     """A process, replaced when it is killed."""
 
-    def __init__(self, language: str, command: list[str], environment: dict[str, str], log: Path) -> None:
-        self.language, self._command, self._environment = language, command, environment
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self._environment = environment
         self._log = log.open("a")
         self.stopped_until = 0.0
         self.start()
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [*self._command, *COMMAND],
+            [COMMAND, "worker", "poll", "--concurrency", CONCURRENCY, "--on-work", *ON_WORK],
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -111,11 +101,11 @@ class Worker:
         self.stopped_until = 0.0
 
     def check(self) -> None:
-        assert self._process.poll() is None, f"the worker in {self.language} ended with {self._process.returncode}"
+        assert self._process.poll() is None, f"a worker ended with {self._process.returncode}"
 
     def drain(self) -> None:
         self._process.send_signal(signal.SIGTERM)
-        assert self._process.wait(timeout=60) == 0, f"the worker in {self.language} did not end cleanly"
+        assert self._process.wait(timeout=60) == 0, "a worker did not end cleanly"
         self._log.close()
 
 
@@ -238,21 +228,16 @@ def judge(accounts: dict[str, Account], history: list[dict[str, Any]], harm: Har
 def soak(items: int, seconds: float, seed: int, harm: Harm) -> dict[str, int]:
     """Runs it all. Gives the figures of the table; raises when something is not as it has to be."""
     rng = random.Random(seed)
-    commands = programs()
     with Emulator("--lease-ttl", str(LEASE), "--request-log", "0") as emulator, tempfile.TemporaryDirectory() as folder:
         environment = emulator.create_environment("soak", config={"type": "self_hosted"})
         variables = {
             **os.environ,
-            **GO,
             "ANTHROPIC_BASE_URL": emulator.url,
             "ANTHROPIC_ENVIRONMENT_ID": environment,
             "ANTHROPIC_ENVIRONMENT_KEY": emulator.environment_key(environment),
         }
         emulator.faults(*({**fault, "count": MANY} for fault in FAULTS))
-        workers = [
-            Worker(language, commands[language], variables, Path(folder) / f"{number}.log")
-            for number, language in enumerate(["C", "Python", "Python", "Go", "Go"])
-        ]
+        workers = [Worker(variables, Path(folder) / f"{number}.log") for number in range(WORKERS)]
         try:
             killed = storm(emulator, environment, workers, items, seconds, rng, harm)
             accounts, history = settle(emulator, environment)
@@ -293,10 +278,7 @@ if __name__ == "__main__":
         "--spare", action="store_true", help="neither kill nor stop processes: then no lease may be lost"
     )
     options = parser.parse_args()
-    print(
-        f"seed {options.seed}: {options.items} items, {options.seconds:g} s, five workers: C, Python (2), Go (2)",
-        flush=True,
-    )
+    print(f"seed {options.seed}: {options.items} items, {options.seconds:g} s, {WORKERS} workers", flush=True)
     harm = Harm(not options.spare, not options.spare, options.freeze)
     with tempfile.TemporaryDirectory() as trust:
         if options.tls:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from support.build import BUILT
 from support.emulator import Emulator
+from support.processes import become_subreaper
+from support.waiting import until
 
 COMMAND = str(BUILT / "quick" / "antenv")
 
@@ -23,3 +28,43 @@ def antenv(*arguments: str, env: dict[str, str], **options: Any) -> subprocess.C
     return subprocess.run(
         [COMMAND, *arguments], env=env, capture_output=True, text=True, check=False, timeout=120, **options
     )
+
+
+class Running:
+    """The command, running; what it says on standard error goes to a file."""
+
+    def __init__(self, process: subprocess.Popen[bytes], said: Path) -> None:
+        self.process = process
+        self._said = said
+
+    @property
+    def said(self) -> str:
+        return self._said.read_text()
+
+    def says(self, *texts: str) -> None:
+        """Waits until it has said all of this."""
+        until(lambda: all(text in self.said for text in texts) or self.process.poll() is not None, str(texts), 120)
+        assert all(text in self.said for text in texts), (texts, self.said)
+
+    def ends_with(self, code: int) -> None:
+        assert self.process.wait(timeout=120) == code, self.said
+
+
+@contextmanager
+def running(*arguments: str, folder: Path, way: str = "plain", **environ: str) -> Iterator[Running]:
+    """Runs the command in a folder until the block is left, plainly or as a "subreaper"."""
+    said = folder / "said"
+    with (
+        said.open("wb") as errors,
+        subprocess.Popen(
+            [COMMAND, *arguments],
+            stderr=errors,
+            cwd=folder,
+            env=environ,
+            preexec_fn=become_subreaper if way == "subreaper" else None,
+        ) as process,
+    ):
+        try:
+            yield Running(process, said)
+        finally:
+            process.kill()

@@ -9,7 +9,7 @@ use antenv::telemetry::log::{self, Level};
 use clap::ValueEnum;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -19,6 +19,9 @@ const FILTER: &str = "info";
 const TARGET: &str = "antenv::command";
 const RECORD_TAG: u64 = 0;
 const END_TAG: u64 = 1;
+const PROGRESS_TAG: u64 = 2;
+/// Erases the line of a terminal in which the progress is.
+const ERASE: &str = "\r\x1b[K";
 /// How many records are taken from the queue at a time.
 const BATCH: usize = 64;
 
@@ -34,7 +37,18 @@ pub enum Format {
 /// The thread that writes the log. Dropping it writes what is left, and ends it.
 pub struct Log {
     queue: Arc<Queue>,
+    has_progress: bool,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The line below the records in which a terminal shows the progress.
+pub struct Progress(Arc<Queue>);
+
+impl Progress {
+    /// Shows a text of less than a line in place of the one before.
+    pub fn show(&self, text: String) {
+        self.0.post(PROGRESS_TAG, Ok(text));
+    }
 }
 
 impl Log {
@@ -44,7 +58,13 @@ impl Log {
         queue.subscribe(FILTER, RECORD_TAG)?;
         let records = queue.clone();
         let thread = thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&records, format));
-        Ok(Log { queue, thread: Some(thread.map_err(|error| Failure::io("log", error))?) })
+        let thread = Some(thread.map_err(|error| Failure::io("log", error))?);
+        Ok(Log { queue, has_progress: format == Format::Text && io::stderr().is_terminal(), thread })
+    }
+
+    /// Returns what shows the progress, if standard error is a terminal.
+    pub fn progress(&self) -> Option<Progress> {
+        self.has_progress.then(|| Progress(self.queue.clone()))
     }
 }
 
@@ -84,7 +104,7 @@ pub fn info(work_id: Option<&str>, message: &str) {
 
 /// Writes records until the end is in the queue, and the rest of them.
 fn write_all(records: &Queue, format: Format) {
-    let mut is_ending = false;
+    let (mut is_ending, mut progress) = (false, String::new());
     loop {
         let timeout = is_ending.then_some(std::time::Duration::ZERO);
         let Ok(completions) = records.next(BATCH, timeout) else {
@@ -94,14 +114,21 @@ fn write_all(records: &Queue, format: Format) {
             }
             continue;
         };
-        let mut text = String::new();
+        let mut text = String::from(if progress.is_empty() { "" } else { ERASE });
         for completion in completions {
-            is_ending |= completion.tag == END_TAG;
-            if let (RECORD_TAG, Ok(record)) = (completion.tag, completion.result) {
-                text.push_str(&if format == Format::Text { line(&record) } else { record });
-                text.push('\n');
+            match (completion.tag, completion.result) {
+                (RECORD_TAG, Ok(record)) => {
+                    text.push_str(&if format == Format::Text { line(&record) } else { record });
+                    text.push('\n');
+                }
+                (PROGRESS_TAG, Ok(shown)) => progress = shown,
+                (tag, _) => is_ending |= tag == END_TAG,
             }
         }
+        if is_ending {
+            progress.clear();
+        }
+        text.push_str(&progress);
         let _ = io::stderr().write_all(text.as_bytes());
     }
 }

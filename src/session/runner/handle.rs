@@ -2,7 +2,7 @@
 
 use super::config::SessionConfig;
 use super::resources::Resources;
-use super::shared::{ReplyCallback, SessionEnd, SessionShared, State, void_error};
+use super::shared::{CallNotifications, HostCall, ReplyCallback, SessionEnd, SessionShared, State, void_error};
 use super::task;
 use super::words::{End, RunnerEvent};
 use crate::completion::Queue;
@@ -14,7 +14,6 @@ use crate::session::event::ToolUse;
 use crate::session::result::ToolResult;
 use crate::session::tools::helper::Helper;
 use crate::worker::Lease;
-use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -156,10 +155,28 @@ impl ToolCall {
     /// this thread); `CLOSED` in a forked child.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<String> {
         let check = |state: &mut State| match state.calls.get(&self.event.id) {
-            None => Some(Err(Error::new(Status::Done, "the call has been replied to, or let go"))),
-            Some(call) => call.void.map(|reason| Ok(json!({"reason": reason.name()}).to_string())),
+            None => Some(HostCall::default().end()),
+            Some(call) => call.void.map(|_| call.end()),
         };
         wait_for(&self.shared()?.state, |state| &mut state.call_waiters, timeout, check)?
+    }
+
+    /// Posts one completion with this tag when the call needs no reply any more, at once if that is so already: with what
+    /// [`wait`](ToolCall::wait) returns. Does not block. Errors: `CLOSED`.
+    pub fn attach(&self, queue: &Arc<Queue>, tag: u64) -> Result<()> {
+        let shared = self.shared()?;
+        queue.fd()?;
+        let mut state = shared.state.lock();
+        let notifications = match state.calls.get_mut(&self.event.id) {
+            None => HostCall { watchers: vec![(queue.clone(), tag)], ..HostCall::default() }.take_notifications(),
+            Some(call) => {
+                call.watchers.push((queue.clone(), tag));
+                if call.void.is_some() { call.take_notifications() } else { CallNotifications::default() }
+            }
+        };
+        drop(state);
+        notifications.send();
+        Ok(())
     }
 
     /// Lets the call go, unless it has a reply: nothing is posted, and it is left to other clients. Does not block.
@@ -170,7 +187,9 @@ impl ToolCall {
         if is_replied {
             return;
         }
-        let was_void = state.calls.remove(&self.event.id).is_none_or(|call| call.void.is_some());
+        let mut call = state.calls.remove(&self.event.id);
+        let notifications = call.as_mut().map(HostCall::take_notifications).unwrap_or_default();
+        let was_void = call.is_none_or(|call| call.void.is_some());
         if !was_void {
             state.metrics.let_go += 1;
             state.inbox.push_back(RunnerEvent::LetGo { call: self.event.id.clone() });
@@ -178,6 +197,7 @@ impl ToolCall {
         let waiters = state.call_waiters.take_all();
         drop(state);
         drop(waiters);
+        notifications.send();
         shared.changed.notify_one();
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct HostCall {
     pub(super) void: Option<VoidReason>,
     /// Receives the outcome of the host's reply.
     pub(super) reply: Option<ReplyCallback>,
+    /// The queues, each with its tag, that wait for the call to need no reply any more.
+    pub(super) watchers: Vec<(Arc<Queue>, u64)>,
 }
 
 pub(super) type ReplyCallback = Box<dyn FnOnce(Result<String>) + Send>;
@@ -84,6 +86,36 @@ pub(super) struct Metrics {
     pub(super) streams: u64,
     pub(super) histories: u64,
     pub(super) history_failures: u64,
+}
+
+impl HostCall {
+    /// Returns why the call needs no reply any more, as JSON. Errors: `DONE`, if the host has ended it.
+    pub(super) fn end(&self) -> Result<String> {
+        match self.void {
+            Some(reason) => Ok(json!({"reason": reason.name()}).to_string()),
+            None => Err(Error::new(Status::Done, "the call has been replied to, or let go")),
+        }
+    }
+
+    /// Takes the notifications for the queues that wait, now that the call needs no reply any more. Send them after unlocking the state.
+    pub(super) fn take_notifications(&mut self) -> CallNotifications {
+        let end = self.end();
+        CallNotifications(self.watchers.drain(..).map(|(queue, tag)| (queue, tag, end.clone())).collect())
+    }
+}
+
+/// Completions to post for calls that need no reply any more.
+#[must_use]
+#[derive(Default)]
+pub(super) struct CallNotifications(Vec<(Arc<Queue>, u64, Result<String>)>);
+
+impl CallNotifications {
+    /// Posts them.
+    pub(super) fn send(self) {
+        for (queue, tag, end) in self.0 {
+            queue.post(tag, end);
+        }
+    }
 }
 
 impl SessionEnd {
@@ -174,17 +206,19 @@ impl SessionShared {
 
     /// Marks a call as void, and wakes the threads that wait for that. One that was not handed out is taken back.
     pub(super) fn void(&self, id: &str, reason: VoidReason) {
-        let mut state = self.state.lock();
+        let (mut state, mut notifications) = (self.state.lock(), CallNotifications::default());
         state.metrics.void += 1;
         if let Some(at) = state.ready.iter().position(|call| call.id == id) {
             state.ready.remove(at);
             state.calls.remove(id);
         } else if let Some(call) = state.calls.get_mut(id) {
             call.void = Some(reason);
+            notifications = call.take_notifications();
         }
         let waiters = state.call_waiters.take_all();
         drop(state);
         drop(waiters);
+        notifications.send();
     }
 
     /// Answers a call in the host's place, because its time is up.
@@ -203,7 +237,8 @@ impl SessionShared {
     /// Reports the outcome of a reply. `error`: that of the last attempt to send it.
     pub(super) fn on_outcome(&self, id: &str, outcome: Outcome, error: Option<Error>) {
         let mut state = self.state.lock();
-        let call = state.calls.remove(id);
+        let mut call = state.calls.remove(id);
+        let notifications = call.as_mut().map(HostCall::take_notifications).unwrap_or_default();
         let result = match outcome {
             Outcome::Posted => Ok(r#"{"posted":true}"#.to_owned()),
             Outcome::Void(reason) => {
@@ -217,6 +252,7 @@ impl SessionShared {
         let waiters = state.call_waiters.take_all();
         drop(state);
         drop(waiters);
+        notifications.send();
         if let Some(reply) = call.and_then(|call| call.reply) {
             reply(result);
         }
@@ -234,9 +270,11 @@ impl SessionShared {
         ready.iter().for_each(|call| drop(state.calls.remove(&call.id)));
         let replies: Vec<_> = state.calls.values_mut().filter_map(|call| call.reply.take()).collect();
         state.calls.values_mut().for_each(|call| call.void = call.void.or(Some(VoidReason::SessionEnded)));
+        let notifications: Vec<_> = state.calls.values_mut().map(HostCall::take_notifications).collect();
         let (attached, waiters, call_waiters) = (state.attached.take(), state.waiters.take_all(), state.call_waiters.take_all());
         drop(state);
         drop((waiters, call_waiters, results));
+        notifications.into_iter().for_each(CallNotifications::send);
         replies.into_iter().for_each(|reply| reply(Err(void_error(VoidReason::SessionEnded))));
         self.post(attached, Err(end.completion()));
     }

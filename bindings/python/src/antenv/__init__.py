@@ -13,6 +13,12 @@
     with client.environments.worker(concurrency=4) as worker:  # ANTHROPIC_ENVIRONMENT_ID, ANTHROPIC_ENVIRONMENT_KEY
         worker.run(serve)  # four items at a time
 
+    @antenv.tool
+    def weather(city: str) -> str: ...
+
+    with client.environments.worker() as worker:
+        worker.run(tools=[weather])  # serves the sessions of agents that call it
+
 The calls of `Client` block, those of `AsyncClient` are awaited. `antenv.types` has the types of results and parameters.
 Errors are `AntenvError`s. The log goes to `logging.getLogger("antenv")`. `antenv.testing` runs an emulator of the API.
 """
@@ -63,9 +69,11 @@ from ._streams import Stream
 from ._worker import Lease, LeaseEvent, Worker
 
 if TYPE_CHECKING:
+    from . import tools
     from ._async_client import AsyncClient
     from ._async_streams import AsyncStream
     from ._async_worker import AsyncLease, AsyncLeaseEvent, AsyncWorker
+    from .tools import Document, Image, Tool, ToolCall, ToolError, tool
 
 __all__ = [
     "APIConnectionError",
@@ -90,8 +98,10 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "ContentTooLargeError",
+    "Document",
     "GatewayTimeoutError",
     "HTTPNotImplementedError",
+    "Image",
     "InternalError",
     "InternalServerError",
     "InvalidArgumentError",
@@ -111,10 +121,15 @@ __all__ = [
     "Response",
     "ServiceUnavailableError",
     "Stream",
+    "Tool",
+    "ToolCall",
+    "ToolError",
     "UnprocessableEntityError",
     "Worker",
     "omit",
     "shutdown",
+    "tool",
+    "tools",
     "types",
 ]
 
@@ -136,17 +151,27 @@ def shutdown(timeout: float | None = None) -> bool:
     return status == _native.OK
 
 
+#: The modules of names that programs may not need, with what takes longer to import than a call.
+_LAZY = {
+    "AsyncClient": "_async_client",
+    "AsyncStream": "_async_streams",
+    "AsyncLease": "_async_worker",
+    "AsyncLeaseEvent": "_async_worker",
+    "AsyncWorker": "_async_worker",
+    "Document": "tools",
+    "Image": "tools",
+    "Tool": "tools",
+    "ToolCall": "tools",
+    "ToolError": "tools",
+    "tool": "tools",
+    "tools": "tools",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "AsyncClient":  # importing asyncio takes longer than a call
-        from ._async_client import AsyncClient
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return AsyncClient
-    if name == "AsyncStream":
-        from ._async_streams import AsyncStream
-
-        return AsyncStream
-    if name in ("AsyncLease", "AsyncLeaseEvent", "AsyncWorker"):
-        from . import _async_worker
-
-        return getattr(_async_worker, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_LAZY[name]}")
+    return module if name == "tools" else getattr(module, name)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from ctypes import byref, c_void_p
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, overload
 from weakref import WeakMethod
 
 from . import _native
 from ._aio import LoopQueue, loop_queue
 from ._async_resources import AsyncFinishMixin
 from ._errors import AntenvError, LeaseLostError, error_from
+from ._run import check_run, end_failed, takes_tools
 from ._sync import decoded, encoded
-from ._worker import BaseLease, BaseWorker, check_run, end_failed
-from .types import Handover, OnError, Work
+from ._worker import BaseLease, BaseWorker
+from .types import Handover, OnError, SessionEnd, Work
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from ._async_client import AsyncClient
+    from ._tools import AnyTool
+    from .types import ServeParams
 
 
 class AsyncLeaseEvent:
@@ -72,6 +75,34 @@ class AsyncLease(AsyncFinishMixin, BaseLease):
         client = AsyncClient.__new__(AsyncClient)
         client._adopt(*_native.call_for_handle(_native.lease_client, self._handle))
         return client
+
+    async def serve(
+        self, tools: Iterable[AnyTool] = (), *, tracebacks: bool = False, **params: Unpack[ServeParams]
+    ) -> SessionEnd:
+        """Serves the item's session: runs the calls of an agent's tools and posts their results, until it is over.
+
+            async with lease:
+                await lease.serve([weather])  # async def weather(city: str) -> str: ...
+
+        Returns why it is over; the lease goes on. A tool that is a coroutine function runs in a task, which is
+        cancelled when its call becomes void: when a user interrupts the agent, `tool_timeout` is over, or the session.
+        A plain function runs in a thread of its own, which goes on then; `antenv.ToolCall` says why it should end. What
+        a tool raises is the result of its call, and is logged (by the logger "antenv.session") unless it is an
+        `antenv.ToolError`; KeyboardInterrupt and SystemExit end this. Cancelling it cancels the tools: their calls get
+        no result, and are handed out again to who serves the session next.
+
+        Raises ConfigError when an argument is invalid, and what the server refuses permanently, such as
+        AuthenticationError; ClosedError when the lease has ended before, and in a forked child.
+
+        Args:
+            tools: The tools: `antenv.tool`s, or functions to make them of. Calls of others are left to other clients.
+            tracebacks: Whether the agent gets the traceback of what a tool raises, and not only its message.
+            params: `ServeParams` documents them.
+        """
+        from ._async_serve import AsyncSession
+        from ._tools import tools_by_name
+
+        return await AsyncSession(self, tools_by_name(tools, is_async=True), tracebacks, params).run()
 
     async def release(self) -> Handover:
         """Ends the lease so that another process can go on with it; returns what that must know.
@@ -160,33 +191,61 @@ class AsyncWorker(BaseWorker):
             raise StopAsyncIteration
         return lease
 
+    @overload
     async def run(
         self, handler: Callable[[AsyncLease], Coroutine[Any, Any, object]], *, on_error: OnError = "finish"
-    ) -> None:
-        """Serves items with a handler, each in its own task, until no more items are to come and all handlers have
-        returned.
+    ) -> None: ...
 
-        Each item is finished when its handler returns. What a handler raises is logged (by the logger "antenv.worker"),
-        and the others go on. A handler whose lease is lost, or whose item is to be stopped, is cancelled. In the end
-        the error that ended the worker is raised, if there is one. `stop` ends it gently; cancelling it stops the
-        worker, cancels the handlers and waits for them.
+    @overload
+    async def run(
+        self,
+        *,
+        tools: Iterable[AnyTool],
+        tracebacks: bool = False,
+        on_error: OnError = "finish",
+        **params: Unpack[ServeParams],
+    ) -> None: ...
+
+    async def run(
+        self,
+        handler: Callable[[AsyncLease], Coroutine[Any, Any, object]] | None = None,
+        *,
+        tools: Iterable[AnyTool] | None = None,
+        tracebacks: bool = False,
+        on_error: OnError = "finish",
+        **params: Any,
+    ) -> None:
+        """Serves items, each in its own task, until no more items are to come and all are served.
+
+        An item is served by the handler, or with tools, as `lease.serve` does; then it is finished. What a handler
+        raises is logged (by the logger "antenv.worker"), and the others go on. A handler whose lease is lost, or whose
+        item is to be stopped, is cancelled. In the end the error that ended the worker is raised, if there is one.
+        `stop` ends it gently; cancelling it stops the worker, cancels the handlers and waits for them.
 
         Args:
             handler: A coroutine function, called with each lease. (`Worker.run` takes plain functions.)
+            tools: In place of a handler: the tools to serve the items' sessions with.
+            tracebacks: With tools: whether the agent gets the traceback of what a tool raises.
             on_error: What happens to an item whose handler raises: "finish" stops it, so that it is not served again;
                 "abandon" leaves it to the work queue, which hands it out again when its lease has expired.
+            params: With tools: `ServeParams` documents them. A ConfigError about them ends the worker.
 
         Raises:
-            TypeError: `handler` is a plain function.
-            ValueError: `on_error` is something else.
+            TypeError: `handler` is a plain function; there are both a handler and tools, or neither.
+            ValueError: `on_error` is something else, or two tools have the same name.
         """
-        check_run(handler, on_error, is_async=True)
+        items = None
+        if takes_tools(handler, tools, params):
+            from ._async_serve import AsyncServeItems
+
+            items = AsyncServeItems(self, tools or (), tracebacks, params)
+        serve = check_run(items or handler, on_error, is_async=True)
         tasks: set[asyncio.Task[None]] = set()
-        failure = None
+        failure: AntenvError | None = None
         try:
             try:
                 async for lease in self:
-                    task = asyncio.ensure_future(_serve(handler, lease, on_error))
+                    task = asyncio.ensure_future(_serve(serve, lease, on_error))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
             except AntenvError as error:
@@ -200,6 +259,8 @@ class AsyncWorker(BaseWorker):
             raise
         if failure:
             raise failure
+        if items and items.failure:
+            raise items.failure
 
     async def close(self) -> None:
         """Stops and frees the worker. Leases go on until they are finished or `grace` is over."""

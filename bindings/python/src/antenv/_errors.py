@@ -253,6 +253,7 @@ _CLOSED = {
     "client": "this client is closed: make a new one, or close it after its last call",
     "worker": "this worker is closed: make a new one with client.environments.worker()",
     "lease": "this lease has ended: it was finished, released or abandoned",
+    "session": "this session is not served any more",
 }
 
 

@@ -81,6 +81,13 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "antenv_stream_submit": (c_int32, [c_void_p, c_void_p, c_char_p, c_char_p, c_uint64, _OUT, _OUT]),
     "antenv_stream_free": (c_int32, [c_void_p]),
     "antenv_download_submit": (c_int32, [*[c_void_p] * 2, *[c_char_p] * 3, c_uint64, _OUT, _OUT]),
+    "antenv_session_new": (c_int32, [c_void_p, c_char_p, _OUT, _OUT]),
+    "antenv_session_next": (c_int32, [c_void_p, c_int64, _OUT, _OUT]),
+    "antenv_session_attach": (c_int32, [c_void_p, c_void_p, c_uint64]),
+    "antenv_session_free": (c_int32, [c_void_p]),
+    "antenv_tool_call_submit_reply": (c_int32, [c_void_p, c_char_p, c_void_p, c_uint64, _OUT]),
+    "antenv_tool_call_wait": (c_int32, [c_void_p, c_int64, _OUT]),
+    "antenv_tool_call_free": (c_int32, [c_void_p]),
     "antenv_log_subscribe": (c_int32, [c_void_p, c_char_p, c_uint64, _OUT]),
     "antenv_shutdown": (c_int32, [c_int64]),
 }
@@ -119,6 +126,8 @@ worker_next = _function(_waiting, "antenv_worker_next")
 lease_wait = _function(_waiting, "antenv_lease_wait")
 lease_adopt = _function(_waiting, "antenv_lease_adopt")
 lease_release = _function(_waiting, "antenv_lease_release")
+session_next = _function(_waiting, "antenv_session_next")
+tool_call_wait = _function(_waiting, "antenv_tool_call_wait")
 shutdown = _function(_waiting, "antenv_shutdown")
 # These take microseconds. Releasing the lock would cost more, and milliseconds while another thread computes.
 client_derive = _function(_at_once, "antenv_client_derive")
@@ -149,6 +158,13 @@ lease_abandon = _function(_at_once, "antenv_lease_abandon")
 stream_submit = _function(_at_once, "antenv_stream_submit")
 stream_free = _function(_at_once, "antenv_stream_free")
 download_submit = _function(_at_once, "antenv_download_submit")
+session_new = _function(_at_once, "antenv_session_new")
+session_take = _function(_at_once, "antenv_session_next")  # with a timeout of 0
+session_attach = _function(_at_once, "antenv_session_attach")
+session_free = _function(_at_once, "antenv_session_free")
+tool_call_submit_reply = _function(_at_once, "antenv_tool_call_submit_reply")
+tool_call_poll = _function(_at_once, "antenv_tool_call_wait")  # with a timeout of 0
+tool_call_free = _function(_at_once, "antenv_tool_call_free")
 log_subscribe = _function(_at_once, "antenv_log_subscribe")
 string_free = _function(_at_once, "antenv_string_free")
 status_name = _function(_at_once, "antenv_status_name")

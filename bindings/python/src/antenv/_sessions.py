@@ -21,6 +21,17 @@ class SkillReference(TypedDict):
     version: str
 
 
+class CustomToolParams(TypedDict):
+    """A tool of a program, for the `tools` of an agent: `antenv.tools.definition()` makes it."""
+
+    type: Literal["custom"]
+    name: str
+    #: What the agent is told about it.
+    description: str
+    #: JSON schema of the input, of an object.
+    input_schema: dict[str, Any]
+
+
 class SessionAgent(Model):
     """The agent of a session, as it was when the session was created."""
 

@@ -19,6 +19,8 @@ SECONDS = frozenset(
         "idle_max",
         "grace",
         "rescue_after",
+        "max_idle",
+        "tool_timeout",
     )
 )
 _NAME = re.compile(rf"\b({'|'.join(SECONDS)})_ms\b")

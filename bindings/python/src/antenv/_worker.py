@@ -6,29 +6,24 @@ The base classes, which the asynchronous worker shares, are here, too.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ctypes import byref, c_void_p
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, overload
 
 from . import _log, _native
 from ._errors import AntenvError, LeaseLostError, error_from
 from ._resources import FinishMixin
+from ._run import RunThreads, check_run, logger, takes_tools
 from ._sync import call, call_for_text, decoded, encoded, wait_interruptibly
 from ._uncopyable import Uncopyable
-from .types import Handover, LeaseState, OnError, Work
+from .types import Handover, LeaseState, OnError, SessionEnd, Work
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from ._client import Client
-    from .types import WorkerStats
-
-#: How often a thread that waits for others checks them, in seconds.
-_CHECK_INTERVAL = 0.04
-#: How many seconds handlers have to return after their items were given up: as long as the library itself waits then.
-_LAST_SECONDS = 5.0
+    from ._tools import AnyTool
+    from .types import ServeParams, WorkerStats
 
 
 class BaseLease(Uncopyable):
@@ -105,7 +100,7 @@ class BaseLease(Uncopyable):
 
     def _log_unfinished(self, error: AntenvError) -> None:
         """Logs that leaving the `with` block did not stop the item. Raising it would end a loop with other items."""
-        _logger().warning("an item was not finished: work_id=%s %s", self.id, error)
+        logger().warning("an item was not finished: work_id=%s %s", self.id, error)
 
     def __del__(self) -> None:
         self._abandon()
@@ -162,44 +157,6 @@ class BaseWorker(Uncopyable):
 
     def __repr__(self) -> str:
         return f"<antenv.{type(self).__name__}{'' if self._handle else ', closed'}>"
-
-
-def check_run(handler: object, on_error: OnError, is_async: bool) -> None:
-    """Raises TypeError for a handler of the other kind of worker, and ValueError for a policy that does not exist."""
-    import inspect  # takes longer than a call, and is rarely needed
-
-    function: Any = inspect.unwrap(handler) if callable(handler) else handler
-    if not callable(function):
-        raise TypeError(f"the handler must be a function, not {handler!r}")
-    if (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)) != is_async:
-        raise TypeError(
-            "AsyncWorker.run takes a coroutine function; for a plain one use Worker.run, of antenv.Client's worker"
-            if is_async
-            else "Worker.run takes a plain function; for a coroutine function use AsyncWorker.run, of"
-            " antenv.AsyncClient's worker"
-        )
-    if on_error not in ("finish", "abandon"):
-        raise ValueError(f'on_error must be "finish" or "abandon", not {on_error!r}')
-
-
-def end_failed(lease: BaseLease, on_error: OnError) -> None:
-    """Logs what a handler raised, and abandons its item if `on_error` asks for it; otherwise the `with` block finishes
-    it.
-
-    Raising it would end a loop that has other items to serve. An item that is to be stopped is finished in either case.
-    """
-    is_abandoned = on_error == "abandon" and bool(lease._handle) and not lease._is_over()
-    _logger().exception(
-        "a handler failed; its item is %s: work_id=%s", "abandoned" if is_abandoned else "finished", lease.id
-    )
-    if is_abandoned:
-        lease.abandon()
-
-
-def _logger() -> Any:
-    import logging  # takes longer than a call, and is rarely needed
-
-    return logging.getLogger("antenv.worker")
 
 
 def _is_over(status: int, text: bytes) -> bool:
@@ -268,6 +225,32 @@ class Lease(FinishMixin, BaseLease):
         client = Client.__new__(Client)
         client._adopt(*_native.call_for_handle(_native.lease_client, self._handle))
         return client
+
+    def serve(
+        self, tools: Iterable[AnyTool] = (), *, tracebacks: bool = False, **params: Unpack[ServeParams]
+    ) -> SessionEnd:
+        """Serves the item's session: runs the calls of an agent's tools and posts their results, until it is over.
+
+            with lease:
+                lease.serve([weather])  # def weather(city: str) -> str: ...
+
+        Returns why it is over; the lease goes on. A tool runs in this thread; with `concurrency` above 1, each call has
+        a thread of its own. What a tool raises is the result of its call, and is logged (by the logger
+        "antenv.session") unless it is an `antenv.ToolError`; KeyboardInterrupt and SystemExit end this. So does Ctrl-C,
+        at once: the calls that run then get no result, and are handed out again to who serves the session next.
+
+        Raises ConfigError when an argument is invalid, and what the server refuses permanently, such as
+        AuthenticationError; ClosedError when the lease has ended before, and in a forked child.
+
+        Args:
+            tools: The tools: `antenv.tool`s, or functions to make them of. Calls of others are left to other clients.
+            tracebacks: Whether the agent gets the traceback of what a tool raises, and not only its message.
+            params: `ServeParams` documents them.
+        """
+        from ._serve import Session
+        from ._tools import tools_by_name
+
+        return Session(self, tools_by_name(tools, is_async=False), tracebacks, params).run()
 
     def release(self) -> Handover:
         """Ends the lease so that another process can go on with it; returns what that must know.
@@ -355,29 +338,59 @@ class Worker(BaseWorker):
             raise StopIteration
         return lease
 
+    @overload
     def run(
         self, handler: Callable[[Lease], object], *, threads: int | None = None, on_error: OnError = "finish"
-    ) -> None:
-        """Serves items with a handler in several threads, until no more items are to come and all handlers have
-        returned.
+    ) -> None: ...
 
-        Each item is finished when its handler returns. What a handler raises is logged (by the logger "antenv.worker"),
-        and the others go on. In the end the error that ended the worker is raised, if there is one. When it is
-        interrupted, as by Ctrl-C, it stops the worker and waits for the handlers, for as long as the worker's `grace`
-        lasts.
+    @overload
+    def run(
+        self,
+        *,
+        tools: Iterable[AnyTool],
+        tracebacks: bool = False,
+        threads: int | None = None,
+        on_error: OnError = "finish",
+        **params: Unpack[ServeParams],
+    ) -> None: ...
+
+    def run(
+        self,
+        handler: Callable[[Lease], object] | None = None,
+        *,
+        tools: Iterable[AnyTool] | None = None,
+        tracebacks: bool = False,
+        threads: int | None = None,
+        on_error: OnError = "finish",
+        **params: Any,
+    ) -> None:
+        """Serves items in several threads, until no more items are to come and all are served.
+
+        An item is served by the handler, or with tools, as `lease.serve` does; then it is finished. What a handler
+        raises is logged (by the logger "antenv.worker"), and the others go on. In the end the error that ended the
+        worker is raised, if there is one. When it is interrupted, as by Ctrl-C, it stops the worker and waits for the
+        handlers, for as long as the worker's `grace` lasts.
 
         Args:
             handler: A plain function, called with each lease. (`AsyncWorker.run` takes coroutine functions.)
+            tools: In place of a handler: the tools to serve the items' sessions with.
+            tracebacks: With tools: whether the agent gets the traceback of what a tool raises.
             threads: How many items are served at once; None: as many as the worker's `concurrency`.
             on_error: What happens to an item whose handler raises: "finish" stops it, so that it is not served again;
                 "abandon" leaves it to the work queue, which hands it out again when its lease has expired.
+            params: With tools: `ServeParams` documents them. A ConfigError about them ends the worker.
 
         Raises:
-            TypeError: `handler` is a coroutine function.
-            ValueError: `on_error` is something else.
+            TypeError: `handler` or a tool is a coroutine function; there are both a handler and tools, or neither.
+            ValueError: `on_error` is something else, or two tools have the same name.
         """
-        check_run(handler, on_error, is_async=False)
-        service = _Service(self, handler, on_error)
+        items = None
+        if takes_tools(handler, tools, params):
+            from ._serve import ServeItems
+
+            items = ServeItems(self, tools or (), tracebacks, params)
+        serve = check_run(items or handler, on_error, is_async=False)
+        service = RunThreads(self, serve, on_error)
         try:
             service.start(self.stats()["concurrency"] if threads is None else threads)
             service.join(lambda: service.interrupt is not None)
@@ -387,8 +400,9 @@ class Worker(BaseWorker):
             self.stop()
             service.join(service.is_abandoned)
             raise
-        if service.failure:
-            raise service.failure
+        failure = service.failure or (items.failure if items else None)
+        if failure:
+            raise failure
 
     def close(self) -> None:
         """Stops and frees the worker. Leases go on until they are finished or `grace` is over. Does not block."""
@@ -399,76 +413,3 @@ class Worker(BaseWorker):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Service:
-    """The threads of a worker's `run`."""
-
-    def __init__(self, worker: Worker, handler: Callable[[Lease], object], on_error: OnError) -> None:
-        self._worker = worker
-        self._handler = handler
-        self._on_error = on_error
-        self._threads: set[threading.Thread] = set()
-        self._ended = threading.Event()
-        self._handled: set[Lease] = set()
-        #: When the worker was first seen to have given up all items.
-        self._given_up_at: float | None = None
-        #: The error that ended the worker.
-        self.failure: AntenvError | None = None
-        #: A Ctrl-C that one of the threads received, as greenlets do.
-        self.interrupt: KeyboardInterrupt | None = None
-
-    def start(self, threads: int) -> None:
-        for number in range(threads):
-            # They end before `run` does, except for one whose handler ignores the end of the grace period: it must not
-            # keep the process.
-            thread = threading.Thread(target=self._run, name=f"antenv-worker-{number}", daemon=True)
-            self._threads.add(thread)
-            try:
-                thread.start()
-            except BaseException:
-                if not thread.is_alive():  # as it may be when waiting for its start was interrupted
-                    self._threads.discard(thread)
-                raise
-
-    def join(self, is_enough: Callable[[], bool]) -> None:
-        """Waits until all threads have ended or it is enough."""
-        while self._threads and not is_enough():
-            self._ended.wait(_CHECK_INTERVAL)
-            self._ended.clear()
-
-    def is_abandoned(self) -> bool:
-        """Returns whether only handlers are left that go on long after the worker has given up their items."""
-        handled = list(self._handled)
-        if not handled or not all(lease._is_over() for lease in handled):
-            return False
-        if self._worker._handle and self._worker.stats()["leases_held"]:
-            return False
-        if self._given_up_at is None:
-            self._given_up_at = time.monotonic()
-        return time.monotonic() >= self._given_up_at + _LAST_SECONDS
-
-    def _run(self) -> None:
-        self._threads.add(threading.current_thread())
-        try:
-            for lease in self._worker:
-                with lease:
-                    self._handle(lease)
-        except AntenvError as error:
-            self.failure = error
-        except KeyboardInterrupt as interrupt:
-            self.interrupt = interrupt
-        finally:
-            self._threads.discard(threading.current_thread())
-            self._ended.set()
-
-    def _handle(self, lease: Lease) -> None:
-        self._handled.add(lease)
-        try:
-            self._handler(lease)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # SystemExit, too: it would end one thread of many
-            end_failed(lease, self._on_error)
-        finally:
-            self._handled.discard(lease)

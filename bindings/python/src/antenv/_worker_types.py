@@ -54,6 +54,15 @@ class Handover(Model):
     environment: dict[str, str]
 
 
+class SessionEnd(Model):
+    """Why a session is over: `lease.serve()` returns it."""
+
+    #: "idle": its turn ended `max_idle` ago; the next message makes another item. "terminated", "deleted", "not_found":
+    #: the session is so. "stop_requested": the item is to be stopped. "lease_lost": another worker may have the item.
+    #: "lease_ended": this program has finished, abandoned or released the lease meanwhile.
+    reason: Literal["idle", "terminated", "deleted", "not_found", "stop_requested", "lease_lost", "lease_ended"]
+
+
 class Histogram(TypedDict):
     """Times in microseconds. Histograms are merged by adding the counts up: bounds are the same everywhere."""
 

@@ -1,7 +1,0 @@
-module onwork
-
-go 1.23
-
-require antenv v0.0.0
-
-replace antenv => ../../../bindings/go

@@ -1483,6 +1483,10 @@ antenv_status antenv_session_attach(antenv_session *session, antenv_queue *queue
  *   toolset_calls                calls that the toolset was given
  *   toolset_starts               how often its process was started: more than once if it died
  *   confinement                  what confines it (docs/security.md); null before its start, and without a toolset
+ *   skills_installed, skills_failed  skills of the agent that were unpacked; those that could not be
+ *   memory                       an object: `syncs`, `failed_syncs`, and how many memories were `pulled`, `uploaded`, `deleted`,
+ *                                `overwritten` (changes of files that the store's changes replaced), `rejected` by the server and
+ *                                `refused` (their paths can be no files)
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_INVALID_ARGUMENT, ANTENV_CLOSED in a forked child. Does not block.
  */

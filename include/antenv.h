@@ -1401,12 +1401,16 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
  *   toolset          true, or {"bash": default true, "network": default false, "env": [names of environment variables]}: the
  *                    library serves the agent's own tools (bash, read, write, edit, glob, grep) in a confined process, but for
  *                    those in `tools`. Their calls are not handed out. Default: false. Linux only.
- *   workdir          The directory that the toolset works in; it must exist. Required with `toolset`.
+ *   workdir          The directory that the toolset works in; it must exist. Required with `toolset`, `skills` and `memory`.
  *   sandbox          "auto" confines as far as the system can, "required" ends the session if it cannot, "off" confines only the
  *                    tools that use files. Default: "auto".
  *   toolset_path     The command `antenv`. Default: ANTENV_CLI, the one installed with the library, or the one on PATH.
  *
- *   `skills` and `memory` are not supported yet: ANTENV_CONFIG.
+ *   skills           Whether the skills of the agent are unpacked to `skills/` in `workdir`, and removed at the end. One that fails
+ *                    is logged and counted. Default: true with `toolset`. Linux only, like `memory`.
+ *   memory           true keeps a directory for each memory store of the session in step with it: at the store's mount path,
+ *                    else `memory/` in `workdir`. "read_only" writes nothing to stores. false passes them over. A store that
+ *                    cannot be served ends the session with an error. Default: true with `toolset`.
  *
  * @param out Receives the session; free it with antenv_session_free.
  * @param out_error Receives the error object.
@@ -1418,7 +1422,10 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
  *     antenv_session_new(lease, "{\"tools\":[\"weather\"]}", &session, &error);
  *     while (antenv_session_next(session, -1, &call, &json) == ANTENV_OK) serve(call, json);
  */
-antenv_status antenv_session_new(antenv_lease *lease, const char *config_json, antenv_session **out, char **out_error);
+antenv_status antenv_session_new(antenv_lease *lease,
+                                 const char *config_json,
+                                 antenv_session **out,
+                                 char **out_error);
 
 /**
  * Waits for the next call of one of the program's tools that may run.

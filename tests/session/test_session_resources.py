@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from session.test_c_session import IDLE, Steps, text
-from session.test_toolset_session import Host, bash, call
+from session.test_toolset_session import IDLE, Host, bash, call
+from support.agents import Steps, text
 from support.emulator import API_HEADERS, Emulator
 
 pytestmark = [pytest.mark.transports, pytest.mark.http1]

@@ -32,7 +32,9 @@ class Resources(Host):
 
     def add_skill(self, version: str | None = None, **fields: Any) -> None:
         """Uploads a skill, and gives it to the agents of the sessions that come."""
-        made = self.emulator.control("POST", "/_emulator/skills", {"files": FILES, **fields})
+        made = self.emulator.control(
+            "POST", "/_emulator/skills", {**({} if "archive" in fields else {"files": FILES}), **fields}
+        )
         self.skills.append({"type": "custom", "skill_id": made["skill_id"], "version": version or made["id"]})
 
     def add_store(self, name: str, memories: dict[str, str], **fields: str) -> str:
@@ -63,8 +65,14 @@ class Resources(Host):
 
     def memories(self, store: str) -> dict[str, str]:
         """Returns the contents of a store by path."""
-        listed = self.api("GET", f"/v1/memory_stores/{store}/memories?view=full")["data"]
-        return {memory["path"]: memory["content"] for memory in listed}
+        found: dict[str, str] = {}
+        cursor = ""
+        while True:
+            page = self.api("GET", f"/v1/memory_stores/{store}/memories?view=full{cursor}")
+            found |= {memory["path"]: memory["content"] for memory in page["data"]}
+            if not page["next_page"]:
+                return found
+            cursor = f"&page={page['next_page']}"
 
     def texts(self) -> list[str]:
         return [ending[0] for ending in self.endings()]
@@ -81,7 +89,7 @@ def left_in(folder: Path) -> list[str]:
 
 def test_skills_are_there_for_the_tools_and_gone_afterwards(host: Resources) -> None:
     host.add_skill(name="zipped", version="latest")
-    host.add_skill(name="group/tarred", format="tar.gz")
+    host.add_skill(name="tarred", format="tar.gz")
     (host.workdir / "skills").mkdir()
     (host.workdir / "skills" / "own").write_text("kept")
     end, stats = host.serve(

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 /// The folder of skills in the working directory.
 const FOLDER: &str = "skills";
@@ -58,8 +58,12 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Downloads a skill, and unpacks it to the working directory.
-pub async fn install(client: &Client, pool: &PoolHandle, helper: &Helper, skill: &Skill) -> Result<SkillFolder> {
+/// The folders that were unpacked. Locked while one is being unpacked.
+pub type Folders = Arc<Mutex<Vec<SkillFolder>>>;
+
+/// Downloads a skill, and unpacks it to the working directory. An unpacking that has begun is not cut short when the future is dropped: its
+/// folder is to be removed later, and another one that was there before is not.
+pub async fn install(client: &Client, pool: &PoolHandle, helper: &Arc<Helper>, skill: &Skill, folders: &Folders) -> Result<()> {
     let ids = [("skill_id", skill.skill_id.as_str()), ("version", skill.version.as_str())];
     let mut request = client.prepare_with(&SKILLS_VERSIONS_RETRIEVE, &ids, None)?;
     request.timeout = RETRIEVE_TIMEOUT;
@@ -70,8 +74,13 @@ pub async fn install(client: &Client, pool: &PoolHandle, helper: &Helper, skill:
     let path = Path::new(&helper.tmpdir().await?).join(&archive);
     fetch(client, skill, &version.id, &path.to_string_lossy()).await?;
     let to = format!("{FOLDER}/{}", folder_name(version.name.as_deref(), &skill.skill_id));
-    let unpacked: Unpacked = helper.ask("unpack", &json!({"archive": archive, "to": to})).await?;
-    Ok(SkillFolder { path: to, made_above: unpacked.made_above })
+    let (helper, mut folders) = (helper.clone(), folders.clone().lock_owned().await);
+    let unpacking = tokio::spawn(async move {
+        let unpacked: Unpacked = helper.ask("unpack", &json!({"archive": archive, "to": to})).await?;
+        folders.push(SkillFolder { path: to, made_above: unpacked.made_above });
+        Ok(())
+    });
+    unpacking.await.unwrap_or_else(|_| Err(runtime::fault()))
 }
 
 /// Downloads an archive. When the future is dropped, nothing is left of it.

@@ -167,8 +167,8 @@ def test_a_file_that_is_swapped_all_the_time_gives_no_secret(memory: Memory, wor
 
 @pytest.mark.parametrize(
     "path",
-    ["", "a", "/", "/a/", "//a", "/../a", "/a/..", "/./a", f"/{MARKER}", "/.antenv-0123456789abcdef", "/a\0b", "/" + "n" * 256,
-     "/a" * 21, "/abcd" * 205],
+    ["", "a", "/", "/a/", "//a", "/../a", "/a/..", "/./a", f"/{MARKER}", "/.antenv-0123456789abcdef", "/a\0b",
+     "/" + "n" * 256, "/a" * 21, "/abcd" * 205],
 )  # fmt: skip
 def test_the_path_of_a_memory_that_can_be_no_file_is_refused(memory: Memory, path: str) -> None:
     assert "refused" in memory.write(path, "x")

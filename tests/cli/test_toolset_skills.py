@@ -46,7 +46,9 @@ def remove(toolset: Toolset, path: str, above: bool = False) -> dict[str, Any]:
     return toolset.ask(remove={"path": path, "above": above})
 
 
-def zipped(members: dict[str, bytes], modes: dict[str, int] | None = None, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+def zipped(
+    members: dict[str, bytes], modes: dict[str, int] | None = None, compression: int = zipfile.ZIP_DEFLATED
+) -> bytes:
     """Makes a zip archive; a mode stands for a member's type, too."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
@@ -148,7 +150,12 @@ def test_links_and_devices_are_passed_over(toolset: Toolset, workdir: Path) -> N
         special("s/null", tarfile.CHRTYPE),
         special("s/disk", tarfile.BLKTYPE),
     ]
-    assert unpack(toolset, tarred({"s/file": b"x"}, extra=extra)) == {"files": 1, "bytes": 1, "passed_over": 5, "made_above": True}
+    assert unpack(toolset, tarred({"s/file": b"x"}, extra=extra)) == {
+        "files": 1,
+        "bytes": 1,
+        "passed_over": 5,
+        "made_above": True,
+    }
     assert os.listdir(workdir / "skills" / "pdf") == ["file"]
     modes = {"s/link": stat.S_IFLNK | 0o777, "s/pipe": stat.S_IFIFO | 0o644}
     members = {"s/link": b"/etc/passwd", "s/pipe": b"", "s/file": b"x"}
@@ -202,7 +209,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "a path too long": (lambda: gnu_name("d/" * 512 + "f"), "the path is too long"),
     "twice in zip": (lambda: zipped({"a": b"x", "b": b"y"}).replace(b"b", b"a"), ""),
     "twice in tar": (lambda: tarred({"a": b"x", "./a": b"y"}), "already exists"),
-    "a file as a folder": (lambda: tarred({"a": b"x", "a/b": b"y"}), "not a directory"),
+    "a file as a folder": (lambda: tarred({"a": b"x", "a/b": b"y"}), "already exists"),
     "too much": (lambda: bomb(2, (32 << 20) + 1), "unpacks to too much"),
     "too much in tar": (lambda: gzip.compress(tarred({"a": b"\0" * ((64 << 20) + 1)}), 1), "unpacks to too much"),
     "too many": (lambda: bomb(10_001, 0), "too many members"),
@@ -236,7 +243,9 @@ def test_names_that_differ_in_case_are_different_files(toolset: Toolset, workdir
 
 
 @pytest.mark.parametrize("to", ["", ".", "..", "/", "../pdf", "/tmp/pdf", "a/..", "n" * 256])
-def test_only_a_folder_in_the_working_directory_is_unpacked_to_and_removed(toolset: Toolset, workdir: Path, to: str) -> None:
+def test_only_a_folder_in_the_working_directory_is_unpacked_to_and_removed(
+    toolset: Toolset, workdir: Path, to: str
+) -> None:
     assert unpack(toolset, zipped(FILES), to)["error"]
     (workdir / "kept").touch()
     assert remove(toolset, to)["error"]
@@ -250,7 +259,7 @@ def test_an_archive_is_a_file_that_was_left_for_it(toolset: Toolset, workdir: Pa
     os.mkfifo(tmp / "pipe")
     for name in ["link", "pipe", "missing", "../tmp/link", str(workdir / "archive"), ""]:
         assert toolset.ask(unpack={"archive": name, "to": "skills/x"})["error"], name
-    assert (workdir / "archive").exists() and not (workdir / "skills" / "x").exists()
+    assert os.listdir(workdir) == ["archive"]
 
 
 def test_what_commands_have_made_of_a_folder_is_removed(toolset: Toolset, workdir: Path, tmp_path: Path) -> None:
@@ -276,6 +285,13 @@ def test_a_folder_that_a_command_has_replaced_by_a_link_is_not_followed(
 
 
 def test_unknown_requests_are_answered(toolset: Toolset) -> None:
-    for request in [{"pack": {}}, {"unpack": {}}, {"remove": 1}, {"remove": {"path": "x"}, "unpack": {}}, {"memory": {}}, {}]:
+    for request in [
+        {"pack": {}},
+        {"unpack": {}},
+        {"remove": 1},
+        {"remove": {"path": "x"}, "unpack": {}},
+        {"memory": {}},
+        {},
+    ]:
         assert "not a request" in toolset.ask(**request)["error"], request
     assert toolset.call("bash", command="echo still there") == "still there\n"

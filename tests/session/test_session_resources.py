@@ -1,4 +1,4 @@
-"""Skills and memory stores of sessions whose toolset the library serves: what is there for the tools, and what is left afterwards."""
+"""Skills and memory stores of sessions whose toolset the library serves: what tools see, and what is left then."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from session.test_c_session import IDLE, Steps, text
-from session.test_toolset_session import Host, bash, call
+from session.test_toolset_session import IDLE, Host, bash, call
+from support.agents import Steps, text
 from support.emulator import API_HEADERS, Emulator
 
 pytestmark = [pytest.mark.transports, pytest.mark.http1]
@@ -32,7 +32,9 @@ class Resources(Host):
 
     def add_skill(self, version: str | None = None, **fields: Any) -> None:
         """Uploads a skill, and gives it to the agents of the sessions that come."""
-        made = self.emulator.control("POST", "/_emulator/skills", {"files": FILES, **fields})
+        made = self.emulator.control(
+            "POST", "/_emulator/skills", {**({} if "archive" in fields else {"files": FILES}), **fields}
+        )
         self.skills.append({"type": "custom", "skill_id": made["skill_id"], "version": version or made["id"]})
 
     def add_store(self, name: str, memories: dict[str, str], **fields: str) -> str:
@@ -63,8 +65,14 @@ class Resources(Host):
 
     def memories(self, store: str) -> dict[str, str]:
         """Returns the contents of a store by path."""
-        listed = self.api("GET", f"/v1/memory_stores/{store}/memories?view=full")["data"]
-        return {memory["path"]: memory["content"] for memory in listed}
+        found: dict[str, str] = {}
+        cursor = ""
+        while True:
+            page = self.api("GET", f"/v1/memory_stores/{store}/memories?view=full{cursor}")
+            found |= {memory["path"]: memory["content"] for memory in page["data"]}
+            if not page["next_page"]:
+                return found
+            cursor = f"&page={page['next_page']}"
 
     def texts(self) -> list[str]:
         return [ending[0] for ending in self.endings()]
@@ -81,7 +89,7 @@ def left_in(folder: Path) -> list[str]:
 
 def test_skills_are_there_for_the_tools_and_gone_afterwards(host: Resources) -> None:
     host.add_skill(name="zipped", version="latest")
-    host.add_skill(name="group/tarred", format="tar.gz")
+    host.add_skill(name="tarred", format="tar.gz")
     (host.workdir / "skills").mkdir()
     (host.workdir / "skills" / "own").write_text("kept")
     end, stats = host.serve(
@@ -116,7 +124,9 @@ def test_skills_and_memories_can_be_off(host: Resources) -> None:
     assert not any(name and name.startswith(("skills.", "memory_stores.")) for name in requests)
 
 
-def test_memories_are_there_for_the_tools_and_changes_are_in_the_store_afterwards(host: Resources, tmp_path: Path) -> None:
+def test_memories_are_there_for_the_tools_and_changes_are_in_the_store_afterwards(
+    host: Resources, tmp_path: Path
+) -> None:
     many = {f"/many/{number:02}": str(number) for number in range(25)}
     store = host.add_store("Notes", {"/kept": "same", "/changed": "old", "/removed": "gone", **many})
     facts = host.add_store("Facts", {"/fact": "true"}, access="read_only", mount_path=str(tmp_path / "mnt" / "facts"))
@@ -174,7 +184,7 @@ def test_a_directory_whose_marker_is_gone_is_left_alone_and_one_that_is_empty_de
 
 
 def test_a_change_of_both_sides_is_the_servers(host: Resources) -> None:
-    """While commands run, memories that have changed in the store are pulled; that takes a sync, 15 seconds after the first."""
+    """Memories that have changed in the store are pulled by a sync, 15 seconds after the first at the earliest."""
     store = host.add_store("Notes", {"/a": "1", "/b": "1"})
     memory_id = host.api("GET", f"/v1/memory_stores/{store}/memories")["data"][0]["id"]
     change = {"content": "theirs"}
@@ -187,7 +197,7 @@ def test_a_change_of_both_sides_is_the_servers(host: Resources) -> None:
                 *bash("cat memory/Notes/a; echo mine >memory/Notes/b"),
                 {"pause_ms": 15_500},
                 *bash("echo mine >memory/Notes/b"),
-                *bash("for i in $(seq 600); do grep -q theirs memory/Notes/a && break; sleep 0.05; done; cat memory/Notes/a"),
+                *bash("cd memory/Notes; for i in $(seq 600); do grep -q theirs a && break; sleep 0.05; done; cat a"),
             ],
         },
     )

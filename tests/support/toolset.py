@@ -99,6 +99,8 @@ class Toolset:
         self._number += 1
         self.send(id=f"request_{self._number}", **request)
         answer = self.answer(f"request_{self._number}")
+        if "content" in answer:
+            return {"error": answer["content"][0]["text"]}
         result: dict[str, Any] = answer["result"] if "result" in answer else {"error": answer["error"]}
         return result
 

@@ -19,7 +19,6 @@ const MAX_NAME_BYTES: usize = 255;
 
 /// A root that was made.
 pub struct MadeRoot {
-    pub path: PathBuf,
     /// The folders that were made, from the outermost: what is above each of them, and its name there.
     made: Vec<(OwnedFd, OsString)>,
 }
@@ -46,11 +45,11 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Makes the root of a memory directory, which must not be there yet. Blocks.
-pub fn make(workdir: &Path, path: PathBuf) -> Result<MadeRoot> {
+pub fn make(workdir: &Path, path: &Path) -> Result<MadeRoot> {
     let failed = |error: Errno| match error {
-        Errno::EEXIST => refused(&path, "it exists already"),
-        Errno::ELOOP | Errno::ENOTDIR => refused(&path, "what is above it is no folder, but a link or a file"),
-        error => refused(&path, error.desc()),
+        Errno::EEXIST => refused(path, "it exists already"),
+        Errno::ELOOP | Errno::ENOTDIR => refused(path, "what is above it is no folder, but a link or a file"),
+        error => refused(path, error.desc()),
     };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut made = Vec::new();
@@ -59,16 +58,16 @@ pub fn make(workdir: &Path, path: PathBuf) -> Result<MadeRoot> {
         Err(_) => {
             let above = path.parent().unwrap_or(Path::new("/"));
             let built = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(above);
-            built.map_err(|error| refused(&path, &error.to_string()))?;
+            built.map_err(|error| refused(path, &error.to_string()))?;
             let name = path.file_name().map(Path::new).unwrap_or(Path::new(""));
             (openat(AT_FDCWD, above, flags, Mode::empty()).map_err(failed)?, name)
         }
     };
     let mut names = names.components().peekable();
     while let Some(component) = names.next() {
-        let Component::Normal(name) = component else { return Err(refused(&path, "its path is not clean")) };
+        let Component::Normal(name) = component else { return Err(refused(path, "its path is not clean")) };
         match mkdirat(&folder, name, Mode::S_IRWXU) {
-            Ok(()) => made.push((folder.try_clone().map_err(|error| refused(&path, &error.to_string()))?, name.to_owned())),
+            Ok(()) => made.push((folder.try_clone().map_err(|error| refused(path, &error.to_string()))?, name.to_owned())),
             Err(Errno::EEXIST) if names.peek().is_some() => {}
             Err(error) => {
                 remove_all(&made);
@@ -81,8 +80,8 @@ pub fn make(workdir: &Path, path: PathBuf) -> Result<MadeRoot> {
         })?;
     }
     match made.last() {
-        Some(_) => Ok(MadeRoot { path, made }),
-        None => Err(refused(&path, "it is the working directory")),
+        Some(_) => Ok(MadeRoot { made }),
+        None => Err(refused(path, "it is the working directory")),
     }
 }
 
@@ -145,28 +144,28 @@ mod tests {
     fn a_root_is_made_once_and_removed_with_what_was_made_above_it() {
         let workdir = folder("root");
         let path = workdir.join("memory/Notes");
-        let root = make(&workdir, path.clone()).unwrap();
+        let root = make(&workdir, &path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        assert!(make(&workdir, path.clone()).is_err_and(|error| error.to_string().contains("exists already")));
-        let second = make(&workdir, workdir.join("memory/Facts")).unwrap();
+        assert!(make(&workdir, &path).is_err_and(|error| error.to_string().contains("exists already")));
+        let second = make(&workdir, &workdir.join("memory/Facts")).unwrap();
         root.remove();
         assert!(!path.exists());
         fs::write(workdir.join("memory/Facts/file"), "kept").unwrap();
         second.remove();
         assert!(workdir.join("memory/Facts/file").exists());
         fs::remove_dir_all(&workdir).unwrap();
-        assert!(make(&workdir, workdir.join("memory/x")).is_err());
+        assert!(make(&workdir, &workdir.join("memory/x")).is_err());
     }
 
     #[test]
     fn a_link_in_the_working_directory_is_not_followed() {
         let (workdir, outside) = (folder("workdir"), folder("outside"));
         symlink(&outside, workdir.join("memory")).unwrap();
-        assert!(make(&workdir, workdir.join("memory/Notes")).is_err());
+        assert!(make(&workdir, &workdir.join("memory/Notes")).is_err());
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
         // Nor is one that takes the folder's place later.
         fs::remove_file(workdir.join("memory")).unwrap();
-        let root = make(&workdir, workdir.join("memory/Notes")).unwrap();
+        let root = make(&workdir, &workdir.join("memory/Notes")).unwrap();
         fs::rename(workdir.join("memory"), workdir.join("moved")).unwrap();
         fs::create_dir(outside.join("Notes")).unwrap();
         symlink(&outside, workdir.join("memory")).unwrap();

@@ -4,9 +4,7 @@ use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// A root that cannot exist.
-pub struct MadeRoot {
-    pub path: PathBuf,
-}
+pub struct MadeRoot(std::convert::Infallible);
 
 /// Returns no place.
 pub fn place(_workdir: &Path, _mount_path: Option<&str>, _name: Option<&str>, _store: &str) -> Result<PathBuf> {
@@ -14,7 +12,7 @@ pub fn place(_workdir: &Path, _mount_path: Option<&str>, _name: Option<&str>, _s
 }
 
 /// Makes no root.
-pub fn make(_workdir: &Path, _path: PathBuf) -> Result<MadeRoot> {
+pub fn make(_workdir: &Path, _path: &Path) -> Result<MadeRoot> {
     Err(Error::config("memory", "runs on Linux only"))
 }
 

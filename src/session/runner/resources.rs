@@ -16,7 +16,7 @@ use crate::session::memory::directory::{MemoryDirectory, MemoryMetrics};
 use crate::session::memory::root::{self, MadeRoot};
 use crate::session::memory::store::Store;
 use crate::session::memory::table::Access;
-use crate::session::skills::{self, Skill, SkillFolder};
+use crate::session::skills::{self, Folders, Skill};
 use crate::session::tools::config::{MemoryMode, ResourcesConfig};
 use crate::session::tools::helper::{Directories, Helper};
 use crate::telemetry::log::{self, Level};
@@ -48,6 +48,7 @@ pub(super) struct Resources {
     has_token: bool,
     roots: Arc<ForkSafeMutex<Vec<MadeRoot>>>,
     state: ForkSafeMutex<State>,
+    folders: Folders,
     memory_metrics: Arc<ForkSafeMutex<MemoryMetrics>>,
 }
 
@@ -57,7 +58,6 @@ struct State {
     /// How many skills were tried, and what became of them.
     skills_tried: usize,
     skills_failed: u64,
-    folders: Vec<SkillFolder>,
     synced_at: ClockTime,
 }
 
@@ -106,6 +106,7 @@ impl Resources {
             has_token,
             roots: Arc::default(),
             state: ForkSafeMutex::default(),
+            folders: Folders::default(),
             memory_metrics: Arc::default(),
         }
     }
@@ -160,7 +161,7 @@ impl Resources {
             }
             // Recorded where it is made: this future may be dropped meanwhile.
             let roots = self.roots.clone();
-            let make = move || root::make(&workdir, path).map(|root| roots.lock().push(root));
+            let make = move || root::make(&workdir, &path).map(|root| roots.lock().push(root));
             BlockingThread::current()?.run(make).await??;
             let is_read_only = self.config.memory == MemoryMode::ReadOnly || store.access.as_deref() == Some("read_only");
             let access = if is_read_only { Access::ReadOnly } else { Access::ReadWrite };
@@ -172,22 +173,19 @@ impl Resources {
     }
 
     /// Installs the skills that were not tried yet. One that fails is logged and counted.
-    async fn install_skills(&self, helper: &Helper, skills: Vec<Value>) {
+    async fn install_skills(&self, helper: &Arc<Helper>, skills: Vec<Value>) {
         let tried = self.state.lock().skills_tried;
         for skill in skills.into_iter().skip(tried) {
             let installed = match serde_json::from_value::<Skill>(skill.clone()) {
-                Ok(skill) => skills::install(&self.client, &self.pool, helper, &skill).await,
+                Ok(skill) => skills::install(&self.client, &self.pool, helper, &skill, &self.folders).await,
                 Err(error) => Err(Error::new(Status::Response, format!("the skill cannot be read: {error}"))),
             };
             let mut state = self.state.lock();
             state.skills_tried += 1;
-            match installed {
-                Ok(folder) => state.folders.push(folder),
-                Err(error) => {
-                    state.skills_failed += 1;
-                    drop(state);
-                    self.warn("a skill could not be installed", &json!({"skill": skill, "why": error.to_string()}));
-                }
+            if let Err(error) = installed {
+                state.skills_failed += 1;
+                drop(state);
+                self.warn("a skill could not be installed", &json!({"skill": skill, "why": error.to_string()}));
             }
         }
     }
@@ -214,10 +212,8 @@ impl Resources {
     pub(super) async fn release(&self, is_well: bool, is_online: bool) {
         let Some(helper) = &self.helper else { return };
         let critical = self.pool.runtime().critical();
-        let (directories, folders) = {
-            let mut state = self.state.lock();
-            (std::mem::take(&mut state.directories), std::mem::take(&mut state.folders))
-        };
+        let directories = std::mem::take(&mut self.state.lock().directories);
+        let folders = std::mem::take(&mut *self.folders.lock().await);
         if directories.iter().any(|directory| directory.has_begun()) || !folders.is_empty() {
             let _ = timeout(END_COMMANDS_TIMEOUT, helper.request(END_COMMANDS)).await;
         }

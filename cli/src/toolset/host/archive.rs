@@ -189,6 +189,7 @@ fn read_tar(stream: impl Read, mut budget: Budget, visitor: &mut impl Visitor) -
         allowed.set(MAX_TAR_HEADER_BYTES);
         let Some(member) = members.next() else { break };
         let mut member = member.map_err(|error| broken(&error))?;
+        budget.take_member()?;
         let kind = match member.header().entry_type() {
             EntryType::XGlobalHeader => continue,
             EntryType::Directory => Kind::Folder,
@@ -199,7 +200,6 @@ fn read_tar(stream: impl Read, mut budget: Budget, visitor: &mut impl Visitor) -
             }
             _ => Kind::Other,
         };
-        budget.take_member()?;
         let name = member.path_bytes().into_owned();
         allowed.set(u64::MAX);
         // Holes of sparse files are not in the archive, but they count.
@@ -210,7 +210,6 @@ fn read_tar(stream: impl Read, mut budget: Budget, visitor: &mut impl Visitor) -
         io::copy(&mut content, &mut io::sink()).map_err(|error| broken(&error))?;
         budget.bytes = count.get();
     }
-    drop(members);
     // The checksum of a compressed archive stands at its end.
     allowed.set(MAX_TAR_HEADER_BYTES);
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|error| broken(&error))?;

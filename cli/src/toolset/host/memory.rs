@@ -262,8 +262,9 @@ fn server_path(place: &Path) -> Option<String> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(64);
-    // Writing to a string does not fail.
-    digest(&SHA256, bytes).as_ref().iter().for_each(|byte| drop(write!(text, "{byte:02x}")));
-    text
+    digest(&SHA256, bytes).as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

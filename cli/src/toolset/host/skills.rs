@@ -127,9 +127,11 @@ fn unpack_archive(roots: &Roots, tmp: &Dir, archive: &OsStr, given: &str, cancel
     })();
     // Nothing is there if it was renamed. A cancelled call leaves nothing behind, either.
     let cleared = Cancel::new().map_err(failed).and_then(|never| tree::remove(&folder, &aside, given, &never));
-    let unpacked = unpacked?;
-    cleared?;
-    Ok(Unpacked { made_above, ..unpacked })
+    let unpacked = unpacked.and_then(|unpacked| cleared.map(|()| unpacked));
+    if unpacked.is_err() && made_above {
+        let _ = above.root.dir.remove_dir(&above.relative);
+    }
+    unpacked.map(|unpacked| Unpacked { made_above, ..unpacked })
 }
 
 /// Returns the name of the only entry of a directory, if that is a folder.

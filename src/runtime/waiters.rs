@@ -1,7 +1,7 @@
 //! Threads that wait for a state to change, each woken alone.
 
 use super::fork::{ForkSafeMutex, ProcessLocal};
-use super::wakeup::{WaitOutcome, WakeupFd};
+use super::wakeup::{WaitOutcome, WakeupFd, pause};
 use crate::error::{Error, Result, Status};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -48,6 +48,8 @@ impl Waiters {
 /// Waits up to `timeout` (`None`: without limit) until `check` returns something, and returns that. `check` is called again whenever
 /// this thread was woken; `waiters` returns the state's list.
 ///
+/// A thread that does not have to wait needs no descriptor; one that gets none, because all are in use, looks again every few milliseconds.
+///
 /// Errors: `TIMEOUT`; `INTERRUPTED` if a signal handler ran in this thread.
 pub fn wait_for<S, T>(
     state: &ForkSafeMutex<S>,
@@ -56,8 +58,8 @@ pub fn wait_for<S, T>(
     mut check: impl FnMut(&mut S) -> Option<T>,
 ) -> Result<T> {
     let timed_out = || Error::new(Status::Timeout, "nothing came in time");
+    let interrupted = || Error::new(Status::Interrupted, "a signal handler ran in the waiting thread");
     let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let wakeup = thread_wakeup()?;
     loop {
         let mut locked = state.lock();
         if let Some(found) = check(&mut locked) {
@@ -66,6 +68,14 @@ pub fn wait_for<S, T>(
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(timed_out());
         }
+        let Ok(wakeup) = thread_wakeup() else {
+            drop(locked);
+            match pause(until) {
+                WaitOutcome::Interrupted => return Err(interrupted()),
+                WaitOutcome::TimedOut => return Err(timed_out()),
+                WaitOutcome::Signaled => continue,
+            }
+        };
         waiters(&mut locked).0.push_back(wakeup.clone());
         drop(locked);
         let woken = wakeup.wait(until);
@@ -75,7 +85,7 @@ pub fn wait_for<S, T>(
             continue;
         }
         return Err(match woken {
-            WaitOutcome::Interrupted => Error::new(Status::Interrupted, "a signal handler ran in the waiting thread"),
+            WaitOutcome::Interrupted => interrupted(),
             WaitOutcome::TimedOut | WaitOutcome::Signaled => timed_out(),
         });
     }

@@ -1,7 +1,7 @@
 //! A flag that threads can wait for and event loops can watch: a file descriptor that is readable while the flag is set.
 
 use crate::error::{Error, Result, Status};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,10 @@ pub enum WaitOutcome {
     Interrupted,
 }
 
-pub use imp::WakeupFd;
+pub use imp::{WakeupFd, pause};
+
+/// How long a thread without a descriptor sleeps at a time.
+const PAUSE: Duration = Duration::from_millis(10);
 
 fn failed(e: impl std::fmt::Display) -> Error {
     Error::new(Status::Internal, format!("a file descriptor for the queue could not be created: {e}"))
@@ -26,7 +29,6 @@ mod imp {
     use nix::errno::Errno;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-    use std::time::Duration;
 
     /// The flag. Setting and clearing alternate; clearing first waits until the flag is set.
     #[derive(Debug)]
@@ -74,11 +76,8 @@ mod imp {
         pub fn wait(&self, deadline: Option<Instant>) -> WaitOutcome {
             loop {
                 let remaining = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-                // Whole milliseconds, rounded up. A wait longer than the system supports is split.
-                let timeout = remaining.map_or(PollTimeout::NONE, |remaining| {
-                    let rounded = remaining.saturating_add(Duration::from_nanos(999_999));
-                    i32::try_from(rounded.as_millis()).ok().and_then(|ms| ms.try_into().ok()).unwrap_or(PollTimeout::MAX)
-                });
+                // A wait longer than the system supports is split.
+                let timeout = remaining.map_or(PollTimeout::NONE, whole_milliseconds);
                 match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], timeout) {
                     Ok(0) if remaining.is_some_and(|remaining| remaining > Duration::from_millis(i32::MAX as u64)) => {}
                     Ok(0) => return WaitOutcome::TimedOut,
@@ -95,6 +94,22 @@ mod imp {
         }
     }
 
+    /// Sleeps for a moment, up to `deadline` (`None`: without limit), without a descriptor. `Signaled`: the deadline is yet to come.
+    pub fn pause(deadline: Option<Instant>) -> WaitOutcome {
+        let remaining = deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
+        match poll(&mut [], whole_milliseconds(remaining.min(PAUSE))) {
+            Err(Errno::EINTR) => WaitOutcome::Interrupted,
+            _ if remaining <= PAUSE && deadline.is_some() => WaitOutcome::TimedOut,
+            _ => WaitOutcome::Signaled,
+        }
+    }
+
+    /// Rounds up.
+    fn whole_milliseconds(duration: Duration) -> PollTimeout {
+        let rounded = duration.saturating_add(Duration::from_nanos(999_999));
+        i32::try_from(rounded.as_millis()).ok().and_then(|ms| ms.try_into().ok()).unwrap_or(PollTimeout::MAX)
+    }
+
     impl AsFd for WakeupFd {
         fn as_fd(&self) -> BorrowedFd<'_> {
             self.reader.as_fd()
@@ -107,7 +122,6 @@ mod imp {
 mod imp {
     use super::*;
     use std::sync::{Condvar, Mutex, PoisonError};
-    use std::time::Duration;
 
     /// The flag.
     #[derive(Debug, Default)]
@@ -147,12 +161,18 @@ mod imp {
             -1
         }
     }
+
+    /// Sleeps for a moment, up to `deadline` (`None`: without limit). `Signaled`: the deadline is yet to come.
+    pub fn pause(deadline: Option<Instant>) -> WaitOutcome {
+        let remaining = deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
+        std::thread::sleep(remaining.min(PAUSE));
+        if remaining <= PAUSE && deadline.is_some() { WaitOutcome::TimedOut } else { WaitOutcome::Signaled }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_wait_ends_when_the_flag_is_set_or_the_time_is_up() {

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "worker.h"
+#include <sys/resource.h>
 
 /* ---- What every worker does ---- */
 
@@ -55,6 +56,37 @@ static void a_signal_ends_the_wait_and_nothing_is_lost(void) {
     end_waiting(&waiter, 1, ANTENV_INTERRUPTED);
     enqueue(id);
     finish(take(worker, id), id);
+    free_worker(worker);
+}
+
+static atomic_int steps;
+
+static void *wait_without_a_descriptor(void *worker) {
+    antenv_lease *lease;
+    char *mine = NULL;
+    CHECK(antenv_worker_next(worker, 0, &lease, &mine) == ANTENV_TIMEOUT && mine == NULL);
+    CHECK(antenv_worker_next(worker, 30, &lease, &mine) == ANTENV_TIMEOUT && mine == NULL);
+    steps = 1;
+    CHECK(antenv_worker_next(worker, -1, &lease, &mine) == ANTENV_DONE && mine == NULL);
+    return NULL;
+}
+
+static void a_thread_that_gets_no_descriptor_can_wait(void) {
+    antenv_worker *worker = new_worker("");
+    struct rlimit before, none;
+    pthread_t thread;
+    char id[ID];
+    enqueue(id);
+    finish(take(worker, id), id); /* it is connected */
+    CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    none = before;
+    none.rlim_cur = 0;
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    CHECK(pthread_create(&thread, NULL, wait_without_a_descriptor, worker) == 0);
+    UNTIL(steps == 1);
+    EXPECT(antenv_worker_stop(worker), ANTENV_OK, NULL);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
     free_worker(worker);
 }
 
@@ -194,6 +226,7 @@ int main(int argc, char **argv) {
     if (strcmp(title, "claiming") == 0) {
         nothing_comes_before_its_time();
         a_signal_ends_the_wait_and_nothing_is_lost();
+        a_thread_that_gets_no_descriptor_can_wait();
         each_item_goes_to_one_of_many_threads();
         an_event_loop_needs_no_thread();
         a_key_that_is_refused_ends_the_worker();

@@ -225,7 +225,7 @@ fn a_poller_that_has_gone_takes_nothing_with_it() {
     let emulator = Emulator::start();
     let queue = emulator.queue();
     for _ in 0..20 {
-        drop(hold_poll(&queue));
+        hold_poll(&queue).close();
         // At once, before the emulator has had time to notice by itself.
         let id = queue.enqueue();
         assert_eq!(queue.claim(), Some(id.clone()));

@@ -463,6 +463,18 @@ pub fn decode(text: &str) -> Value {
 pub struct Connection(BufReader<TcpStream>);
 
 impl Connection {
+    /// Closes the connection, and returns when the emulator's kernel has the FIN: packets of other connections may overtake it.
+    pub fn close(self) {
+        let port = format!(":{:04X}", self.0.get_ref().local_addr().unwrap().port());
+        drop(self);
+        until("the FIN is there", || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let mut rows = table.lines().map(|row| row.split_ascii_whitespace().collect::<Vec<_>>());
+            // The emulator's end: the remote port is ours, and 01 is ESTABLISHED.
+            !rows.any(|row| row[2].ends_with(&port) && row[3] == "01")
+        });
+    }
+
     pub fn open(address: &str) -> Connection {
         Connection::try_open(address).unwrap()
     }

@@ -14,6 +14,7 @@ use crate::runtime::waiters::{Waiters, wait_for};
 use crate::telemetry::log::{self, Level};
 use serde_json::json;
 use slab::Slab;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
@@ -180,7 +181,7 @@ impl WorkerShared {
     /// Waits for the next item, as [`Worker::next`](super::Worker::next) describes.
     pub(super) fn next(&self, timeout: Option<Duration>) -> Result<Option<(Arc<Lease>, String)>> {
         let waiter = Waiter::new(self);
-        let check = |state: &mut State| match (state.ready.pop_front(), &state.end) {
+        let check = |state: &mut State| match (waiter.take(state), &state.end) {
             (Some(lease), _) => Some(Ok(Some(lease))),
             (None, Some(WorkerEnd::Failed(error))) => Some(Err(error.clone())),
             (None, None) if !state.is_closed => None,
@@ -332,25 +333,41 @@ impl WorkerShared {
     }
 }
 
-/// A thread in `next`. As long as it exists, it counts as demand for an item.
-struct Waiter<'a>(&'a WorkerShared);
+/// A thread in `next`. Until it has an item, it counts as demand for one.
+struct Waiter<'a> {
+    worker: &'a WorkerShared,
+    is_counted: Cell<bool>,
+}
 
 impl<'a> Waiter<'a> {
     fn new(worker: &'a WorkerShared) -> Waiter<'a> {
         worker.state.lock().waiting += 1;
         worker.changed.notify_one();
-        Waiter(worker)
+        Waiter { worker, is_counted: Cell::new(true) }
+    }
+
+    /// Takes a lease that is ready. From the same moment the thread is no demand: a poll for another item would claim it for nobody.
+    fn take(&self, state: &mut State) -> Option<Arc<Lease>> {
+        let taken = state.ready.pop_front();
+        if taken.is_some() {
+            self.discount(state);
+        }
+        taken
+    }
+
+    fn discount(&self, state: &mut State) {
+        state.waiting -= usize::from(self.is_counted.replace(false));
     }
 
     /// Keeps the demand for a while: the thread returns without an item, and will soon be back.
     fn keep_demand(&self) {
-        self.0.state.lock().demand_until = clock::now() + DEMAND_TIMEOUT;
+        self.worker.state.lock().demand_until = clock::now() + DEMAND_TIMEOUT;
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().waiting -= 1;
+        self.discount(&mut self.worker.state.lock());
     }
 }
 
@@ -401,5 +418,34 @@ impl Drop for Slot {
         self.key.map(|key| state.leases.remove(key));
         drop(state);
         self.worker.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::Worker;
+    use crate::worker::lease::machine::LeaseMachine;
+    use crate::worker::lease::task::new_lease;
+    use crate::worker::supervisor::Item;
+
+    #[test]
+    fn a_thread_is_no_demand_from_the_moment_at_which_it_takes_its_item() {
+        let client = Client::new(Some(r#"{"api_key":"k","base_url":"http://127.0.0.1:1"}"#)).unwrap();
+        let worker = Worker::new(&client, Some(r#"{"environment_id":"env_1","environment_key":"k"}"#)).unwrap();
+        let shared = worker.shared().unwrap();
+        let item = Item::read(r#"{"id":"work_1","data":{"type":"session","id":"session_1"}}"#.to_owned()).unwrap().unwrap();
+        let machine = LeaseMachine::new(ClockTime::ZERO, ClockTime::ZERO, false);
+        let lease = new_lease(item, machine, client.clone(), shared.clone());
+        let waiter = Waiter::new(shared);
+        let mut state = shared.state.lock();
+        assert!(waiter.take(&mut state).is_none());
+        assert_eq!(state.waiting, 1, "it waits on");
+        state.ready.push_back(lease);
+        assert!(waiter.take(&mut state).is_some());
+        assert_eq!(state.waiting, 0);
+        drop(state);
+        drop(waiter);
+        assert_eq!(shared.state.lock().waiting, 0, "it is not discounted twice");
     }
 }

@@ -53,7 +53,7 @@ pub(super) enum Source {
 
 impl Item {
     /// Reads the response of a poll; `None`: it has no item.
-    fn read(json: String) -> Result<Option<Item>, String> {
+    pub(super) fn read(json: String) -> Result<Option<Item>, String> {
         if json.trim() == "null" {
             return Ok(None);
         }

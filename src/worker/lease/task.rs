@@ -80,7 +80,7 @@ pub(in crate::worker) async fn adopt_item(item: Item, last_heartbeat: Option<Str
 }
 
 /// Creates a lease, which its task then keeps.
-fn new_lease(item: Item, machine: LeaseMachine, client: Client, worker: Arc<WorkerShared>) -> Arc<Lease> {
+pub(in crate::worker) fn new_lease(item: Item, machine: LeaseMachine, client: Client, worker: Arc<WorkerShared>) -> Arc<Lease> {
     Arc::new(Lease {
         epoch: fork::epoch(),
         work_id: item.id,

@@ -123,7 +123,7 @@ mod tests {
         fs::create_dir_all(path.join("a/b")).unwrap();
         fs::write(path.join("a/b/file"), "").unwrap();
         symlink(&kept, path.join("a/link")).unwrap();
-        fs::set_permissions(path.join("a/b"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path.join("a/b"), Permissions::from_mode(0o0)).unwrap();
         fs::set_permissions(path.join("a"), Permissions::from_mode(0o500)).unwrap();
         first.remove("work_1");
         assert!(!path.exists() && second.path().unwrap().is_dir() && kept.join("file").exists());

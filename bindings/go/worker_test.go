@@ -211,7 +211,7 @@ func TestTheErrorPolicyDecidesAboutTheItem(t *testing.T) {
 }
 
 func TestAnItemThatIsToBeStoppedIsNotAbandoned(t *testing.T) {
-	s := newWorkerEnv(t, "--lease-ttl", "5")
+	s := newWorkerEnv(t, "--lease-ttl", "10")
 	item := s.Enqueue(s.environment, nil)
 	worker := s.worker(antenv.WorkerConfig{Drain: true, ErrorPolicy: antenv.AbandonOnError, OnError: func(*antenv.Lease, error) {}})
 	equal(t, worker.Run(ctx, func(ctx context.Context, lease *antenv.Lease) error {
@@ -286,7 +286,7 @@ func TestAsManyItemsAsAllowedAreServedAtOnce(t *testing.T) {
 }
 
 func TestALostLeaseCancelsTheHandler(t *testing.T) {
-	s := newWorkerEnv(t, "--lease-ttl", "5")
+	s := newWorkerEnv(t, "--lease-ttl", "10")
 	reports := make(chan error, 1)
 	worker := s.worker(antenv.WorkerConfig{OnError: func(_ *antenv.Lease, err error) { reports <- err }})
 	s.queue(1)
@@ -316,7 +316,7 @@ func TestALostLeaseCancelsTheHandler(t *testing.T) {
 }
 
 func TestAStopRequestCancelsTheHandler(t *testing.T) {
-	s := newWorkerEnv(t, "--lease-ttl", "5")
+	s := newWorkerEnv(t, "--lease-ttl", "10")
 	worker := s.worker(antenv.WorkerConfig{Drain: true})
 	item := s.Enqueue(s.environment, nil)
 	equal(t, worker.Run(ctx, func(ctx context.Context, lease *antenv.Lease) error {

@@ -300,7 +300,7 @@ fn a_page_of_a_gateway_ends_nothing() {
         json!({"status": 412, "body": {"message": "no"}}),
     ];
     each(pages, |page| {
-        let env = WorkerEnv::new(2);
+        let env = WorkerEnv::new(SHORT);
         let worker = env.worker(json!({}));
         env.enqueue();
         finish(&next(&worker).0).unwrap();

@@ -98,7 +98,7 @@ fn the_key_of_a_client_will_do() {
 
 #[test]
 fn neither_secret_nor_token_nor_key_is_ever_logged() {
-    let env = WorkerEnv::new(4);
+    let env = WorkerEnv::new(SHORT);
     let queue = Arc::new(Queue::new().unwrap());
     queue.subscribe("trace", 0).unwrap();
     let worker = env.worker(json!({}));

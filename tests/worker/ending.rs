@@ -28,7 +28,7 @@ fn a_worker_is_stopped_promptly_while_a_poll_waits() {
 
 #[test]
 fn leases_go_on_after_the_worker_is_stopped_until_they_are_finished() {
-    let env = WorkerEnv::new(4);
+    let env = WorkerEnv::new(SHORT);
     let worker = env.worker(json!({}));
     let id = env.enqueue();
     let (lease, _) = next(&worker);
@@ -121,13 +121,14 @@ fn waiters_are_woken_when_the_worker_is_closed_whatever_is_in_flight() {
 
 #[test]
 fn an_item_that_is_not_picked_up_goes_back() {
-    let env = WorkerEnv::new(4);
+    let env = WorkerEnv::new(SHORT);
     let queue = Arc::new(Queue::new().unwrap());
     let worker = env.worker(json!({"concurrency": 2}));
     worker.attach(Some(&queue), 1).unwrap();
     let ids = [env.enqueue(), env.enqueue()];
     until("both", || stats(&worker)["leases_held"] == 2);
     drop(worker);
+    env.advance(SHORT + 1);
     let other = env.worker(json!({}));
     for _ in &ids {
         finish(&next(&other).0).unwrap();
@@ -155,7 +156,7 @@ fn what_was_claimed_before_the_stop_is_still_handed_out() {
 
 #[test]
 fn a_queue_delivers_items_changes_finishes_and_the_end() {
-    let env = WorkerEnv::new(4);
+    let env = WorkerEnv::new(SHORT);
     let queue = Arc::new(Queue::new().unwrap());
     let come = || {
         let mut came = queue.next(1, Some(TIMEOUT)).unwrap();

@@ -20,7 +20,7 @@ fn beats(env: &WorkerEnv) -> usize {
 
 #[test]
 fn each_heartbeat_states_the_one_before_verbatim() {
-    let env = WorkerEnv::new(4);
+    let env = WorkerEnv::new(SHORT);
     let worker = env.worker(json!({}));
     let id = env.enqueue();
     let (lease, _) = next(&worker);
@@ -37,11 +37,11 @@ fn each_heartbeat_states_the_one_before_verbatim() {
 
 #[test]
 fn a_lease_outlives_many_of_its_lifetimes() {
-    let env = WorkerEnv::new(4);
+    let env = WorkerEnv::new(SHORT);
     let worker = env.worker(json!({}));
     let id = env.enqueue();
     let (lease, _) = next(&worker);
-    until("seven heartbeats of a lease of four seconds", || beats(&env) >= 7);
+    until("six heartbeats, one each half of its lifetime", || beats(&env) >= 6);
     assert_eq!((env.state(&id), text(&lease.state().unwrap())["state"].clone()), ("active".to_owned(), json!("held")));
     finish(&lease).unwrap();
     assert_eq!(env.state(&id), "stopped");
@@ -60,7 +60,7 @@ fn the_time_to_live_that_is_wanted_is_asked_for() {
 #[test]
 fn the_holder_learns_when_the_item_is_to_be_stopped() {
     for force in [false, true] {
-        let env = WorkerEnv::new(4);
+        let env = WorkerEnv::new(SHORT);
         let worker = env.worker(json!({}));
         let id = env.enqueue();
         let (lease, _) = next(&worker);
@@ -73,7 +73,7 @@ fn the_holder_learns_when_the_item_is_to_be_stopped() {
         assert_eq!(beats(&env), before, "there is no lease to extend");
         assert_eq!(stats(&worker)["stop_requested"], 1);
     }
-    let env = WorkerEnv::new(6);
+    let env = WorkerEnv::new(SHORT);
     let worker = env.worker(json!({}));
     env.enqueue();
     let (lease, _) = next(&worker);
@@ -87,11 +87,11 @@ fn the_holder_learns_when_the_item_is_to_be_stopped() {
 
 #[test]
 fn a_lease_that_another_worker_holds_is_lost_and_nothing_is_stopped() {
-    let env = WorkerEnv::new(2);
+    let env = WorkerEnv::new(SHORT);
     let worker = env.worker(json!({}));
     let id = env.enqueue();
     let (lease, _) = next(&worker);
-    env.advance(3);
+    env.advance(SHORT + 1);
     let other = env.worker(json!({}));
     let (others, item) = next(&other);
     assert_eq!(item["id"], id.as_str());
@@ -110,7 +110,7 @@ fn a_lease_that_another_worker_holds_is_lost_and_nothing_is_stopped() {
 #[test]
 fn a_permanently_refused_heartbeat_is_reported_to_the_holder_and_the_item_is_stopped() {
     each([401, 403, 404], |status| {
-        let env = WorkerEnv::new(4);
+        let env = WorkerEnv::new(SHORT);
         let worker = env.worker(json!({}));
         let id = env.enqueue();
         let (lease, _) = next(&worker);
@@ -124,7 +124,7 @@ fn a_permanently_refused_heartbeat_is_reported_to_the_holder_and_the_item_is_sto
 
 #[test]
 fn a_holder_that_takes_too_long_to_stop_learns_that_the_lease_is_lost() {
-    let env = WorkerEnv::new(4);
+    let env = WorkerEnv::new(SHORT);
     let worker = env.worker(json!({"idle_min_ms": 0}));
     let queue = std::sync::Arc::new(antenv::completion::Queue::new().unwrap());
     let id = env.enqueue();
@@ -203,7 +203,7 @@ fn a_heartbeat_that_was_recorded_but_not_answered_does_not_lose_the_lease() {
         fault["operation"] = "work.heartbeat".into();
         fault["when"] = "after".into();
         // The first heartbeat, and a later one.
-        let env = WorkerEnv::new(2);
+        let env = WorkerEnv::new(SHORT);
         env.faults(fault.clone());
         let worker = env.worker(json!({}));
         let id = env.enqueue();
@@ -259,7 +259,7 @@ fn an_item_whose_first_heartbeat_is_refused_is_not_handed_out() {
 
 #[test]
 fn a_stop_is_tried_again_while_the_lease_is_kept() {
-    let env = WorkerEnv::new(2);
+    let env = WorkerEnv::new(SHORT);
     let worker = env.worker(json!({}));
     let id = env.enqueue();
     let (lease, _) = next(&worker);
@@ -272,6 +272,7 @@ fn a_stop_is_tried_again_while_the_lease_is_kept() {
     env.faults(json!({"operation": "work.stop", "status": 403}));
     assert_eq!(finish(&lease).unwrap_err().status(), Status::PermissionDenied);
     // It runs out, and comes again.
+    env.advance(SHORT + 1);
     let (lease, item) = next(&worker);
     assert_eq!(item["id"], id.as_str());
     finish(&lease).unwrap();
@@ -328,11 +329,12 @@ fn heartbeats_that_are_due_at_once_leave_the_host_its_descriptors() {
 
 #[test]
 fn an_abandoned_item_comes_again() {
-    let env = WorkerEnv::new(4);
+    let env = WorkerEnv::new(SHORT);
     let worker = env.worker(json!({}));
     let id = env.enqueue();
     let (lease, _) = next(&worker);
     lease.abandon();
+    env.advance(SHORT + 1);
     let (lease, item) = next(&worker);
     assert_eq!(item["id"], id.as_str());
     assert!(env.requests("work.stop").is_empty());

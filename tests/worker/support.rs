@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// Only a failing test waits for that long.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A lease in seconds that is extended after half of it, and survives this process being stopped for nearly as long.
+pub const SHORT: u32 = 10;
+
 /// Requests that hang are held for a minute: what ends before half of that has not waited for them.
 pub const BEFORE_WHAT_HANGS: Duration = Duration::from_secs(30);
 
@@ -100,8 +103,8 @@ impl WorkerEnv {
     }
 
     /// Moves the emulator's clock.
-    pub fn advance(&self, seconds: u64) {
-        self.control("POST", "clock", json!({"advance_ms": seconds * 1000}));
+    pub fn advance(&self, seconds: u32) {
+        self.control("POST", "clock", json!({"advance_ms": u64::from(seconds) * 1000}));
     }
 
     /// A worker of the environment.

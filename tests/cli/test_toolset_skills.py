@@ -285,13 +285,14 @@ def test_a_folder_that_a_command_has_replaced_by_a_link_is_not_followed(
 
 
 def test_unknown_requests_are_answered(toolset: Toolset) -> None:
-    for request in [
+    requests: list[dict[str, Any]] = [
         {"pack": {}},
         {"unpack": {}},
         {"remove": 1},
         {"remove": {"path": "x"}, "unpack": {}},
         {"memory": {}},
         {},
-    ]:
+    ]
+    for request in requests:
         assert "not a request" in toolset.ask(**request)["error"], request
     assert toolset.call("bash", command="echo still there") == "still there\n"

@@ -65,16 +65,15 @@ pub fn wait_for<S, T>(
         if let Some(found) = check(&mut locked) {
             return Ok(found);
         }
-        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+        if until.is_some_and(|until| until <= Instant::now()) {
             return Err(timed_out());
         }
         let Ok(wakeup) = thread_wakeup() else {
             drop(locked);
-            match pause(until) {
-                WaitOutcome::Interrupted => return Err(interrupted()),
-                WaitOutcome::TimedOut => return Err(timed_out()),
-                WaitOutcome::Signaled => continue,
+            if pause(until) == WaitOutcome::Interrupted {
+                return Err(interrupted());
             }
+            continue;
         };
         waiters(&mut locked).0.push_back(wakeup.clone());
         drop(locked);

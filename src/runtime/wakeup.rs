@@ -94,13 +94,12 @@ mod imp {
         }
     }
 
-    /// Sleeps for a moment, up to `deadline` (`None`: without limit), without a descriptor. `Signaled`: the deadline is yet to come.
+    /// Sleeps for a moment, not beyond `deadline`, without a descriptor.
     pub fn pause(deadline: Option<Instant>) -> WaitOutcome {
         let remaining = deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
         match poll(&mut [], whole_milliseconds(remaining.min(PAUSE))) {
             Err(Errno::EINTR) => WaitOutcome::Interrupted,
-            _ if remaining <= PAUSE && deadline.is_some() => WaitOutcome::TimedOut,
-            _ => WaitOutcome::Signaled,
+            _ => WaitOutcome::TimedOut,
         }
     }
 
@@ -162,11 +161,11 @@ mod imp {
         }
     }
 
-    /// Sleeps for a moment, up to `deadline` (`None`: without limit). `Signaled`: the deadline is yet to come.
+    /// Sleeps for a moment, not beyond `deadline`.
     pub fn pause(deadline: Option<Instant>) -> WaitOutcome {
         let remaining = deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
         std::thread::sleep(remaining.min(PAUSE));
-        if remaining <= PAUSE && deadline.is_some() { WaitOutcome::TimedOut } else { WaitOutcome::Signaled }
+        WaitOutcome::TimedOut
     }
 }
 

@@ -346,15 +346,16 @@ impl<'a> Waiter<'a> {
         Waiter { worker, is_counted: Cell::new(true) }
     }
 
-    /// Takes a lease that is ready. From the same moment the thread is no demand: a poll for another item would claim it for nobody.
+    /// Takes a lease that is ready. From the same moment the thread is no demand, nor is what it asked for shortly before: a poll for another
+    /// item would claim it for nobody.
     fn take(&self, state: &mut State) -> Option<Arc<Lease>> {
-        let taken = state.ready.pop_front();
-        if taken.is_some() {
-            self.discount(state);
-        }
-        taken
+        let taken = state.ready.pop_front()?;
+        self.discount(state);
+        state.demand_until = ClockTime::ZERO;
+        Some(taken)
     }
 
+    /// Counts the thread as demand no longer.
     fn discount(&self, state: &mut State) {
         state.waiting -= usize::from(self.is_counted.replace(false));
     }
@@ -437,14 +438,14 @@ mod tests {
         let item = Item::read(r#"{"id":"work_1","data":{"type":"session","id":"session_1"}}"#.to_owned()).unwrap().unwrap();
         let machine = LeaseMachine::new(ClockTime::ZERO, ClockTime::ZERO, false);
         let lease = new_lease(item, machine, client.clone(), shared.clone());
+        let demand = || shared.demand(clock::now(), 0);
         let waiter = Waiter::new(shared);
-        let mut state = shared.state.lock();
-        assert!(waiter.take(&mut state).is_none());
-        assert_eq!(state.waiting, 1, "it waits on");
-        state.ready.push_back(lease);
-        assert!(waiter.take(&mut state).is_some());
-        assert_eq!(state.waiting, 0);
-        drop(state);
+        assert!(waiter.take(&mut shared.state.lock()).is_none());
+        assert_eq!(demand(), 1, "it waits on");
+        waiter.keep_demand();
+        shared.state.lock().ready.push_back(lease);
+        assert!(waiter.take(&mut shared.state.lock()).is_some());
+        assert_eq!(demand(), 0);
         drop(waiter);
         assert_eq!(shared.state.lock().waiting, 0, "it is not discounted twice");
     }

@@ -59,14 +59,14 @@ static void a_signal_ends_the_wait_and_nothing_is_lost(void) {
     free_worker(worker);
 }
 
-static atomic_int steps;
+static atomic_int has_waited;
 
 static void *wait_without_a_descriptor(void *worker) {
     antenv_lease *lease;
     char *mine = NULL;
     CHECK(antenv_worker_next(worker, 0, &lease, &mine) == ANTENV_TIMEOUT && mine == NULL);
     CHECK(antenv_worker_next(worker, 30, &lease, &mine) == ANTENV_TIMEOUT && mine == NULL);
-    steps = 1;
+    has_waited = 1;
     CHECK(antenv_worker_next(worker, -1, &lease, &mine) == ANTENV_DONE && mine == NULL);
     return NULL;
 }
@@ -83,7 +83,7 @@ static void a_thread_that_gets_no_descriptor_can_wait(void) {
     none.rlim_cur = 0;
     CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
     CHECK(pthread_create(&thread, NULL, wait_without_a_descriptor, worker) == 0);
-    UNTIL(steps == 1);
+    UNTIL(has_waited);
     EXPECT(antenv_worker_stop(worker), ANTENV_OK, NULL);
     CHECK(pthread_join(thread, NULL) == 0);
     CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);

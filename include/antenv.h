@@ -1288,8 +1288,8 @@ antenv_status antenv_lease_client(antenv_lease *lease, antenv_client **out, char
  * @param out_json Receives the work item; JSON `null` when the server sends none or the item had stopped already.
  *
  * Errors: ANTENV_LEASE_LOST; the common call errors when the item could not be stopped (its lease then runs out, and the queue
- * hands the item out again); ANTENV_CANCELLED when the library was shut down meanwhile. Ends the sessions that are served under
- * the lease first, with their toolsets, and then blocks for at most `timeout_ms`.
+ * hands the item out again); ANTENV_CANCELLED when the library was shut down meanwhile. Blocks until the sessions that are
+ * served under the lease have ended, with their toolsets, and then for at most `timeout_ms`.
  */
 antenv_status antenv_lease_finish(antenv_lease *lease, const char *params_json, char **out_json);
 
@@ -1406,8 +1406,8 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
  *                    tools that use files. Default: "auto".
  *   toolset_path     The command `antenv`. Default: ANTENV_CLI, the one installed with the library, or the one on PATH.
  *
- *   skills           Whether the skills of the agent are unpacked to `skills/` in `workdir`, and removed at the end. One that fails
- *                    is logged and counted. Default: true with `toolset`. Linux only, like `memory`.
+ *   skills           Whether the skills of the agent are unpacked to `skills/` in `workdir`, and removed at the end. One that
+ *                    fails is logged and counted. Default: true with `toolset`. Linux only, like `memory`.
  *   memory           true keeps a directory for each memory store of the session in step with it: at the store's mount path,
  *                    else `memory/` in `workdir`. "read_only" writes nothing to stores. false passes them over. A store that
  *                    cannot be served ends the session with an error. Default: true with `toolset`.
@@ -1422,10 +1422,7 @@ antenv_status antenv_lease_abandon(antenv_lease *lease);
  *     antenv_session_new(lease, "{\"tools\":[\"weather\"]}", &session, &error);
  *     while (antenv_session_next(session, -1, &call, &json) == ANTENV_OK) serve(call, json);
  */
-antenv_status antenv_session_new(antenv_lease *lease,
-                                 const char *config_json,
-                                 antenv_session **out,
-                                 char **out_error);
+antenv_status antenv_session_new(antenv_lease *lease, const char *config_json, antenv_session **out, char **out_error);
 
 /**
  * Waits for the next call of one of the program's tools that may run.
@@ -1501,8 +1498,8 @@ antenv_status antenv_session_stats(antenv_session *session, char **out_json);
 
 /**
  * Ends serving a session, and frees the handle: its calls become void, results that are not posted are dropped, and threads that
- * wait in antenv_session_next return ANTENV_CLOSED. The process of a toolset ends with all its children; antenv_lease_finish waits
- * for that. The item is neither stopped nor released: that is the lease's.
+ * wait in antenv_session_next return ANTENV_CLOSED. The process of a toolset ends with all its children; antenv_lease_finish
+ * waits for that. The item is neither stopped nor released: that is the lease's.
  *
  * @param session The session; freeing it twice, or NULL, is harmless.
  *
@@ -1566,14 +1563,12 @@ antenv_status antenv_tool_call_wait(antenv_tool_call *call, int64_t timeout_ms, 
  *
  * @param call The call.
  * @param queue The queue that receives the completion.
- * @param tag Comes back with the completion: with ANTENV_OK and {"reason":...}, as from antenv_tool_call_wait, or with ANTENV_DONE
- *   when the call was replied to or let go.
+ * @param tag Comes back with the completion: with ANTENV_OK and {"reason":...}, as from antenv_tool_call_wait, or with
+ *   ANTENV_DONE when the call was replied to or let go.
  *
  * Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED. Does not block.
  */
-antenv_status antenv_tool_call_attach(antenv_tool_call *call,
-                                      antenv_queue *queue,
-                                      uint64_t tag);
+antenv_status antenv_tool_call_attach(antenv_tool_call *call, antenv_queue *queue, uint64_t tag);
 
 /**
  * Frees a call without a reply. One that still needs a reply is let go: it is left to other clients, and not handed out again.
@@ -1615,10 +1610,18 @@ antenv_status antenv_tool_call_free(antenv_tool_call *call);
  *                             environment key": work_id; "item was refused; leaving it to the work queue": work_id, status, why;
  *                             "the machine was suspended": for_ms
  *   warn   antenv::session    "the connection to the session failed", "the history could not be read", "a result was not posted":
- *                             session_id, status, why
+ *                             session_id, status, why; "the toolset's process has died", "the toolset's process sent an invalid
+ *                             answer": session_id; "the toolset's process reported": session_id, line; "a skill could not be
+ *                             installed", "a skill could not be removed": session_id, skill, why
+ *   warn   antenv::session    "a memory directory could not be synced", "a memory directory could not be removed", "a memory
+ *                             directory is not synced", "a memory directory is written anew", "changes of memories may be
+ *                             lost", "the last sync of the memory directories took too long", "the server rejected a memory",
+ *                             "a memory cannot be a file": root, memory_store_id, path, why; "changes of memory files are
+ *                             overwritten": root, memory_store_id, paths
  *   info   antenv::worker     "claimed an item", "adopted an item", "item was claimed by another worker": work_id; "item was not
  *                             adopted": why; "item has to be stopped": work_id, reason; "worker claims no more items": why, error
- *   info   antenv::session    "session is over": session_id, why
+ *   info   antenv::session    "session is over": session_id, why; "the toolset's process is ready": session_id, confinement;
+ *                             "memories whose files are missing are not deleted yet": root, count
  *   info   antenv::client     "retrying": operation, attempt, reason, http_status, why, wait_ms
  *   debug  antenv::client     "call done": operation, status, attempts, elapsed_ms
  *   debug  antenv::worker     "lease ended": work_id, how; "stopping an item without a session" (warn, if it is of an unknown

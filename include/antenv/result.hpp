@@ -311,7 +311,10 @@ inline std::string quoted(const std::string &text) {
     return json + '"';
 }
 
-/** Returns an object with members, as JSON without brackets, among its own. What is not an object stays as it is: the library rejects it. */
+/**
+ * Returns an object with members, as JSON without brackets, among its own. What is not an object stays as it is: the library
+ * rejects it.
+ */
 inline std::string with_members(std::string members, const text &object) {
     const char *space = " \t\r\n";
     std::string given = object.c_str() ? object.c_str() : "{}";

@@ -60,8 +60,8 @@ public:
         return Policy::template give<outcome>(why.error());
     }
     /**
-     * Reports by one completion that the call needs no reply any more: why, or the error ANTENV_DONE when it was replied to or let
-     * go. Does not block.
+     * Reports by one completion that the call needs no reply any more: why, or the error ANTENV_DONE when it was replied to or
+     * let go. Does not block.
      */
     template <class F> of<void> attach(const basic_queue<F> &queue, std::uint64_t tag) const noexcept(Policy::is_noexcept) {
         return detail::done<Policy>(antenv_tool_call_attach(handle_.get(), queue.handle(), tag));
@@ -87,7 +87,11 @@ public:
     tool_result(const char *text) : tool_result(std::string(text)) {}
     /** Creates one that says that the tool failed, and why. */
     static tool_result failure(const std::string &why) { return {"{\"is_error\":true,\"content\":", detail::quoted(why)}; }
-    /** Creates one of blocks. @param json An array, as antenv_tool_call_reply documents it. @param is_error Whether the tool failed. */
+    /**
+     * Creates one of blocks.
+     * @param json An array, as antenv_tool_call_reply documents it.
+     * @param is_error Whether the tool failed.
+     */
     static tool_result blocks(const text &json, bool is_error = false) {
         return {is_error ? "{\"is_error\":true,\"content\":" : "{\"content\":", json.c_str() ? json.c_str() : "null"};
     }
@@ -101,10 +105,12 @@ private:
 
 /**
  * The tools of a program by their names. A tool runs in the thread that called run(); one that takes long should look at the
- * call's wait(), with a timeout of zero, and return when the call needs no reply any more. A std::exception that it throws becomes
- * a failure with its what(); other exceptions pass through run() and let the call go, or end the program if that is noexcept.
+ * call's wait(), with a timeout of zero, and return when the call needs no reply any more. A std::exception that it throws
+ * becomes a failure with its what(); other exceptions pass through run() and let the call go, or end the program if that is
+ * noexcept.
  */
-template <class Policy> using basic_tools = std::map<std::string, std::function<tool_result(const basic_tool_call<Policy> &call)>>;
+template <class Policy>
+using basic_tools = std::map<std::string, std::function<tool_result(const basic_tool_call<Policy> &call)>>;
 
 namespace detail {
 

@@ -141,8 +141,8 @@ pub extern "C" fn antenv_lease_client(
 /// @param out_json Receives the work item; JSON `null` when the server sends none or the item had stopped already.
 ///
 /// Errors: ANTENV_LEASE_LOST; the common call errors when the item could not be stopped (its lease then runs out, and the queue
-/// hands the item out again); ANTENV_CANCELLED when the library was shut down meanwhile. Ends the sessions that are served under
-/// the lease first, with their toolsets, and then blocks for at most `timeout_ms`.
+/// hands the item out again); ANTENV_CANCELLED when the library was shut down meanwhile. Blocks until the sessions that are
+/// served under the lease have ended, with their toolsets, and then for at most `timeout_ms`.
 #[unsafe(no_mangle)]
 pub extern "C" fn antenv_lease_finish(
     lease: *mut antenv_lease,

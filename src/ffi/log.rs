@@ -35,10 +35,18 @@ use std::ffi::c_char;
 ///                             environment key": work_id; "item was refused; leaving it to the work queue": work_id, status, why;
 ///                             "the machine was suspended": for_ms
 ///   warn   antenv::session    "the connection to the session failed", "the history could not be read", "a result was not posted":
-///                             session_id, status, why
+///                             session_id, status, why; "the toolset's process has died", "the toolset's process sent an invalid
+///                             answer": session_id; "the toolset's process reported": session_id, line; "a skill could not be
+///                             installed", "a skill could not be removed": session_id, skill, why
+///   warn   antenv::session    "a memory directory could not be synced", "a memory directory could not be removed", "a memory
+///                             directory is not synced", "a memory directory is written anew", "changes of memories may be
+///                             lost", "the last sync of the memory directories took too long", "the server rejected a memory",
+///                             "a memory cannot be a file": root, memory_store_id, path, why; "changes of memory files are
+///                             overwritten": root, memory_store_id, paths
 ///   info   antenv::worker     "claimed an item", "adopted an item", "item was claimed by another worker": work_id; "item was not
 ///                             adopted": why; "item has to be stopped": work_id, reason; "worker claims no more items": why, error
-///   info   antenv::session    "session is over": session_id, why
+///   info   antenv::session    "session is over": session_id, why; "the toolset's process is ready": session_id, confinement;
+///                             "memories whose files are missing are not deleted yet": root, count
 ///   info   antenv::client     "retrying": operation, attempt, reason, http_status, why, wait_ms
 ///   debug  antenv::client     "call done": operation, status, attempts, elapsed_ms
 ///   debug  antenv::worker     "lease ended": work_id, how; "stopping an item without a session" (warn, if it is of an unknown

@@ -52,8 +52,8 @@ static TOOL_CALLS: Table<ToolCall> = Table::new(9, "call");
 ///                    tools that use files. Default: "auto".
 ///   toolset_path     The command `antenv`. Default: ANTENV_CLI, the one installed with the library, or the one on PATH.
 ///
-///   skills           Whether the skills of the agent are unpacked to `skills/` in `workdir`, and removed at the end. One that fails
-///                    is logged and counted. Default: true with `toolset`. Linux only, like `memory`.
+///   skills           Whether the skills of the agent are unpacked to `skills/` in `workdir`, and removed at the end. One that
+///                    fails is logged and counted. Default: true with `toolset`. Linux only, like `memory`.
 ///   memory           true keeps a directory for each memory store of the session in step with it: at the store's mount path,
 ///                    else `memory/` in `workdir`. "read_only" writes nothing to stores. false passes them over. A store that
 ///                    cannot be served ends the session with an error. Default: true with `toolset`.
@@ -174,8 +174,8 @@ pub extern "C" fn antenv_session_stats(session: *mut antenv_session, out_json: *
 }
 
 /// Ends serving a session, and frees the handle: its calls become void, results that are not posted are dropped, and threads that
-/// wait in antenv_session_next return ANTENV_CLOSED. The process of a toolset ends with all its children; antenv_lease_finish waits
-/// for that. The item is neither stopped nor released: that is the lease's.
+/// wait in antenv_session_next return ANTENV_CLOSED. The process of a toolset ends with all its children; antenv_lease_finish
+/// waits for that. The item is neither stopped nor released: that is the lease's.
 ///
 /// @param session The session; freeing it twice, or NULL, is harmless.
 ///
@@ -262,8 +262,8 @@ pub extern "C" fn antenv_tool_call_wait(call: *mut antenv_tool_call, timeout_ms:
 ///
 /// @param call The call.
 /// @param queue The queue that receives the completion.
-/// @param tag Comes back with the completion: with ANTENV_OK and {"reason":...}, as from antenv_tool_call_wait, or with ANTENV_DONE
-///   when the call was replied to or let go.
+/// @param tag Comes back with the completion: with ANTENV_OK and {"reason":...}, as from antenv_tool_call_wait, or with
+///   ANTENV_DONE when the call was replied to or let go.
 ///
 /// Errors: ANTENV_INVALID_HANDLE, ANTENV_CLOSED. Does not block.
 #[unsafe(no_mangle)]

@@ -211,7 +211,7 @@ def test_the_tables_of_the_configuration_have_the_keys_that_the_library_accepts(
     assert sorted(keys_of("Worker")) == known(library.worker({"?": 1}))
     assert sorted(keys_of("Adopted lease")) == known(library.adopt({"?": 1}))
     source = (ROOT / "src/session/runner/config.rs").read_text()
-    (keys,) = re.findall(r"^const KEYS: [^=]+ = &\[(.*)\];", source, re.MULTILINE)
+    (keys,) = re.findall(r"^const KEYS: [^=]+ = &\[(.*?)\];", source, re.MULTILINE | re.DOTALL)
     assert sorted(keys_of("Session")) == sorted(re.findall(r'"(\w+)"', keys))
     free_form = known(library.any_request({"?": 1}))
     assert sorted(keys_of("Call")) == free_form
@@ -366,7 +366,8 @@ def test_every_link_between_the_pages_leads_somewhere() -> None:
     anchors = {page: set(map(anchor, re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE))) for page in pages}
     links = 0
     for page in pages:
-        for path, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text()):
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for path, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text):
             target = (page.parent / path).resolve() if path else page
             assert target.exists(), f"{page.name}: {path}"
             assert not heading or heading in anchors[target], f"{page.name}: {path}#{heading}"

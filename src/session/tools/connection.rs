@@ -157,7 +157,7 @@ impl Calls {
         let id = serde_json::from_str::<Head>(&line).ok().and_then(|head| head.id?.parse().ok());
         match id {
             Some(id) => drop(self.take(id).map(|sender| sender.send(line))),
-            None => log::record(Level::Warn, LOG, "the toolset's process sent what is no answer", || json!({})),
+            None => log::record(Level::Warn, LOG, "the toolset's process sent an invalid answer", || json!({})),
         }
     }
 }

@@ -33,12 +33,11 @@ def run_case(case: str, way: str, emulator: Emulator, environment: str) -> str:
     if way == "valgrind":
         # A child leaves alone what is left of its parent's runtime. Leaks without forks are other cases' subject.
         command = [*VALGRIND, *(["--leak-check=no"] if case == "forking" else []), *command]
-    return run(command, **({"ASAN_OPTIONS": "detect_leaks=0"} if case == "forking" else {}))
+    return run(command)
 
 
-# ThreadSanitizer gives up on a fork in a process with threads.
 CASES = [(case, way) for case in ("claiming", "ending", "shutting down") for way in WAYS]
-CASES += [("forking", way) for way in WAYS if way != "tsan"]
+CASES += [("forking", way) for way in WAYS if way not in SANITIZERS]
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::{self, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,8 +11,10 @@ use tokio::runtime::Builder;
 
 /// Held while a line is written.
 static WRITING: Mutex<()> = Mutex::new(());
+/// Whether the process is about to end: no line begins any more.
+static ENDS: AtomicBool = AtomicBool::new(false);
 /// How long the end on a signal waits for a line that is being written: its reader may have stopped reading.
-const MAX_WRITING: Duration = Duration::from_secs(1);
+const MAX_WRITING: Duration = Duration::from_secs(10);
 
 /// Why a subcommand failed.
 pub enum Failure {
@@ -57,6 +60,9 @@ fn on_one_line(json: &str) -> Cow<'_, str> {
 
 /// Writes text to standard output at once.
 pub fn write(text: &[u8]) -> Result<(), Failure> {
+    while ENDS.load(Ordering::SeqCst) {
+        thread::park();
+    }
     let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut output = io::stdout().lock();
     output.write_all(text).and_then(|()| output.flush()).map_err(|error| match error.kind() {
@@ -77,11 +83,16 @@ pub fn end_on_signal() -> Result<(), Failure> {
     let signal = runtime.block_on(async { any_signal() }).map_err(|error| Failure::io("signals", error))?;
     let wait = move || {
         runtime.block_on(signal);
+        ENDS.store(true, Ordering::SeqCst);
         let until = Instant::now() + MAX_WRITING;
-        while WRITING.try_lock().is_err() && Instant::now() < until {
+        loop {
+            // Held to the end, so that a line that was about to begin does not.
+            let writing = WRITING.try_lock();
+            if writing.is_ok() || Instant::now() >= until {
+                process::exit(0);
+            }
             thread::sleep(Duration::from_millis(1));
         }
-        process::exit(0);
     };
     thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(|error| Failure::io("signals", error))?;
     Ok(())

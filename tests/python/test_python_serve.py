@@ -278,9 +278,10 @@ def test_the_parameters_are_those_of_the_library(env: WorkerEnv, monkeypatch: py
 
 
 INTERRUPTED = """
-import asyncio, os, sys, time
+import asyncio, os, signal, sys, time
 import antenv
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs jobs in the background has it ignored
 how, url, environment, key = sys.argv[1:]
 
 def stuck() -> None:

@@ -187,7 +187,12 @@ def test_a_change_of_both_sides_is_the_servers(host: Resources) -> None:
     """Memories that have changed in the store are pulled by a sync, 15 seconds after the first at the earliest."""
     store = host.add_store("Notes", {"/a": "1", "/b": "1"})
     memory_id = host.api("GET", f"/v1/memory_stores/{store}/memories")["data"][0]["id"]
-    change = {"content": "theirs"}
+
+    def change() -> None:
+        """Changes a memory in the store, and loses the response to the next upload."""
+        host.api("POST", f"/v1/memory_stores/{store}/memories/{memory_id}", {"content": "theirs"})
+        host.emulator.faults({"operation": "memory_stores.memories.update", "status": 503, "when": "after"})
+
     host.emulator.control(
         "POST",
         "/_emulator/scripts",
@@ -202,8 +207,7 @@ def test_a_change_of_both_sides_is_the_servers(host: Resources) -> None:
         },
     )
     host.api("POST", "/v1/sessions", {"agent": "agent_1", "environment_id": host.environment, "resources": host.stores})
-    host.emulator.faults({"operation": "memory_stores.memories.update", "status": 503, "when": "after"})
-    changer = threading.Timer(5, lambda: host.api("POST", f"/v1/memory_stores/{store}/memories/{memory_id}", change))
+    changer = threading.Timer(5, change)
     changer.start()
     end, stats = host.run("serving")
     changer.join()

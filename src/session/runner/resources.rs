@@ -293,7 +293,7 @@ mod tests {
             let config = ResourcesConfig { workdir: PathBuf::from("/nowhere"), skills: true, memory };
             let resources = Resources::new(None, config, client.clone(), pool.clone(), "session_1", false);
             let made = pool.runtime().spawn_awaited(async move { resources.make_directories(vec![resource]).await });
-            let error = runtime::wait(made).err();
+            let error = runtime::wait(made).and_then(|made| made).err();
             assert_eq!(error.as_ref().and_then(Error::parameter), is_refused.then_some("memory"));
             assert!(error.is_none_or(|error| error.to_string().contains("the item has none")));
         }

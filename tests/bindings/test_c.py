@@ -34,8 +34,9 @@ def run(command: list[str], **variables: str) -> str:
     return done.stdout.decode()
 
 
-# No program forks with one: ThreadSanitizer does not support it, and AddressSanitizer's quarantine has a lock that a child may find
-# held by a thread it does not have, and then waits for when a thread ends. Valgrind, which runs one thread at a time, checks forks.
+# No program forks with one: ThreadSanitizer does not support it, and AddressSanitizer's quarantine has a lock that a
+# child may find held by a thread it does not have: when a thread of the child ends, it waits for that lock forever.
+# Valgrind, which runs one thread at a time, checks forks.
 SANITIZERS = {"asan": "-fsanitize=address,undefined", "tsan": "-fsanitize=thread"}
 
 

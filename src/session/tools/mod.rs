@@ -4,8 +4,8 @@
 //! |---|---|
 //! | what the helper is to do, and where | [`config`] |
 //! | which file the command is | [`command`] |
-//! | starting the process, and ending it with everything below it | [`process`] |
-//! | requests and their answers | [`connection`] |
+//! | starting the process, and ending it with everything below it | `process` |
+//! | requests and their answers | `connection` |
 //! | calls; starting the helper again after it has died | [`helper`] |
 
 pub mod command;

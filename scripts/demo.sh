@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 mkdir -p "$TARGET/examples"
-for example in quickstart tour cancel many stream; do
+for example in quickstart environment work many cancel stream; do
     echo "== cc examples/c/$example.c -lantenv -pthread"
     cc -std=c11 -Wall -Wextra -Iinclude "examples/c/$example.c" -o "$TARGET/examples/$example" \
         -L"$RELEASE" -lantenv -Wl,-rpath,"$RELEASE" -pthread
@@ -23,18 +23,28 @@ export ANTHROPIC_BASE_URL ANTHROPIC_API_KEY=any-key-will-do
 unset ANTHROPIC_AUTH_TOKEN ANTHROPIC_CUSTOM_HEADERS ANTHROPIC_ENVIRONMENT_KEY
 echo "   $ANTHROPIC_BASE_URL"
 
+for example in quickstart environment; do
+    echo
+    echo "== $example"
+    "$TARGET/examples/$example"
+done
+
+# Makes a session whose agent calls tools, in an environment of its own, and names both to the programs.
+make_session() {
+    read -r ANTHROPIC_ENVIRONMENT_ID ANTHROPIC_ENVIRONMENT_KEY session < <(python3 -m scripts.served_session "$ANTHROPIC_BASE_URL")
+    export ANTHROPIC_ENVIRONMENT_ID ANTHROPIC_ENVIRONMENT_KEY
+}
+
 echo
-echo "== quickstart"
-"$TARGET/examples/quickstart"
+echo "== work, the item of a session"
+make_session
+"$TARGET/examples/work"
 echo
-echo "== tour"
-"$TARGET/examples/tour"
+echo "== many, with a thousand calls; how often each line came"
+"$TARGET/examples/many" $(printf "$ANTHROPIC_ENVIRONMENT_ID %.0s" {1..1000}) | sort | uniq -c
 echo
-echo "== cancel"
-"$TARGET/examples/cancel"
-echo
-echo "== many"
-"$TARGET/examples/many" 1000
+echo "== cancel, with Ctrl-C after a second"
+timeout --signal=INT --preserve-status 1 "$TARGET/examples/cancel" || echo "   exit status $?"
 for stream in stream stream-cpp; do
     echo
     echo "== $stream, of a session whose agent plays a script"
@@ -43,12 +53,12 @@ done
 
 echo
 echo "== antenv worker run serves a session; antenv sessions tail shows what happens in it"
-read -r environment key session < <(python3 -m scripts.served_session "$ANTHROPIC_BASE_URL")
+make_session
 workdir=$(mktemp -d)
 trap 'kill $emulator 2>/dev/null || :; rm -rf "$workdir"' EXIT
 "$COMMAND" sessions tail "$session" --lines all --until-idle | python3 scripts/show_events.py &
 shown=$!
-ANTHROPIC_ENVIRONMENT_ID=$environment ANTHROPIC_ENVIRONMENT_KEY=$key "$COMMAND" worker run --drain --max-idle 0.5 \
+"$COMMAND" worker run --drain --max-idle 0.5 \
     --workdir-root "$workdir" --tools weather --on-tool sh -c 'echo "12 degrees"'
 wait "$shown"
 

@@ -44,7 +44,8 @@ def test_a_cancelled_call_ends_at_once_and_takes_its_request_along(
 ) -> None:
     rounds = "50" if "plain" in request.node.name else "5"
     # Calls that are not cancelled take a minute: half of that distinguishes them on any machine.
-    said = run_c(SOURCES / "queue_cancel.c", emulator.url, rounds, "30000")
+    environment = emulator.create_environment("cancel", config={"type": "self_hosted"})
+    said = run_c(SOURCES / "queue_cancel.c", emulator.url, environment, rounds, "30000")
     given_up = int(said.split()[0])
     until(lambda: emulator.control("GET", "/_emulator/connections")["open"] <= 1, "the connections stay open")
     requests = emulator.take_requests()
@@ -176,6 +177,13 @@ def test_ten_thousand_polls_are_held_by_one_thread_in_little_memory(roomy: None)
             assert ask("collect") == "collected\n"
             process.stdin.close() if process.stdin else None
             assert process.wait(timeout=120) == 0
+
+
+def test_polls_are_collected_in_an_event_loop(run_c: Runner, emulator: Emulator) -> None:
+    environment = emulator.create_environment("loop", config={"type": "self_hosted"})
+    said = run_c(SOURCES / "queue_many.c", emulator.url, "loop", environment, "200")
+    assert said.startswith("200 in "), said
+    assert emulator.control("GET", "/_emulator/connections")["polls_waiting"] == 0
 
 
 @pytest.mark.long

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from support.build import LIBRARY, ROOT, compile_c
 from support.driver import Driver
 from support.emulator import Emulator, trusted
+from support.waiting import until
 
 SOURCES = ROOT / "tests" / "c"
 EXAMPLES = ROOT / "examples" / "c"
@@ -63,21 +65,64 @@ def test_handles_may_be_freed_while_eight_threads_call_through_them(run_c: Runne
     assert run_c(SOURCES / "threads.c", emulator.url, "6") == "threads: as it should be\n"
 
 
-def test_the_examples_run(run_c: Runner, strict_emulator: Emulator) -> None:
+def test_each_operation_on_environments_and_work_has_a_function(run_c: Runner, strict_emulator: Emulator) -> None:
+    assert run_c(SOURCES / "operations.c", strict_emulator.url) == "operations: as it should be\n"
+    sent = {request["operation"] for request in strict_emulator.take_requests()}
+    assert len({operation for operation in sent if operation.startswith(("environments.", "work."))}) == 14
+
+
+def test_the_examples_of_environments(run_c: Runner, strict_emulator: Emulator) -> None:
     variables = {"ANTHROPIC_BASE_URL": strict_emulator.url, "ANTHROPIC_API_KEY": "an-api-key"}
     quick = run_c(EXAMPLES / "quickstart.c", **variables)
     assert '"name":"quick start"' in quick and "not_found" in quick
-    tour = run_c(EXAMPLES / "tour.c", **variables)
-    for title in OPERATION_TITLES:
-        assert title in tour, title
-    sent = {request["operation"] for request in strict_emulator.take_requests()}
-    assert len({operation for operation in sent if operation.startswith(("environments.", "work."))}) == 14
-    cancel = run_c(EXAMPLES / "cancel.c", **variables)
-    for outcome in ("completion 1: cancelled", "completion 2: ok (work_", "completion 3: cancelled"):
-        assert outcome in cancel, cancel
-    many = run_c(EXAMPLES / "many.c", "200", **variables)
-    assert "came: 200 of 200" in many and "each tag exactly once" in many and "failed" not in many, many
-    assert strict_emulator.control("GET", "/_emulator/connections")["polls_waiting"] == 0
+    steps = run_c(EXAMPLES / "environment.c", **variables).splitlines()
+    assert [step.split(":")[0] for step in steps] == ["created", "updated", "archived", "not updated", "deleted"]
+    assert '"metadata":{"tier":"gold"}' in steps[1]
+    assert steps[3] == "not updated: bad_request, environment_archived"
+    environments = [
+        strict_emulator.create_environment(f"{number}", config={"type": "self_hosted"}) for number in range(40)
+    ]
+    for environment in environments[:3]:
+        strict_emulator.enqueue(environment)
+    depths = run_c(EXAMPLES / "many.c", *environments * 5, **variables).splitlines()
+    assert Counter(depths) == {f"{one} {int(one in environments[:3])}": 5 for one in environments}
+
+
+def variables_of(emulator: Emulator, environment: str) -> dict[str, str]:
+    """Returns the variables of a program that serves an environment's work."""
+    return {
+        "ANTHROPIC_BASE_URL": emulator.url,
+        "ANTHROPIC_ENVIRONMENT_ID": environment,
+        "ANTHROPIC_ENVIRONMENT_KEY": emulator.environment_key(environment),
+    }
+
+
+def test_the_example_of_an_item_of_work_serves_it_step_by_step(run_c: Runner, strict_emulator: Emulator) -> None:
+    environment = strict_emulator.create_environment("steps", config={"type": "self_hosted"})
+    variables = variables_of(strict_emulator, environment)
+    assert run_c(EXAMPLES / "work.c", **variables) == "the queue is empty\n"
+    item = strict_emulator.enqueue(environment)["id"]
+    steps = run_c(EXAMPLES / "work.c", **variables).splitlines()
+    assert [step.split()[0] for step in steps] == ["acknowledged:", "heartbeat", *["step", "heartbeat"] * 3, "stopped:"]
+    history = strict_emulator.control("GET", f"/_emulator/history?work_id={item}")["data"]
+    assert [entry["event"] for entry in history][-1] == "stopped"
+
+
+@pytest.mark.parametrize("way", ["plain", *SANITIZERS])
+def test_the_example_of_cancelling_ends_at_ctrl_c(way: str, strict_emulator: Emulator) -> None:
+    environment = strict_emulator.create_environment("cancel", config={"type": "self_hosted"})
+    program = str(compile_c(EXAMPLES / "cancel.c", *([SANITIZERS[way]] if way in SANITIZERS else [])))
+    variables = {"PATH": "/usr/bin:/bin", **trusted(), **variables_of(strict_emulator, environment)}
+    # A poll that gets no answer for ten minutes: the cancellation ends it.
+    strict_emulator.faults({"operation": "work.poll", "latency_ms": 600_000, "count": 1})
+    with subprocess.Popen([program], env=variables, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: strict_emulator.control("GET", "/_emulator/connections")["requests_open"] == 1, "no poll arrives")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130 and said.startswith('polling: {"status":"cancelled"'), said
+    until(lambda: strict_emulator.control("GET", "/_emulator/connections")["requests_open"] == 0, "the poll goes on")
+    item = strict_emulator.enqueue(environment)["id"]
+    assert run([program], **variables) == f"{item}\n"
 
 
 def scripted_session(emulator: Emulator) -> str:
@@ -112,23 +157,12 @@ def test_the_example_of_a_session_serves_the_calls_of_an_agent(run_c: Runner, st
     steps = [{"custom_tool": "time", "input": {}}, {"wait": "results"}, {"terminate": True}]
     strict_emulator.control("POST", "/_emulator/scripts", {"environment_id": environment, "steps": steps})
     strict_emulator.enqueue(environment)
-    variables = {
-        "ANTHROPIC_BASE_URL": strict_emulator.url,
-        "ANTHROPIC_ENVIRONMENT_ID": environment,
-        "ANTHROPIC_ENVIRONMENT_KEY": strict_emulator.environment_key(environment),
-    }
+    variables = variables_of(strict_emulator, environment)
     event, end = run_c(EXAMPLES / "session.c", '{"drain":true}', **variables).splitlines()
     assert (json.loads(event)["name"], json.loads(end)) == ("time", {"reason": "terminated"})
     (report,) = strict_emulator.control("GET", "/_emulator/scripts")["data"]
     (attempt,) = report["calls"][0]["attempts"]
     assert attempt["accepted"] and attempt["content"][0]["text"].endswith("Z")
-
-
-OPERATION_TITLES = [
-    *("Create Environment", "List Environments", "Get Environment", "Update Environment", "Delete Environment"),
-    *("Archive Environment", "List Work Items", "Poll for Work", "Get Queue Statistics", "Get Work Item"),
-    *("Update Work Item", "Acknowledge Work", "Record Heartbeat", "Stop Work"),
-]
 
 
 @pytest.mark.parametrize("under", [[], VALGRIND], ids=["plain", "valgrind"])

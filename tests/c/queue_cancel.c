@@ -1,6 +1,7 @@
 /*
- * Cancelling what was submitted to a completion queue. argv[1]: the server's URL, argv[2]: how many calls are cancelled one by one,
- * argv[3]: within how many milliseconds the completion is to come, in the median. Says how many held requests it gave up.
+ * Cancelling what was submitted to a completion queue. argv[1]: the server's URL, argv[2]: an environment, argv[3]: how many calls are
+ * cancelled one by one, argv[4]: within how many milliseconds the completion is to come, in the median. Says how many held requests it
+ * gave up.
  */
 #define _GNU_SOURCE
 #include "check.h"
@@ -108,6 +109,23 @@ static void a_result_that_waits_is_not_taken_back(void) {
     expect_nothing();
 }
 
+/* An item that a poll has claimed must not get lost. */
+static void a_claimed_item_is_not_taken_back(const char *environment) {
+    char params[128];
+    antenv_ticket *ticket = NULL;
+    antenv_completion done;
+    snprintf(params, sizeof params, "{\"body\":{\"environment_id\":\"%s\"}}", environment);
+    EXPECT(antenv_request(control, "POST", "/_emulator/work", params, &json), ANTENV_OK, "work_");
+    snprintf(params, sizeof params, "{\"environment_id\":\"%s\",\"block_ms\":999}", environment);
+    EXPECT(antenv_submit(client, queue, "work.poll", params, 1, &ticket, &json), ANTENV_OK, NULL);
+    UNTIL(is_readable(antenv_queue_fd(queue)));
+    CHECK(antenv_ticket_cancel(ticket) == ANTENV_OK && antenv_ticket_free(ticket) == ANTENV_OK);
+    CHECK(antenv_queue_next(queue, WAIT_MS, &done) == ANTENV_OK);
+    CHECK(done.tag == 1 && done.status == ANTENV_OK && strstr(done.json, "\"work_"));
+    antenv_string_free(done.json);
+    expect_nothing();
+}
+
 static void a_call_that_waits_to_try_again_ends_too(void) {
     long retries = counted(client, NULL, "overloaded");
     set_faults(control, "[{\"status\":529,\"headers\":{\"retry-after\":\"60\"}}]");
@@ -160,7 +178,7 @@ static void the_completion_comes_at_once(int rounds, double bound) {
 }
 
 int main(int argc, char **argv) {
-    CHECK(argc == 4);
+    CHECK(argc == 5);
     control = connect_to(argv[1], "");
     client = connect_to(argv[1], "");
     queue = new_queue();
@@ -169,9 +187,10 @@ int main(int argc, char **argv) {
     a_cancel_right_after_the_submission_counts_too();
     freeing_the_ticket_lets_the_call_go_on();
     a_result_that_waits_is_not_taken_back();
+    a_claimed_item_is_not_taken_back(argv[2]);
     a_call_that_waits_to_try_again_ends_too();
     a_thread_that_waits_is_woken();
-    the_completion_comes_at_once(atoi(argv[2]), atof(argv[3]));
+    the_completion_comes_at_once(atoi(argv[3]), atof(argv[4]));
     CHECK(antenv_ticket_cancel((antenv_ticket *)(void *)&given_up) == ANTENV_INVALID_HANDLE);
     CHECK(antenv_queue_free(queue) == ANTENV_OK);
     CHECK(antenv_client_free(client) == ANTENV_OK && antenv_client_free(control) == ANTENV_OK);

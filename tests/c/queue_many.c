@@ -3,9 +3,12 @@
  *     held ENVIRONMENT COUNT     polls of that environment, all at once, step by step with lines on standard input:
  *                                submit; stats (prints the client's); collect
  *     load COUNT AT_ONCE         lists environments that often, so many at once
+ *     loop ENVIRONMENT COUNT     polls of that environment, of a second each, collected in a loop over epoll; prints how long they took,
+ *                                the memory each took, and the threads
  */
 #define _GNU_SOURCE
 #include "check.h"
+#include <sys/epoll.h>
 
 enum { BATCH = 256 };
 
@@ -73,11 +76,49 @@ static void load(size_t count, size_t at_once) {
     puts("load: as it should be");
 }
 
+/* Returns a number that the system keeps about this process. */
+static long about_process(const char *name) {
+    char line[256];
+    long number = -1;
+    FILE *file = fopen("/proc/self/status", "r");
+    CHECK(file != NULL);
+    while (fgets(line, sizeof line, file)) {
+        if (strncmp(line, name, strlen(name)) == 0) number = atol(line + strlen(name));
+    }
+    fclose(file);
+    return number;
+}
+
+static void loop(const char *environment, size_t count) {
+    char params[128];
+    struct epoll_event event = {.events = EPOLLIN}, ready;
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    long memory = about_process("VmRSS:"), most = 0;
+    size_t came = 0;
+    /* The call's own deadline is far behind the second that the server waits: many connections have to be made first. */
+    snprintf(params, sizeof params, "{\"environment_id\":\"%s\",\"block_ms\":999,\"timeout_ms\":120000}", environment);
+    double begun = now_ms();
+    for (size_t i = 0; i < count; i++) EXPECT(antenv_submit(client, queue, "work.poll", params, i, NULL, &json), ANTENV_OK, NULL);
+    /* What came before the loop began is not missed: the descriptor is readable while it waits. */
+    CHECK(epoll >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, antenv_queue_fd(queue), &event) == 0);
+    while (came < count) {
+        CHECK(epoll_wait(epoll, &ready, 1, WAIT_MS) == 1);
+        long threads = about_process("Threads:");
+        if (threads > most) most = threads;
+        came += collect(count, "null"); /* one batch: if there is more, the descriptor stays readable */
+    }
+    double took = now_ms() - begun;
+    CHECK(close(epoll) == 0);
+    expect_nothing();
+    memory = about_process("VmHWM:") - memory;
+    printf("%zu in %.3f s, %.1f KB each, %ld threads\n", came, took / 1e3, (double)memory / (double)count, most);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 5);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    int is_held = strcmp(argv[2], "held") == 0;
-    size_t count = (size_t)atol(argv[is_held ? 4 : 3]);
+    int is_load = strcmp(argv[2], "load") == 0;
+    size_t count = (size_t)atol(argv[is_load ? 3 : 4]);
     /* Written to, so that no page of it is counted for the calls. */
     seen = malloc(count), tickets = malloc(count * sizeof *tickets);
     CHECK(seen && tickets);
@@ -85,8 +126,9 @@ int main(int argc, char **argv) {
     memset(tickets, 0xff, count * sizeof *tickets);
     client = connect_to(argv[1], ",\"max_retries\":5");
     queue = new_queue();
-    if (is_held) held(argv[3], count);
-    else load(count, (size_t)atol(argv[4]));
+    if (is_load) load(count, (size_t)atol(argv[4]));
+    else if (strcmp(argv[2], "loop") == 0) loop(argv[3], count);
+    else held(argv[3], count);
     CHECK(antenv_queue_free(queue) == ANTENV_OK && antenv_client_free(client) == ANTENV_OK);
     free(seen);
     free(tickets);

@@ -20,8 +20,9 @@ type Lease struct {
 	worker *Worker         // lives as long as its leases; nil: the lease was adopted
 	ctx    context.Context // cancelled, with the reason, when the lease is no longer held
 
-	mu    sync.Mutex
-	ended bool
+	mu      sync.Mutex
+	ended   bool
+	session *serving // the session that Serve serves, or served last
 }
 
 var (
@@ -86,6 +87,24 @@ func (l *Lease) State() (LeaseState, error) {
 		return state, replaceInvalidHandle(err, errLeaseClosed)
 	}
 	return state, json.Unmarshal(text, &state)
+}
+
+// SessionStats returns what happened in the session that Serve serves; after Serve, the counts at its end. It returns nil before Serve. A tool
+// may call it, and so may any goroutine. It does not block.
+func (l *Lease) SessionStats() (*SessionStats, error) {
+	l.mu.Lock()
+	session := l.session
+	l.mu.Unlock()
+	if session == nil {
+		return nil, nil
+	}
+	return decoded[SessionStats](session.stats())
+}
+
+func (l *Lease) setSession(s *serving) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.session = s
 }
 
 // Client makes a client for the calls that serving the item takes: on the worker's connections, with the item's own token, or with the

@@ -17,6 +17,12 @@ static result next_tool_call(antenv_session *session) {
 	return it;
 }
 
+static result session_stats(antenv_session *session) {
+	result it = {0};
+	it.status = antenv_session_stats(session, &it.error);
+	return it;
+}
+
 static result submit_reply(antenv_tool_call *call, const char *json, antenv_queue *queue, uint64_t tag) {
 	result it = {0};
 	it.status = antenv_tool_call_submit_reply(call, json, queue, tag, &it.error);
@@ -46,6 +52,11 @@ func nextToolCall(session sessionHandle) (toolCallHandle, Status, []byte) {
 	defer enterNative()()
 	it := C.next_tool_call(session)
 	return toolCallHandle(it.handle), Status(it.status), takeString(it.error)
+}
+
+func sessionStats(session sessionHandle) ([]byte, error) {
+	defer enterNative()()
+	return textOrError(C.session_stats(session))
 }
 
 func freeSession(session sessionHandle) {

@@ -122,7 +122,8 @@ func (l *Lease) Serve(ctx context.Context, tools Tools, options ...Option) (Sess
 	}
 	s := &serving{handle: handle, tools: byName, calls: newArrivals()}
 	defer s.running.Wait()
-	defer freeSession(handle)
+	defer s.close()
+	l.setSession(s)
 	err = addListener(s.calls.onCompletion, func(queue queueHandle, tag uint64) error { return attachSession(handle, queue, tag) })
 	if err != nil {
 		return "", err
@@ -146,6 +147,30 @@ type serving struct {
 	tools   map[string]ServedTool
 	calls   *arrivals
 	running sync.WaitGroup // the goroutines of tools
+
+	mu      sync.Mutex
+	closed  bool
+	last    []byte // its statistics when it was closed
+	lastErr error
+}
+
+// close ends the session, and keeps its statistics.
+func (s *serving) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last, s.lastErr = sessionStats(s.handle)
+	s.closed = true
+	freeSession(s.handle)
+}
+
+// stats returns the session's statistics as JSON.
+func (s *serving) stats() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return s.last, s.lastErr
+	}
+	return sessionStats(s.handle)
 }
 
 // serve runs tools until the session is over or ctx is done.
@@ -177,13 +202,13 @@ func (s *serving) serve(ctx, leaseCtx context.Context) (SessionEnd, error) {
 	}
 }
 
-// run runs the tool of a call, and replies with what it returns.
-func (s *serving) run(ctx context.Context, call toolCallHandle, text []byte) {
+// run runs the tool of a call, and replies with what it returns, unless serving is to end meanwhile.
+func (s *serving) run(serveCtx context.Context, call toolCallHandle, text []byte) {
 	defer s.running.Done()
 	event := &Event{}
 	err := event.decode(text)
 	tool, ok := s.tools[event.Name]
-	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, eventKey{}, event))
+	ctx, cancel := context.WithCancelCause(context.WithValue(serveCtx, eventKey{}, event))
 	defer cancel(nil)
 	if err == nil && ok {
 		err = addListener(func(status Status, text []byte) bool {
@@ -200,6 +225,10 @@ func (s *serving) run(ctx context.Context, call toolCallHandle, text []byte) {
 		if value := recover(); value != nil {
 			currentLogger().Error("a tool panicked", "tool", event.Name, "call_id", event.ID, "panic", value, "stack", string(debug.Stack()))
 			result = encodeResult(nil, fmt.Errorf("the tool panicked: %v", value))
+		}
+		if serveCtx.Err() != nil { // the session may not be closed yet
+			freeToolCall(call)
+			return
 		}
 		if err := reply(call, result); err != nil && !errors.Is(err, ErrCancelled) {
 			currentLogger().Warn("the result of a tool was not posted", "tool", event.Name, "call_id", event.ID, "error", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -267,6 +268,41 @@ func TestAToolIsCancelledWhenItsCallIsVoid(t *testing.T) {
 			must(lease.Finish(ctx))(t)
 		})
 	}
+}
+
+func TestTheStatsOfASession(t *testing.T) {
+	s := newWorkerEnv(t)
+	s.queueAgent(use("look", struct{}{}), results)
+	lease := s.lease(antenv.WorkerConfig{})
+	equal(t, must(lease.SessionStats())(t), nil)
+	var during *antenv.SessionStats
+	look := antenv.Tool("look", "", func(context.Context, struct{}) (string, error) {
+		during = must(lease.SessionStats())(t)
+		return "seen", nil
+	})
+	equal(t, must(lease.Serve(ctx, antenv.Tools{look}, soon))(t), antenv.EndIdle)
+	equal(t, [5]any{during.SessionID, during.State, during.End, during.OpenCalls, during.Posted},
+		[5]any{lease.Work.Data.ID, antenv.ServingLive, antenv.SessionEnd(""), int64(1), int64(0)})
+	must(lease.Finish(ctx))(t)
+	after := must(lease.SessionStats())(t)
+	equal(t, [6]any{after.SessionID, after.State, after.End, after.OpenCalls, after.Calls, after.Posted},
+		[6]any{lease.Work.Data.ID, antenv.ServingEnded, antenv.EndIdle, int64(0), int64(1), int64(1)})
+	equal(t, string(after.Confinement), "null")
+
+	// Each member of the library's has a field.
+	equal(t, len(after.ExtraFields()), 0)
+	all := membersOf(t, after.RawJSON())
+	equal(t, len(all), reflect.TypeFor[antenv.SessionStats]().NumField()-1)
+	equal(t, len(membersOf(t, string(all["memory"]))), reflect.TypeFor[antenv.MemoryStats]().NumField())
+}
+
+// membersOf returns the members of a JSON object.
+func membersOf(t *testing.T, object string) (members map[string]json.RawMessage) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(object), &members); err != nil {
+		t.Fatal(err)
+	}
+	return members
 }
 
 func TestServingEndsWithItsContext(t *testing.T) {

@@ -131,6 +131,95 @@ func (s WorkerStats) Format(to fmt.State, _ rune) { format(to, s) }
 // LogValue returns the fields for slog.
 func (s WorkerStats) LogValue() slog.Value { return logValue(s) }
 
+// ServingStatus is what serving a session is at. Later versions may add values.
+type ServingStatus string
+
+// The statuses of serving a session.
+const (
+	ServingConnecting ServingStatus = "connecting" // its stream is not open, or its history not read yet
+	ServingLive       ServingStatus = "live"       // its calls are handed out
+	ServingEnded      ServingStatus = "ended"      // it is over
+)
+
+// SessionStats counts what happened in a session that Lease.Serve serves.
+type SessionStats struct {
+	Object[SessionStats]
+	// SessionID is the item's session.
+	SessionID string `json:"session_id"`
+	// State is what serving the session is at.
+	State ServingStatus `json:"state"`
+	// End is why it is over, as Serve returns it, or "refused", "failed" or "shutdown", when Serve returns an error; empty before.
+	End SessionEnd `json:"end"`
+	// OpenCalls is how many calls the program has, or may take.
+	OpenCalls int64 `json:"open_calls"`
+	// Calls is how many calls were handed out to tools.
+	Calls int64 `json:"calls"`
+	// Posted is how many results the session has taken.
+	Posted int64 `json:"posted"`
+	// Void is how many calls became void while their tools ran.
+	Void int64 `json:"void"`
+	// TimedOut is how many calls took too long.
+	TimedOut int64 `json:"timed_out"`
+	// LetGo is how many calls were let go.
+	LetGo int64 `json:"let_go"`
+	// Denied is how many calls a user or the session's configuration has denied.
+	Denied int64 `json:"denied"`
+	// Sends is how many attempts were made to post results.
+	Sends int64 `json:"sends"`
+	// SendFailures is how many of them failed.
+	SendFailures int64 `json:"send_failures"`
+	// Streams is how many streams were opened.
+	Streams int64 `json:"streams"`
+	// Histories is how many times the history was read.
+	Histories int64 `json:"histories"`
+	// HistoryFailures is how many of these readings failed.
+	HistoryFailures int64 `json:"history_failures"`
+	// ToolsetCalls is how many calls the toolset was given.
+	ToolsetCalls int64 `json:"toolset_calls"`
+	// ToolsetStarts is how often the toolset's process was started: more than once if it died.
+	ToolsetStarts int64 `json:"toolset_starts"`
+	// Confinement is what confines that process, as docs/security.md describes it; null before its start, and without a toolset.
+	Confinement json.RawMessage `json:"confinement"`
+	// SkillsInstalled is how many skills of the agent were unpacked.
+	SkillsInstalled int64 `json:"skills_installed"`
+	// SkillsFailed is how many could not be.
+	SkillsFailed int64 `json:"skills_failed"`
+	// Memory counts what happened to memories.
+	Memory MemoryStats `json:"memory"`
+}
+
+// UnmarshalJSON decodes the library's JSON.
+func (s *SessionStats) UnmarshalJSON(data []byte) error {
+	type plain SessionStats
+	return decodeKeeping(data, (*plain)(s), &s.Object)
+}
+
+// Format prints the fields, whatever the verb.
+func (s SessionStats) Format(to fmt.State, _ rune) { format(to, s) }
+
+// LogValue returns the fields for slog.
+func (s SessionStats) LogValue() slog.Value { return logValue(s) }
+
+// MemoryStats counts what a session did with the memory stores that it has as directories.
+type MemoryStats struct {
+	// Syncs is how often directories were synced with their stores.
+	Syncs int64 `json:"syncs"`
+	// FailedSyncs is how many of these failed.
+	FailedSyncs int64 `json:"failed_syncs"`
+	// Pulled is how many memories were written to files.
+	Pulled int64 `json:"pulled"`
+	// Uploaded is how many files were sent to the stores.
+	Uploaded int64 `json:"uploaded"`
+	// Deleted is how many memories were deleted because their files were removed.
+	Deleted int64 `json:"deleted"`
+	// Overwritten is how many changes of files the store's changes replaced.
+	Overwritten int64 `json:"overwritten"`
+	// Rejected is how many files the server rejected.
+	Rejected int64 `json:"rejected"`
+	// Refused is how many memories have paths that can be no files.
+	Refused int64 `json:"refused"`
+}
+
 // Histogram is a distribution of times. The buckets of all histograms have the same bounds: those of several clients or processes are
 // merged by adding the counts.
 type Histogram struct {

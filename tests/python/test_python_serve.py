@@ -74,6 +74,37 @@ def test_a_worker_serves_sessions_with_tools(env: WorkerEnv) -> None:
     ]
 
 
+def test_the_statistics_of_a_session(env: WorkerEnv) -> None:
+    during: list[types.SessionStats | None] = []
+
+    def look() -> str:
+        during.append(lease.session_stats())
+        return "seen"
+
+    session = enqueue(env, custom("look"), RESULTS)
+    with claimed(env) as lease:
+        assert lease.session_stats() is None
+        lease.serve([look], max_idle=IDLE)
+    first, last = during[0], lease.session_stats()  # the lease has ended, too
+    assert first and last
+    assert (first["session_id"], first["state"], first["end"]) == (session, "live", None)
+    assert (first["open_calls"], first["calls"], first["posted"]) == (1, 1, 0)
+    assert (last["session_id"], last["state"], last["end"]) == (session, "ended", "idle")
+    assert (last["open_calls"], last["calls"], last["posted"], last["confinement"]) == (0, 1, 1, None)
+    assert set(last) == set(types.SessionStats.__annotations__) and set(last["memory"]) == set(
+        types.MemoryStats.__annotations__
+    )
+
+
+def test_the_statistics_of_a_toolset(env: WorkerEnv, tmp_path: Path) -> None:
+    enqueue(env, {"tool": "bash", "input": {"command": "true"}}, RESULTS)
+    with claimed(env) as lease:
+        lease.serve(toolset=True, workdir=tmp_path, max_idle=IDLE)
+        stats = lease.session_stats()
+    assert stats and (stats["toolset_calls"], stats["toolset_starts"]) == (1, 1)
+    assert stats["confinement"] and "landlock_abi" in stats["confinement"]
+
+
 def test_input_is_checked_and_content_is_passed_on(env: WorkerEnv) -> None:
     image = antenv.Image(b"\x89PNG")
 

@@ -114,7 +114,10 @@ def test_tools_of_both_kinds_are_served_on_every_loop(env: WorkerEnv, run: Run) 
 
     async def main() -> None:
         async with claimed(env) as lease:
+            assert lease.session_stats() is None
             assert await lease.serve([plain, awaited], max_idle=IDLE) == types.SessionEnd(reason="idle")
+            stats = lease.session_stats()
+            assert stats and (stats["state"], stats["posted"], stats["open_calls"]) == ("ended", 3, 0)
 
     steps = [custom("plain", a=1), RESULTS, custom("awaited", a=2), RESULTS, custom("awaited", a="x"), RESULTS]
     session = enqueue(env, *steps)

@@ -19,7 +19,7 @@ from ._tools import Tool
 
 if TYPE_CHECKING:
     from ._async_worker import AsyncLease
-    from ._worker import BaseLease
+    from ._lease import BaseLease
     from .types import SessionEnd
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class AsyncSession(BaseSession):
             end = await self._serve()
         finally:
             queue.forget(tag)
-            self._free()
+            self._close()
             for task in self._tasks:
                 task.cancel()
             while self._tasks:

@@ -12,9 +12,10 @@ from . import _native
 from ._aio import LoopQueue, loop_queue
 from ._async_resources import AsyncFinishMixin
 from ._errors import AntenvError, LeaseLostError, error_from
+from ._lease import BaseLease
 from ._run import check_run, end_failed, takes_tools
 from ._sync import decoded, encoded
-from ._worker import BaseLease, BaseWorker
+from ._worker import BaseWorker
 from .types import Handover, OnError, SessionEnd, Work
 
 if TYPE_CHECKING:

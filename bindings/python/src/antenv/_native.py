@@ -84,6 +84,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "antenv_session_new": (c_int32, [c_void_p, c_char_p, _OUT, _OUT]),
     "antenv_session_next": (c_int32, [c_void_p, c_int64, _OUT, _OUT]),
     "antenv_session_attach": (c_int32, [c_void_p, c_void_p, c_uint64]),
+    "antenv_session_stats": (c_int32, [c_void_p, _OUT]),
     "antenv_session_free": (c_int32, [c_void_p]),
     "antenv_tool_call_submit_reply": (c_int32, [c_void_p, c_char_p, c_void_p, c_uint64, _OUT]),
     "antenv_tool_call_wait": (c_int32, [c_void_p, c_int64, _OUT]),
@@ -162,6 +163,7 @@ download_submit = _function(_at_once, "antenv_download_submit")
 session_new = _function(_at_once, "antenv_session_new")
 session_take = _function(_at_once, "antenv_session_next")  # with a timeout of 0
 session_attach = _function(_at_once, "antenv_session_attach")
+session_stats = _function(_at_once, "antenv_session_stats")
 session_free = _function(_at_once, "antenv_session_free")
 tool_call_submit_reply = _function(_at_once, "antenv_tool_call_submit_reply")
 tool_call_poll = _function(_at_once, "antenv_tool_call_wait")  # with a timeout of 0

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Callable
 from ._errors import AntenvError
 
 if TYPE_CHECKING:
-    from ._worker import BaseLease, Lease, Worker
+    from ._lease import BaseLease
+    from ._worker import Lease, Worker
     from .types import OnError
 
 #: How often a thread that waits for others checks them, in seconds.

@@ -22,13 +22,17 @@ from ._tools import AnyTool, Tool, ToolError, tools_by_name
 from .types import SessionEnd
 
 if TYPE_CHECKING:
-    from ._worker import BaseLease, BaseWorker, Lease
+    from ._lease import BaseLease
+    from ._worker import BaseWorker, Lease
+    from .types import SessionStats
 
 
 class BaseSession:
     """A handle to a session of the library, and the tools that serve it."""
 
     _handle = 0
+    #: The statistics at the end.
+    _last_stats = b""
 
     def __init__(
         self, lease: BaseLease, tools: Mapping[str, Tool[..., Any]], tracebacks: bool, params: Mapping[str, Any]
@@ -45,6 +49,17 @@ class BaseSession:
         status, self._handle, error = _native.call_for_handle(_native.session_new, lease._handle, config)
         if status:
             raise error_from(status, error)
+        lease._session = self
+
+    def stats(self) -> SessionStats:
+        """Returns the counters; after the end, as they were then. Does not block."""
+        status, text = _native.call_for_text(_native.session_stats, self._handle)
+        if status == _native.INVALID_HANDLE and self._last_stats:
+            status, text = _native.OK, self._last_stats
+        if status:
+            raise error_from(status, text)
+        stats: SessionStats = decoded(text)
+        return stats
 
     def _taken(self, status: int, text: bytes, taken: ToolCall) -> ToolCall | SessionEnd | None:
         """Returns what a wait for a call took: a call, or the end; None if there was none in time. Raises its error."""
@@ -77,6 +92,13 @@ class BaseSession:
             "a tool failed: session_id=%s tool=%s call=%s", call.session_id, call.name, call.id, exc_info=error
         )
         return encoded_result(_traceback(error) if self._tracebacks else _message(error), is_error=True)
+
+    def _close(self) -> None:
+        """Ends the session, and keeps its statistics."""
+        status, text = _native.call_for_text(_native.session_stats, self._handle)
+        if status == _native.OK:  # else it was closed before
+            self._last_stats = text
+        self._free()
 
     def _free(self, free: Any = _native.session_free) -> None:  # a default argument lives as long as the interpreter
         handle, self._handle = self._handle, 0
@@ -126,7 +148,7 @@ class Session(BaseSession):
             if self._failure is None:  # else it has freed the session
                 raise
         finally:
-            self._free()
+            self._close()
         if self._failure is not None:
             raise self._failure
         return end
@@ -169,7 +191,7 @@ class Session(BaseSession):
                 self._answer(taken)
             except BaseException as failure:
                 self._failure = failure
-                self._free()  # wakes the thread that waits for calls
+                self._close()  # wakes the thread that waits for calls
             finally:
                 self._threads.discard(threading.current_thread())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 
 from ._models import Model
 
@@ -167,3 +167,66 @@ class WorkerStats(TypedDict):
     heartbeat_us: Histogram
     #: How late heartbeats were sent.
     heartbeat_late_us: Histogram
+
+
+class MemoryStats(TypedDict):
+    """What a session did with the memory stores that it has as directories."""
+
+    #: Syncs of the directories with their stores.
+    syncs: int
+    failed_syncs: int
+    #: Memories that were written to files.
+    pulled: int
+    #: Files that were sent to the stores.
+    uploaded: int
+    #: Memories that were deleted, because their files were removed.
+    deleted: int
+    #: Changes of files that the store's changes replaced.
+    overwritten: int
+    #: Files that the server rejected.
+    rejected: int
+    #: Memories whose paths can be no files.
+    refused: int
+
+
+class SessionStats(TypedDict):
+    """The counters of a session that is served: `lease.session_stats()` returns them."""
+
+    session_id: str
+    #: What it does.
+    state: Literal["connecting", "live", "ended"]
+    #: Why it is over: the `reason` of `SessionEnd`, "refused", "failed" or "shutdown"; None before.
+    end: str | None
+    #: Calls that the program has, or may take.
+    open_calls: int
+    #: Calls that were handed out to tools.
+    calls: int
+    #: Results that the session has taken.
+    posted: int
+    #: Calls that became void while their tools ran.
+    void: int
+    #: Calls that took too long.
+    timed_out: int
+    #: Calls that were let go.
+    let_go: int
+    #: Calls that a user or the session's configuration has denied.
+    denied: int
+    #: Attempts to post results.
+    sends: int
+    send_failures: int
+    #: Streams that were opened.
+    streams: int
+    #: Readings of the history.
+    histories: int
+    history_failures: int
+    #: Calls that the toolset was given.
+    toolset_calls: int
+    #: How often the toolset's process was started: more than once if it died.
+    toolset_starts: int
+    #: What confines the toolset's process; None before its start, and without a toolset.
+    confinement: dict[str, Any] | None
+    #: Skills of the agent that were unpacked.
+    skills_installed: int
+    skills_failed: int
+    #: What happened to memories.
+    memory: MemoryStats

@@ -123,9 +123,11 @@ from ._worker_types import (
     Handover,
     Histogram,
     LeaseState,
+    MemoryStats,
     OnError,
     RequestFailures,
     SessionEnd,
+    SessionStats,
     WorkerStats,
 )
 
@@ -179,6 +181,7 @@ __all__ = [
     "Memory",
     "MemoryDeleted",
     "MemoryPrefix",
+    "MemoryStats",
     "MemoryStoreResource",
     "MemoryStoreResourceParams",
     "Model",
@@ -209,6 +212,7 @@ __all__ = [
     "SessionErrorEvent",
     "SessionResource",
     "SessionResourceParams",
+    "SessionStats",
     "SessionStatus",
     "SessionStatusIdle",
     "SessionThreadCreated",

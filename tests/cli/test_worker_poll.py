@@ -391,26 +391,6 @@ def test_the_log_may_be_json(strict_emulator: Emulator, tmp_path: Path) -> None:
     assert last["level"] == "error" and last["message"].startswith("authentication: ")
 
 
-@pytest.mark.parametrize("is_abstract", [False, True])
-def test_the_service_manager_is_notified(is_abstract: bool, strict_emulator: Emulator, tmp_path: Path) -> None:
-    environment = hosts(strict_emulator)
-    name = f"@{tmp_path}/notify" if is_abstract else str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(name.replace("@", "\0", 1))
-        manager.settimeout(120)
-        own = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "200000"}
-        environ = variables(strict_emulator, environment) | own
-        with poll("--on-work", "sh", "-c", "env >env", folder=tmp_path, **environ) as program:
-            assert {manager.recv(100) for _ in range(5)} == {b"READY=1", b"WATCHDOG=1"}
-            item = strict_emulator.enqueue(environment)["id"]
-            program.says(f"{item}: done")
-            program.process.send_signal(signal.SIGTERM)
-            while manager.recv(100) != b"STOPPING=1":
-                pass
-            program.ends_with(0)
-    assert not [line for line in (tmp_path / "env").read_text().splitlines() if line.split("=")[0] in own]
-
-
 def test_a_signal_beyond_the_standard_ones_ends_a_command(strict_emulator: Emulator, tmp_path: Path) -> None:
     environment = hosts(strict_emulator)
     item = strict_emulator.enqueue(environment)["id"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.agents import IDLE, RESULTS, enqueue
+from support.agents import IDLE, RESULTS, Steps, enqueue
 from support.command import running
 from support.emulator import Emulator
 from worker.test_c_worker import hosts, state_of, variables
@@ -33,7 +33,7 @@ def test_the_service_manager_is_notified(
         environ = variables(strict_emulator, environment) | own
         with running("worker", *COMMANDS[command], folder=tmp_path, **environ) as program:
             assert {manager.recv(100) for _ in range(5)} == {b"READY=1", b"WATCHDOG=1"}
-            steps = [{"custom_tool": "echo", "input": {}}, RESULTS]
+            steps: Steps = [{"custom_tool": "echo", "input": {}}, RESULTS]
             (item,) = enqueue(strict_emulator, environment, {"": (steps, [], IDLE)})
             program.says(f"{item}: done")
             program.process.send_signal(signal.SIGTERM)

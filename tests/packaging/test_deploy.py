@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from support.agents import IDLE, RESULTS, Steps, check_served, enqueue, text
 from support.build import ROOT
-from support.command import COMMAND
+from support.command import COMMAND, antenv
 from support.emulator import API_HEADERS, Emulator
 from worker.test_c_worker import hosts, state_of, until, variables
 
@@ -70,16 +71,24 @@ def read_scalar(text: str) -> Any:
 
 
 def whole(pattern: str, path: str) -> int:
-    """Returns the one number that the group of a pattern finds in a file."""
-    found = re.findall(pattern, (ROOT / path).read_text())
-    assert len(found) == 1, (pattern, path, found)
-    return int(found[0].replace("_", ""))
+    """Returns the number that the group of a pattern finds in a file, the same everywhere."""
+    (found,) = set(re.findall(pattern, (ROOT / path).read_text()))
+    return int(found.replace("_", ""))
 
 
-def unit() -> dict[str, str]:
-    """Returns the settings of the systemd unit."""
-    text = (DEPLOY / "antenv-worker.service").read_text()
+def unit(file: str = "antenv-worker.service") -> dict[str, str]:
+    """Returns the settings of the systemd unit, or of its drop-in; the last of each name."""
+    text = (DEPLOY / file).read_text()
     return dict(line.split("=", 1) for line in text.splitlines() if re.match(r"[A-Z]\w+=", line))
+
+
+#: The manifests of workers, by the stage of the Dockerfile that makes their image.
+WORKERS = {"worker": "kubernetes.yaml", "sessions": "kubernetes-sessions.yaml"}
+
+
+def deployments(file: str) -> list[dict[str, Any]]:
+    """Returns the Deployments of a manifest."""
+    return [document for document in read_yaml((DEPLOY / file).read_text()) if document["kind"] == "Deployment"]
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -102,22 +111,32 @@ def stages() -> dict[str, list[tuple[str, str]]]:
 def test_one_grace_period_stands_everywhere() -> None:
     grace = whole(r'"grace_ms"[^;]*unwrap_or\(([\d_]+)\)', "src/worker/config.rs") // 1000
     assert whole(r"`grace_ms` \| integer \| (\d+)", "docs/configuration.md") == grace * 1000
-    command = unit()["ExecStart"].split()
-    assert int(command[command.index("--grace") + 1]) == grace
+    for file in ("antenv-worker.service", "worker-run.conf"):
+        command = unit(file)["ExecStart"].split()
+        assert int(command[command.index("--grace") + 1]) == grace
     assert whole(r'value_name = "SECONDS", default_value = "(\d+)"', "cli/src/worker/options.rs") == grace
-    assert whole(r'"--grace", "(\d+)"', "examples/deploy/kubernetes.yaml") == grace
-    assert whole(r'"--grace", "(\d+)"', "examples/deploy/Dockerfile") == grace
+    for file in ("Dockerfile", *WORKERS.values()):
+        assert whole(r'"--grace", "(\d+)"', f"examples/deploy/{file}") == grace
     assert whole(r"default of (\d+) seconds", "examples/deploy/README.md") == grace
     # What the library itself takes after the grace period: the last stop, and half a second for everything to end.
     stop_timeout = r"const (?:LAST|SHUTDOWN)_STOP_\w+: Duration = Duration::from_secs\((\d+)\)"
     assert whole(stop_timeout, "src/worker/lease/machine.rs") < 5
     stop = int(unit()["TimeoutStopSec"])
     assert stop > 2 * grace + 5
-    assert whole(r"terminationGracePeriodSeconds: (\d+)", "examples/deploy/kubernetes.yaml") == stop
+    for file in WORKERS.values():
+        assert whole(r"terminationGracePeriodSeconds: (\d+)", f"examples/deploy/{file}") == stop
     for page in ("examples/deploy/README.md", "docs/worker.md"):
         assert whole(r"`TimeoutStopSec`\s+and\s+`terminationGracePeriodSeconds`\s+are\s+(\d+)\s+seconds", page) == stop
         text = " ".join((ROOT / page).read_text().split())
         assert "must wait for more than twice the grace period and five seconds" in text
+
+
+def verify(unit_file: Path) -> None:
+    """Has systemd read a unit and its drop-ins, where there is systemd."""
+    if shutil.which("systemd-analyze"):
+        command = ["systemd-analyze", "verify", str(unit_file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_the_unit_runs_the_program(tmp_path: Path) -> None:
@@ -130,23 +149,73 @@ def test_the_unit_runs_the_program(tmp_path: Path) -> None:
     text = (DEPLOY / "antenv-worker.service").read_text()
     file = tmp_path / "antenv-worker.service"
     file.write_text(text.replace(command[0], COMMAND).replace(command[-1], "/bin/true"))
-    if shutil.which("systemd-analyze"):
-        done = subprocess.run(["systemd-analyze", "verify", str(file)], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    verify(file)
+
+
+def test_the_units_drop_in_serves_sessions(tmp_path: Path) -> None:
+    command = unit("worker-run.conf")["ExecStart"].split()
+    root = command.pop()
+    assert root == unit()["WorkingDirectory"]  # which the unit makes
+    assert command[1:3] == ["worker", "run"] and command[-1] == "--workdir-root"
+    serve_a_session([*command[1:], str(tmp_path)], tmp_path)
+    # systemd takes the drop-in, and what it permits is an exception to what the unit forbids.
+    text = (DEPLOY / "antenv-worker.service").read_text()
+    drop_in = (DEPLOY / "worker-run.conf").read_text()
+    folder = tmp_path / "antenv-worker.service.d"
+    folder.mkdir()
+    (folder / "run.conf").write_text(drop_in.replace(command[0], COMMAND))
+    file = tmp_path / "antenv-worker.service"
+    file.write_text(text.replace(command[0], COMMAND).replace("/usr/local/bin/serve-item", "/bin/true"))
+    verify(file)
+    permitted = {name for name, value in unit("worker-run.conf").items() if value == "no"}
+    assert permitted and all(unit()[name] == "yes" for name in permitted)
+
+
+def serve_a_session(arguments: list[str], root: Path) -> None:
+    """Runs the command with these arguments: it must serve a session whose agent uses bash, and clean up."""
+    before = set(root.iterdir())
+    with Emulator() as emulator:
+        environment = hosts(emulator)
+        script: Steps = [{"tool": "bash", "input": {"command": "echo one >file; cat file"}}, RESULTS]
+        cases = {"": (script, [text("one\n")], IDLE)}
+        enqueue(emulator, environment, cases)
+        environ = variables(emulator, environment)
+        done = antenv(*arguments, "--drain", "--max-idle", "0.3", env=environ)
+        assert done.returncode == 0, done.stderr
+        check_served(emulator, cases)
+    assert set(root.iterdir()) == before
+
+
+def test_the_manifest_for_sessions_serves_sessions(tmp_path: Path) -> None:
+    (deployment,) = deployments("kubernetes-sessions.yaml")
+    (other, _) = deployments("kubernetes.yaml")
+    assert deployment["metadata"] == other["metadata"]  # it takes the place of that one
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    arguments = [*container["command"][1:], *container["args"]]
+    assert mounted == {arguments[-1], "/tmp"} and {each["name"] for each in pod["volumes"]} == {"work", "tmp"}
+    here = {":9464": "127.0.0.1:0", arguments[-1]: str(tmp_path)}
+    serve_a_session([here.get(argument, argument) for argument in arguments], tmp_path)
 
 
 def test_the_images_hold_what_the_manifests_run_and_are_not_root() -> None:
     built = stages()
-    _, worker, exporter, _ = read_yaml((DEPLOY / "kubernetes.yaml").read_text())
-    for stage, deployment in (("worker", worker), ("exporter", exporter)):
+    worker, exporter = deployments("kubernetes.yaml")
+    (sessions,) = deployments("kubernetes-sessions.yaml")
+    for stage, deployment in (("worker", worker), ("exporter", exporter), ("sessions", sessions)):
         by_name: dict[str, list[str]] = {}
         for name, rest in built[stage]:
             by_name.setdefault(name, []).append(rest)
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         user = pod["securityContext"]["runAsUser"]
-        assert by_name["FROM"][0].startswith("gcr.io/distroless/") and ":nonroot " in by_name["FROM"][0]
-        assert by_name["USER"] == [f"{user}:{user}"] and "RUN" not in by_name
+        if stage == "sessions":  # it has bash, which the toolset runs
+            assert by_name["FROM"][0].startswith("debian:trixie-") and f"-o {user} -g {user} /work" in by_name["RUN"][0]
+        else:
+            assert by_name["FROM"][0].startswith("gcr.io/distroless/") and ":nonroot " in by_name["FROM"][0]
+            assert "RUN" not in by_name
+        assert by_name["USER"] == [f"{user}:{user}"]
         entry = json.loads(by_name["ENTRYPOINT"][0])
         assert container["command"] == entry
         assert container.get("args", []) == json.loads(by_name.get("CMD", ["[]"])[0])
@@ -154,7 +223,8 @@ def test_the_images_hold_what_the_manifests_run_and_are_not_root() -> None:
         # Every path in the command exists in the image: copied there, or its interpreter.
         copied = [rest.split()[-1] for rest in by_name["COPY"]]
         for path in [*entry, *container.get("args", [])]:
-            assert not path.startswith("/") or path in copied or path == "/usr/bin/python3", path
+            made = [*copied, *by_name.get("WORKDIR", []), "/usr/bin/python3"]
+            assert not path.startswith("/") or path in made, path
         for rest in by_name["COPY"]:
             source = rest.split()[-2]
             assert "--from=build" in rest or (ROOT / source).is_file(), source

@@ -6,16 +6,17 @@ from __future__ import annotations
 import pytest
 
 from soak import fleet
+from soak.world import Harm
 
 pytestmark = [pytest.mark.deep, pytest.mark.transports]
 
 
 @pytest.mark.parametrize(
     "harm",
-    [fleet.Harm(kills=False), fleet.Harm(kills=False, stops=False, freeze=5)],
+    [Harm(kills=False), Harm(kills=False, stops=False, freeze=5)],
     ids=["that stand still", "whose connections fall silent"],
 )
-def test_workers_serve_each_item_once_in_a_bad_world(harm: fleet.Harm) -> None:
+def test_workers_serve_each_item_once_in_a_bad_world(harm: Harm) -> None:
     figures = fleet.soak(items=200, seconds=12, seed=5, harm=harm)
     assert figures["items"] >= 200
     assert figures["finished once, by a holder that had its lease"] == figures["items"]

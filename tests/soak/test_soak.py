@@ -1,11 +1,11 @@
-"""Short soaks: faults, processes that stand still, connections that fall silent. `make soak` runs longer ones, in which
-processes are killed too."""
+"""Short soaks: faults, processes that stand still or are killed, connections that fall silent. `make soak` runs longer
+ones."""
 
 from __future__ import annotations
 
 import pytest
 
-from soak import fleet
+from soak import fleet, sessions
 from soak.world import Harm
 
 pytestmark = [pytest.mark.deep, pytest.mark.transports]
@@ -20,3 +20,9 @@ def test_workers_serve_each_item_once_in_a_bad_world(harm: Harm) -> None:
     figures = fleet.soak(items=200, seconds=12, seed=5, harm=harm)
     assert figures["items"] >= 200
     assert figures["finished once, by a holder that had its lease"] == figures["items"]
+
+
+def test_workers_serve_each_session_to_its_end_in_a_bad_world() -> None:
+    figures = sessions.soak(items=20, seconds=25, seed=5, harm=Harm())
+    assert figures["sessions"] >= 20
+    assert figures["calls: answered"] > 200

@@ -206,7 +206,7 @@ def soak(items: int, seconds: float, seed: int, harm: Harm) -> dict[str, int]:
             "ANTHROPIC_BASE_URL": emulator.url,
             "ANTHROPIC_ENVIRONMENT_ID": environment,
             "ANTHROPIC_ENVIRONMENT_KEY": emulator.environment_key(environment),
-            "PYTHONPATH": str(ROOT / "tests"),
+            "PYTHONPATH": os.pathsep.join(sys.path),
             "SOAK_RUNS": str(noted),
         }
 

@@ -91,7 +91,8 @@ class Worker:
         self.stopped_until = 0.0
 
     def check(self) -> None:
-        assert self._process.poll() is None, f"a worker ended with {self._process.returncode}"
+        code = self._process.poll()
+        assert code is None, f"a worker ended with {code}: {self.log[-8000:]}"
 
     def drain(self) -> None:
         self._process.send_signal(signal.SIGTERM)

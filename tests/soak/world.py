@@ -47,6 +47,13 @@ class Harm(NamedTuple):
     freeze: float | None = None
 
 
+def send(number: signal.Signals, processes: Sequence[int]) -> None:
+    """Sends a signal to those of these processes that there are."""
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 class Worker:
     """A process, replaced when it is killed."""
 
@@ -79,15 +86,15 @@ class Worker:
 
     def signal(self, number: signal.Signals, alone: bool = False) -> None:
         """Sends a signal to the process, and to all that it has started unless it gets it alone."""
-        for pid in [self._process.pid] if alone else self._family():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        send(number, [self._process.pid] if alone else self._family())
 
     def kill(self, alone: bool = False) -> None:
-        self.signal(signal.SIGKILL, alone)
+        """Kills the process, and all that it has started unless it is killed alone: then the others go on."""
+        own, *others = self._family()
+        send(signal.SIGKILL, [own] if alone else [own, *others])
         self._process.wait()
-        if not alone:
-            self.signal(signal.SIGCONT)
+        if alone:
+            send(signal.SIGCONT, others)
         self.stopped_until = 0.0
 
     def check(self) -> None:

@@ -22,7 +22,12 @@ def test_workers_serve_each_item_once_in_a_bad_world(harm: Harm) -> None:
     assert figures["finished once, by a holder that had its lease"] == figures["items"]
 
 
-def test_workers_serve_each_session_to_its_end_in_a_bad_world() -> None:
-    figures = sessions.soak(items=20, seconds=25, seed=5, harm=Harm())
+@pytest.mark.parametrize(
+    "harm",
+    [Harm(), Harm(kills=False, stops=False, freeze=6)],
+    ids=["that are killed or stand still", "whose connections fall silent"],
+)
+def test_workers_serve_each_session_to_its_end_in_a_bad_world(harm: Harm) -> None:
+    figures = sessions.soak(items=20, seconds=25, seed=5, harm=harm)
     assert figures["sessions"] >= 20
     assert figures["calls: answered"] > 200

@@ -21,7 +21,7 @@ PYTHON := bindings/python
 PYTHON_SOURCES := tests benches examples scripts $(PYTHON)
 C_SOURCES := $(wildcard examples/c/*.c tests/c/*.c benches/*.c)
 CPP_SOURCES := $(wildcard examples/cpp/*.cpp tests/cpp/*.cpp)
-GO_MODULES := bindings/go examples/go/quickstart examples/go/stream examples/go/session benches/go tests/interop/go
+GO_MODULES := bindings/go examples/go/quickstart examples/go/stream examples/go/session benches/go tests/interop/go tests/soak/goworker
 export PKG_CONFIG_PATH := $(TARGET)/prefix/lib/pkgconfig:$(PKG_CONFIG_PATH)
 PEERS := benches/peers/Cargo.toml
 C_WARNINGS := -Wall -Wextra -Werror -pedantic
@@ -102,8 +102,10 @@ bench: wheel prefix ## measure the library alongside its peers, in one run
 	@scripts/need.sh cc c++ curl-config go pkg-config
 	$(VENV)/bin/python benches/bench.py
 
-soak: wheel prefix ## two minutes of workers in a bad world (SECONDS, ITEMS, and MORE="--tls --freeze 20 --spare")
+soak: wheel prefix ## minutes of workers in a bad world (SECONDS, ITEMS, SESSIONS, and MORE="--tls --freeze 20 --spare")
+	@scripts/need.sh go
 	PYTHONPATH=tests $(VENV)/bin/python -m soak.fleet --seconds $(or $(SECONDS),120) --items $(or $(ITEMS),2000) $(MORE)
+	PYTHONPATH=tests $(VENV)/bin/python -m soak.sessions --seconds $(or $(SECONDS),300) --sessions $(or $(SESSIONS),500) $(MORE)
 
 header: ## generate include/antenv.h from src/ffi
 	$(CARGO) check --profile quick -p antenv

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import urllib.request
@@ -111,6 +112,22 @@ def test_the_toolset_and_a_custom_tool_serve_an_agent(strict_emulator: Emulator,
         assert f"sessions served: 2; calls answered: {2 * len(TOOLSET)}, void: 0\n" in program.said
     assert endings(strict_emulator) == [answer for _, answer in TOOLSET] * 2
     assert not list(root.iterdir()) and not (tmp_path / "a.txt").exists()
+
+
+def test_replacing_the_file_of_the_command_disturbs_no_worker(strict_emulator: Emulator, tmp_path: Path) -> None:
+    environment = hosts(strict_emulator)
+    environ = variables(strict_emulator, environment)
+    copy, other, root = tmp_path / "antenv", tmp_path / "other", tmp_path / "root"
+    shutil.copy(COMMAND, copy)
+    other.touch()
+    root.mkdir()
+    with run("--max-idle", "0.3", "--workdir-root", str(root), executable=copy, folder=tmp_path, **environ) as program:
+        other.rename(copy)  # as an upgrade does
+        steps: Steps = [{"tool": "bash", "input": {"command": "echo served"}}, RESULTS]
+        program.says(f"{script(strict_emulator, environment, steps)}: done")
+        program.process.send_signal(signal.SIGTERM)
+        program.ends_with(0)
+    assert endings(strict_emulator) == [text("served\n")]
 
 
 def test_the_items_of_one_working_directory_share_it(strict_emulator: Emulator, tmp_path: Path) -> None:

@@ -51,13 +51,15 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str, folder: Path, way: str = "plain", **environ: str) -> Iterator[Running]:
-    """Runs the command in a folder until the block is left, plainly or as a "subreaper"."""
+def running(
+    *arguments: str, folder: Path, way: str = "plain", executable: str | Path = COMMAND, **environ: str
+) -> Iterator[Running]:
+    """Runs the command, or a copy of it, in a folder until the block is left, plainly or as a "subreaper"."""
     said = folder / "said"
     with (
         said.open("wb") as errors,
         subprocess.Popen(
-            [COMMAND, *arguments],
+            [executable, *arguments],
             stderr=errors,
             cwd=folder,
             env=environ,

@@ -22,7 +22,7 @@ const KEPT_VARIABLES: [&str; 8] = ["PATH", "LANG", "LANGUAGE", "TZ", "USER", "LO
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Never passed on, not even when asked for.
 const SECRET_PREFIX: &str = "ANTHROPIC_";
-/// This executable, whatever has become of its file.
+/// This executable, also when another has taken the place of its file.
 pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
 /// Starts the helper and waits for its end; exits with its exit code.

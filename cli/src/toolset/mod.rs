@@ -28,6 +28,8 @@ mod server;
 mod shell;
 mod text;
 
+pub use launcher::OWN_EXECUTABLE;
+
 use crate::output::Failure;
 use clap::Args;
 use sandbox::Mode;

@@ -22,7 +22,6 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
-use std::env;
 use std::ffi::OsString;
 use std::ops::Add;
 use std::path::{Path, PathBuf};
@@ -102,15 +101,12 @@ impl ServeOptions {
             set("toolset", Some(json!({"network": self.network, "env": self.env})));
             set("sandbox", Some(self.sandbox.as_str().into()));
             set("workdir", workdir.map(|path| path.to_string_lossy().into()));
-            set("toolset_path", executable().map(Value::from));
+            // This program is the toolset, too.
+            #[cfg(target_os = "linux")]
+            set("toolset_path", Some(crate::toolset::OWN_EXECUTABLE.into()));
         }
         config.to_string()
     }
-}
-
-/// Returns this program, which also is the toolset.
-fn executable() -> Option<String> {
-    env::current_exe().ok()?.into_os_string().into_string().ok()
 }
 
 /// What has been done. The counts of calls are those of `antenv_session_stats`.

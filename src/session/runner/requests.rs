@@ -15,6 +15,9 @@ use std::time::Duration;
 
 /// Bounds the retrieval of the session, and the opening of its stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bounds the silence of the stream, pings included: its connection may have died unnoticed. Proxies give up connections that are silent for
+/// a minute, so servers ping more often than that.
+const STREAM_SILENCE: Duration = Duration::from_secs(90);
 /// Bounds one page of the history.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bounds one attempt to send a result.
@@ -39,7 +42,7 @@ pub(super) async fn retrieve(shared: Arc<SessionShared>) -> Result<bool> {
 /// Opens the stream.
 pub(super) async fn open(shared: Arc<SessionShared>) -> Result<EventReader> {
     let mut request = shared.client.prepare_with(&SESSIONS_EVENTS_STREAM, &[("session_id", shared.lease.session_id())], None)?;
-    request.timeout = OPEN_TIMEOUT;
+    (request.timeout, request.idle_timeout) = (OPEN_TIMEOUT, STREAM_SILENCE);
     EventReader::new(shared.client.open(&shared.pool, request)?.await?)
 }
 

@@ -21,6 +21,8 @@ worker: claiming work, alongside the official poller, against the emulator (serv
 sessions: serving sessions whose agents call a tool that does nothing, alongside the official Python worker
 (sessions.py).
 
+toolset: grep of the toolset alongside ripgrep, over a hundred thousand files (toolset.py).
+
 The server has one core, the client another, so that neither takes the other's time. What counts are the ratios between
 neighbours in one run: absolute figures drift with the machine.
 """
@@ -42,6 +44,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import serving
 import sessions
+import toolset
 
 from support.build import BUILT, ROOT, TARGET
 
@@ -139,7 +142,7 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 16, 64, 256], help="numbers of calls in flight")
     parser.add_argument(
         "--only",
-        choices=["threads", "flight", "cpp", "python", "go", "streams", "worker", "sessions"],
+        choices=["threads", "flight", "cpp", "python", "go", "streams", "worker", "sessions", "toolset"],
         help="one of the measurements",
     )
     parser.add_argument("--over", choices=WAYS, nargs="*", default=WAYS, help="how the server is reached")
@@ -151,6 +154,8 @@ def main() -> None:
     def wanted(part: str) -> bool:
         return options.only in (None, part)
 
+    if wanted("toolset"):
+        toolset.run(BUILT / "command" / "antenv", "rg", toolset.FILES, options.rounds)
     if wanted("worker"):
         serving.run(compile_c, max(1, options.rounds // 3))
     peers = build_peers()

@@ -35,18 +35,21 @@ class Service:
         authority = f"{folder}/ca.pem"
         command = ["taskset", "-c", ",".join(map(str, cores)), str(server), authority, str(sessions)]
         self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._unread = b""
+        self._processes, self._unread = [self._server], b""
         url = self._line()
         environ = os.environ | {"SSL_CERT_FILE": authority}
         self.subject = subprocess.Popen([*subject, url, str(sessions)], cwd=folder, env=environ)
+        self._processes.append(self.subject)
 
     def _line(self) -> str:
         """Returns the next line of the server."""
         assert self._server.stdout is not None
-        descriptor = self._server.stdout.fileno()
+        descriptor, until = self._server.stdout.fileno(), time.monotonic() + PATIENCE
         while b"\n" not in self._unread:
-            if not select.select([descriptor], [], [], PATIENCE)[0]:
-                raise TimeoutError("the sessions are not served")
+            if not select.select([descriptor], [], [], 1)[0]:
+                if time.monotonic() > until or any(each.poll() is not None for each in self._processes):
+                    raise RuntimeError("the sessions are not served")
+                continue
             part = os.read(descriptor, 4096)
             if not part:
                 raise EOFError("the server has ended")
@@ -78,7 +81,7 @@ class Service:
         return int(status.split("VmRSS:")[1].split()[0])
 
     def end(self) -> None:
-        for process in (self.subject, self._server):
+        for process in self._processes:
             process.kill()
             process.wait()
 

@@ -81,7 +81,7 @@ class Service:
         return int(status.split("VmRSS:")[1].split()[0])
 
     def end(self) -> None:
-        for process in self._processes:
+        for process in reversed(self._processes):
             process.kill()
             process.wait()
 

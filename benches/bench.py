@@ -18,6 +18,11 @@ blank lines, the official clients, and what these are made of.
 
 worker: claiming work, alongside the official poller, against the emulator (serving.py).
 
+sessions: serving sessions whose agents call a tool that does nothing, alongside the official Python worker
+(sessions.py).
+
+toolset: grep of the toolset alongside ripgrep, over a hundred thousand files (toolset.py).
+
 The server has one core, the client another, so that neither takes the other's time. What counts are the ratios between
 neighbours in one run: absolute figures drift with the machine.
 """
@@ -38,6 +43,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import serving
+import sessions
+import toolset
 
 from support.build import BUILT, ROOT, TARGET
 
@@ -75,12 +82,17 @@ def build_peers() -> dict[str, Command]:
     return {"reqwest": [PEERS / "reqwest"], "hyper-util": [PEERS / "pooled"], "hyper": [PEERS / "stream"]}
 
 
-def in_go() -> dict[str, Command]:
-    """The program, which finds the library through the copy that the Makefile installs below target."""
+def compile_go() -> Path:
+    """Builds the program, which finds the library through the copy that the Makefile installs below target."""
     program = TARGET / "benches" / "go"
     prefix = TARGET / "prefix" / "lib"
     os.environ |= {"PKG_CONFIG_PATH": str(prefix / "pkgconfig"), "LD_LIBRARY_PATH": str(prefix)}
     subprocess.run(["go", "build", "-o", str(program), "."], check=True, cwd=BENCHES / "go")
+    return program
+
+
+def in_go() -> dict[str, Command]:
+    program = compile_go()
     return {peer: [program, peer] for peer in ("antenv", "official", "net/http")}
 
 
@@ -100,6 +112,23 @@ def canned_server() -> Iterator[dict[str, str]]:
             process.terminate()
 
 
+def serve_sessions(server_cores: list[int], client_cores: list[int], rounds: int) -> None:
+    """Measures workers with one session each, and those that need no thread for each with many."""
+    in_c, in_go = compile_c("session", "antenv"), compile_go()
+    in_python: Command = [sys.executable, BENCHES / "session.py"]
+    programs: dict[str, Command] = {
+        "C": [*in_c, "next"],
+        "C, queue": [*in_c, "queue"],
+        "Python, threads": [*in_python, "threads"],
+        "Python, asyncio": [*in_python, "asyncio"],
+        "Go": [in_go, "session"],
+        "official": [*in_python, "official"],
+    }
+    os.sched_setaffinity(0, client_cores)
+    many = {"C, queue", "Python, asyncio", "Go", "official"}
+    sessions.run(PEERS / "sessions", programs, many, server_cores, rounds)
+
+
 def measure(command: Command) -> dict[str, float]:
     figures: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return figures
@@ -113,7 +142,7 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 16, 64, 256], help="numbers of calls in flight")
     parser.add_argument(
         "--only",
-        choices=["threads", "flight", "cpp", "python", "go", "streams", "worker"],
+        choices=["threads", "flight", "cpp", "python", "go", "streams", "worker", "sessions", "toolset"],
         help="one of the measurements",
     )
     parser.add_argument("--over", choices=WAYS, nargs="*", default=WAYS, help="how the server is reached")
@@ -125,9 +154,13 @@ def main() -> None:
     def wanted(part: str) -> bool:
         return options.only in (None, part)
 
+    if wanted("toolset"):
+        toolset.run(BUILT / "command" / "antenv", "rg", toolset.FILES, options.rounds)
     if wanted("worker"):
         serving.run(compile_c, max(1, options.rounds // 3))
     peers = build_peers()
+    if wanted("sessions"):
+        serve_sessions(server_cores, client_cores, max(1, options.rounds // 5))
     # What is compared, how many calls or threads there are, and what that is called.
     comparisons: list[tuple[dict[str, Command], list[int], str]] = []
     if wanted("threads"):
@@ -153,7 +186,7 @@ def main() -> None:
         streams.append(({"antenv": [*program, "queue"], "hyper": peers["hyper"]}, "from C through a queue"))
         reader: Command = [sys.executable, BENCHES / "stream.py"]
         streams.append(({peer: [*reader, peer] for peer in ("antenv", "official", "httpx")}, "from Python"))
-        go = in_go()["antenv"][0]
+        go = compile_go()
         streams.append(({peer: [go, "stream", peer] for peer in ("antenv", "official", "net/http")}, "from Go"))
     os.sched_setaffinity(0, server_cores)  # the server inherits this
     with canned_server() as urls:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -34,6 +35,8 @@ WORDS = [
     "Err(problem)",
     "match",
 ]
+#: How many files are searched.
+FILES = 100_000
 PATTERNS = {"rare": "needle_[0-9]+", "none": "nowhere to be found", "common prefix": r"\bvalue_needle\b|needle_0+1"}
 
 
@@ -50,42 +53,45 @@ def make_tree(top: Path, files: int) -> None:
         (folder / f"{number:06}.rs").write_text("\n".join(lines) + "\n")
 
 
-def seconds(rounds: int, *ways: object) -> list[float]:
-    """Runs the ways in turn; returns the median time of each."""
-    times: list[list[float]] = [[] for _ in ways]
-    for _ in range(rounds):
-        for way, taken in zip(ways, times, strict=True):
-            assert callable(way)
-            begun = time.perf_counter()
-            way()
-            taken.append(time.perf_counter() - begun)
-    return [statistics.median(each) for each in times]
+def seconds(way: Callable[[], object]) -> float:
+    """Returns how long a way takes."""
+    begun = time.perf_counter()
+    way()
+    return time.perf_counter() - begun
+
+
+def run(command: str | Path, rg: str, files: int, rounds: int) -> None:
+    """Measures both, and prints a line for each pattern: medians, and the median of the rounds' ratios."""
+    with tempfile.TemporaryDirectory() as top:
+        make_tree(Path(top), files)
+        with Toolset(Path(top), executable=str(command), patience=3600) as toolset:
+            print(f"\ngrep over {files} files, medians of {rounds}", flush=True)
+            for name, pattern in PATTERNS.items():
+                peer = [rg, "--no-config", "-n", "--no-heading", "-e", pattern, "--", "."]
+
+                def ripgrep(peer: list[str] = peer) -> list[str]:
+                    done = subprocess.run(peer, cwd=top, capture_output=True, text=True, check=False)
+                    return sorted(line.removeprefix("./") for line in done.stdout.splitlines())
+
+                def grep(pattern: str = pattern) -> list[str]:
+                    text = toolset.call("grep", pattern=pattern)
+                    return [] if text == "no matches" else text.splitlines()
+
+                assert grep() == ripgrep()  # also fills the system's caches
+                pairs = [(seconds(grep), seconds(ripgrep)) for _ in range(rounds)]
+                mine, other = (statistics.median(each) * 1e3 for each in zip(*pairs, strict=True))
+                ratio = statistics.median(our / their for our, their in pairs)
+                print(f"{name:16} toolset {mine:.0f} ms, ripgrep {other:.0f} ms, ratio {ratio:.2f}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--files", type=int, default=FILES)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--rg", default="rg", help="ripgrep")
     parser.add_argument("--command", default=COMMAND, help="the command antenv; best of the profile `command`")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as top:
-        make_tree(Path(top), options.files)
-        with Toolset(Path(top), executable=options.command, patience=3600) as toolset:
-            for name, pattern in PATTERNS.items():
-                rg = [options.rg, "--no-config", "-n", "--no-heading", "-e", pattern, "--", "."]
-
-                def peer(command: list[str] = rg) -> list[str]:
-                    done = subprocess.run(command, cwd=top, capture_output=True, text=True, check=False)
-                    return sorted(line.removeprefix("./") for line in done.stdout.splitlines())
-
-                def ours(pattern: str = pattern) -> list[str]:
-                    text = toolset.call("grep", pattern=pattern)
-                    return [] if text == "no matches" else text.splitlines()
-
-                assert ours() == peer()
-                mine, other = seconds(options.rounds, ours, peer)
-                print(f"{name}: toolset {mine * 1e3:.0f} ms, ripgrep {other * 1e3:.0f} ms, ratio {mine / other:.2f}")
+    run(options.command, options.rg, options.files, options.rounds)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ package_of() {
         curl-config) echo libcurl4-openssl-dev ;;
         abidw) echo abigail-tools ;;
         man) echo man-db ;;
+        rg) echo ripgrep ;;
         nlohmann) echo nlohmann-json3-dev ;;
         std-source) echo rustc-web cargo-web rust-web-src libstd-rust-web-dev ;;
         cargo | go) echo "" ;; # Debian's are too old

@@ -3,6 +3,7 @@
 //
 //	go PEER URL ID GOROUTINES SECONDS        PEER: antenv, official, net/http
 //	go stream PEER URL EVENTS PACED_EVENTS   reads a session's events, see stream.go
+//	go session URL SESSIONS                  serves sessions, see session.go
 package main
 
 import (
@@ -108,8 +109,12 @@ func run(call func(context.Context) error, goroutines int, span time.Duration) [
 }
 
 func main() {
-	if os.Args[1] == "stream" {
+	switch os.Args[1] {
+	case "stream":
 		streams(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+		return
+	case "session":
+		sessions(os.Args[2], os.Args[3])
 		return
 	}
 	peer, url, id := os.Args[1], os.Args[2], os.Args[3]

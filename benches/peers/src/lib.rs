@@ -1,5 +1,7 @@
 //! What the peers share: the request, and the figures. Says the same as `measure.h` and `flight.c` do, in Rust.
 
+pub mod certificate;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Incoming};

@@ -93,13 +93,12 @@ class AsyncSession(BaseSession):
 
     async def _await_result_of(self, call: ToolCall) -> bytes | None:
         """Runs the tool; returns the result as the library takes it, None when the call is void."""
-        void = loop_queue().attach(_native.tool_call_attach, call._handle)
         running: asyncio.Future[bytes] = (
             asyncio.ensure_future(self._run_tool(call))
             if self._tools[call.name].is_async
             else _in_thread(f"antenv-tool-{call.name}", lambda: self._result_of(call))
         )
-        await _end_of(running, void)
+        await _end_of(running, call)
         if not running.cancelled():
             return running.result()
         return None if call.is_void else self._failed(call, asyncio.CancelledError())  # which the tool raised
@@ -123,8 +122,11 @@ class AsyncServeItems(BaseServeItems):
             self._on_config_error(lease, error)
 
 
-async def _end_of(running: asyncio.Future[bytes], void: asyncio.Future[tuple[int, bytes]]) -> None:
-    """Waits until a tool has ended. It is cancelled when its call becomes void, or the current task is cancelled."""
+async def _end_of(running: asyncio.Future[bytes], call: ToolCall) -> None:
+    """Waits until a tool has ended. It is cancelled when its call becomes void, or the current task is cancelled.
+
+    A tool that ends without waiting for anything is not watched: watching takes longer than such a tool.
+    """
     is_cancelled = False
 
     def cancel() -> None:
@@ -137,9 +139,12 @@ async def _end_of(running: asyncio.Future[bytes], void: asyncio.Future[tuple[int
         if not change.cancelled() and change.result()[0] == _native.OK:  # else it has a reply, or was let go
             cancel()
 
-    void.add_done_callback(on_void)
     try:
-        await asyncio.wait([running])
+        await asyncio.sleep(0)  # the tool begins
+        if not running.done():
+            with suppress(AntenvError):  # the tool has let it go
+                loop_queue().attach(_native.tool_call_attach, call._handle).add_done_callback(on_void)
+            await asyncio.wait([running])
     except asyncio.CancelledError:
         cancel()
         await asyncio.wait([running])

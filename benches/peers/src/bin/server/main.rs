@@ -7,14 +7,11 @@
 
 mod events;
 
-use antenv_bench_peers::Result;
+use antenv_bench_peers::{Result, certificate};
 use bytes::Bytes;
 use events::Stream;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,7 +34,7 @@ async fn main() -> Result<()> {
     let ca_file = std::env::args().nth(1).ok_or("usage: server CA_FILE")?;
     let (_, most_files) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most_files, most_files)?;
-    let tls = tls(&ca_file)?;
+    let tls = certificate::tls(&ca_file)?;
     let mut http1 = tls.clone();
     http1.alpn_protocols = vec![b"http/1.1".to_vec()];
     let headers = Arc::new(headers());
@@ -50,23 +47,6 @@ async fn main() -> Result<()> {
         tokio::spawn(listen(listener, acceptor, headers.clone(), text.clone()));
     }
     std::future::pending().await
-}
-
-/// A certificate for this machine, and a CA that vouches for it.
-fn tls(ca_file: &str) -> Result<ServerConfig> {
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(DnType::CommonName, "CA of a test");
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
-    std::fs::write(ca_file, ca.pem())?;
-    let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &ca)?;
-    let key = PrivateKeyDer::try_from(key.serialize_der())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = builder.with_no_client_auth().with_single_cert(vec![certificate.into()], key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 fn headers() -> HeaderMap {

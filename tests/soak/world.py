@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -241,11 +242,13 @@ def judge(accounts: Accounts, history: list[dict[str, Any]], harm: Harm, logs: s
     ends = Counter(account.end for account in accounts.values())
     assert set(ends) == {"by its holder"}, ends
     if not (harm.kills or harm.stops):
-        # All processes were alive and awake: none may lose a lease that it held. (When the answer to an item's first
-        # heartbeat is lost for so long that it is unclear which worker holds it, no worker gets it, and it is queued
-        # again.)
-        lost = [account for account in accounts.values() if account.ran_out]
-        assert not lost and "a lease is lost" not in logs, (history, logs[-3000:])
+        # All processes were alive and awake: none may lose a lease that it held, as its log says. (When the responses to
+        # an item's first heartbeats are lost for so long that it is unclear which worker holds it, no worker gets it, and
+        # it is queued again.)
+        claims = Counter(re.findall(r'claimed an item.*?"(work_\w+)"', logs))
+        suspects = [work for work, account in accounts.items() if account.ran_out and claims[work] != 1]
+        lost = [event for event in history if event["work_id"] in suspects]
+        assert not lost and "a lease is lost" not in logs, (lost, logs[-3000:])
 
 
 def figures(accounts: Accounts, history: list[dict[str, Any]], done: Counter[str]) -> dict[str, int]:

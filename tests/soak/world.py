@@ -242,9 +242,9 @@ def judge(accounts: Accounts, history: list[dict[str, Any]], harm: Harm, logs: s
     ends = Counter(account.end for account in accounts.values())
     assert set(ends) == {"by its holder"}, ends
     if not (harm.kills or harm.stops):
-        # All processes were alive and awake: none may lose a lease that it held, as its log says. (When the responses to
-        # an item's first heartbeats are lost for so long that it is unclear which worker holds it, no worker gets it, and
-        # it is queued again.)
+        # All processes were alive and awake: none may lose a lease that it held, as its log says. (When the responses
+        # to an item's first heartbeats are lost for so long that it is unclear which worker holds it, no worker gets
+        # it, and it is queued again.)
         claims = Counter(re.findall(r'claimed an item.*?"(work_\w+)"', logs))
         suspects = [work for work, account in accounts.items() if account.ran_out and claims[work] != 1]
         lost = [event for event in history if event["work_id"] in suspects]

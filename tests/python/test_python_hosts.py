@@ -146,6 +146,7 @@ GREEN = """
 import sys
 patch, url, path = sys.argv[1:]
 if patch == "gevent":
+    import gevent
     from gevent import monkey
     monkey.patch_all()
 else:
@@ -215,7 +216,10 @@ print("streamed", flush=True)
 
 def interrupt(*_):
     raise KeyboardInterrupt
-signal.signal(signal.SIGALRM, interrupt)
+if patch == "gevent":  # which raises other exceptions when one out of a handler of signal.signal hits its hub
+    gevent.signal_handler(signal.SIGALRM, interrupt)
+else:
+    signal.signal(signal.SIGALRM, interrupt)
 signal.setitimer(signal.ITIMER_REAL, 0.5)
 try:
     client.environments.worker(made, concurrency=3).run(print)

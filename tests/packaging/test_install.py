@@ -197,7 +197,9 @@ def test_a_go_program_builds_with_pkg_config(tags: list[str], prefix: Path, emul
     # to be a new one; a new cache would have the standard library built once more.
     plain = tmp_path / f"prefix-{uuid.uuid4()}"
     plain.symlink_to(prefix)
-    environment = os.environ | {"PKG_CONFIG_PATH": str(plain / "lib" / "pkgconfig")}
+    # Go's cache ignores what pkg-config returns: with flags of its own, no other build finds this folder there.
+    cgo = {"CGO_LDFLAGS": f"-g -O2 -L{plain / 'lib'}"}
+    environment = os.environ | cgo | {"PKG_CONFIG_PATH": str(plain / "lib" / "pkgconfig")}
     program = tmp_path / "program"
     source = EXAMPLES / "go" / "quickstart"
     subprocess.run(["go", "build", *tags, "-o", str(program), "."], check=True, cwd=source, env=environment)

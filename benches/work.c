@@ -10,9 +10,10 @@
 #include <string.h>
 #include <time.h>
 
-static void must(antenv_status status, char *error) {
+/* Ends the program if a call failed; `error` is where it left its error object, if it has one. */
+static void must(antenv_status status, char *const *error) {
     if (status == ANTENV_OK) return;
-    fprintf(stderr, "%s\n", error ? error : antenv_status_name(status));
+    fprintf(stderr, "%s\n", error && *error ? *error : antenv_status_name(status));
     exit(1);
 }
 
@@ -28,7 +29,7 @@ static void begin(antenv_worker *worker, antenv_queue *queue) {
     const char *id = strstr(item, "\"work_") + 1;
     printf("%.*s %lld\n", (int)strcspn(id, "\""), id, (long long)now.tv_sec * 1000000000 + now.tv_nsec);
     antenv_string_free(item);
-    must(antenv_lease_submit_finish(lease, NULL, queue, 2, &error), error);
+    must(antenv_lease_submit_finish(lease, NULL, queue, 2, &error), &error);
 }
 
 int main(int argc, char **argv) {
@@ -41,10 +42,10 @@ int main(int argc, char **argv) {
     char config[512], *error;
     setvbuf(stdout, NULL, _IOLBF, 0);
     snprintf(config, sizeof config, "{\"base_url\":\"%s\",\"environment_key\":\"%s\"}", argv[1], argv[3]);
-    must(antenv_client_new(config, &client, &error), error);
-    must(antenv_queue_new(&queue, &error), error);
+    must(antenv_client_new(config, &client, &error), &error);
+    must(antenv_queue_new(&queue, &error), &error);
     snprintf(config, sizeof config, "{\"environment_id\":\"%s\",\"concurrency\":%s,\"idle_after_ms\":%s}", argv[2], argv[4], argv[5]);
-    must(antenv_worker_new(client, config, &worker, &error), error);
+    must(antenv_worker_new(client, config, &worker, &error), &error);
     must(antenv_worker_attach(worker, queue, 1), NULL);
     for (;;) {
         struct pollfd watched[] = {{0, POLLIN, 0}, {antenv_queue_fd(queue), POLLIN, 0}};

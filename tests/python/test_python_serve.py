@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -63,6 +64,15 @@ def test_scripted_agents_are_served_to_the_end(env: WorkerEnv) -> None:
         assert ([ending_of(call) for call in calls_of(env, session)], ends[session]) == (calls, end), name
     stops = [request for request in env.emulator.take_requests() if request["operation"] == "work.stop"]
     assert len(stops) == len(sessions)
+
+
+@pytest.mark.deep
+def test_a_stream_that_falls_silent_is_opened_again(env: WorkerEnv) -> None:
+    """After a minute and a half: a stream that a program opens may be silent for ten minutes."""
+    env.emulator.faults({"operation": "sessions.events.stream", "stream": {"after": 0, "then": "silence"}})
+    begun = time.monotonic()
+    assert served(env, STREAM, {"pause_ms": 5000}, custom("echo", a=1), RESULTS) == [('{"echo":{"a": 1}}', False)]
+    assert time.monotonic() - begun < 500
 
 
 def test_a_worker_serves_sessions_with_tools(env: WorkerEnv) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _native
 from ._aio import loop_queue
-from ._errors import AntenvError, ConfigError
+from ._errors import AntenvError, ClosedError, ConfigError
 from ._serve import BaseServeItems, BaseSession, encoded_result
 from ._tool_call import ToolCall
 from ._tools import Tool
@@ -142,7 +142,7 @@ async def _end_of(running: asyncio.Future[bytes], call: ToolCall) -> None:
     try:
         await asyncio.sleep(0)  # the tool begins
         if not running.done():
-            with suppress(AntenvError):  # the tool has let it go
+            with suppress(ClosedError):  # the tool has let the call go
                 loop_queue().attach(_native.tool_call_attach, call._handle).add_done_callback(on_void)
             await asyncio.wait([running])
     except asyncio.CancelledError:

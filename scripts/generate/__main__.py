@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 
-from . import cpp, docs, go, python
+from . import cpp, docs, go, php, python
 from .table import Table
 from .text import Files
 
@@ -19,7 +19,7 @@ from .text import Files
 def main() -> int:
     table = Table.of(json.load(sys.stdin))
     files = Files(check="--check" in sys.argv)
-    for part in (python, go, cpp, docs):
+    for part in (python, go, cpp, php, docs):
         part.write(table, files)
     return int(files.stale)
 

@@ -1,0 +1,12 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Antenv\Exception;
+
+/**
+ * The call's `timeoutMs` is over.
+ */
+class APITimeout extends APIConnection
+{
+}

@@ -18,6 +18,7 @@ use Antenv\Resources\Beta;
  */
 final class Client
 {
+    use ServesWork;
     use Uncopyable;
 
     /** The operations. */

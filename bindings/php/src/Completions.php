@@ -1,0 +1,86 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Antenv;
+
+use Antenv\Exception\AntenvException;
+use FFI\CData;
+
+/**
+ * A completion queue of the library.
+ *
+ * @internal
+ */
+final class Completions
+{
+    use Uncopyable;
+
+    private readonly Handle $handle;
+    /** Where the library writes a completion. */
+    private readonly CData $done;
+
+    public function __construct()
+    {
+        $this->handle = Native::handle('queue', 'antenv_queue_new');
+        $this->done = Native::variable('antenv_completion');
+    }
+
+    /** Returns the handle as the library's functions take it. */
+    public function pointer(): ?CData
+    {
+        return $this->handle->pointer();
+    }
+
+    /**
+     * Takes the next completion.
+     *
+     * @param int|null $timeoutMs How long to wait; null: without an end.
+     *
+     * @return array{int, int, string}|null The tag, the status and the text; null when none came in time.
+     */
+    public function next(?int $timeoutMs = null): ?array
+    {
+        $address = Native::address($this->done);
+        $status = Wait::until(
+            fn (int $turn): int => Native::library()->antenv_queue_next($this->handle->pointer(), $turn, $address),
+            $timeoutMs,
+        );
+        return match ($status) {
+            Native::OK => [$this->done->tag, $this->done->status, Native::take($this->done->json)],
+            Native::TIMEOUT => null,
+            default => throw AntenvException::of($status, ''),
+        };
+    }
+
+    /** Returns the descriptor to watch. */
+    public function descriptor(): int
+    {
+        return Native::library()->antenv_queue_fd($this->handle->pointer());
+    }
+
+    /** Frees the queue, which cancels what is in flight through it. */
+    public function free(): void
+    {
+        $this->handle->free();
+    }
+
+    /**
+     * Makes a call of a function that submits it and waits for its completion; returns its text or throws its error.
+     *
+     * A signal handler that throws ends the wait, and frees the queue, which cancels the call.
+     *
+     * @param callable(?CData, CData): int $submit Gets the queue, and where to write an error; returns the status.
+     */
+    public static function call(callable $submit): string
+    {
+        $queue = new self();
+        $error = Native::pointer('char *');
+        $status = $submit($queue->pointer(), Native::address($error));
+        $text = Native::take($error);
+        if ($status === Native::OK) {
+            [, $status, $text] = $queue->next() ?? throw new \LogicException('a wait without an end has ended');
+        }
+        return $status === Native::OK ? $text : throw AntenvException::of($status, $text);
+    }
+}

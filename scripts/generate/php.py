@@ -122,7 +122,9 @@ def method(operation: Operation, table: Table) -> str:
     items = ITEMS.get(operation.name, (operation.result,))
     result, make, doc_result = operation.result, f"{operation.result}::class", ""
     if operation.paged:
-        maker = f"{items[0]}::of(...)" if len(items) == 1 else f"Model::oneOf({', '.join(f'{i}::class' for i in items)})"
+        maker = (
+            f"{items[0]}::of(...)" if len(items) == 1 else f"Model::oneOf({', '.join(f'{i}::class' for i in items)})"
+        )
         result, doc_result = "PageCursor", f"PageCursor<{'|'.join(items)}>"
         call = f"return $this->calls->page({maker}, '{operation.name}', [\n{sent}        ], $requestOptions);"
     elif operation.response == "Stream":
@@ -141,9 +143,18 @@ def method(operation: Operation, table: Table) -> str:
     lines += [f"@return {doc_result}", ""] * bool(doc_result) + ["@throws AntenvException The call failed."]
     returned = f"?{result.removesuffix('|null')}" if result.endswith("|null") else result
     head = "".join(f"        {one},\n" for one in declared)
-    return (
-        f"{comment(lines, '    ')}    public function {operation.call}(\n{head}    ): {returned} {{\n        {call}\n    }}\n"
-    )
+    declaration = f"    public function {operation.call}(\n{head}    ): {returned} {{\n"
+    return f"{comment(lines, '    ')}{declaration}        {call}\n    }}\n"
+
+
+def properties(children: list[Resource]) -> tuple[str, str]:
+    """Returns the properties that hold a resource's children, and the statements that make them."""
+    declared, made = "", ""
+    for child in children:
+        name = php_name(child.attribute)
+        declared += f"    /** The operations on {child.subject}. */\n    public readonly {child.type} ${name};\n\n"
+        made += f"        $this->{name} = new {child.type}($calls);\n"
+    return declared, made
 
 
 def resource(one: Resource, table: Table) -> str:
@@ -153,13 +164,9 @@ def resource(one: Resource, table: Table) -> str:
     text += f"the operations on {one.subject}."
     lines = [text]
     if one.operations:
-        note = "An argument whose default is `Omit::Omitted` is sent as `null` when it is null; any other is left out then."
-        lines += ["", f"{one.credentials()} {note}"]
-    fields = "".join(
-        f"    /** The operations on {child.subject}. */\n    public readonly {child.type} ${php_name(child.attribute)};\n\n"
-        for child in children
-    )
-    made = "".join(f"        $this->{php_name(child.attribute)} = new {child.type}($calls);\n" for child in children)
+        note = "An argument whose default is `Omit::Omitted` is sent as `null` when it is null."
+        lines += ["", f"{one.credentials()} {note} Everywhere else null is the same as leaving it out."]
+    fields, made = properties(children)
     kept = "private readonly Calls $calls" if one.operations else "Calls $calls"
     head = f"    /** @internal */\n    public function __construct({kept})\n    {{\n{made}    }}\n"
     body = "\n".join([head, *(method(each, table) for each in one.operations)])
@@ -168,7 +175,9 @@ def resource(one: Resource, table: Table) -> str:
     imports = {f"Antenv\\{names.get(name, name)}" for name in used}
     kinds = {"Model", "Scope", *(kind for each in one.operations for kind in ITEMS.get(each.name, (each.result,)))}
     code = re.sub(r"`[^`]*`", "", body)
-    imports |= {f"Antenv\\Types\\{kind}" for kind in kinds if re.search(rf"(?<![\w\\]){kind}\b(?=::| \$|[|,>\s{{])", code)}
+    imports |= {
+        f"Antenv\\Types\\{kind}" for kind in kinds if re.search(rf"(?<![\w\\]){kind}\b(?=::| \$|[|,>\s{{])", code)
+    }
     uses = "".join(f"use {name};\n" for name in sorted(imports))
     return (
         f"<?php\n\n// {NOTE}\n\ndeclare(strict_types=1);\n\nnamespace Antenv\\Resources;\n\n{uses}\n"
@@ -179,11 +188,7 @@ def resource(one: Resource, table: Table) -> str:
 def beta(table: Table) -> str:
     """Returns the class that the client has the resources in."""
     children = table.children("")
-    fields = "".join(
-        f"    /** The operations on {child.subject}. */\n    public readonly {child.type} ${php_name(child.attribute)};\n\n"
-        for child in children
-    )
-    made = "".join(f"        $this->{php_name(child.attribute)} = new {child.type}($calls);\n" for child in children)
+    fields, made = properties(children)
     text = f"`$client->beta`: the operations on {listed([child.subject for child in children])}."
     return (
         f"<?php\n\n// {NOTE}\n\ndeclare(strict_types=1);\n\nnamespace Antenv\\Resources;\n\nuse Antenv\\Calls;\n\n"
@@ -198,7 +203,9 @@ def declarations(header: str) -> str:
     header = re.sub(r"^#if defined\(__cplusplus\).*?^#endif\n", "", header, flags=re.M | re.S)
     header = re.sub(r"^#ifdef __cplusplus\n.*?^#endif\n", "", header, flags=re.M | re.S)
     header = re.sub(r"^#ifndef __cplusplus\n.*?^typedef int32_t.*?^#endif\n#endif\n", "", header, flags=re.M | re.S)
-    header = re.sub(r"^enum antenv_status\s*\{", "typedef int32_t antenv_status;\n\nenum antenv_status {", header, flags=re.M)
+    header = re.sub(
+        r"^enum antenv_status\s*\{", "typedef int32_t antenv_status;\n\nenum antenv_status {", header, flags=re.M
+    )
     header = re.sub(r"^#.*\n", "", header, flags=re.M)
     return re.sub(r"\n\s*\n", "\n", header).strip() + "\n"
 

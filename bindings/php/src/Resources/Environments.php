@@ -19,8 +19,8 @@ use Antenv\Types\Scope;
 /**
  * `$client->beta->environments`: the operations on environments.
  *
- * They need an API key. An argument whose default is `Omit::Omitted` is sent as `null` when it is null; any other is
- * left out then.
+ * They need an API key. An argument whose default is `Omit::Omitted` is sent as `null` when it is null. Everywhere else
+ * null is the same as leaving it out.
  */
 final class Environments
 {

@@ -19,8 +19,8 @@ use Antenv\Types\Model;
 /**
  * `$client->beta->memoryStores->memories`: the operations on the memories of a memory store.
  *
- * They need an API key. An argument whose default is `Omit::Omitted` is sent as `null` when it is null; any other is
- * left out then.
+ * They need an API key. An argument whose default is `Omit::Omitted` is sent as `null` when it is null. Everywhere else
+ * null is the same as leaving it out.
  */
 final class Memories
 {

@@ -17,8 +17,8 @@ use Antenv\Types\SentEvents;
 /**
  * `$client->beta->sessions->events`: the operations on the events of a session.
  *
- * They need an API key. An argument whose default is `Omit::Omitted` is sent as `null` when it is null; any other is
- * left out then.
+ * They need an API key. An argument whose default is `Omit::Omitted` is sent as `null` when it is null. Everywhere else
+ * null is the same as leaving it out.
  */
 final class SessionEvents
 {

@@ -16,8 +16,8 @@ use Antenv\Types\Session;
 /**
  * `$client->beta->sessions`: the operations on sessions.
  *
- * They need an API key. An argument whose default is `Omit::Omitted` is sent as `null` when it is null; any other is
- * left out then.
+ * They need an API key. An argument whose default is `Omit::Omitted` is sent as `null` when it is null. Everywhere else
+ * null is the same as leaving it out.
  */
 final class Sessions
 {

@@ -15,8 +15,8 @@ use Antenv\Types\SkillVersion;
 /**
  * `$client->beta->skills->versions`: the operations on the versions of a skill.
  *
- * They need an API key. An argument whose default is `Omit::Omitted` is sent as `null` when it is null; any other is
- * left out then.
+ * They need an API key. An argument whose default is `Omit::Omitted` is sent as `null` when it is null. Everywhere else
+ * null is the same as leaving it out.
  */
 final class SkillVersions
 {

@@ -19,8 +19,8 @@ use Antenv\Types\WorkQueueStats;
  * `$client->beta->environments->work`: the operations on the work queue of a self-hosted environment.
  *
  * `list`, `poll`, `ack` and `heartbeat` need the environment's key; `stats` and `stop` need either; `retrieve` and
- * `update` need an API key. An argument whose default is `Omit::Omitted` is sent as `null` when it is null; any other
- * is left out then.
+ * `update` need an API key. An argument whose default is `Omit::Omitted` is sent as `null` when it is null. Everywhere
+ * else null is the same as leaving it out.
  */
 final class WorkQueue
 {

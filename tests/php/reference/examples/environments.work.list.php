@@ -1,0 +1,14 @@
+<?php
+
+require_once dirname(__DIR__) . '/vendor/autoload.php';
+
+$client = new Client(apiKey: 'my-anthropic-api-key');
+
+$page = $client->beta->environments->work->list(
+  'env_011CZkZ9X2dpNyB7HsEFoRfW',
+  limit: 1,
+  page: 'page',
+  betas: ['message-batches-2024-09-24'],
+);
+
+var_dump($page);

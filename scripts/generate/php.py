@@ -55,7 +55,7 @@ CAPITALS = {"id": "ID", "ids": "IDs", "http": "HTTP", "mcp": "MCP", "sha256": "S
 def php_name(name: str) -> str:
     """Returns the name for a name of the API: `created_at[gt]` is `createdAtGt`. `Names::camel` does the same."""
     first, *others = re.findall(r"\w+?(?=_|\W|$)", re.sub(r"\W+", "_", name).strip("_").replace("_", " "))
-    return first + "".join(CAPITALS.get(word, word.capitalize()) for word in others)
+    return "".join([str(first), *(CAPITALS.get(word, word.capitalize()) for word in others)])
 
 
 def in_php(text: str) -> str:

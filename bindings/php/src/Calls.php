@@ -6,6 +6,7 @@ namespace Antenv;
 
 use Antenv\Exception\AntenvException;
 use Antenv\Types\Model;
+use FFI\CData;
 
 /**
  * Makes the calls of a client, and results of what they return.
@@ -31,11 +32,7 @@ final class Calls
         array $params,
         ?RequestOptions $options = null,
     ): mixed {
-        $params = self::given($params) + ($options?->values() ?? []);
-        $text = Waiter::call('antenv_submit', $this->client, $operation, Json::params($params));
-        $result = Json::decode($text);
-
-        return $options?->response === null ? $result : $options->response->read($result);
+        return $this->decoded($options, $this->submit('antenv_submit', [$operation], $params, $options));
     }
 
     /**
@@ -116,11 +113,7 @@ final class Calls
         array $params,
         ?RequestOptions $options,
     ): mixed {
-        $params = self::given($params) + ($options?->values() ?? []);
-        $text = Waiter::call('antenv_submit_request', $this->client, $method, $path, Json::params($params));
-        $result = Json::decode($text);
-
-        return $options?->response === null ? $result : $options->response->read($result);
+        return $this->decoded($options, $this->submit('antenv_submit_request', [$method, $path], $params, $options));
     }
 
     /**
@@ -135,10 +128,10 @@ final class Calls
         string $path,
         ?RequestOptions $options,
     ): Types\Download {
-        $params = self::given($params) + ($options?->values() ?? []);
-        $arguments = [$operation, Json::params($params), self::withoutNul('path', $path)];
+        $path = self::withoutNul('path', $path);
+        $text = $this->submit('antenv_download_submit', [$operation], $params, $options, [$path]);
 
-        return Types\Download::of(Json::decode(Waiter::call('antenv_download_submit', $this->client, ...$arguments)));
+        return Types\Download::of(Json::decode($text));
     }
 
     /**
@@ -156,14 +149,35 @@ final class Calls
     }
 
     /**
-     * Returns the parameters that were given.
+     * Makes a call by one of the library's functions that submit one, and waits for it; returns its JSON.
      *
+     * @param list<string>         $before What the function takes between the queue and the parameters.
      * @param array<string, mixed> $params
-     *
-     * @return array<string, mixed>
+     * @param list<string>         $after  What it takes between the parameters and the tag.
      */
-    private static function given(#[\SensitiveParameter] array $params): array
+    private function submit(
+        string $function,
+        array $before,
+        #[\SensitiveParameter]
+        array $params,
+        ?RequestOptions $options,
+        array $after = [],
+    ): string {
+        $given = array_filter($params, static fn (mixed $value): bool => $value !== Omit::Omitted);
+        $arguments = [...$before, Json::params($given + ($options?->values() ?? [])), ...$after, 0, null];
+
+        return Completions::call(fn (?CData $queue, CData $error): int => Native::library()->$function(
+            $this->client->pointer(),
+            $queue,
+            ...[...$arguments, $error],
+        ));
+    }
+
+    /** Returns what was decoded of the result of a call, whose response the options may receive. */
+    private function decoded(?RequestOptions $options, string $text): mixed
     {
-        return array_filter($params, static fn (mixed $value): bool => $value !== Omit::Omitted);
+        $result = Json::decode($text);
+
+        return $options?->response === null ? $result : $options->response->read($result);
     }
 }

@@ -16,14 +16,23 @@ final class Completions
 {
     use Uncopyable;
 
+    /** The most idle ones that are kept: each has a descriptor. */
+    private const MAX_IDLE = 8;
+
+    /** @var list<self> Those that `call` has used and uses again. */
+    private static array $idle = [];
+
     private readonly Handle $handle;
     /** Where the library writes a completion. */
     private readonly CData $done;
+    /** Where it writes an error. */
+    private readonly CData $error;
 
     public function __construct()
     {
         $this->handle = Native::handle('queue', 'antenv_queue_new');
         $this->done = Native::variable('antenv_completion');
+        $this->error = Native::pointer('char *');
     }
 
     /** Returns the handle as the library's functions take it. */
@@ -68,18 +77,24 @@ final class Completions
     /**
      * Makes a call of a function that submits it and waits for its completion; returns its text or throws its error.
      *
+     * A function that blocks in the library would keep PHP's signal handlers, and its time limit, waiting until it returns.
      * A signal handler that throws ends the wait, and frees the queue, which cancels the call.
      *
      * @param callable(?CData, CData): int $submit Gets the queue, and where to write an error; returns the status.
+     *
+     * @throws AntenvException The call failed.
      */
     public static function call(callable $submit): string
     {
-        $queue = new self();
-        $error = Native::pointer('char *');
-        $status = $submit($queue->pointer(), Native::address($error));
-        $text = Native::take($error);
+        // A signal handler may make a call while the one that it interrupted waits: it takes another queue.
+        $queue = array_pop(self::$idle) ?? new self();
+        $status = $submit($queue->handle->pointer(), Native::address($queue->error));
+        $text = Native::take($queue->error);
         if ($status === Native::OK) {
             [, $status, $text] = $queue->next() ?? throw new \LogicException('a wait without an end has ended');
+        }
+        if (\count(self::$idle) < self::MAX_IDLE) {
+            self::$idle[] = $queue;
         }
         return $status === Native::OK ? $text : throw AntenvException::of($status, $text);
     }

@@ -31,6 +31,7 @@ LANGUAGES = {
     "Python": ["named", "call"],
     "asyncio": ["named", "call"],
     "Go": ["named", "call"],
+    "PHP": ["named", "call"],
 }
 HEADER = (ROOT / "include" / "antenv.h").read_text()
 STATUS_OF_HTTP = {

@@ -1,4 +1,4 @@
-"""Drives the library from outside: a program in C, C++, Go or Python that runs one call a line."""
+"""Drives the library from outside: a program in C, C++, Go, PHP or Python that runs one call a line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from support.build import GO, ROOT, build_go, compile_c
+from support.build import GO, LIBRARY, ROOT, build_go, compile_c
 
 # The names of the identifiers in the path of each operation.
 IDENTIFIERS = {
@@ -154,6 +154,12 @@ def driver_in(language: str) -> list[str | Path]:
             "env",
             f"LD_LIBRARY_PATH={GO['LD_LIBRARY_PATH']}",
             build_go(ROOT / "bindings" / "go" / "internal" / "driver"),
+        ],
+        "PHP": lambda: [
+            "env",
+            f"ANTENV_LIBRARY={LIBRARY / 'libantenv.so'}",
+            "php",
+            ROOT / "tests" / "php" / "driver.php",
         ],
         "Python": lambda: [*python, "sync"],
         "asyncio": lambda: [*python, "async"],

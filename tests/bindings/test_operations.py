@@ -46,7 +46,7 @@ def sent(request: Request) -> tuple[str, str, str | None, Any]:
     return request.method, request.target, request.headers.get("anthropic-beta"), body
 
 
-@pytest.mark.parametrize("language", ["C++", "C++ without exceptions", "Go", "Python", "asyncio"])
+@pytest.mark.parametrize("language", ["C++", "C++ without exceptions", "Go", "PHP", "Python", "asyncio"])
 def test_a_method_sends_what_a_call_by_name_sends(language: str) -> None:
     answer = b'{"id":"id_1","type":"session","data":[{"id":"id_2"}],"next_page":null}'
     with Http1Server(lambda _: response(answer)) as server, Driver(*driver_in(language)) as driver:

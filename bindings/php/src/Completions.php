@@ -84,7 +84,7 @@ final class Completions
      *
      * @throws AntenvException The call failed.
      */
-    public static function call(callable $submit): string
+    public static function call(#[\SensitiveParameter] callable $submit): string
     {
         // A signal handler may make a call while the one that it interrupted waits: it takes another queue.
         $queue = array_pop(self::$idle) ?? new self();

@@ -11,8 +11,9 @@ use Antenv\Names;
 /**
  * An object that the API returned; a plain Model when its type is one that this version does not know.
  *
- * Its fields are properties. A field that this version does not know, or that has another type than is documented, can
- * be read as a property, too. Objects may be cloned and serialised; nothing can be changed in them.
+ * Its fields are properties. A field that this version does not know can be read as a property, too. One that the API did
+ * not send, or sent with another type than is documented, throws an Error when it is read. Objects may be cloned and
+ * serialised; nothing can be changed in them.
  */
 class Model implements \JsonSerializable
 {
@@ -95,13 +96,16 @@ class Model implements \JsonSerializable
         return $fields;
     }
 
-    /** Returns a field that is no property, or does not have its type. */
+    /** Returns a field that this version does not know. */
     public function __get(string $name): mixed
     {
         $wire = Names::snake($name);
         $fields = $this->fields->value();
         if (!property_exists($fields, $wire)) {
             throw new \Error(sprintf('the API sent no `%s`, of which %s::$%s would be made', $wire, static::class, $name));
+        }
+        if (isset(self::plan(static::class)[$name])) {
+            throw new \Error(sprintf('%s::$%s has another type than is documented: see toArray()', static::class, $name));
         }
 
         return Json::plain($fields->$wire);

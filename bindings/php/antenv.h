@@ -1,3 +1,5 @@
+#define FFI_SCOPE "antenv"
+#define FFI_LIB "libantenv.so.0"
 typedef int32_t antenv_status;
 enum antenv_status {
     ANTENV_OK = 0,

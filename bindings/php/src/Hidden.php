@@ -30,7 +30,11 @@ final class Hidden
         return self::$values[$this] ?? null;
     }
 
-    /** Leaves nothing to copy: the value is of this process alone. */
+    /**
+     * Leaves nothing to copy: the value is of this process alone.
+     *
+     * @return array<string, mixed>
+     */
     public function __serialize(): array
     {
         throw new \LogicException('cannot serialize what is hidden');

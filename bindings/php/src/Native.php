@@ -27,7 +27,7 @@ final class Native
     public const CLOSED = 9;
     public const INTERRUPTED = 12;
 
-    /** What preloading calls the library (preload.php). */
+    /** What `ffi.preload` calls the library: FFI_SCOPE in antenv.h. */
     private const SCOPE = 'antenv';
 
     private static ?FFI $library = null;
@@ -55,25 +55,9 @@ final class Native
     /** Returns the declarations that FFI reads: the library's header without comments and preprocessor lines. */
     public static function declarations(): string
     {
-        return (string) file_get_contents(dirname(__DIR__) . '/antenv.h');
-    }
+        $header = (string) file_get_contents(dirname(__DIR__) . '/antenv.h');
 
-    /** Loads the library for all scripts of a server. Only preload.php calls this. */
-    public static function preload(): void
-    {
-        $header = tempnam(sys_get_temp_dir(), 'antenv');
-        if ($header === false) {
-            throw new \RuntimeException('antenv: no temporary file can be made in ' . sys_get_temp_dir());
-        }
-        try {
-            $defines = sprintf("#define FFI_SCOPE \"%s\"\n#define FFI_LIB \"%s\"\n", self::SCOPE, self::path());
-            file_put_contents($header, $defines . self::declarations());
-            if (FFI::load($header) === null) {
-                throw new \RuntimeException('antenv: the library ' . self::path() . ' cannot be loaded');
-            }
-        } finally {
-            unlink($header);
-        }
+        return (string) preg_replace('/^#.*\n/m', '', $header); // the definitions for ffi.preload
     }
 
     /**
@@ -160,7 +144,7 @@ final class Native
     private static function load(): FFI
     {
         try {
-            // With ffi.enable=preload this is the only way, and the library is there already.
+            // With ffi.enable=preload this is the only way: ffi.preload has loaded the library.
             $library = FFI::scope(self::SCOPE);
         } catch (\FFI\Exception) {
             $library = self::open();

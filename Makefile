@@ -75,7 +75,7 @@ DEEP_JOBS ?= $(shell echo $$((2 * $(PROCESSORS))))
 PYTEST := $(VENV)/bin/python -m pytest tests --dist worksteal
 
 test: wheel prefix ## run every functional test, in every language (some minutes)
-	@scripts/need.sh cc c++ clang openssl pkg-config cmake go man nlohmann abidw
+	@scripts/need.sh cc c++ clang openssl pkg-config cmake go man nlohmann abidw php php-fpm composer
 	@echo "== building the Rust tests"
 	$(CARGO) test --profile quick --workspace --no-run
 	@# Workers once more over HTTPS with HTTP/2; from outside: C, C++, Python, Go, installation, networks.

@@ -9,6 +9,7 @@ package_of() {
         clang) echo clang ;;
         python3 | venv) echo python3 python3-venv ;;
         node) echo nodejs ;;
+        php) echo php-cli ;;
         curl-config) echo libcurl4-openssl-dev ;;
         abidw) echo abigail-tools ;;
         man) echo man-db ;;
@@ -22,6 +23,7 @@ package_of() {
 
 present() {
     case $1 in
+        php-fpm) compgen -G '/usr/sbin/php-fpm*' >/dev/null || command -v php-fpm >/dev/null ;; # it has its version in its name
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;; # a module, which Debian packages apart
         nlohmann) c++ -E -include nlohmann/json.hpp -x c++ /dev/null >/dev/null 2>&1 ;; # a header
         std-source) [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust/library ] ;; # alongside rustup's compiler, which has none

@@ -28,6 +28,7 @@ def blocks(page: str, language: str) -> list[str]:
 def test_the_pages_show_the_quick_starts_as_they_are() -> None:
     assert blocks("docs/python.md", "python")[0] == (ROOT / "examples" / "python" / "quickstart.py").read_text()
     assert blocks("docs/cpp.md", "cpp")[0] == (ROOT / "examples" / "cpp" / "quickstart.cpp").read_text()
+    assert blocks("docs/php.md", "php")[0] == (ROOT / "examples" / "php" / "quickstart.php").read_text()
     program = (ROOT / "examples" / "go" / "quickstart" / "main.go").read_text()
     shown = [line.split("//")[0].strip() for line in blocks("docs/go.md", "go")[0].splitlines()]
     assert len(shown) > 15 and set(shown) <= {line.strip() for line in program.splitlines()}
@@ -112,6 +113,18 @@ extern antenv_session *session; extern antenv_tool_call *call;
 extern antenv_completion done; extern const char *params; extern uint64_t tag;
 extern volatile sig_atomic_t ctrl_c; extern char *error, *json, *item;
 """
+
+
+def test_the_pieces_of_php_in_its_page_are_valid(tmp_path: Path) -> None:
+    first, *pieces = blocks("docs/php.md", "php")
+    program = tmp_path / "pieces.php"
+    program.write_text(first + "".join(pieces))
+    done = subprocess.run(["php", "-l", str(program)], capture_output=True, text=True, check=False)
+    assert len(pieces) > 3 and done.returncode == 0, done.stdout
+    used = set(re.findall(r"\bAntenv\\[\w\\]+", "".join(pieces)))
+    sources = ROOT / "bindings" / "php" / "src"
+    missing = {name for name in used if not (sources / (name[7:].replace("\\", "/") + ".php")).exists()}
+    assert used and not missing
 
 
 @pytest.mark.parametrize("page", ["docs/concurrency.md", "docs/sessions.md", "docs/worker.md"])

@@ -13,7 +13,9 @@ MOST_LINES = 80
 
 def is_program(path: Path) -> bool:
     """Returns whether a file is a program's source, or a script."""
-    return path.suffix in {".c", ".h", ".cpp", ".hpp", ".go", ".py", ".sh"} or path.read_bytes().startswith(b"#!")
+    return path.suffix in {".c", ".h", ".cpp", ".hpp", ".go", ".php", ".py", ".sh"} or path.read_bytes().startswith(
+        b"#!"
+    )
 
 
 PROGRAMS = sorted(path for path in (ROOT / "examples").rglob("*") if path.is_file() and is_program(path))
@@ -21,7 +23,7 @@ PROGRAMS = sorted(path for path in (ROOT / "examples").rglob("*") if path.is_fil
 
 def test_each_language_has_examples() -> None:
     kinds = {path.relative_to(ROOT / "examples").parts[0] for path in PROGRAMS}
-    assert kinds == {"c", "cpp", "go", "python", "deploy"}
+    assert kinds == {"c", "cpp", "go", "php", "python", "deploy"}
     assert ROOT / "examples" / "deploy" / "serve-item" in PROGRAMS  # a script, which has no suffix
 
 

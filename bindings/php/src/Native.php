@@ -143,6 +143,9 @@ final class Native
 
     private static function load(): FFI
     {
+        if (!extension_loaded('ffi')) {
+            throw new \RuntimeException("antenv: PHP's extension FFI is not loaded: install or enable it (extension=ffi)");
+        }
         try {
             // With ffi.enable=preload this is the only way: ffi.preload has loaded the library.
             $library = FFI::scope(self::SCOPE);

@@ -99,7 +99,7 @@ flakes: wheel prefix ## run a suite many times with every processor busy, and li
 	$(VENV)/bin/python scripts/flakes.py --times $(TIMES) --output $(TARGET)/flakes $(COMMAND)
 
 bench: wheel prefix ## measure the library alongside its peers, in one run
-	@scripts/need.sh cc c++ curl-config go pkg-config rg
+	@scripts/need.sh cc c++ curl-config go pkg-config rg php php-curl
 	$(VENV)/bin/python benches/bench.py
 
 soak: wheel prefix ## minutes of workers in a bad world (SECONDS, ITEMS, SESSIONS, and MORE="--tls --freeze 20 --spare")

@@ -6,7 +6,8 @@ flight: many GETs in flight from one thread, through the completion queue, along
 by itself, and hyper-util's pooled client, which reqwest is made of.
 
 cpp: what the C++ header adds. python: alongside the official client, waiting, 64 calls under asyncio, importing the
-package and making a first call. go: alongside the official client and net/http.
+package and making a first call. go: alongside the official client and net/http. php: alongside PHP's own curl, one call
+after the other, 64 in flight, loading the classes and making a first call.
 
 All of these meet a server that sends the same answer each time (benches/peers): it is faster than they are, so that it
 does not hide how they differ. They meet it over HTTPS, where each speaks what it does by default (HTTP/2, but for the
@@ -100,6 +101,11 @@ def in_python(how: str) -> dict[str, Command]:
     return {peer: [sys.executable, BENCHES / "get.py", peer, how] for peer in ("antenv", "official")}
 
 
+def in_php(how: str) -> dict[str, Command]:
+    os.environ["ANTENV_LIBRARY"] = str(LIBRARY / "libantenv.so")
+    return {peer: ["php", BENCHES / "get.php", peer, how] for peer in ("antenv", "curl")}
+
+
 @contextmanager
 def canned_server() -> Iterator[dict[str, str]]:
     """The server's URLs. SSL_CERT_FILE, which every peer looks at, names its CA."""
@@ -142,7 +148,7 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 16, 64, 256], help="numbers of calls in flight")
     parser.add_argument(
         "--only",
-        choices=["threads", "flight", "cpp", "python", "go", "streams", "worker", "sessions", "toolset"],
+        choices=["threads", "flight", "cpp", "python", "go", "php", "streams", "worker", "sessions", "toolset"],
         help="one of the measurements",
     )
     parser.add_argument("--over", choices=WAYS, nargs="*", default=WAYS, help="how the server is reached")
@@ -179,6 +185,10 @@ def main() -> None:
         comparisons.append((in_python("first"), [1], "from Python, import and first call"))
     if wanted("go"):
         comparisons.append((in_go(), [1, 64, 1000], "from Go, goroutines"))
+    if wanted("php"):
+        comparisons.append((in_php("calls"), [1], "from PHP"))
+        comparisons.append((in_php("flight"), [64], "from PHP, in flight"))
+        comparisons.append((in_php("first"), [1], "from PHP, loading and first call"))
     streams: list[tuple[dict[str, Command], str]] = []
     if wanted("streams"):
         program = compile_c("stream", "antenv")

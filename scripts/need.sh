@@ -23,7 +23,7 @@ package_of() {
 
 present() {
     case $1 in
-        php-curl) php -m | grep -qx curl ;;
+        php-curl) php -m | grep -x curl >/dev/null ;; # an extension
         php-fpm) compgen -G '/usr/sbin/php-fpm*' >/dev/null || command -v php-fpm >/dev/null ;; # it has its version in its name
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;; # a module, which Debian packages apart
         nlohmann) c++ -E -include nlohmann/json.hpp -x c++ /dev/null >/dev/null 2>&1 ;; # a header

@@ -9,6 +9,7 @@ require __DIR__ . '/check.php';
 use Antenv\Client;
 use Antenv\Exception;
 use Antenv\Exception\AntenvException;
+use Antenv\Library;
 use Antenv\PageCursor;
 use Antenv\RequestOptions;
 use Antenv\Response;
@@ -410,6 +411,66 @@ test('what owns something in the library cannot be copied', function () use ($cl
         thrown(LogicException::class, fn () => unserialize('O:' . strlen($object::class) . ':"' . $object::class . '":0:{}'));
     }
     thrown(\Exception::class, fn () => serialize(new RequestOptions(extraHeaders: ['x' => 'y'])));
+});
+
+/** Starts a process that sends this one a signal when a call is held; returns its number. */
+function signalled(Emulator $emulator, int $signal): int
+{
+    $emulator->faults(['hold' => true]);
+    [$parent, $child] = [getmypid(), pcntl_fork()];
+    if ($child === 0) {
+        while ($emulator->control('GET', 'holds')['held'] === 0) {
+            usleep(1000);
+        }
+        posix_kill($parent, $signal);
+        posix_kill(getmypid(), SIGKILL); // what it inherited is the parent's to end
+    }
+
+    return $child;
+}
+
+test('a signal handler runs while a call waits', function () use ($emulator, $environments): void {
+    pcntl_async_signals(true);
+    $child = signalled($emulator, SIGUSR1);
+    pcntl_signal(SIGUSR1, function () use ($emulator): void {
+        $emulator->client()->stats(); // it may use the library, too
+        same(1, $emulator->control('DELETE', 'holds')['released']);
+    });
+    check($environments->list(limit: 1) instanceof PageCursor, 'the call has gone on');
+    pcntl_waitpid($child, $status);
+});
+
+test('a signal handler that throws ends the call', function () use ($emulator, $environments): void {
+    $child = signalled($emulator, SIGUSR1);
+    pcntl_signal(SIGUSR1, fn () => throw new DomainException('enough'));
+    same('enough', thrown(DomainException::class, fn () => $environments->list(limit: 1))->getMessage());
+    pcntl_waitpid($child, $status);
+    $emulator->control('DELETE', 'holds');
+    check($environments->list(limit: 1) instanceof PageCursor, 'the next call is another');
+    pcntl_signal(SIGUSR1, SIG_DFL);
+});
+
+test('a forked process uses the client that it inherits', function () use ($environments): void {
+    [$mine, $other] = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, STREAM_IPPROTO_IP);
+    $made = $environments->create(name: 'of the parent');
+    $child = pcntl_fork();
+    if ($child === 0) {
+        fwrite($other, $environments->retrieve($made->id)->name . "\n");
+        posix_kill(getmypid(), SIGKILL);
+    }
+    same('of the parent', $environments->retrieve($made->id)->name);
+    same("of the parent\n", fgets($mine));
+    pcntl_waitpid($child, $status);
+    same('of the parent', $environments->retrieve($made->id)->name);
+});
+
+test('the library is shut down, and starts again', function () use ($environments): void {
+    Library::shutdown(-1);
+    Library::shutdown();
+    check($environments->list(limit: 1) instanceof PageCursor, 'a call starts it again');
+    thrown(Exception\InvalidArgument::class, fn () => Library::shutdown(-2));
+    check(preg_match('/^\d+\.\d+\.\d+/', Library::version()) === 1, Library::version());
+    same(getenv('ANTENV_LIBRARY'), Library::path());
 });
 
 test('no handle is left behind', function () use ($emulator): void {

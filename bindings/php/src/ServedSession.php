@@ -115,6 +115,7 @@ final class ServedSession
         Log::warning("a tool failed: session_id=$this->id tool=$call->name call=$call->id", $failure);
         $message = $failure->getMessage() === '' ? $failure::class : $failure->getMessage();
         $text = $this->traces ? (string) $failure : $message;
-        return Content::encoded(mb_scrub($text, 'UTF-8'), isError: true);
+        // A message may hold bytes of anything.
+        return Content::encoded(json_decode((string) json_encode($text, JSON_INVALID_UTF8_SUBSTITUTE)), isError: true);
     }
 }

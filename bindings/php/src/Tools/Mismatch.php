@@ -19,9 +19,11 @@ final class Mismatch extends \Exception
         $text = json_encode($value, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_PRESERVE_ZERO_FRACTION);
         $text = $text === false ? get_debug_type($value) : $text;
         if (\strlen($text) > self::SHOWN) {
-            // Not within a character: a text that is no UTF-8 could not be sent.
-            $text = preg_replace('/[\x80-\xBF]*\z/', '', substr($text, 0, self::SHOWN));
-            $text = preg_replace('/[\xC0-\xFF]\z/', '', (string) $text) . '...';
+            $text = substr($text, 0, self::SHOWN);
+            while (preg_match('//u', $text) !== 1) { // cut within a character
+                $text = substr($text, 0, -1);
+            }
+            $text .= '...';
         }
         return new self(($where === '' ? 'the input' : $where) . " must be $words, not $text");
     }

@@ -140,11 +140,12 @@ final class Types
         }
         $docblock = new Docblock($constructor->getDocComment());
         $members = self::members($constructor->getParameters(), $docblock, $class->getNamespaceName(), [...$within, $name]);
-        $shape = Shape::members($members, static function (array $made) use ($name): object {
+        $plain = Shape::members($members, static fn (array $made): object => new $name(...$made));
+        $shape = new Shape($plain->schema, $plain->words, static function (mixed $value, string $where) use ($plain): mixed {
             try {
-                return new $name(...$made);
-            } catch (\InvalidArgumentException | \ValueError | \DomainException $error) {
-                throw new Mismatch("{$error->getMessage()}", 0, $error);
+                return $plain->convert($value, $where);
+            } catch (\InvalidArgumentException | \DomainException | \ValueError $error) { // of the constructor
+                throw new Mismatch(($where === '' ? 'the input' : $where) . " is invalid: {$error->getMessage()}", 0, $error);
             }
         });
         $text = (new Docblock($class->getDocComment()))->text;

@@ -16,7 +16,7 @@ use Antenv\Exception\WaitTimeout;
  *         // serve $lease->sessionID
  *     }
  *
- * It claims an item when the program waits for one. The loop finishes each item when its body is done with it, also by `break` or
+ * It claims an item when the program waits for one. The loop finishes each item when its body is done with it, also by `break`, `exit` or
  * an exception; it ends when the worker was stopped or the work queue is drained, and throws the error that ended the worker.
  *
  * @implements \IteratorAggregate<int, Lease>

@@ -17,7 +17,7 @@ TIMEOUT = 240
 
 
 def php_environment(transport: str, folder: Path) -> dict[str, str]:
-    """Returns the variables of a PHP program that starts emulators of its own: over HTTPS, by a script that adds --tls."""
+    """Returns the variables of a PHP program that starts emulators: over HTTPS, by a script that adds --tls."""
     emulator = folder / "emulator"
     emulator.write_text(f'#!/bin/sh\nexec "{BINARY}" {"" if transport == "http1" else "--tls "}"$@"\n')
     emulator.chmod(0o755)

@@ -45,7 +45,7 @@ def test_the_built_in_server_serves_requests(emulator: Emulator, tmp_path: Path)
             with urllib.request.urlopen(f"{found[0]}/?name=served-{number}", timeout=TIMEOUT) as response:
                 created.append(json.load(response)["name"])
 
-        together(*(lambda number=number: request(number) for number in range(8)))  # type: ignore[misc]
+        together(*(lambda number=number: request(number) for number in range(8)))
         assert sorted(created) == [f"served-{number}" for number in range(8)]
     finally:
         os.killpg(server.pid, signal.SIGTERM)

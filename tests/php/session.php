@@ -77,7 +77,8 @@ test('a tool that fails gives its message, and is logged', function () use ($ser
         'chosen' => throw new ToolError(content: ['see', new Image('GIF8')]),
         default => throw new ToolError('it failed'),
     };
-    $steps = calls(...array_map(fn (string $how): array => ['broken', ['how' => $how]], ['value', 'error', 'mute', 'bytes', 'both', 'x', 'chosen']));
+    $ways = ['value', 'error', 'mute', 'bytes', 'both', 'x', 'chosen'];
+    $steps = calls(...array_map(fn (string $how): array => ['broken', ['how' => $how]], $ways));
     $results = [];
     $log = logged(function () use ($served, $broken, $steps, &$results): void {
         $results = $served(['broken' => $broken], $steps);
@@ -98,7 +99,8 @@ test('a tool that fails gives its message, and is logged', function () use ($ser
     logged(function () use ($served, $broken, &$traced): void {
         $traced = $served(['broken' => $broken], calls(['broken', ['how' => 'value']]), traces: true);
     });
-    check($traced[0][1] && str_contains($traced[0][0], 'RuntimeException: no such city in ') && str_contains($traced[0][0], '#0 '), 'a trace');
+    [$trace, $isError] = $traced[0];
+    check($isError && str_contains($trace, 'RuntimeException: no such city in ') && str_contains($trace, '#0 '), 'a trace');
 });
 
 test('the counters of a session', function () use ($hosts): void {
@@ -114,7 +116,9 @@ test('the counters of a session', function () use ($hosts): void {
     same([$session, 'live', null, 1, 1, 0], array_map(fn (string $one): mixed => $during[$one], [
         'session_id', 'state', 'end', 'open_calls', 'calls', 'posted',
     ]));
-    same(['ended', 'idle', 0, 1, 1], array_map(fn (string $one): mixed => $after[$one], ['state', 'end', 'open_calls', 'calls', 'posted']));
+    same(['ended', 'idle', 0, 1, 1], array_map(fn (string $one): mixed => $after[$one], [
+        'state', 'end', 'open_calls', 'calls', 'posted',
+    ]));
     waitUntil(fn (): bool => $hosts->emulator->control('GET', 'connections')['streams_open'] === 0, 'no stream is left');
 });
 
@@ -193,7 +197,11 @@ test('a stop and a loss of the lease end the session', function (): void {
 });
 
 test('what the server refuses is thrown, and run goes on', function () use ($hosts): void {
-    foreach ([['sessions.events.list', 403, PermissionDenied::class], ['sessions.events.stream', 401, Authentication::class]] as [$where, $status, $class]) {
+    $refusals = [
+        ['sessions.events.list', 403, PermissionDenied::class],
+        ['sessions.events.stream', 401, Authentication::class],
+    ];
+    foreach ($refusals as [$where, $status, $class]) {
         $hosts->script(STREAM);
         $hosts->emulator->faults(['operation' => $where, 'status' => $status]);
         $lease = $hosts->claim($hosts->worker());
@@ -210,9 +218,14 @@ test('what the server refuses is thrown, and run goes on', function () use ($hos
 test('a wrong configuration is thrown, ends a worker, and leaves the item', function () use ($hosts): void {
     $item = $hosts->enqueue();
     $lease = $hosts->claim($hosts->worker());
-    foreach ([['concurrency', 0, '1 to 1000'], ['maxIdleMs', -1, '0 to 86400000'], ['odd', null, 'known are: bash, network, env']] as [$name, $value, $words]) {
-        $error = thrown(Config::class, fn () => $lease->serve(['echo' => fn () => 1], ...($name === 'odd' ? ['toolset' => ['odd' => 1]] : [$name => $value])));
-        same($name, $error->parameter);
+    $wrong = [
+        ['concurrency', ['concurrency' => 0], '1 to 1000'],
+        ['maxIdleMs', ['maxIdleMs' => -1], '0 to 86400000'],
+        ['odd', ['toolset' => ['odd' => 1]], 'known are: bash, network, env'],
+    ];
+    foreach ($wrong as [$parameter, $options, $words]) {
+        $error = thrown(Config::class, fn () => $lease->serve(['echo' => fn () => 1], ...$options));
+        same($parameter, $error->parameter);
         check(str_contains($error->getMessage(), $words), $error->getMessage());
     }
     $lease->finish();

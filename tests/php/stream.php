@@ -98,11 +98,16 @@ test('a file is downloaded whole', function () use ($hosts): void {
     same([$path, filesize($path), 'PK'], [$download->path, $download->bytes, file_get_contents($path, length: 2)]);
     $hosts->emulator->faults(['operation' => 'skills.versions.download', 'cut' => 10, 'count' => 9]);
     file_put_contents($path, 'before');
-    $options = new RequestOptions(maxRetries: 0);
-    thrown(API::class, fn () => $versions->download($found->id, skillID: $version['skill_id'], path: $path, requestOptions: $options));
+    $download = fn (string $path): mixed => $versions->download(
+        $found->id,
+        skillID: $version['skill_id'],
+        path: $path,
+        requestOptions: new RequestOptions(maxRetries: 0),
+    );
+    thrown(API::class, fn () => $download($path));
     same('before', file_get_contents($path));
     $hosts->emulator->control('DELETE', 'faults');
-    same('path', thrown(InvalidArgument::class, fn () => $versions->download($found->id, skillID: $version['skill_id'], path: '/no/such/x'))->parameter);
+    same('path', thrown(InvalidArgument::class, fn () => $download('/no/such/x'))->parameter);
     unlink($path);
 });
 
@@ -142,12 +147,14 @@ test('a call that was submitted can be cancelled, and one that is wrong is refus
     same('slow', $completion->tag);
     check($completion->error() instanceof Cancelled, 'it is cancelled');
     $ticket->cancel();
-    foreach ([['environments.explode', [], 'operation'], ['environments.retrieve', [], 'environmentID'], ["a\0", [], 'operation']] as [$name, $params, $parameter]) {
-        same($parameter, thrown(InvalidArgument::class, fn () => $queue->submit($name, $params))->parameter);
+    $wrong = ['environments.explode' => 'operation', 'environments.retrieve' => 'environmentID', "a\0" => 'operation'];
+    foreach ($wrong as $name => $parameter) {
+        same($parameter, thrown(InvalidArgument::class, fn () => $queue->submit($name))->parameter);
     }
     same(0, count($queue));
     $response = new Response();
-    $queue->submit('environments.retrieve', ['environment_id' => $hosts->environment], requestOptions: new RequestOptions(response: $response));
+    $options = new RequestOptions(response: $response);
+    $queue->submit('environments.retrieve', ['environment_id' => $hosts->environment], requestOptions: $options);
     same([$hosts->environment, 200], [$queue->next()->result(Environment::class)->id, $response->statusCode]);
 });
 

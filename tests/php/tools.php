@@ -242,7 +242,7 @@ test('functions that cannot be tools are refused, and the message says what to d
         [$loose, 'the tool tool: the parameter $when: DateTime is not supported: use string, int, '],
         [fn (Loop $a) => 0, 'the tool tool: the parameter $a: the parameter $next: Tools\Loop contains itself'],
         [function (int &$a): void {}, 'the tool tool: the parameter $a: a tool takes nothing by reference'],
-        [fn (#[ToolParam(type: 'list<')] array $a) => 0, 'the tool tool: the parameter $a: the type `list<` cannot be read: write it as'],
+        [fn (#[ToolParam(type: 'list<')] array $a) => 0, 'the tool tool: the parameter $a: the type `list<` cannot be read: write '],
         [fn (#[ToolParam(type: 'Nothing')] array $a) => 0, 'the tool tool: the parameter $a: Nothing is not supported: '],
         [fn (\Countable&\Traversable $a) => 0, 'the tool tool: the parameter $a: Countable&Traversable is not supported: '],
     ];

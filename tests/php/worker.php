@@ -51,7 +51,7 @@ test('a loop serves item after item', function () use ($lasting): void {
 });
 
 test('leaving the body in any way ends the item, and only once', function () use ($lasting): void {
-    [$broken, $thrown, $finished, $abandoned] = [$lasting->enqueue(), $lasting->enqueue(), $lasting->enqueue(), $lasting->enqueue()];
+    [$broken, $thrown, $finished, $abandoned] = array_map(fn (): string => $lasting->enqueue(), range(1, 4));
     $lasting->emulator->takeRequests();
     $worker = $lasting->worker(concurrency: 2);
     foreach ($worker as $lease) {
@@ -140,7 +140,8 @@ test('a worker, an adoption and a session have an argument for each key of the l
 test('waiting ends after a time, and when the worker is stopped or closed', function () use ($lasting): void {
     $worker = $lasting->emulator->worker($lasting->emulator->environment()->id);
     foreach ([0, 30] as $milliseconds) {
-        same("no work came within $milliseconds ms", thrown(WaitTimeout::class, fn () => $worker->next($milliseconds))->getMessage());
+        $error = thrown(WaitTimeout::class, fn () => $worker->next($milliseconds));
+        same("no work came within $milliseconds ms", $error->getMessage());
     }
     $worker->stop();
     same([null, null], [$worker->next(), $worker->next(0)]);
@@ -313,7 +314,8 @@ test('the arguments of run are checked', function () use ($lasting): void {
             ['maxIdle: unknown; known are: traces, ', ['tools' => [], 'maxIdle' => 1]],
         ] as [$words, $arguments]
     ) {
-        check(str_starts_with(thrown(InvalidArgumentException::class, fn () => $worker->run(...$arguments))->getMessage(), $words), $words);
+        $error = thrown(InvalidArgumentException::class, fn () => $worker->run(...$arguments));
+        check(str_starts_with($error->getMessage(), $words), $error->getMessage());
     }
 });
 

@@ -38,8 +38,12 @@ final class Lease
      *
      * @param Worker|null $worker Its worker, which would be stopped if it were destroyed; null: the lease was adopted.
      */
-    public function __construct(private readonly Handle $handle, #[\SensitiveParameter] string $item, private readonly ?Worker $worker = null)
-    {
+    public function __construct(
+        private readonly Handle $handle,
+        #[\SensitiveParameter]
+        string $item,
+        private readonly ?Worker $worker = null,
+    ) {
         $this->work = Work::of(Json::decode($item));
         [$this->id, $this->sessionID] = [$this->work->id, $this->work->data->id];
     }
@@ -81,8 +85,8 @@ final class Lease
     }
 
     /**
-     * Waits until the lease is lost, its item is to be stopped, or it has ended; returns whether that is so. `state()` returns the
-     * reason.
+     * Waits until the lease is lost, its item is to be stopped, or it has ended; returns whether that is so. `state()`
+     * returns the reason.
      *
      * @param int|null $timeoutMs How long to wait; null: without an end.
      */
@@ -103,8 +107,8 @@ final class Lease
     /**
      * Makes a client with the item's own token, on the worker's connections, for the calls that serving it takes.
      *
-     * If the item's secret holds no token, the client has the environment's key. It may outlive the lease. Throws Closed when the lease
-     * has ended. Does not block.
+     * If the item's secret holds no token, the client has the environment's key. It may outlive the lease. Throws Closed
+     * when the lease has ended. Does not block.
      */
     public function client(): Client
     {
@@ -116,24 +120,27 @@ final class Lease
      *
      *     $lease->serve([weather(...)]);  // function weather(string $city): string { ... }
      *
-     * The lease goes on. Tools run in the program's one thread, one call after the other. What a tool throws is the result of its call;
-     * it is written to PHP's error log unless it is a `ToolError`, and ends this if it is an `Interrupt`.
+     * The lease goes on. Tools run in the program's one thread, one call after the other. What a tool throws is the result
+     * of its call; it is written to PHP's error log unless it is a `ToolError`, and ends this if it is an `Interrupt`.
      *
-     * @param iterable<mixed> $tools Functions, closures (named by their keys), objects whose methods have the attribute `Tool`, and
-     *     `ToolFunction`s. Calls of other tools are left to other clients.
+     * @param iterable<mixed> $tools Functions, closures (named by their keys), objects whose methods have the attribute
+     *     `Tool`, and `ToolFunction`s. Calls of other tools are left to other clients.
      * @param bool $traces Whether the agent gets the stack trace of what a tool throws, and not only its message.
      * @param int|null $concurrency How many calls the library hands out before the first is answered. Default: 1.
      * @param int|null $maxIdleMs How long the session may be idle after the end of a turn before it is over: 0 (without limit) to
      *     86400000. Default: 60000.
-     * @param int|null $toolTimeoutMs How long a call may take; then it is answered with an error. 0: without limit. Default: 120000.
-     * @param bool|array<string, mixed>|null $toolset Whether the library serves the agent's own tools (bash, read, write, edit, glob,
-     *     grep) in a confined process; or `['bash' => true, 'network' => false, 'env' => [names of environment variables]]`.
+     * @param int|null $toolTimeoutMs How long a call may take; then it is answered with an error. 0: without limit. Default:
+     *     120000.
+     * @param bool|array<string, mixed>|null $toolset Whether the library serves the agent's own tools (bash, read, write,
+     *     edit, glob, grep) in a confined process; or `['bash' => true, 'network' => false, 'env' => [names of environment
+     *     variables]]`.
      * @param string|null $workdir The directory that the toolset works in. Required with `toolset`, `skills` and `memory`.
      * @param string|null $sandbox "auto", "required" or "off". Default: "auto".
-     * @param string|null $toolsetPath The command `antenv`. Default: ANTENV_CLI, the one installed with the library, or the one on PATH.
+     * @param string|null $toolsetPath The command `antenv`. Default: ANTENV_CLI, the one installed with the library, or the
+     *     one on PATH.
      * @param bool|null $skills Whether the agent's skills are unpacked to `skills/` in `workdir`. Default: true with `toolset`.
-     * @param bool|string|null $memory Whether the session's memory stores are kept as directories, or "read_only". Default: true with
-     *     `toolset`.
+     * @param bool|string|null $memory Whether the session's memory stores are kept as directories, or "read_only". Default:
+     *     true with `toolset`.
      *
      * @return 'idle'|'terminated'|'deleted'|'not_found'|'stop_requested'|'lease_lost'|'lease_ended'|string
      *
@@ -231,7 +238,8 @@ final class Lease
     }
 
     /**
-     * Ends the lease without stopping the item: the work queue hands it out again later. Does nothing when it has ended. Does not block.
+     * Ends the lease without stopping the item: the work queue hands it out again later. Does nothing when it has ended.
+     * Does not block.
      */
     public function abandon(): void
     {
@@ -241,8 +249,8 @@ final class Lease
     /**
      * Ends the lease so that another process can go on with it; returns what that must know.
      *
-     * Nothing is sent any more. Give it to one process only: one that calls `$client->adopt()`, or an official client's `handle_item`. A
-     * lease that is released and not adopted expires, and the work queue hands the item out again.
+     * Nothing is sent any more. Give it to one process only: one that calls `$client->adopt()`, or an official client's
+     * `handle_item`. A lease that is released and not adopted expires, and the work queue hands the item out again.
      *
      * @throws LeaseLost The lease is lost.
      * @throws Exception\Closed The lease has ended.
@@ -274,8 +282,8 @@ final class Lease
     }
 
     /**
-     * Logs what ended the serving of the item, and abandons the item if `onError` asks for it. One that is to be stopped is left to be
-     * finished in either case.
+     * Logs what ended the serving of the item, and abandons the item if `onError` asks for it. One that is to be stopped is
+     * left to be finished in either case.
      *
      * @internal
      */

@@ -14,7 +14,9 @@ final class Log
     public static function warning(string $what, ?\Throwable $why = null): void
     {
         // No trace: it would show arguments, which may be secrets.
-        $cause = $why === null ? '' : sprintf(': %s: %s in %s:%d', $why::class, $why->getMessage(), $why->getFile(), $why->getLine());
+        $cause = $why === null
+            ? ''
+            : sprintf(': %s: %s in %s:%d', $why::class, $why->getMessage(), $why->getFile(), $why->getLine());
         error_log("antenv: $what$cause");
     }
 }

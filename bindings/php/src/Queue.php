@@ -7,7 +7,8 @@ namespace Antenv;
 use Antenv\Exception\AntenvException;
 
 /**
- * A completion queue: calls are submitted to it without waiting, and their results collected from it; `$client->queue()` makes one.
+ * A completion queue: calls are submitted to it without waiting, and their results collected from it; `$client->queue()`
+ * makes one.
  *
  *     $queue = $client->queue();
  *     foreach ($ids as $id) {
@@ -116,8 +117,8 @@ final class Queue implements \IteratorAggregate, \Countable
     }
 
     /**
-     * Returns a stream to watch with stream_select() or an event loop: it is readable while a completion waits. Do not read from it:
-     * call `next(0)` until it returns null.
+     * Returns a stream to watch with stream_select() or an event loop: it is readable while a completion waits. Do not read
+     * from it: call `next(0)` until it returns null.
      *
      * @return resource
      *

@@ -59,8 +59,8 @@ trait ServesWork
     /**
      * Adopts the lease on an item that another process claimed, and keeps it by heartbeats.
      *
-     * What is null comes from the environment variables that the other process passed on: `Handover::environment()`. Blocks for at
-     * most 10 seconds, and while an item is being stopped for up to 60 more.
+     * What is null comes from the environment variables that the other process passed on: `Handover::environment()`. Blocks
+     * for at most 10 seconds, and while an item is being stopped for up to 60 more.
      *
      * @param string|null $workID The item. null: ANTHROPIC_WORK_ID.
      * @param string|null $environmentID Its environment. null: ANTHROPIC_ENVIRONMENT_ID.

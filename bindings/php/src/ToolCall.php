@@ -15,8 +15,8 @@ use Antenv\Types\Event;
  *         while (!$call->wait(1000)) { ... }
  *     }
  *
- * A call becomes void when it needs no result any more: a user has interrupted the agent, its thread has ended, another client has
- * answered it, `toolTimeoutMs` is over, or the session is. What the tool returns then is dropped.
+ * A call becomes void when it needs no result any more: a user has interrupted the agent, its thread has ended, another
+ * client has answered it, `toolTimeoutMs` is over, or the session is. What the tool returns then is dropped.
  */
 final class ToolCall
 {

@@ -16,8 +16,9 @@ use Antenv\Exception\WaitTimeout;
  *         // serve $lease->sessionID
  *     }
  *
- * It claims an item when the program waits for one. The loop finishes each item when its body is done with it, also by `break`, `exit` or
- * an exception; it ends when the worker was stopped or the work queue is drained, and throws the error that ended the worker.
+ * It claims an item when the program waits for one. The loop finishes each item when its body is done with it, also by
+ * `break`, `exit` or an exception; it ends when the worker was stopped or the work queue is drained, and throws the error
+ * that ended the worker.
  *
  * @implements \IteratorAggregate<int, Lease>
  */
@@ -84,15 +85,18 @@ final class Worker implements \IteratorAggregate
     /**
      * Serves items until no more are to come and all are served.
      *
-     * With a handler, one item is served after the other. With tools, up to `concurrency` sessions are served at the same time, in the
-     * program's one thread: while a tool runs, calls of the other sessions wait. To serve more at a time, run more processes.
+     * With a handler, one item is served after the other. With tools, up to `concurrency` sessions are served at the same
+     * time, in the program's one thread: while a tool runs, calls of the other sessions wait. To serve more at a time, run
+     * more processes.
      *
      * What a handler throws is written to PHP's error log, and the next item is served. Only an `Interrupt` ends this.
      *
      * @param (callable(Lease): mixed)|null $handler Called with each lease.
-     * @param iterable<mixed>|null $tools In place of a handler: the tools to serve the items' sessions with, as for `Lease::serve`.
-     * @param string $onError What happens to an item whose handler throws, or whose session fails: "finish" stops it, so that it is not
-     *     served again; "abandon" leaves it to the work queue, which hands it out again when its lease has expired.
+     * @param iterable<mixed>|null $tools In place of a handler: the tools to serve the items' sessions with, as for
+     *     `Lease::serve`.
+     * @param string $onError What happens to an item whose handler throws, or whose session fails: "finish" stops it, so
+     *     that it is not served again; "abandon" leaves it to the work queue, which hands it out again when its lease has
+     *     expired.
      * @param mixed ...$options With tools: the other arguments of `Lease::serve`, by name.
      *
      * @throws \InvalidArgumentException There are both a handler and tools, or neither; `onError` or one of the tools is invalid.

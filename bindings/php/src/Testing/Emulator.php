@@ -18,9 +18,9 @@ use Antenv\Worker;
  *     $emulator = new Antenv\Testing\Emulator();
  *     $emulator->client()->beta->environments->create(name: 'tests');
  *
- * It is the program `antenv-emulator`: the one that the environment variable ANTENV_EMULATOR names, or the first on the PATH.
- * `make install` installs it, and so does `cargo install --path emulator`, both in antenv's repository. It ends when this object is
- * destroyed, by `stop()`, and with this process, even if that crashes or is killed.
+ * It is the program `antenv-emulator`: the one that the environment variable ANTENV_EMULATOR names, or the first on the
+ * PATH. `make install` installs it, and so does `cargo install --path emulator`, both in antenv's repository. It ends when
+ * this object is destroyed, by `stop()`, and with this process, even if that crashes or is killed.
  */
 final class Emulator
 {
@@ -177,8 +177,8 @@ final class Emulator
     /**
      * Lets the next requests fail.
      *
-     * @param array<string, mixed> ...$faults What happens to them, such as `['status' => 529, 'count' => 2]`; docs/emulator.md lists the
-     *     members.
+     * @param array<string, mixed> ...$faults What happens to them, such as `['status' => 529, 'count' => 2]`;
+     *     docs/emulator.md lists the members.
      */
     public function faults(array ...$faults): void
     {

@@ -12,15 +12,19 @@ namespace Antenv\Tools;
  */
 final class DocType
 {
-    private const TOKEN = '/\G\s*(?:(?<text>\'[^\']*\'|"[^"]*")|(?<number>-?\d+(?:\.\d+)?)|(?<name>[\\\\\w-]+)|(?<mark>\[\]|.))/A';
+    /** A literal text, a number, a name, or a mark. */
+    private const TOKEN = '/\G\s*(?:\'[^\']*\'|"[^"]*"|-?\d+(?:\.\d+)?|[\\\\\w-]+|\[\]|.)/A';
 
     /** @var list<string> */
     private array $tokens = [];
     private int $at = 0;
 
     /** @param list<class-string> $within */
-    private function __construct(private readonly string $text, private readonly string $namespace, private readonly array $within)
-    {
+    private function __construct(
+        private readonly string $text,
+        private readonly string $namespace,
+        private readonly array $within,
+    ) {
         preg_match_all(self::TOKEN, rtrim($text), $matches);
         $this->tokens = array_map('trim', $matches[0]);
     }
@@ -171,6 +175,8 @@ final class DocType
 
     private function wrong(): \InvalidArgumentException
     {
-        return new \InvalidArgumentException("the type `$this->text` cannot be read: write it as `list<string>` or `array{city: string}`");
+        return new \InvalidArgumentException(
+            "the type `$this->text` cannot be read: write it as `list<string>` or `array{city: string}`",
+        );
     }
 }

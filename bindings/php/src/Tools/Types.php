@@ -37,8 +37,12 @@ final class Types
      *
      * @param list<class-string> $within
      */
-    public static function member(\ReflectionParameter $parameter, Docblock $docblock, string $namespace, array $within = []): Member
-    {
+    public static function member(
+        \ReflectionParameter $parameter,
+        Docblock $docblock,
+        string $namespace,
+        array $within = [],
+    ): Member {
         $name = $parameter->getName();
         $attribute = ($parameter->getAttributes(ToolParam::class)[0] ?? null)?->newInstance();
         $documented = $docblock->params[$name] ?? ['type' => '', 'text' => ''];
@@ -162,7 +166,8 @@ final class Types
         };
         // An empty PHP array is an empty list in JSON, which no object is.
         $isOther = $default === [] && ($shape->schema['type'] ?? null) === 'object';
-        $isJson = !$isOther && (\is_scalar($default) || \is_array($default) || $default === null) && json_encode($default) !== false;
+        $isPlain = \is_scalar($default) || \is_array($default) || $default === null;
+        $isJson = $isPlain && !$isOther && json_encode($default) !== false;
         return $isJson ? $shape->with(['default' => $default]) : $shape;
     }
 

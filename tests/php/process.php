@@ -1,8 +1,8 @@
 <?php
 
-declare(strict_types=1);
-
 /** Tests of workers in processes: signals, forks, the end of a script. Run by test_php_process.py. */
+
+declare(strict_types=1);
 
 require __DIR__ . '/serving.php';
 

@@ -1,8 +1,8 @@
 <?php
 
-declare(strict_types=1);
-
 /** A program that serves a work queue, as process.php runs it: `program.php CASE URL CA_FILE ENVIRONMENT KEY`. */
+
+declare(strict_types=1);
 
 require dirname(__DIR__, 2) . '/bindings/php/autoload.php';
 

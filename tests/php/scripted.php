@@ -1,11 +1,11 @@
 <?php
 
-declare(strict_types=1);
-
 /**
- * Serves scripted agents: `scripted.php loop|run URL ENVIRONMENT KEY`. With `loop`, one session after the other, and prints
- * why each is over; with `run`, all of them at the same time.
+ * Serves scripted agents: `scripted.php loop|run URL ENVIRONMENT KEY`. With `loop`, one session after the other, and
+ * prints why each is over; with `run`, all of them at the same time.
  */
+
+declare(strict_types=1);
 
 require dirname(__DIR__, 2) . '/bindings/php/autoload.php';
 

@@ -1,8 +1,8 @@
 <?php
 
-declare(strict_types=1);
-
 /** What a web server runs for each request: makes an environment of the name that the query says. */
+
+declare(strict_types=1);
 
 require dirname(__DIR__, 2) . '/bindings/php/autoload.php';
 

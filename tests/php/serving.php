@@ -1,10 +1,10 @@
 <?php
 
-declare(strict_types=1);
-
 /**
  * What the tests of workers and sessions share: an emulator with a self-hosted environment, and questions to it.
  */
+
+declare(strict_types=1);
 
 require_once __DIR__ . '/check.php';
 
@@ -91,7 +91,8 @@ final class Hosts
     }
 
     /**
-     * Returns the results that a session's calls got, one each: the text, or the whole content; and whether it is an error.
+     * Returns the results that a session's calls got, one each: the text, or the whole content; and whether it is an
+     * error.
      *
      * @return list<array{mixed, bool}>
      */

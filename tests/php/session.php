@@ -1,8 +1,8 @@
 <?php
 
-declare(strict_types=1);
-
 /** Tests of sessions that are served with tools. Run by test_php_session.py. */
+
+declare(strict_types=1);
 
 require __DIR__ . '/serving.php';
 

@@ -1,8 +1,8 @@
 <?php
 
-declare(strict_types=1);
-
 /** Tests of streams, downloads and queues. Run by test_php_stream.py. */
+
+declare(strict_types=1);
 
 require __DIR__ . '/serving.php';
 

@@ -1,8 +1,8 @@
 <?php
 
-declare(strict_types=1);
-
 /** Tests of workers and leases. Run by test_php_worker.py. */
+
+declare(strict_types=1);
 
 require __DIR__ . '/serving.php';
 

@@ -77,8 +77,8 @@ final class Completions
     /**
      * Makes a call of a function that submits it and waits for its completion; returns its text or throws its error.
      *
-     * A function that blocks in the library would keep PHP's signal handlers, and its time limit, waiting until it returns.
-     * A signal handler that throws ends the wait, and frees the queue, which cancels the call.
+     * A function that blocks in the library would keep PHP's signal handlers, and its time limit, waiting until it
+     * returns. A signal handler that throws ends the wait, and frees the queue, which cancels the call.
      *
      * @param callable(?CData, CData): int $submit Gets the queue, and where to write an error; returns the status.
      *

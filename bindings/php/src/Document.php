@@ -23,8 +23,8 @@ final class Document implements \JsonSerializable
      * @param string|null $context What the agent should know about it.
      * @param string|null $mediaType "application/pdf" or "text/plain". Without it: what the first bytes say.
      *
-     * @throws \InvalidArgumentException None or several of them are given, the file cannot be read, or the bytes are neither PDF
-     *     nor text in UTF-8.
+     * @throws \InvalidArgumentException None or several of them are given, the file cannot be read, or the bytes are
+     *     neither PDF nor text in UTF-8.
      */
     public function __construct(
         ?string $data = null,

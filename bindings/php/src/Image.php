@@ -25,8 +25,8 @@ final class Image implements \JsonSerializable
      * @param string|null $fileID The identifier of an uploaded file (`file_...`).
      * @param string|null $mediaType Such as "image/png". Without it: what the first bytes say.
      *
-     * @throws \InvalidArgumentException None or several of them are given, the file cannot be read, or the bytes are none of
-     *     such an image.
+     * @throws \InvalidArgumentException None or several of them are given, the file cannot be read, or the bytes are
+     *     none of such an image.
      */
     public function __construct(
         ?string $data = null,

@@ -27,7 +27,10 @@ final class Lease
     public readonly string $id;
     /** The identifier of the session to serve. */
     public readonly string $sessionID;
-    /** The work item as the work queue handed it out. Of an adopted one, what the process that claimed it has passed on. */
+    /**
+     * The work item as the work queue handed it out. Of an adopted one, what the process that claimed it has passed
+     * on.
+     */
     public readonly Work $work;
 
     private bool $isLost = false;
@@ -107,8 +110,8 @@ final class Lease
     /**
      * Makes a client with the item's own token, on the worker's connections, for the calls that serving it takes.
      *
-     * If the item's secret holds no token, the client has the environment's key. It may outlive the lease. Throws Closed
-     * when the lease has ended. Does not block.
+     * If the item's secret holds no token, the client has the environment's key. It may outlive the lease. Throws
+     * Closed when the lease has ended. Does not block.
      */
     public function client(): Client
     {
@@ -116,31 +119,35 @@ final class Lease
     }
 
     /**
-     * Serves the item's session: runs the calls of an agent's tools and posts their results, until it is over; returns why.
+     * Serves the item's session: runs the calls of an agent's tools and posts their results, until it is over; returns
+     * why.
      *
      *     $lease->serve([weather(...)]);  // function weather(string $city): string { ... }
      *
-     * The lease goes on. Tools run in the program's one thread, one call after the other. What a tool throws is the result
-     * of its call; it is written to PHP's error log unless it is a `ToolError`, and ends this if it is an `Interrupt`.
+     * The lease goes on. Tools run in the program's one thread, one call after the other. What a tool throws is the
+     * result of its call; it is written to PHP's error log unless it is a `ToolError`, and ends this if it is an
+     * `Interrupt`.
      *
      * @param iterable<mixed> $tools Functions, closures (named by their keys), objects whose methods have the attribute
      *     `Tool`, and `ToolFunction`s. Calls of other tools are left to other clients.
      * @param bool $traces Whether the agent gets the stack trace of what a tool throws, and not only its message.
      * @param int|null $concurrency How many calls the library hands out before the first is answered. Default: 1.
-     * @param int|null $maxIdleMs How long the session may be idle after the end of a turn before it is over: 0 (without limit) to
-     *     86400000. Default: 60000.
-     * @param int|null $toolTimeoutMs How long a call may take; then it is answered with an error. 0: without limit. Default:
-     *     120000.
-     * @param bool|array<string, mixed>|null $toolset Whether the library serves the agent's own tools (bash, read, write,
-     *     edit, glob, grep) in a confined process; or `['bash' => true, 'network' => false, 'env' => [names of environment
-     *     variables]]`.
-     * @param string|null $workdir The directory that the toolset works in. Required with `toolset`, `skills` and `memory`.
+     * @param int|null $maxIdleMs How long the session may be idle after the end of a turn before it is over: 0
+     *     (without limit) to 86400000. Default: 60000.
+     * @param int|null $toolTimeoutMs How long a call may take; then it is answered with an error. 0: without limit.
+     *     Default: 120000.
+     * @param bool|array<string, mixed>|null $toolset Whether the library serves the agent's own tools (bash, read,
+     *     write, edit, glob, grep) in a confined process; or `['bash' => true, 'network' => false, 'env' => [names of
+     *     environment variables]]`.
+     * @param string|null $workdir The directory that the toolset works in. Required with `toolset`, `skills` and
+     *     `memory`.
      * @param string|null $sandbox "auto", "required" or "off". Default: "auto".
-     * @param string|null $toolsetPath The command `antenv`. Default: ANTENV_CLI, the one installed with the library, or the
-     *     one on PATH.
-     * @param bool|null $skills Whether the agent's skills are unpacked to `skills/` in `workdir`. Default: true with `toolset`.
-     * @param bool|string|null $memory Whether the session's memory stores are kept as directories, or "read_only". Default:
-     *     true with `toolset`.
+     * @param string|null $toolsetPath The command `antenv`. Default: ANTENV_CLI, the one installed with the library,
+     *     or the one on PATH.
+     * @param bool|null $skills Whether the agent's skills are unpacked to `skills/` in `workdir`. Default: true with
+     *     `toolset`.
+     * @param bool|string|null $memory Whether the session's memory stores are kept as directories, or "read_only".
+     *     Default: true with `toolset`.
      *
      * @return 'idle'|'terminated'|'deleted'|'not_found'|'stop_requested'|'lease_lost'|'lease_ended'|string
      *
@@ -202,7 +209,8 @@ final class Lease
     }
 
     /**
-     * Returns the counters of the session that `serve` serves; after it, as they were in the end. null before. Does not block.
+     * Returns the counters of the session that `serve` serves; after it, as they were in the end. null before. Does
+     * not block.
      *
      * @return array<string, mixed>|null Those of `antenv_session_stats`, with its names.
      */
@@ -220,7 +228,8 @@ final class Lease
      * @return Work|null The item; null when it had stopped already, or the server sends none.
      *
      * @throws LeaseLost The lease was lost; nothing was sent.
-     * @throws AntenvException The item could not be stopped: the work queue hands it out again when the lease has expired.
+     * @throws AntenvException The item could not be stopped: the work queue hands it out again when the lease has
+     *     expired.
      */
     public function finish(?bool $force = null, ?int $timeoutMs = null): ?Work
     {
@@ -238,8 +247,8 @@ final class Lease
     }
 
     /**
-     * Ends the lease without stopping the item: the work queue hands it out again later. Does nothing when it has ended.
-     * Does not block.
+     * Ends the lease without stopping the item: the work queue hands it out again later. Does nothing when it has
+     * ended. Does not block.
      */
     public function abandon(): void
     {
@@ -282,8 +291,8 @@ final class Lease
     }
 
     /**
-     * Logs what ended the serving of the item, and abandons the item if `onError` asks for it. One that is to be stopped is
-     * left to be finished in either case.
+     * Logs what ended the serving of the item, and abandons the item if `onError` asks for it. One that is to be
+     * stopped is left to be finished in either case.
      *
      * @internal
      */

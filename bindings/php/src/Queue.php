@@ -7,8 +7,8 @@ namespace Antenv;
 use Antenv\Exception\AntenvException;
 
 /**
- * A completion queue: calls are submitted to it without waiting, and their results collected from it; `$client->queue()`
- * makes one.
+ * A completion queue: calls are submitted to it without waiting, and their results collected from it;
+ * `$client->queue()` makes one.
  *
  *     $queue = $client->queue();
  *     foreach ($ids as $id) {
@@ -48,7 +48,8 @@ final class Queue implements \IteratorAggregate, \Countable
      * @param array<string, mixed> $params Its parameters, identifiers included, with the API's names.
      * @param mixed $tag Comes back with the completion.
      *
-     * @throws AntenvException The parameters are invalid, or the client is closed: nothing was sent, and no completion comes.
+     * @throws AntenvException The parameters are invalid, or the client is closed: nothing was sent, and no completion
+     *     comes.
      */
     public function submit(
         string $operation,
@@ -117,12 +118,13 @@ final class Queue implements \IteratorAggregate, \Countable
     }
 
     /**
-     * Returns a stream to watch with stream_select() or an event loop: it is readable while a completion waits. Do not read
-     * from it: call `next(0)` until it returns null.
+     * Returns a stream to watch with stream_select() or an event loop: it is readable while a completion waits. Do not
+     * read from it: call `next(0)` until it returns null.
      *
      * @return resource
      *
-     * @throws \RuntimeException PHP gives no access to descriptors here, as on a server: it does so in the command-line PHP only.
+     * @throws \RuntimeException PHP gives no access to descriptors here, as on a server: it does so in the
+     *     command-line PHP only.
      */
     public function stream(): mixed
     {

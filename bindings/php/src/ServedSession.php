@@ -8,7 +8,8 @@ use Antenv\Exception\AntenvException;
 use Antenv\Tools\Content;
 
 /**
- * A session that is served: takes the calls of its tools from the library, runs them, and replies. The library does the rest.
+ * A session that is served: takes the calls of its tools from the library, runs them, and replies. The library does
+ * the rest.
  *
  * @internal
  */

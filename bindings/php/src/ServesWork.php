@@ -18,11 +18,12 @@ trait ServesWork
      *
      * @param string|null $environmentID The environment (`env_...`). null: ANTHROPIC_ENVIRONMENT_ID.
      * @param string|null $environmentKey Its key. null: the client's, then ANTHROPIC_ENVIRONMENT_KEY.
-     * @param string|null $workerID The poller's name, one per worker, for the queue's statistics. null: the host's name and
-     *     twelve hex digits.
+     * @param string|null $workerID The poller's name, one per worker, for the queue's statistics. null: the host's
+     *     name and twelve hex digits.
      * @param int|null $concurrency How many items it holds at once: 1 to 100000. null: 1.
      * @param int|null $blockMs How long a poll waits at the server: 0 to 999. null: 999, with `drain` 0.
-     * @param int|null $reclaimOlderThanMs Polls also claim items left unacknowledged for this long. null: the server's, 5000.
+     * @param int|null $reclaimOlderThanMs Polls also claim items left unacknowledged for this long. null: the
+     *     server's, 5000.
      * @param bool|null $drain Whether it ends when the work queue is empty. null: no.
      * @param bool|null $heartbeat false: claim only, for another process to serve the items: see Lease::release().
      * @param int|null $desiredTTLSeconds How long a heartbeat is to extend a lease. null: the server decides.
@@ -30,8 +31,8 @@ trait ServesWork
      * @param int|null $idleMinMs The shortest such pause. null: 1000.
      * @param int|null $idleMaxMs The longest such pause. null: 3000.
      * @param int|null $graceMs How long items go on after the worker was stopped. null: 30000.
-     * @param int|null $rescueAfterMs Items that another worker acknowledged and then left without a heartbeat for this long are
-     *     returned to the queue from time to time; 0: never. null: 60000.
+     * @param int|null $rescueAfterMs Items that another worker acknowledged and then left without a heartbeat for this
+     *     long are returned to the queue from time to time; 0: never. null: 60000.
      *
      * @throws Exception\Config An argument is invalid, or there is no environment or no key.
      * @throws Exception\Closed This client is closed.
@@ -59,14 +60,15 @@ trait ServesWork
     /**
      * Adopts the lease on an item that another process claimed, and keeps it by heartbeats.
      *
-     * What is null comes from the environment variables that the other process passed on: `Handover::environment()`. Blocks
-     * for at most 10 seconds, and while an item is being stopped for up to 60 more.
+     * What is null comes from the environment variables that the other process passed on: `Handover::environment()`.
+     * Blocks for at most 10 seconds, and while an item is being stopped for up to 60 more.
      *
      * @param string|null $workID The item. null: ANTHROPIC_WORK_ID.
      * @param string|null $environmentID Its environment. null: ANTHROPIC_ENVIRONMENT_ID.
      * @param string|null $sessionID The session to serve. null: ANTHROPIC_SESSION_ID.
      * @param string|null $workSecret The item's secret. null: ANTHROPIC_WORK_SECRET.
-     * @param string|null $environmentKey Used if the secret holds no token. null: the client's, then ANTHROPIC_ENVIRONMENT_KEY.
+     * @param string|null $environmentKey Used if the secret holds no token. null: the client's, then
+     *     ANTHROPIC_ENVIRONMENT_KEY.
      * @param string|null $expectedLastHeartbeat The last heartbeat of the other process, verbatim. null:
      *     ANTHROPIC_WORK_LAST_HEARTBEAT, and without that there was none.
      * @param int|null $desiredTTLSeconds How long a heartbeat is to extend the lease. null: the server decides.

@@ -15,10 +15,10 @@ use Antenv\Types\Event;
  *         if ($event->type === 'agent.message') { ... }
  *     }
  *
- * It has what happens from its opening on; `events->list()` has what was before. It is read as fast as its events are taken;
- * beyond that the server has to wait. It ends when the server ends it, which is no error, and it is not opened again by
- * itself: open another one, and list what happened in between. A loop may be left and another one begun: it goes on with the
- * next event. A stream that is destroyed is closed.
+ * It has what happens from its opening on; `events->list()` has what was before. It is read as fast as its events are
+ * taken; beyond that the server has to wait. It ends when the server ends it, which is no error, and it is not opened
+ * again by itself: open another one, and list what happened in between. A loop may be left and another one begun: it
+ * goes on with the next event. A stream that is destroyed is closed.
  *
  * @implements \IteratorAggregate<int, Event>
  */
@@ -85,8 +85,8 @@ final class Stream implements \IteratorAggregate
      * @param int|null $timeoutMs How long to wait; null: without an end.
      *
      * @throws WaitTimeout No event came in time. The stream stays open.
-     * @throws AntenvException The error that ended the stream, from then on every time: APIConnection when it was cut off,
-     *     APITimeout after `idleTimeoutMs` of silence, APIStatus when the API reported an error within it,
+     * @throws AntenvException The error that ended the stream, from then on every time: APIConnection when it was cut
+     *     off, APITimeout after `idleTimeoutMs` of silence, APIStatus when the API reported an error within it,
      *     APIResponseValidation when an event is larger than `maxEventBytes`; Closed in a forked child.
      */
     public function next(?int $timeoutMs = null): ?Event

@@ -13,8 +13,8 @@ final class Ticket
     }
 
     /**
-     * Cancels the call. Its completion comes at once, with `Exception\Cancelled`; or with the result, if that had arrived.
-     * Cancelling twice, or after the call has ended, changes nothing.
+     * Cancels the call. Its completion comes at once, with `Exception\Cancelled`; or with the result, if that had
+     * arrived. Cancelling twice, or after the call has ended, changes nothing.
      */
     public function cancel(): void
     {

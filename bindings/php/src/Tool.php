@@ -12,8 +12,8 @@ namespace Antenv;
  *
  *     $lease->serve([weather(...)]);
  *
- * Without it, the name is the function's and the description is its doc comment. Of an object that is given as a tool, the
- * public methods with this attribute are the tools.
+ * Without it, the name is the function's and the description is its doc comment. Of an object that is given as a tool,
+ * the public methods with this attribute are the tools.
  */
 #[\Attribute(\Attribute::TARGET_FUNCTION | \Attribute::TARGET_METHOD)]
 final class Tool

@@ -89,8 +89,8 @@ final class ToolCall
     }
 
     /**
-     * Begins to post a result. A completion with the tag reports when the session has it; there is none when the call needs no
-     * result any more.
+     * Begins to post a result. A completion with the tag reports when the session has it; there is none when the call
+     * needs no result any more.
      *
      * @internal
      *

@@ -14,9 +14,10 @@ use Antenv\Tools\Types;
  * A tool of an agent: a function with the name, description and schema that the agent knows it by.
  *
  * The schema of the input follows from the parameters' types: string, int, float, bool, array, enums, classes with a
- * constructor, nullable types and unions. Parameters without a default are required. `@param` tags and `ToolParam` describe
- * the parameters, and say what is in an array. A parameter of the type `Antenv\ToolCall` gets the call itself. The input is
- * checked and converted before the function is called: one that does not match fails the call, with a message for the agent.
+ * constructor, nullable types and unions. Parameters without a default are required. `@param` tags and `ToolParam`
+ * describe the parameters, and say what is in an array. A parameter of the type `Antenv\ToolCall` gets the call
+ * itself. The input is checked and converted before the function is called: one that does not match fails the call,
+ * with a message for the agent.
  *
  * The function returns null, a text; numbers, arrays and objects, which become JSON; `Antenv\Image`, `Antenv\Document`,
  * blocks of the API as arrays, or a list of blocks and texts. `Antenv\ToolError` and any other exception fail the call.

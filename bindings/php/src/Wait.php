@@ -7,8 +7,9 @@ namespace Antenv;
 /**
  * Waits in the library.
  *
- * PHP runs the handler of a signal between two of its instructions: a function that blocks keeps it from running. So a wait is
- * cut into slices. A signal ends the slice in which it arrives; one that arrives just before a slice has to wait for its end.
+ * PHP runs the handler of a signal between two of its instructions: a function that blocks keeps it from running. So a
+ * wait is cut into slices. A signal ends the slice in which it arrives; one that arrives just before a slice has to
+ * wait for its end.
  *
  * @internal
  */
@@ -36,7 +37,9 @@ final class Wait
         }
     }
 
-    /** Runs the handlers of signals that have arrived, also where the program has not turned on pcntl_async_signals(). */
+    /**
+     * Runs the handlers of signals that have arrived, also where the program has not turned on pcntl_async_signals().
+     */
     private static function runHandlers(): void
     {
         if (\function_exists('pcntl_signal_dispatch')) {

@@ -17,8 +17,8 @@ use Antenv\Exception\WaitTimeout;
  *     }
  *
  * It claims an item when the program waits for one. The loop finishes each item when its body is done with it, also by
- * `break`, `exit` or an exception; it ends when the worker was stopped or the work queue is drained, and throws the error
- * that ended the worker.
+ * `break`, `exit` or an exception; it ends when the worker was stopped or the work queue is drained, and throws the
+ * error that ended the worker.
  *
  * @implements \IteratorAggregate<int, Lease>
  */
@@ -85,21 +85,22 @@ final class Worker implements \IteratorAggregate
     /**
      * Serves items until no more are to come and all are served.
      *
-     * With a handler, one item is served after the other. With tools, up to `concurrency` sessions are served at the same
-     * time, in the program's one thread: while a tool runs, calls of the other sessions wait. To serve more at a time, run
-     * more processes.
+     * With a handler, one item is served after the other. With tools, up to `concurrency` sessions are served at the
+     * same time, in the program's one thread: while a tool runs, calls of the other sessions wait. To serve more at a
+     * time, run more processes.
      *
      * What a handler throws is written to PHP's error log, and the next item is served. Only an `Interrupt` ends this.
      *
      * @param (callable(Lease): mixed)|null $handler Called with each lease.
      * @param iterable<mixed>|null $tools In place of a handler: the tools to serve the items' sessions with, as for
      *     `Lease::serve`.
-     * @param string $onError What happens to an item whose handler throws, or whose session fails: "finish" stops it, so
-     *     that it is not served again; "abandon" leaves it to the work queue, which hands it out again when its lease has
-     *     expired.
+     * @param string $onError What happens to an item whose handler throws, or whose session fails: "finish" stops it,
+     *     so that it is not served again; "abandon" leaves it to the work queue, which hands it out again when its
+     *     lease has expired.
      * @param mixed ...$options With tools: the other arguments of `Lease::serve`, by name.
      *
-     * @throws \InvalidArgumentException There are both a handler and tools, or neither; `onError` or one of the tools is invalid.
+     * @throws \InvalidArgumentException There are both a handler and tools, or neither; `onError` or one of the tools
+     *     is invalid.
      * @throws AntenvException The error that ended the worker; Config for an option that is invalid.
      */
     public function run(?callable $handler = null, ?iterable $tools = null, string $onError = 'finish', mixed ...$options): void
@@ -131,8 +132,8 @@ final class Worker implements \IteratorAggregate
     /**
      * Stops the worker: it claims no more. Items that it has claimed are still handed out.
      *
-     * Leases go on until they are finished. When `graceMs` is over, those that are left are to be stopped. Stopping twice changes
-     * nothing. Does not block; a signal handler may call it.
+     * Leases go on until they are finished. When `graceMs` is over, those that are left are to be stopped. Stopping
+     * twice changes nothing. Does not block; a signal handler may call it.
      */
     public function stop(): void
     {

@@ -18,9 +18,9 @@ use Antenv\Worker;
  *     $emulator = new Antenv\Testing\Emulator();
  *     $emulator->client()->beta->environments->create(name: 'tests');
  *
- * It is the program `antenv-emulator`: the one that the environment variable ANTENV_EMULATOR names, or the first on the
- * PATH. `make install` installs it, and so does `cargo install --path emulator`, both in antenv's repository. It ends when
- * this object is destroyed, by `stop()`, and with this process, even if that crashes or is killed.
+ * It is the program `antenv-emulator`: the one that the environment variable ANTENV_EMULATOR names, or the first on
+ * the PATH. `make install` installs it, and so does `cargo install --path emulator`, both in antenv's repository. It
+ * ends when this object is destroyed, by `stop()`, and with this process, even if that crashes or is killed.
  */
 final class Emulator
 {
@@ -28,7 +28,9 @@ final class Emulator
 
     /** Its address: a `baseURL` for clients. */
     public readonly string $url;
-    /** The file of the certificate to trust when it was started with "--tls", for a client's `caFile`; otherwise null. */
+    /**
+     * The file of the certificate to trust when it was started with "--tls", for a client's `caFile`; otherwise null.
+     */
     public readonly ?string $caFile;
 
     /** @var resource|null */
@@ -120,7 +122,8 @@ final class Emulator
      * Queues a work item and returns it, with its secret.
      *
      * @param string $environmentID The environment whose work queue gets it.
-     * @param array<string, mixed>|null $data The work to do, such as `['type' => 'session', 'id' => '...']`. null: a new session.
+     * @param array<string, mixed>|null $data The work to do, such as `['type' => 'session', 'id' => '...']`. null: a
+     *     new session.
      * @param array<string, string>|null $metadata The item's metadata.
      */
     public function enqueue(string $environmentID, ?array $data = null, ?array $metadata = null): Work
@@ -132,7 +135,8 @@ final class Emulator
     /**
      * Creates a session and returns it.
      *
-     * @param list<array<string, mixed>> $steps What its agent does, as for `script`. Without any: it ends each turn at once.
+     * @param list<array<string, mixed>> $steps What its agent does, as for `script`. Without any: it ends each turn at
+     *     once.
      * @param string|null $environmentID The environment it runs in. null: a new one.
      * @param mixed ...$arguments Other arguments of `$client->beta->sessions->create()`, by name.
      */
@@ -149,8 +153,8 @@ final class Emulator
     /**
      * Lets a session's agent play steps, after those that it was given before.
      *
-     * @param list<array<string, mixed>> $steps The steps, such as `['text' => 'Hello.']`, `['tool' => 'bash', 'input' => [...]]`,
-     *     `['wait' => 'results']`; docs/emulator.md lists them.
+     * @param list<array<string, mixed>> $steps The steps, such as `['text' => 'Hello.']`, `['tool' => 'bash', 'input'
+     *     => [...]]`, `['wait' => 'results']`; docs/emulator.md lists them.
      * @param string|null $start When it begins: "message" at the session's next message. null: immediately.
      */
     public function script(string $sessionID, array $steps, ?string $start = null): void
@@ -159,7 +163,8 @@ final class Emulator
     }
 
     /**
-     * Returns how far a session's agent has come, and how each of its calls was answered; docs/emulator.md lists the members.
+     * Returns how far a session's agent has come, and how each of its calls was answered; docs/emulator.md lists the
+     * members.
      *
      * @return array<string, mixed>
      */

@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Antenv\Tools;
 
 /**
- * Types in words, as `@param` tags have them: `list<string>`, `int[]`, `array<string, int>`, `array{city: string, days?: int}`,
- * `'celsius'|'fahrenheit'`, `?Unit`.
+ * Types in words, as `@param` tags have them: `list<string>`, `int[]`, `array<string, int>`, `array{city: string,
+ * days?: int}`, `'celsius'|'fahrenheit'`, `?Unit`.
  *
  * @internal
  */

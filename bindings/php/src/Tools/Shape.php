@@ -7,8 +7,8 @@ namespace Antenv\Tools;
 use Antenv\Json;
 
 /**
- * What a type means in JSON: its schema, and the conversion of a value. Values are as json_decode() makes them, with objects
- * as stdClass: an empty object and an empty list differ.
+ * What a type means in JSON: its schema, and the conversion of a value. Values are as json_decode() makes them, with
+ * objects as stdClass: an empty object and an empty list differ.
  *
  * @internal
  */

@@ -33,7 +33,8 @@ final class Types
     }
 
     /**
-     * Returns the member that a parameter takes. Throws \InvalidArgumentException that names the parameter if there is none.
+     * Returns the member that a parameter takes. Throws \InvalidArgumentException that names the parameter if there is
+     * none.
      *
      * @param list<class-string> $within
      */

@@ -127,7 +127,7 @@ abi: ## re-record the binary interface after an intentional change (docs/abi-pol
 	python3 scripts/abi.py record
 
 lint: wheel prefix ## check formats, types and warnings, and that the committed header is the generated one
-	@scripts/need.sh cc c++ clang go nlohmann
+	@scripts/need.sh cc c++ clang go nlohmann php phpcs
 	@echo "== Rust"
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --profile quick --workspace --all-targets -- -D warnings
@@ -148,6 +148,8 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	$(VENV)/bin/ruff check $(PYTHON_SOURCES)
 	$(VENV)/bin/ruff format --check $(PYTHON_SOURCES)
 	$(VENV)/bin/mypy
+	@echo "== PHP"
+	phpcs -n
 
 INSTALL := VERSION=$(VERSION) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) COMMAND=$(COMMAND_LINE) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) \
   BINDIR=$(BINDIR) MANDIR=$(MANDIR) DOCDIR=$(DOCDIR) DESTDIR=$(DESTDIR) scripts/install.sh

@@ -1,7 +1,5 @@
 <?php
 
-declare(strict_types=1);
-
 /**
  * GETs of one environment from PHP: antenv and PHP's own curl. Prints its figures as the C programs here do.
  *
@@ -10,6 +8,8 @@ declare(strict_types=1);
  * PEER: antenv, or curl, which decodes the JSON and no more. HOW: "calls" makes one after the other, "flight" has LOAD in
  * flight; "first" loads the classes and makes one call.
  */
+
+declare(strict_types=1);
 
 use Antenv\Client;
 

@@ -10,6 +10,7 @@ package_of() {
         python3 | venv) echo python3 python3-venv ;;
         node) echo nodejs ;;
         php) echo php-cli ;;
+        phpcs) echo php-codesniffer ;;
         curl-config) echo libcurl4-openssl-dev ;;
         abidw) echo abigail-tools ;;
         man) echo man-db ;;

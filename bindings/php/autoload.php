@@ -1,10 +1,10 @@
 <?php
 
-declare(strict_types=1);
-
 /**
  * Loads the package's classes without Composer: `require 'bindings/php/autoload.php';`.
  */
+
+declare(strict_types=1);
 
 spl_autoload_register(static function (string $class): void {
     if (str_starts_with($class, 'Antenv\\')) {

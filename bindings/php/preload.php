@@ -1,13 +1,13 @@
 <?php
 
-declare(strict_types=1);
-
 /**
  * For `opcache.preload` of a server: loads the classes of this package for all requests.
  *
  * PHP's default, `ffi.enable=preload`, allows FFI to what is preloaded and to nothing else. The native library is loaded by
  * `ffi.preload`, which names antenv.h.
  */
+
+declare(strict_types=1);
 
 require_once __DIR__ . '/autoload.php';
 

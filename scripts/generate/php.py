@@ -121,22 +121,22 @@ def method(operation: Operation, table: Table) -> str:
     declared.append("?RequestOptions $requestOptions = null")
     docs.append(("RequestOptions|null", "requestOptions", "Options of this call."))
     items = ITEMS.get(operation.name, (operation.result,))
-    result, make, doc_result = operation.result, f"{operation.result}::class", ""
+    result, make, doc_result, before = operation.result, f"{operation.result}::class", "", ""
     if operation.paged:
-        maker = (
-            f"{items[0]}::of(...)" if len(items) == 1 else f"Model::oneOf({', '.join(f'{i}::class' for i in items)})"
-        )
+        kinds = ", ".join(f"{item}::class" for item in items)
+        maker = f"{items[0]}::of(...)" if len(items) == 1 else "$make"
+        before = f"        $make = Model::oneOf({kinds});\n" * (len(items) > 1)
         result, doc_result = "PageCursor", f"PageCursor<{'|'.join(items)}>"
-        call = f"return $this->calls->page({maker}, '{operation.name}', [\n{sent}        ], $requestOptions);"
+        call = f"$this->calls->page({maker}, '{operation.name}', $params, $requestOptions);"
     elif operation.response == "Stream":
         result = "Stream"
-        call = f"return Stream::open($this->calls, '{operation.name}', [\n{sent}        ], $requestOptions);"
+        call = f"Stream::open($this->calls, '{operation.name}', $params, $requestOptions);"
     elif operation.response == "Binary":
-        call = f"return $this->calls->download('{operation.name}', [\n{sent}        ], $path, $requestOptions);"
+        call = f"$this->calls->download('{operation.name}', $params, $path, $requestOptions);"
     else:
         name = "resultOrNull" if operation.nullable else "result"
         result += "|null" * operation.nullable
-        call = f"return $this->calls->{name}({make}, '{operation.name}', [\n{sent}        ], $requestOptions);"
+        call = f"$this->calls->{name}({make}, '{operation.name}', $params, $requestOptions);"
     doc = in_php(operation.sentence(f"{operation.method} {operation.path}"))
     if operation.paged:
         doc = doc.replace(").", "). Iterating over the result goes through all pages.", 1)
@@ -145,7 +145,8 @@ def method(operation: Operation, table: Table) -> str:
     returned = f"?{result.removesuffix('|null')}" if result.endswith("|null") else result
     head = "".join(f"        {one},\n" for one in declared)
     declaration = f"    public function {operation.call}(\n{head}    ): {returned} {{\n"
-    return f"{comment(lines, '    ')}{declaration}        {call}\n    }}\n"
+    body = f"        $params = [\n{sent}        ];\n{before}\n        return {call}\n"
+    return f"{comment(lines, '    ')}{declaration}{body}    }}\n"
 
 
 def properties(children: list[Resource]) -> tuple[str, str]:

@@ -1,10 +1,10 @@
 <?php
 
-declare(strict_types=1);
-
 /**
  * What the PHP tests share: a test is a sentence and a function, and a script of tests ends in `N passed, N failed`.
  */
+
+declare(strict_types=1);
 
 require_once dirname(__DIR__, 2) . '/bindings/php/autoload.php';
 

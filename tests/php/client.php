@@ -1,8 +1,8 @@
 <?php
 
-declare(strict_types=1);
-
 /** Tests of clients, results, pages and exceptions. Run by test_php_client.py. */
+
+declare(strict_types=1);
 
 require __DIR__ . '/check.php';
 
@@ -95,7 +95,8 @@ test('an empty array is an object where the API has one', function () use ($envi
 function text(): string
 {
     global $emulator;
-    $requests = json_decode((string) file_get_contents(strtr($emulator->url, ['https:' => 'http:']) . '/_emulator/requests'))->data;
+    $url = strtr($emulator->url, ['https:' => 'http:']) . '/_emulator/requests';
+    $requests = json_decode((string) file_get_contents($url))->data;
     $emulator->takeRequests();
 
     return json_encode(end($requests)->body, JSON_UNESCAPED_SLASHES);
@@ -310,7 +311,7 @@ test('options apply to their call', function () use ($environments, $emulator): 
     [$request] = $emulator->takeRequests();
     same(['1', 'wrkspc_1'], [$request['headers']['x-one'], $request['headers']['anthropic-workspace-id'] ?? null]);
     check(str_contains($request['headers']['anthropic-beta'], 'x-1'), 'the beta version is sent');
-    check(in_array(['q', 'true'], $request['query'], true) || in_array(['q[]', 'true'], $request['query'], true), 'the query is sent');
+    same([['q[]', '1'], ['q[]', 'true']], $request['query']);
     answered('', 529);
     $environments->list(requestOptions: new RequestOptions(maxRetries: 1));
 });
@@ -399,7 +400,8 @@ test('no secret is in a stack trace', function () use ($emulator): void {
     ];
     foreach ($found as $number => $error) {
         // The test's own frames are left out: only the package's are to hide it.
-        $frames = array_filter($error->getTrace(), static fn (array $one): bool => str_starts_with($one['class'] ?? '', 'Antenv\\'));
+        $isOurs = static fn (array $frame): bool => str_starts_with($frame['class'] ?? '', 'Antenv\\');
+        $frames = array_filter($error->getTrace(), $isOurs);
         check($frames !== [], 'there are frames');
         check(!str_contains(print_r(array_column($frames, 'args'), true), $secret), "trace $number: " . $error->getMessage());
         check(!str_contains($error->getMessage(), $secret), "message $number");

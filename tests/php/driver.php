@@ -1,13 +1,13 @@
 <?php
 
-declare(strict_types=1);
-
 /**
  * Runs calls that a test describes on standard input, through the PHP package, and reports each on standard output.
  *
  * The language is that of tests/c/driver.c, of which it knows the lines `client`, `derive`, `call`, `named`, `request`,
  * `open`, `event` and `download`.
  */
+
+declare(strict_types=1);
 
 use Antenv\Client;
 use Antenv\Exception\AntenvException;

@@ -99,11 +99,9 @@ final class PageCursor implements \IteratorAggregate
      */
     public function pages(): \Generator
     {
-        for ($page = $this; ; $page = $page->getNextPage()) {
-            yield $page;
-            if (!$page->hasNextPage()) {
-                return;
-            }
+        yield $page = $this;
+        while ($page->hasNextPage()) {
+            yield $page = $page->getNextPage();
         }
     }
 

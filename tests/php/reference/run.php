@@ -1,13 +1,13 @@
 <?php
 
-declare(strict_types=1);
-
 /**
  * Runs the examples of the API reference, each of which is a file under `examples`, and checks what they return.
  *
  * `run.php samples` is for a server that responds to each with the reference's own sample; `run.php OPERATION...` runs
  * some against any server, and prints what each returned, a line of JSON for each.
  */
+
+declare(strict_types=1);
 
 use Antenv\Exception\API;
 use Antenv\PageCursor;

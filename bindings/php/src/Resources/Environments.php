@@ -56,14 +56,16 @@ final class Environments
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): Environment {
-        return $this->calls->result(Environment::class, 'environments.create', [
+        $params = [
             'name' => $name,
             'config' => $config,
             'description' => $description,
             'metadata' => $metadata,
             'scope' => $scope,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(Environment::class, 'environments.create', $params, $requestOptions);
     }
 
     /**
@@ -86,12 +88,14 @@ final class Environments
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): PageCursor {
-        return $this->calls->page(Environment::of(...), 'environments.list', [
+        $params = [
             'include_archived' => $includeArchived,
             'limit' => $limit,
             'page' => $page,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->page(Environment::of(...), 'environments.list', $params, $requestOptions);
     }
 
     /**
@@ -108,10 +112,12 @@ final class Environments
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): Environment {
-        return $this->calls->result(Environment::class, 'environments.retrieve', [
+        $params = [
             'environment_id' => $environmentID,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(Environment::class, 'environments.retrieve', $params, $requestOptions);
     }
 
     /**
@@ -140,7 +146,7 @@ final class Environments
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): Environment {
-        return $this->calls->result(Environment::class, 'environments.update', [
+        $params = [
             'environment_id' => $environmentID,
             'config' => $config,
             'description' => $description,
@@ -148,7 +154,9 @@ final class Environments
             'name' => $name,
             'scope' => $scope,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(Environment::class, 'environments.update', $params, $requestOptions);
     }
 
     /**
@@ -165,10 +173,12 @@ final class Environments
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): EnvironmentDeleted {
-        return $this->calls->result(EnvironmentDeleted::class, 'environments.delete', [
+        $params = [
             'environment_id' => $environmentID,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(EnvironmentDeleted::class, 'environments.delete', $params, $requestOptions);
     }
 
     /**
@@ -185,9 +195,11 @@ final class Environments
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): Environment {
-        return $this->calls->result(Environment::class, 'environments.archive', [
+        $params = [
             'environment_id' => $environmentID,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(Environment::class, 'environments.archive', $params, $requestOptions);
     }
 }

@@ -49,13 +49,15 @@ final class Memories
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): Memory {
-        return $this->calls->result(Memory::class, 'memory_stores.memories.create', [
+        $params = [
             'memory_store_id' => $memoryStoreID,
             'content' => $content,
             'path' => $path,
             'view' => $view,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(Memory::class, 'memory_stores.memories.create', $params, $requestOptions);
     }
 
     /**
@@ -76,12 +78,14 @@ final class Memories
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): Memory {
-        return $this->calls->result(Memory::class, 'memory_stores.memories.retrieve', [
+        $params = [
             'memory_id' => $memoryID,
             'memory_store_id' => $memoryStoreID,
             'view' => $view,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(Memory::class, 'memory_stores.memories.retrieve', $params, $requestOptions);
     }
 
     /**
@@ -111,7 +115,7 @@ final class Memories
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): Memory {
-        return $this->calls->result(Memory::class, 'memory_stores.memories.update', [
+        $params = [
             'memory_id' => $memoryID,
             'memory_store_id' => $memoryStoreID,
             'content' => $content,
@@ -119,7 +123,9 @@ final class Memories
             'precondition' => $precondition,
             'view' => $view,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(Memory::class, 'memory_stores.memories.update', $params, $requestOptions);
     }
 
     /**
@@ -149,7 +155,7 @@ final class Memories
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): PageCursor {
-        return $this->calls->page(Model::oneOf(Memory::class, MemoryPrefix::class), 'memory_stores.memories.list', [
+        $params = [
             'memory_store_id' => $memoryStoreID,
             'depth' => $depth,
             'limit' => $limit,
@@ -157,7 +163,10 @@ final class Memories
             'path_prefix' => $pathPrefix,
             'view' => $view,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+        $make = Model::oneOf(Memory::class, MemoryPrefix::class);
+
+        return $this->calls->page($make, 'memory_stores.memories.list', $params, $requestOptions);
     }
 
     /**
@@ -179,11 +188,13 @@ final class Memories
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): MemoryDeleted {
-        return $this->calls->result(MemoryDeleted::class, 'memory_stores.memories.delete', [
+        $params = [
             'memory_id' => $memoryID,
             'memory_store_id' => $memoryStoreID,
             'expected_content_sha256' => $expectedContentSHA256,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(MemoryDeleted::class, 'memory_stores.memories.delete', $params, $requestOptions);
     }
 }

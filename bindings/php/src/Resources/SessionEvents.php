@@ -60,7 +60,7 @@ final class SessionEvents
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): PageCursor {
-        return $this->calls->page(Event::of(...), 'sessions.events.list', [
+        $params = [
             'session_id' => $sessionID,
             'created_at[gt]' => $createdAtGt,
             'created_at[gte]' => $createdAtGte,
@@ -71,7 +71,9 @@ final class SessionEvents
             'page' => $page,
             'types' => $types,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->page(Event::of(...), 'sessions.events.list', $params, $requestOptions);
     }
 
     /**
@@ -90,11 +92,13 @@ final class SessionEvents
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): SentEvents {
-        return $this->calls->result(SentEvents::class, 'sessions.events.send', [
+        $params = [
             'session_id' => $sessionID,
             'events' => $events,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(SentEvents::class, 'sessions.events.send', $params, $requestOptions);
     }
 
     /**
@@ -118,12 +122,14 @@ final class SessionEvents
         ?int $maxEventBytes = null,
         ?RequestOptions $requestOptions = null,
     ): Stream {
-        return Stream::open($this->calls, 'sessions.events.stream', [
+        $params = [
             'session_id' => $sessionID,
             'event_deltas' => $eventDeltas,
             'betas' => $betas,
             'idle_timeout_ms' => $idleTimeoutMs,
             'max_event_bytes' => $maxEventBytes,
-        ], $requestOptions);
+        ];
+
+        return Stream::open($this->calls, 'sessions.events.stream', $params, $requestOptions);
     }
 }

@@ -63,7 +63,7 @@ final class Sessions
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): Session {
-        return $this->calls->result(Session::class, 'sessions.create', [
+        $params = [
             'agent' => $agent,
             'environment_id' => $environmentID,
             'budget' => $budget,
@@ -73,7 +73,9 @@ final class Sessions
             'title' => $title,
             'vault_ids' => $vaultIDs,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(Session::class, 'sessions.create', $params, $requestOptions);
     }
 
     /**
@@ -90,9 +92,11 @@ final class Sessions
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): Session {
-        return $this->calls->result(Session::class, 'sessions.retrieve', [
+        $params = [
             'session_id' => $sessionID,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(Session::class, 'sessions.retrieve', $params, $requestOptions);
     }
 }

@@ -41,11 +41,13 @@ final class SkillVersions
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): SkillVersion {
-        return $this->calls->result(SkillVersion::class, 'skills.versions.retrieve', [
+        $params = [
             'version' => $version,
             'skill_id' => $skillID,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(SkillVersion::class, 'skills.versions.retrieve', $params, $requestOptions);
     }
 
     /**
@@ -68,11 +70,13 @@ final class SkillVersions
         ?int $maxBytes = null,
         ?RequestOptions $requestOptions = null,
     ): Download {
-        return $this->calls->download('skills.versions.download', [
+        $params = [
             'version' => $version,
             'skill_id' => $skillID,
             'betas' => $betas,
             'max_bytes' => $maxBytes,
-        ], $path, $requestOptions);
+        ];
+
+        return $this->calls->download('skills.versions.download', $params, $path, $requestOptions);
     }
 }

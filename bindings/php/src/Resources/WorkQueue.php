@@ -49,12 +49,14 @@ final class WorkQueue
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): PageCursor {
-        return $this->calls->page(Work::of(...), 'work.list', [
+        $params = [
             'environment_id' => $environmentID,
             'limit' => $limit,
             'page' => $page,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->page(Work::of(...), 'work.list', $params, $requestOptions);
     }
 
     /**
@@ -81,13 +83,15 @@ final class WorkQueue
         ?string $anthropicWorkerID = null,
         ?RequestOptions $requestOptions = null,
     ): ?Work {
-        return $this->calls->resultOrNull(Work::class, 'work.poll', [
+        $params = [
             'environment_id' => $environmentID,
             'block_ms' => $blockMs,
             'reclaim_older_than_ms' => $reclaimOlderThanMs,
             'betas' => $betas,
             'anthropic_worker_id' => $anthropicWorkerID,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->resultOrNull(Work::class, 'work.poll', $params, $requestOptions);
     }
 
     /**
@@ -104,10 +108,12 @@ final class WorkQueue
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): WorkQueueStats {
-        return $this->calls->result(WorkQueueStats::class, 'work.stats', [
+        $params = [
             'environment_id' => $environmentID,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(WorkQueueStats::class, 'work.stats', $params, $requestOptions);
     }
 
     /**
@@ -126,11 +132,13 @@ final class WorkQueue
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): Work {
-        return $this->calls->result(Work::class, 'work.retrieve', [
+        $params = [
             'work_id' => $workID,
             'environment_id' => $environmentID,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(Work::class, 'work.retrieve', $params, $requestOptions);
     }
 
     /**
@@ -151,12 +159,14 @@ final class WorkQueue
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): Work {
-        return $this->calls->result(Work::class, 'work.update', [
+        $params = [
             'work_id' => $workID,
             'environment_id' => $environmentID,
             'metadata' => $metadata,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(Work::class, 'work.update', $params, $requestOptions);
     }
 
     /**
@@ -175,11 +185,13 @@ final class WorkQueue
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): Work {
-        return $this->calls->result(Work::class, 'work.ack', [
+        $params = [
             'work_id' => $workID,
             'environment_id' => $environmentID,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(Work::class, 'work.ack', $params, $requestOptions);
     }
 
     /**
@@ -204,13 +216,15 @@ final class WorkQueue
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): WorkHeartbeat {
-        return $this->calls->result(WorkHeartbeat::class, 'work.heartbeat', [
+        $params = [
             'work_id' => $workID,
             'environment_id' => $environmentID,
             'desired_ttl_seconds' => $desiredTTLSeconds,
             'expected_last_heartbeat' => $expectedLastHeartbeat,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->result(WorkHeartbeat::class, 'work.heartbeat', $params, $requestOptions);
     }
 
     /**
@@ -232,11 +246,13 @@ final class WorkQueue
         ?array $betas = null,
         ?RequestOptions $requestOptions = null,
     ): ?Work {
-        return $this->calls->resultOrNull(Work::class, 'work.stop', [
+        $params = [
             'work_id' => $workID,
             'environment_id' => $environmentID,
             'force' => $force,
             'betas' => $betas,
-        ], $requestOptions);
+        ];
+
+        return $this->calls->resultOrNull(Work::class, 'work.stop', $params, $requestOptions);
     }
 }

@@ -169,6 +169,7 @@ test('a field of another type than is documented is not lost', function () use (
         $error = thrown(Error::class, fn () => $stats->$name);
         check(str_contains($error->getMessage(), "\$$name has another type than is documented"), $error->getMessage());
         same($value, $stats->toArray()[$name]);
+        same(-1, $stats->$name ?? -1);
     }
     same(null, $stats->workersPolling);
     same(null, $stats->oldestQueuedAt, 'what was not sent');

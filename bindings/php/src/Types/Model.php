@@ -111,10 +111,10 @@ class Model implements \JsonSerializable
         return Json::plain($fields->$wire);
     }
 
-    /** Returns whether there is such a field, and it is not null. */
+    /** Returns whether there is such a field that can be read, and it is not null. */
     public function __isset(string $name): bool
     {
-        return isset($this->fields->value()->{Names::snake($name)});
+        return !isset(self::plan(static::class)[$name]) && isset($this->fields->value()->{Names::snake($name)});
     }
 
     /** @return array<string, mixed> */

@@ -14,6 +14,7 @@ from php.fpm import Fpm
 from php.running import php_environment, run_php, run_tests
 from support.build import LIBRARY, ROOT, TARGET
 from support.emulator import Emulator
+from support.waiting import until
 
 PACKAGE = ROOT / "bindings" / "php"
 QUICKSTART = ROOT / "examples" / "php" / "quickstart.php"
@@ -111,6 +112,27 @@ def test_a_server_runs_it(emulator: Emulator, tmp_path: Path) -> None:
         check_quickstart(server.run(QUICKSTART))
     with Fpm(tmp_path, {"ffi.enable": "preload", "display_errors": "1"}, variables(emulator)) as server:
         assert "preload it: see docs/php.md" in server.run(QUICKSTART)
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["throw new Exception('uncaught');", "str_repeat('x', 1 << 30);"],
+    ids=["an uncaught exception", "no memory"],
+)
+def test_a_request_that_ends_by_a_fatal_error_leaves_no_connection(
+    end: str, emulator: Emulator, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.php"
+    script.write_text(
+        f"<?php require '{PACKAGE}/autoload.php';\n"
+        f"$client = new Antenv\\Client(); $client->beta->environments->list(limit: 1); echo 'listed'; @ob_end_flush(); flush(); {end}\n"
+    )
+    settings = {"ffi.enable": "1", "display_errors": "0", "log_errors": "1"}
+    with Fpm(tmp_path, settings, variables(emulator)) as server:
+        for _ in range(6):
+            assert server.run(script).startswith("listed")
+        # The request that asks is on a connection of its own.
+        until(lambda: emulator.control("GET", "/_emulator/connections")["open"] <= 1, "connections are left open")
 
 
 def test_a_library_of_another_version_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,12 @@ final class Handle
 {
     use Uncopyable;
 
+    /** The errors after which PHP calls no destructors. */
+    private const FATAL = E_ERROR | E_PARSE | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR | E_RECOVERABLE_ERROR;
+
+    /** @var \WeakMap<self, true>|null Those that are not destroyed. */
+    private static ?\WeakMap $alive = null;
+
     private ?CData $pointer;
 
     /**
@@ -24,6 +30,11 @@ final class Handle
     public function __construct(CData $pointer, private readonly string $free)
     {
         $this->pointer = $pointer;
+        if (self::$alive === null) {
+            self::$alive = new \WeakMap();
+            register_shutdown_function(self::afterFatalError(...));
+        }
+        self::$alive[$this] = true;
     }
 
     public function __destruct()
@@ -43,6 +54,16 @@ final class Handle
         [$pointer, $this->pointer] = [$this->pointer, null];
         if ($pointer !== null) {
             Native::library()->{$this->free}($pointer);
+        }
+    }
+
+    /** Frees all handles at the end of a request that a fatal error has ended: the process of a server lives on. */
+    private static function afterFatalError(): void
+    {
+        if (((error_get_last()['type'] ?? 0) & self::FATAL) !== 0) {
+            foreach (self::$alive ?? [] as $handle => $ignored) {
+                $handle->free();
+            }
         }
     }
 

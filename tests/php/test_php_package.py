@@ -125,7 +125,8 @@ def test_a_request_that_ends_by_a_fatal_error_leaves_no_connection(
     script = tmp_path / "script.php"
     script.write_text(
         f"<?php require '{PACKAGE}/autoload.php';\n"
-        f"$client = new Antenv\\Client(); $client->beta->environments->list(limit: 1); echo 'listed'; @ob_end_flush(); flush(); {end}\n"
+        "$client = new Antenv\\Client();\n$client->beta->environments->list(limit: 1);\n"
+        f"echo 'listed'; @ob_end_flush(); flush(); {end}\n"
     )
     settings = {"ffi.enable": "1", "display_errors": "0", "log_errors": "1"}
     with Fpm(tmp_path, settings, variables(emulator)) as server:

@@ -320,6 +320,7 @@ test('options apply to their call', function () use ($environments, $emulator): 
 test('any operation and any endpoint can be called', function () use ($client): void {
     $made = $client->call('environments.create', ['name' => 'by name', 'metadata' => []]);
     same('by name', $made->name);
+    same('by name', $client->call('environments.retrieve', ['environmentID' => $made->id])->name);
     same($made->id, $client->request('GET', "/v1/environments/$made->id")->id);
     same('other', $client->request('POST', "/v1/environments/$made->id", body: ['name' => 'other'])->name);
     check(count($client->request('GET', '/v1/environments', query: ['limit' => 1])->data) === 1, 'the query is sent');

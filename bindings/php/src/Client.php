@@ -87,7 +87,7 @@ final class Client
         ?string $http2 = null,
         ?bool $allowInsecureHTTP = null,
     ) {
-        $this->use(Native::handle('client', 'antenv_client_new', self::config(get_defined_vars())));
+        $this->use(Native::handle('client', 'antenv_client_new', Json::params(get_defined_vars())));
     }
 
     /**
@@ -121,7 +121,7 @@ final class Client
         ?string $authHeader = null,
         ?int $maxResponseBytes = null,
     ): self {
-        $config = self::config(get_defined_vars());
+        $config = Json::params(get_defined_vars());
 
         return self::ofHandle(Native::handle('client', 'antenv_client_derive', $this->handle->pointer(), $config));
     }
@@ -146,7 +146,7 @@ final class Client
      * It is for operations that the library has and this package does not know yet.
      *
      * @param string $operation The operation's name.
-     * @param array<string, mixed> $params Its parameters, identifiers included, with the API's names.
+     * @param array<string, mixed> $params Its parameters, identifiers included, in camelCase or with the API's names.
      *
      * @throws AntenvException The call failed.
      */
@@ -231,16 +231,5 @@ final class Client
         $this->handle = $handle;
         $this->calls = new Calls($handle);
         $this->beta = new Beta($this->calls);
-    }
-
-    /** @param array<string, mixed> $arguments */
-    private static function config(#[\SensitiveParameter] array $arguments): string
-    {
-        $config = [];
-        foreach ($arguments as $name => $value) {
-            $config[Names::snake($name)] = $value;
-        }
-
-        return Json::params($config);
     }
 }

@@ -34,7 +34,7 @@ final class Json
     private const DEPTH = 10_000;
 
     /**
-     * Returns parameters as the library takes them. Their own names are the API's; those within are converted.
+     * Returns parameters as the library takes them: with the API's names, and with objects where they belong.
      *
      * @param array<string, mixed> $params
      *
@@ -42,11 +42,7 @@ final class Json
      */
     public static function params(#[\SensitiveParameter] array $params): string
     {
-        foreach ($params as $name => $value) {
-            if (is_array($value)) {
-                $params[$name] = self::member($name, $value);
-            }
-        }
+        $params = self::renamed($params);
         try {
             return json_encode((object) $params, self::ENCODE, self::DEPTH);
         } catch (\JsonException $why) {

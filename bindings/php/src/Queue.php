@@ -12,7 +12,7 @@ use Antenv\Exception\AntenvException;
  *
  *     $queue = $client->queue();
  *     foreach ($ids as $id) {
- *         $queue->submit('environments.retrieve', ['environment_id' => $id], tag: $id);
+ *         $queue->submit('environments.retrieve', ['environmentID' => $id], tag: $id);
  *     }
  *     foreach ($queue as $completion) {
  *         echo $completion->tag, ': ', $completion->result(Types\Environment::class)->name, "\n";
@@ -45,7 +45,8 @@ final class Queue implements \IteratorAggregate, \Countable
      * Begins a call of an operation; its completion will arrive in this queue.
      *
      * @param string $operation The operation's name, such as "environments.create".
-     * @param array<string, mixed> $params Its parameters, identifiers included, with the API's names.
+     * @param array<string, mixed> $params Its parameters, identifiers included, in camelCase or with the API's
+     *     names.
      * @param mixed $tag Comes back with the completion.
      *
      * @throws AntenvException The parameters are invalid, or the client is closed: nothing was sent, and no completion

@@ -54,7 +54,7 @@ trait ServesWork
         ?int $graceMs = null,
         ?int $rescueAfterMs = null,
     ): Worker {
-        return new Worker($this->handle(), self::config(get_defined_vars()));
+        return new Worker($this->handle(), Json::params(get_defined_vars()));
     }
 
     /**
@@ -88,7 +88,7 @@ trait ServesWork
         ?string $expectedLastHeartbeat = null,
         ?int $desiredTTLSeconds = null,
     ): Lease {
-        return Lease::adopt($this->handle(), self::config(get_defined_vars()));
+        return Lease::adopt($this->handle(), Json::params(get_defined_vars()));
     }
 
     /** Makes a completion queue, through which many calls of this client may be in flight at the same time. */

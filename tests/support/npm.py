@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,14 +20,18 @@ def install(source: Path, into: Path) -> Path:
     if npm is None:
         pytest.fail("npm is missing: install Node.js with npm", pytrace=False)
     into.mkdir(parents=True, exist_ok=True)
-    with (source / "package-lock.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        installed = into / "node_modules" / ".package-lock.json"
-        if not installed.exists() or installed.stat().st_mtime < Path(lock.name).stat().st_mtime:
+    lock = source / "package-lock.json"
+    installed = into / "node_modules" / ".package-lock.json"
+    held = os.open(into, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
             if into != source:
-                for name in ("package.json", "package-lock.json"):
-                    shutil.copyfile(source / name, into / name)
+                shutil.copyfile(source / "package.json", into / "package.json")
+                shutil.copyfile(lock, into / "package-lock.json")
             command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
             done = subprocess.run(command, cwd=into, capture_output=True, text=True, timeout=300, check=False)
             assert done.returncode == 0, f"npm ci failed:\n{done.stdout}{done.stderr}"
-    return into / "node_modules"
+    finally:
+        os.close(held)
+    return installed.parent

@@ -77,7 +77,17 @@ def counting_library() -> Path:
     source, library = ROOT / "tests" / "support" / "counted.c", TARGET / "counted" / "libantenv.so.0"
     with once_in_a_run(source, library) as fresh:
         if fresh:
-            flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-I{ROOT / 'include'}"]
+            flags = [
+                "-std=c11",
+                "-O1",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-shared",
+                "-fPIC",
+                "-pthread",
+                f"-I{ROOT / 'include'}",
+            ]
             subprocess.run(["cc", *flags, str(source), "-o", str(fresh), "-ldl"], check=True)
     return library.parent
 

@@ -2,11 +2,13 @@
  * ANTENV_COUNTED_LIBRARY: the library. ANTENV_COUNTED_REPORT: the file that gets a line when the program ends. Linux only. */
 #include <antenv.h>
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const void *live[256]; /* strings and handles that were not given back yet; programs call from one thread at a time */
+static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER;
+static const void *live[256]; /* strings and handles that were not given back yet */
 static int returned, freed, unknown;
 
 static void *library(void) {
@@ -20,25 +22,22 @@ static void *library(void) {
     return opened;
 }
 
-static void swap(const void *from, const void *to) {
-    for (size_t at = 0; at < sizeof live / sizeof *live; at++)
-        if (live[at] == from) {
-            live[at] = to;
-            return;
-        }
-    unknown++; /* freed twice, or not from the library; or this table is too small */
+static void count(int *counter, const void *from, const void *to) {
+    size_t at = 0, size = sizeof live / sizeof *live;
+    pthread_mutex_lock(&counting);
+    (*counter)++;
+    while (at < size && live[at] != from) at++;
+    if (at < size) live[at] = to;
+    else unknown++; /* freed twice, or not from the library; or the table is too small */
+    pthread_mutex_unlock(&counting);
 }
 
 static void got(const void *thing) {
-    if (!thing) return;
-    returned++;
-    swap(NULL, thing);
+    if (thing) count(&returned, NULL, thing);
 }
 
 static void gave_back(const void *thing) {
-    if (!thing) return;
-    freed++;
-    swap(thing, NULL);
+    if (thing) count(&freed, thing, NULL);
 }
 
 __attribute__((destructor)) static void report(void) {
@@ -49,7 +48,7 @@ __attribute__((destructor)) static void report(void) {
     fclose(file);
 }
 
-/* Declares `real`, the library's own function. dlsym gives a pointer to data; C wants it copied, not cast, into one to a function. */
+/* Declares `real`, the library's own function. What dlsym gives is a pointer to data, which C wants copied, not cast. */
 #define REAL(function)                                \
     __typeof__(&function) real;                       \
     void *symbol_ = dlsym(library(), #function);      \
@@ -130,7 +129,8 @@ int antenv_queue_fd(antenv_queue *queue) {
 }
 
 antenv_status antenv_submit(
-    antenv_client *client, antenv_queue *queue, const char *operation, const char *params, uint64_t tag, antenv_ticket **out, char **error) {
+    antenv_client *client, antenv_queue *queue, const char *operation, const char *params, uint64_t tag, antenv_ticket **out,
+    char **error) {
     REAL(antenv_submit);
     antenv_status status = real(client, queue, operation, params, tag, out, error);
     if (out) got(*out);

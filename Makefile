@@ -30,32 +30,46 @@ export CARGO_TARGET_DIR := $(TARGET)
 help: ## list what there is to do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
+# Each has a folder and a lock of its own; at the same time, they leave no processor idle while another optimises across crates. cargo is to
+# count its jobs itself.
+BUILD_ALL := env -u MAKEFLAGS -u MFLAGS $(CARGO)
 build: ## build the library (shared and static), its header, the command antenv and the emulator
 	@scripts/need.sh cargo cc
-	@echo "== building the library (a release build takes a few minutes the first time)"
+	@echo "== building the library, the command and the emulator (release builds take a few minutes the first time)"
+	@$(MAKE) --no-print-directory -j3 library command emulator
+
+library:
 	@# Not `cargo build`: with the rlib that Cargo.toml asks for too, cargo leaves link-time optimisation out.
-	$(CARGO) rustc --release -p antenv --lib --crate-type cdylib,staticlib
+	$(BUILD_ALL) rustc --release -p antenv --lib --crate-type cdylib,staticlib
 	@ln -sf libantenv.so $(RELEASE)/libantenv.so.0
-	@echo "== building the command"
-	$(CARGO) build --profile command -p antenv-cli
-	@echo "== building the emulator"
+
+command:
+	$(BUILD_ALL) build --profile command -p antenv-cli
+
+emulator:
 	@# With the whole workspace in view, here and below: else its packages are built once more with other features of theirs.
-	$(CARGO) build --profile quick --workspace --bins
+	$(BUILD_ALL) build --profile quick --workspace --bins
 
 demo: build ## run examples in C and C++, and a worker, against an emulator of the API on this machine
 	@scripts/need.sh cc c++ python3
 	@TARGET=$(TARGET) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) COMMAND=$(COMMAND_LINE) scripts/demo.sh
 
 # A stable compiler accepts the option when RUSTC_BOOTSTRAP is set. ThreadSanitizer has to see into the standard library: it is built, too,
-# by Debian's compiler, which comes with its source.
-SANITIZED := rustc --profile quick -p antenv --lib --crate-type cdylib --target $(HOST) --target-dir
+# by Debian's compiler, which comes with its source. Optimised little: most of the time goes into building.
+SANITIZED := rustc --profile quick -p antenv --lib --crate-type cdylib --target $(HOST) --config profile.quick.opt-level=1 \
+  --config 'profile.quick.package."*".opt-level=1' --target-dir
+FOR_SANITIZER := env -u MAKEFLAGS -u MFLAGS RUSTC_BOOTSTRAP=1
 sanitized: ## build the library with AddressSanitizer and with ThreadSanitizer, for the C tests
-	@echo "== building the library with AddressSanitizer"
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer" $(CARGO) $(SANITIZED) $(TARGET)/address
+	@echo "== building the library with AddressSanitizer, and together with the standard library with ThreadSanitizer"
+	@$(MAKE) --no-print-directory -j2 address thread
+
+address:
+	$(FOR_SANITIZER) RUSTFLAGS="-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer" $(CARGO) $(SANITIZED) $(TARGET)/address
 	@ln -sf libantenv.so $(TARGET)/address/$(HOST)/quick/libantenv.so.0
-	@echo "== building the library and the standard library with ThreadSanitizer"
+
+thread:
 	@if scripts/need.sh std-source; then \
-	  RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread \
+	  $(FOR_SANITIZER) RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTFLAGS=-Zsanitizer=thread \
 	    /usr/bin/cargo -Zbuild-std=std,panic_unwind $(SANITIZED) $(TARGET)/thread && \
 	  ln -sf libantenv.so $(TARGET)/thread/$(HOST)/quick/libantenv.so.0; \
 	else rm -rf $(TARGET)/thread; echo "left out: the tests with ThreadSanitizer"; fi
@@ -170,4 +184,4 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build demo sanitized wheel test test-deep flakes bench soak header generate fmt abi lint install uninstall prefix venv
+.PHONY: help build library command emulator demo sanitized address thread wheel test test-deep flakes bench soak header generate fmt abi lint install uninstall prefix venv

@@ -85,6 +85,7 @@ test: wheel prefix ## run every functional test, in every language (some minutes
 
 test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, mutated input, soak
 	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm
+	@[ "$$(id -u)" = 0 ] && scripts/need.sh cmake dh lintian || echo "left out: the tests of the Debian packages, which take root on Debian"
 	@echo "== mutated input"
 	ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),100) $(CARGO) test --profile quick --workspace --test fuzz
 	@echo "== tests in depth"
@@ -149,7 +150,8 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	$(VENV)/bin/ruff format --check $(PYTHON_SOURCES)
 	$(VENV)/bin/mypy
 
-INSTALL := VERSION=$(VERSION) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) COMMAND=$(COMMAND_LINE) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) \
+INSTALLED := VERSION=$(VERSION) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) COMMAND=$(COMMAND_LINE)
+INSTALL := $(INSTALLED) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) \
   BINDIR=$(BINDIR) MANDIR=$(MANDIR) DOCDIR=$(DOCDIR) DESTDIR=$(DESTDIR) scripts/install.sh
 
 install: build ## install everything under PREFIX (DESTDIR in front, for packagers; LIBDIR, INCLUDEDIR, BINDIR, MANDIR, DOCDIR)
@@ -157,6 +159,10 @@ install: build ## install everything under PREFIX (DESTDIR in front, for package
 
 uninstall: ## remove what install put there
 	@$(INSTALL) uninstall
+
+deb: build ## make Debian packages (in target/deb): libantenv0, libantenv-dev, antenv-tools
+	@scripts/need.sh dh
+	$(INSTALLED) python3 scripts/deb.py $(TARGET)/deb
 
 prefix: build ## install into target/prefix, where the Go tests and benches find it
 	@rm -rf $(TARGET)/prefix
@@ -170,4 +176,4 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build demo sanitized wheel test test-deep flakes bench soak header generate fmt abi lint install uninstall prefix venv
+.PHONY: help build demo sanitized wheel test test-deep flakes bench soak header generate fmt abi lint install uninstall deb prefix venv

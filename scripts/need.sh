@@ -13,6 +13,7 @@ package_of() {
         abidw) echo abigail-tools ;;
         man) echo man-db ;;
         rg) echo ripgrep ;;
+        dh) echo debhelper ;;
         nlohmann) echo nlohmann-json3-dev ;;
         std-source) echo rustc-web cargo-web rust-web-src libstd-rust-web-dev ;;
         cargo | go) echo "" ;; # Debian's are too old

@@ -61,12 +61,15 @@ sanitized: ## build the library with AddressSanitizer and with ThreadSanitizer, 
 	else rm -rf $(TARGET)/thread; echo "left out: the tests with ThreadSanitizer"; fi
 
 wheel: build venv $(TARGET)/wheel/.stamp ## build the Python package's wheel (in target/wheel), and install it for the tests
-$(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(COMMAND_LINE) $(wildcard $(PYTHON)/*.py $(PYTHON)/pyproject.toml $(PYTHON)/README.md $(PYTHON)/src/antenv/*.* $(PYTHON)/src/antenv/*/*.py) $(VENV)/.stamp
+$(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(COMMAND_LINE) $(EMULATOR) $(wildcard $(PYTHON)/*.py $(PYTHON)/pyproject.toml $(PYTHON)/README.md $(PYTHON)/src/antenv/*.* $(PYTHON)/src/antenv/*/*.py) $(VENV)/.stamp
 	@echo "== building the Python package"
 	@rm -rf $(@D) && mkdir -p $(@D)
 	$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(@D) ./$(PYTHON)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(@D)/*.whl
 	@touch $@
+
+sdist: venv ## build the Python package's sdist (in target/sdist), which carries the Rust sources
+	$(VENV)/bin/python -m build --sdist --outdir $(TARGET)/sdist $(PYTHON)
 
 # How many tests run at a time. Most of them wait most of the time; those of test-deep less so.
 PROCESSORS := $(shell nproc 2>/dev/null || echo 1)
@@ -176,4 +179,4 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build demo sanitized wheel test test-deep flakes bench soak header generate fmt abi lint install uninstall deb prefix venv
+.PHONY: help build demo sanitized wheel sdist test test-deep flakes bench soak header generate fmt abi lint install uninstall deb prefix venv

@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from support.build import ROOT, TARGET
+from support.build import ROOT
 from support.emulator import Emulator
+from support.quick import quick_build
 
 EXAMPLES = ROOT / "examples"
-# The library's speed does not matter here; how long it takes to build does.
-UNOPTIMISED = {"LTO": "off", "CODEGEN_UNITS": "64", "DEBUG": "false"}
 VERSION = re.findall(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[0]
 
 
@@ -232,30 +231,19 @@ def test_uninstalling_leaves_what_others_put_there(tmp_path: Path) -> None:
 
 @pytest.mark.deep
 def test_the_target_that_cargo_builds_for_is_the_one_that_is_installed(tmp_path: Path) -> None:
-    """By make and by pip. It is this machine's own here, for which cargo has another folder all the same."""
-    version = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout
-    host = re.findall(r"^host: (.*)", version, re.MULTILINE)[0]
-    target = TARGET / "other"  # kept, for it takes minutes to build
-    quick = {
-        f"CARGO_PROFILE_{profile}_{key}": value
-        for profile in ("RELEASE", "COMMAND", "QUICK")
-        for key, value in UNOPTIMISED.items()
-    }
-    # Also of packages for which Cargo.toml asks for more.
-    quick["RUSTFLAGS"] = "-C opt-level=0"
-    environment = os.environ | quick | {"CARGO_BUILD_TARGET": host, "CARGO_TARGET_DIR": str(target)}
-    environment.pop("MAKEFLAGS", None)
+    """By make and by pip."""
+    with quick_build() as (environment, folder):
 
-    def do(*command: str) -> None:
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        def do(*command: str) -> None:
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
 
-    do("make", "--no-print-directory", "install", "PREFIX=/p", f"DESTDIR={tmp_path}")
-    assert not (target / "release" / "libantenv.so").exists()
-    installed = tmp_path / "p" / "lib" / f"libantenv.so.{VERSION}"
-    built = target / host / "release" / "libantenv.so"
-    assert installed.read_bytes() == built.read_bytes() and (tmp_path / "p" / "bin" / "antenv-emulator").exists()
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    do(*pip, "-w", str(tmp_path), str(ROOT / "bindings" / "python"))
+        do("make", "--no-print-directory", "install", "PREFIX=/p", f"DESTDIR={tmp_path}")
+        assert not (folder.parent / "release" / "libantenv.so").exists()
+        installed = tmp_path / "p" / "lib" / f"libantenv.so.{VERSION}"
+        built = (folder / "release" / "libantenv.so").read_bytes()
+        assert installed.read_bytes() == built and (tmp_path / "p" / "bin" / "antenv-emulator").exists()
+        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        do(*pip, "-w", str(tmp_path), str(ROOT / "bindings" / "python"))
     (wheel,) = tmp_path.glob("*.whl")
-    assert zipfile.ZipFile(wheel).read("antenv/libantenv.so") == built.read_bytes()
+    assert zipfile.ZipFile(wheel).read("antenv/libantenv.so") == built

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from support.build import ROOT
+from support.build import ROOT, TARGET
 from support.emulator import Emulator
 from support.quick import quick_build
 
@@ -151,29 +151,49 @@ def test_the_metadata_for_cargo_c_fits_what_is_built() -> None:
     assert re.findall(r"^abi=(\d+)", (ROOT / "scripts" / "install.sh").read_text(), re.MULTILINE) == ["0"]
 
 
-def test_cmake_projects_find_it_in_c_and_cpp_shared_and_static(
-    prefix: Path, emulator: Emulator, tmp_path: Path
+def cmake(build: Path, *definitions: str, targets: tuple[str, ...] = ()) -> None:
+    """Configures and builds the project of an outsider."""
+    source = str(ROOT / "tests" / "packaging" / "cmake")
+    environment = os.environ | {"CARGO_TARGET_DIR": str(TARGET)}
+    chosen = ["--target", *targets] if targets else []
+    for step in (
+        ["cmake", "-S", source, "-B", str(build), f"-DEXAMPLES={EXAMPLES}", *(f"-D{each}" for each in definitions)],
+        ["cmake", "--build", str(build), *chosen],
+    ):
+        done = subprocess.run(step, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("way", ["installed", "as a subdirectory"])
+def test_cmake_projects_use_it_in_c_and_cpp_shared_and_static(
+    way: str, prefix: Path, emulator: Emulator, tmp_path: Path
 ) -> None:
-    source, build = ROOT / "tests" / "packaging" / "cmake", tmp_path / "build"
-    configure = [
-        "cmake",
-        "-S",
-        str(source),
-        "-B",
-        str(build),
-        f"-DCMAKE_PREFIX_PATH={prefix}",
-        f"-DEXAMPLES={EXAMPLES}",
-    ]
-    subprocess.run(configure, check=True, capture_output=True)
-    subprocess.run(["cmake", "--build", str(build)], check=True, capture_output=True)
+    cmake(tmp_path, f"CMAKE_PREFIX_PATH={prefix}" if way == "installed" else f"SOURCES={ROOT}")
     for language in ("c", "cpp"):
         for kind in ("antenv", "static", "fully_static"):  # CMake puts the way to a shared library into a program
-            program = build / f"{language}_{kind}"
+            program = tmp_path / f"{language}_{kind}"
             said = run([program], emulator, None)
             assert '"name":"quick start"' in said and "not_found" in said
             needs = subprocess.run(["readelf", "-d", str(program)], check=True, capture_output=True, text=True).stdout
             assert ("libantenv.so.0" in needs) == (kind == "antenv")
             assert ("NEEDED" not in needs) == (kind == "fully_static")
+
+
+def test_cmake_projects_fetch_it(emulator: Emulator, tmp_path: Path) -> None:
+    cmake(tmp_path, f"SOURCES={ROOT}", "FETCH=ON", targets=("c_antenv",))
+    assert "not_found" in run([tmp_path / "c_antenv"], emulator, None)
+    # Only what is used is built.
+    assert not (tmp_path / "c_static").exists()
+
+
+def test_cmake_names_what_is_missing_to_build_it(tmp_path: Path) -> None:
+    nowhere = ("CMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH=OFF", "CMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF")
+    tools = (f"CMAKE_MAKE_PROGRAM={shutil.which('make')}", f"CMAKE_C_COMPILER={shutil.which('cc')}")
+    definitions = [f"-D{each}" for each in (*nowhere, *tools)]
+    command = ["cmake", "-S", str(ROOT), "-B", str(tmp_path / "build"), *definitions]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "no cargo on the PATH" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("wanted", ["0.2", "1.0"])

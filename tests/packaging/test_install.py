@@ -66,6 +66,7 @@ def test_everything_is_installed(prefix: Path) -> None:
     assert {f"share/{path}" for path in completions | {"fish/vendor_completions.d/antenv.fish"}} <= files
     parts = {f"include/{path.relative_to(ROOT / 'include')}" for path in (ROOT / "include" / "antenv").iterdir()}
     assert len(parts) > 2 and parts <= files
+    assert {"share/antenv/go/go.mod", "share/antenv/go/antenvtest/antenvtest.go"} <= files
     assert {"share/man/man3/antenv.3", "share/man/man1/antenv.1", "share/doc/antenv/c-api.md"} <= files
     assert os.readlink(prefix / "lib" / "libantenv.so") == "libantenv.so.0"
     assert os.readlink(prefix / "lib" / "libantenv.so.0") == f"libantenv.so.{VERSION}"

@@ -23,7 +23,7 @@ import (
 	"testing"
 	"time"
 
-	"antenv"
+	"antenv.internal/antenv"
 )
 
 // Emulator is a running emulator, on a free port of 127.0.0.1. A method that fails fails the test.

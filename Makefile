@@ -88,7 +88,7 @@ test: wheel prefix ## run every functional test, in every language (some minutes
 
 test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, mutated input, soak
 	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm
-	@[ "$$(id -u)" = 0 ] && scripts/need.sh cmake dh lintian || echo "left out: the tests of the Debian packages, which take root on Debian"
+	@{ unshare --mount true && scripts/need.sh cmake man dh lintian; } || echo "left out: the tests of the Debian packages, which take root on Debian"
 	@echo "== mutated input"
 	ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),100) $(CARGO) test --profile quick --workspace --test fuzz
 	@echo "== tests in depth"

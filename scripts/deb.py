@@ -29,8 +29,8 @@ def changelog(text: str, version: str, maintainer: str, time: int) -> str:
     entries = [" ".join(entry.split()) for entry in re.split(r"^- ", section, flags=re.MULTILINE)[1:]]
     # Of Markdown, code and links.
     plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", entry).replace("`", "") for entry in entries]
-    lines = [textwrap.fill(entry, WIDTH, initial_indent="  * ", subsequent_indent="    ") for entry in plain]
-    body = "\n".join(lines)
+    wrapper = textwrap.TextWrapper(WIDTH, initial_indent="  * ", subsequent_indent="    ", break_on_hyphens=False)
+    body = "\n".join(map(wrapper.fill, plain))
     return f"antenv ({version}) unstable; urgency=medium\n\n{body}\n\n -- {maintainer}  {formatdate(time)}\n"
 
 

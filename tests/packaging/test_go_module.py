@@ -66,7 +66,7 @@ def test_what_is_installed_is_the_module_without_its_own_tests() -> None:
     assert names == {name for name in expected if not name.endswith("_test.go")} and "static.go" in names
 
 
-@pytest.mark.long
+@pytest.mark.deep
 def test_a_fork_gives_it_another_path_in_one_step(emulator: Emulator, tmp_path: Path) -> None:
     for folder in ("bindings/go", "examples/go", "benches/go", "tests/soak/goworker", "scripts", "docs"):
         shutil.copytree(ROOT / folder, tmp_path / folder)

@@ -19,6 +19,8 @@ import pytest
 from support.build import BUILT, ROOT
 from support.quick import quick_build
 
+pytestmark = pytest.mark.deep
+
 VERSION = re.findall(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[0]
 
 
@@ -87,7 +89,6 @@ print(antenv.__version__)
 """
 
 
-@pytest.mark.deep
 def test_pip_builds_it_and_the_package_works(sdist: Path, tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
     with quick_build() as (environment, _):

@@ -120,8 +120,8 @@ GENERATE := $(OPERATIONS) | python3 -m scripts.generate
 generate: ## write what follows from the operation table: methods, types of parameters, tables of the tests, docs/operations.md
 	$(GENERATE)
 
-go-module-path: ## give the Go module another path, in a fork: MODULE=github.com/you/antenv/bindings/go
-	@scripts/go-module-path.sh "$(MODULE)"
+go-module: ## give the Go module another path, in a fork: MODULE=github.com/you/antenv/bindings/go
+	@scripts/go-module.sh "$(MODULE)"
 
 fmt: venv generate ## format everything
 	$(CARGO) fmt --all
@@ -182,4 +182,4 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build demo sanitized wheel sdist test test-deep flakes bench soak header generate go-module-path fmt abi lint install uninstall deb prefix venv
+.PHONY: help build demo sanitized wheel sdist test test-deep flakes bench soak header generate go-module fmt abi lint install uninstall deb prefix venv

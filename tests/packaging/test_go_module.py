@@ -72,7 +72,7 @@ def test_a_fork_gives_it_another_path_in_one_step(emulator: Emulator, tmp_path: 
         shutil.copytree(ROOT / folder, tmp_path / folder)
     for script in ("Makefile", "Cargo.toml", "README.md"):
         shutil.copy(ROOT / script, tmp_path)
-    make = ["make", "--no-print-directory", "go-module-path"]
+    make = ["make", "--no-print-directory", "go-module"]
     environment = {key: value for key, value in os.environ.items() if key != "MAKEFLAGS"}
     wrong = subprocess.run([*make, "MODULE="], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, check=False)
     assert wrong.returncode != 0 and b"MODULE is to be the path of a module" in wrong.stderr

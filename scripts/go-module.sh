@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# go-module-path.sh PATH: gives the Go module another path, such as the one from which `go get` takes that of a fork. go.mod states the path;
+# go-module.sh PATH: gives the Go module another path, such as the one from which `go get` takes that of a fork. go.mod states the path;
 # whatever imports or mentions it follows.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -65,7 +65,7 @@ def test_each_file_is_in_the_package_that_it_belongs_to(packages: dict[str, Path
             *(f"lib/{triplet}/{name}" for name in ("libantenv.so ", "libantenv.a", "pkgconfig/antenv.pc")),
             f"lib/{triplet}/cmake/antenv/antenvConfig.cmake",
             *(f"include/{path.relative_to(ROOT / 'include')}" for path in (ROOT / "include").rglob("*.h*")),
-            *("share/man/man3/antenv.3.gz", "share/doc/libantenv-dev/c-api.md"),
+            *("share/man/man3/antenv.3.gz", "share/doc/libantenv-dev/c-api.md", "share/antenv/go/go.mod"),
         ],
         "antenv-tools": [
             *(

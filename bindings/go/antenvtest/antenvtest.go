@@ -5,7 +5,7 @@
 //	worker := emulator.Worker(t, antenv.WorkerConfig{EnvironmentID: emulator.Environment().ID})
 //
 // The emulator is the program antenv-emulator: the one that the environment variable ANTENV_EMULATOR names, or the first on the PATH. In
-// antenv's repository, make install and cargo install --path emulator install it.
+// antenv's repository, make install and cargo install --path emulator install it; pip installs it with the Python package.
 package antenvtest
 
 import (

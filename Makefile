@@ -86,8 +86,8 @@ test: wheel prefix ## run every functional test, in every language (some minutes
 	  "env ANTENV_TEST_TLS=1 $(CARGO) test --profile quick --workspace --test worker" \
 	  '$(PYTEST) -n $(JOBS) -m "not deep"'
 
-test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, mutated input, soak
-	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm
+test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, further languages, mutated input, soak
+	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm ruby mono mcs luajit platypus
 	@{ unshare --mount true && scripts/need.sh cmake man dh lintian; } || echo "left out: the tests of the Debian packages, which take root on Debian"
 	@echo "== mutated input"
 	ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),100) $(CARGO) test --profile quick --workspace --test fuzz

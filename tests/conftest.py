@@ -14,6 +14,7 @@ from support import emulator as emulators
 from support.build import ROOT, TARGET, compile_c
 from support.driver import Driver
 from support.emulator import Emulator
+from support.java import find_java
 
 TRANSPORTS = ["http1", "https-http2"]
 
@@ -23,6 +24,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marked = metafunc.definition.get_closest_marker("transports")
     if marked and not metafunc.definition.get_closest_marker("http1"):
         metafunc.parametrize("transport", TRANSPORTS, indirect=True)
+
+
+def pytest_report_header() -> list[str]:
+    """Says which tests are left out on this machine."""
+    return (
+        []
+        if find_java()
+        else ["left out: the Java program of docs/other-languages.md, which needs a JDK of 22 or later"]
+    )
 
 
 # Ways to run a program that make it many times slower, and the builds of the library that some of them need.

@@ -16,13 +16,9 @@ import pytest
 
 from support.build import GO, GO_MODULE, LIBRARY, ROOT, WARNINGS, build_go, compile_c
 from support.emulator import Emulator
+from support.pages import blocks
 
 HEADER = (ROOT / "include" / "antenv.h").read_text()
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """Returns the code blocks of a page in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
 def test_the_pages_show_the_quick_starts_as_they_are() -> None:

@@ -75,12 +75,15 @@ thread:
 	else rm -rf $(TARGET)/thread; echo "left out: the tests with ThreadSanitizer"; fi
 
 wheel: build venv $(TARGET)/wheel/.stamp ## build the Python package's wheel (in target/wheel), and install it for the tests
-$(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(COMMAND_LINE) $(wildcard $(PYTHON)/*.py $(PYTHON)/pyproject.toml $(PYTHON)/README.md $(PYTHON)/src/antenv/*.* $(PYTHON)/src/antenv/*/*.py) $(VENV)/.stamp
+$(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(COMMAND_LINE) $(EMULATOR) $(wildcard $(PYTHON)/*.py $(PYTHON)/pyproject.toml $(PYTHON)/README.md $(PYTHON)/src/antenv/*.* $(PYTHON)/src/antenv/*/*.py) $(VENV)/.stamp
 	@echo "== building the Python package"
 	@rm -rf $(@D) && mkdir -p $(@D)
 	$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(@D) ./$(PYTHON)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(@D)/*.whl
 	@touch $@
+
+sdist: venv ## build the Python package's sdist (in target/sdist), which carries the Rust sources
+	$(VENV)/bin/python -m build --sdist --outdir $(TARGET)/sdist $(PYTHON)
 
 # How many tests run at a time. Most of them wait most of the time; those of test-deep less so.
 PROCESSORS := $(shell nproc 2>/dev/null || echo 1)
@@ -99,6 +102,7 @@ test: wheel prefix ## run every functional test, in every language (some minutes
 
 test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, further languages, mutated input, soak
 	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm ruby mono mcs luajit platypus
+	@{ unshare --mount true && scripts/need.sh cmake man dh lintian; } || echo "left out: the tests of the Debian packages, which take root on Debian"
 	@echo "== mutated input"
 	ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),100) $(CARGO) test --profile quick --workspace --test fuzz
 	@echo "== tests in depth"
@@ -129,6 +133,9 @@ OPERATIONS := $(CARGO) build --profile quick --workspace --example operations &&
 GENERATE := $(OPERATIONS) | python3 -m scripts.generate
 generate: ## write what follows from the operation table: methods, types of parameters, tables of the tests, docs/operations.md
 	$(GENERATE)
+
+go-module: ## give the Go module another path, in a fork: MODULE=github.com/you/antenv/bindings/go
+	@scripts/go-module.sh "$(MODULE)"
 
 fmt: venv generate ## format everything
 	$(CARGO) fmt --all
@@ -163,7 +170,8 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	$(VENV)/bin/ruff format --check $(PYTHON_SOURCES)
 	$(VENV)/bin/mypy
 
-INSTALL := VERSION=$(VERSION) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) COMMAND=$(COMMAND_LINE) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) \
+INSTALLED := VERSION=$(VERSION) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) COMMAND=$(COMMAND_LINE)
+INSTALL := $(INSTALLED) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) \
   BINDIR=$(BINDIR) MANDIR=$(MANDIR) DOCDIR=$(DOCDIR) DESTDIR=$(DESTDIR) scripts/install.sh
 
 install: build ## install everything under PREFIX (DESTDIR in front, for packagers; LIBDIR, INCLUDEDIR, BINDIR, MANDIR, DOCDIR)
@@ -171,6 +179,10 @@ install: build ## install everything under PREFIX (DESTDIR in front, for package
 
 uninstall: ## remove what install put there
 	@$(INSTALL) uninstall
+
+deb: build ## make Debian packages (in target/deb): libantenv0, libantenv-dev, antenv-tools
+	@scripts/need.sh dh
+	$(INSTALLED) python3 scripts/deb.py $(TARGET)/deb
 
 prefix: build ## install into target/prefix, where the Go tests and benches find it
 	@rm -rf $(TARGET)/prefix
@@ -184,4 +196,5 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build library command emulator demo sanitized address thread wheel test test-deep flakes bench soak header generate fmt abi lint install uninstall prefix venv
+.PHONY: help build library command emulator demo sanitized address thread wheel sdist test test-deep flakes bench soak header generate \
+  go-module fmt abi lint install uninstall deb prefix venv

@@ -13,6 +13,7 @@ package_of() {
         abidw) echo abigail-tools ;;
         man) echo man-db ;;
         rg) echo ripgrep ;;
+        dh) echo debhelper ;;
         nlohmann) echo nlohmann-json3-dev ;;
         mono) echo mono-runtime ;;
         mcs) echo mono-mcs ;;

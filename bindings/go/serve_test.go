@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"antenv"
-	"antenv/antenvtest"
+	"antenv.internal/antenv"
+	"antenv.internal/antenv/antenvtest"
 )
 
 type step = antenvtest.Step

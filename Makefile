@@ -134,6 +134,9 @@ GENERATE := $(OPERATIONS) | python3 -m scripts.generate
 generate: ## write what follows from the operation table: methods, types of parameters, tables of the tests, docs/operations.md
 	$(GENERATE)
 
+notices: ## write packaging/NOTICES, the licences of the crates that are compiled in
+	python3 scripts/notices.py
+
 go-module: ## give the Go module another path, in a fork: MODULE=github.com/you/antenv/bindings/go
 	@scripts/go-module.sh "$(MODULE)"
 
@@ -157,6 +160,7 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile quick --workspace --no-deps --document-private-items
 	git diff --exit-code -- include/antenv.h
 	$(GENERATE) --check
+	python3 scripts/notices.py --check
 	@echo "== C and C++"
 	@for compiler in gcc clang; do for source in $(C_SOURCES); do \
 	  $$compiler -std=c11 $(C_WARNINGS) -Iinclude -fsyntax-only $$source || exit 1; done; done
@@ -196,5 +200,5 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build library command emulator demo sanitized address thread wheel sdist test test-deep flakes bench soak header generate \
+.PHONY: help build library command emulator demo sanitized address thread wheel sdist test test-deep flakes bench soak header generate notices \
   go-module fmt abi lint install uninstall deb prefix venv

@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 78
+PACKAGES = ("libantenv0", "libantenv-dev", "antenv-tools")
 EXAMPLES = ("antenv-worker.service", "worker-run.conf")
 
 
@@ -65,8 +66,8 @@ def time_of_the_source() -> int:
 
 def main() -> None:
     folder, version = Path(sys.argv[1]).resolve(), os.environ["VERSION"]
-    name = os.environ.get("DEBFULLNAME", "The antenv authors")
-    maintainer = f"{name} <{os.environ.get('DEBEMAIL', 'packages@antenv.invalid')}>"
+    author = os.environ.get("DEBFULLNAME", "The antenv authors")
+    maintainer = f"{author} <{os.environ.get('DEBEMAIL', 'packages@antenv.invalid')}>"
     time = time_of_the_source()
 
     build = folder / "build"
@@ -77,6 +78,9 @@ def main() -> None:
     written = changelog((ROOT / "CHANGELOG.md").read_text(), version, maintainer, time)
     (debian / "changelog").write_text(written)
     (debian / "copyright").write_text(copyright_file((ROOT / "LICENSE-MIT").read_text()))
+    shutil.copy(ROOT / "packaging" / "NOTICES", debian)
+    for name in PACKAGES:
+        (debian / f"{name}.docs").write_text("debian/NOTICES\n")
     for example in EXAMPLES:
         text = (ROOT / "examples" / "deploy" / example).read_text()
         (debian / example).write_text(text.replace("/usr/local/bin/antenv ", "/usr/bin/antenv "))

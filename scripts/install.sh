@@ -38,7 +38,7 @@ ROWS
     for part in bindings/go/go.mod bindings/go/*.go bindings/go/antenvtest/*.go; do
         [[ $part == *_test.go ]] || echo "644 $part $PREFIX/share/antenv/${part#bindings/}"
     done
-    for page in README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT docs/*.md; do
+    for page in README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT packaging/NOTICES docs/*.md; do
         echo "644 $page $DOCDIR/$(basename "$page")"
     done
 }

@@ -26,7 +26,16 @@ IN_SDIST = HERE / "rust"
 # What cargo needs of the repository.
 SOURCES = (
     *("Cargo.toml", "Cargo.lock", "build.rs", "cbindgen.toml", "README.md", "LICENSE", "LICENSE-APACHE", "LICENSE-MIT"),
-    *("src", "include", "scripts/operations.rs", "cli/Cargo.toml", "cli/src", "emulator/Cargo.toml", "emulator/src"),
+    *(
+        "packaging/NOTICES",
+        "src",
+        "include",
+        "scripts/operations.rs",
+        "cli/Cargo.toml",
+        "cli/src",
+        "emulator/Cargo.toml",
+        "emulator/src",
+    ),
 )
 WORKSPACE = IN_SDIST if IN_SDIST.exists() else REPOSITORY
 MANIFEST = WORKSPACE / "Cargo.toml"
@@ -34,6 +43,7 @@ PROGRAM_SUFFIX = ".exe" if sys.platform == "win32" else ""
 LIBRARY = {"darwin": "libantenv.dylib", "win32": "antenv.dll"}.get(sys.platform, "libantenv.so")
 COMMAND = f"antenv{PROGRAM_SUFFIX}"
 EMULATOR = f"antenv-emulator{PROGRAM_SUFFIX}"
+LICENCES = ("LICENSE", "LICENSE-APACHE", "LICENSE-MIT", "packaging/NOTICES")
 if not MANIFEST.exists():
     raise SystemExit("the Rust sources are not here: build antenv from its repository, or from an sdist")
 
@@ -89,11 +99,15 @@ class BuildWithLibrary(build_py):
         shutil.copy2(build_library(), folder / LIBRARY)
         shutil.copy2(build_command(), folder / COMMAND)
         shutil.copy2(build_emulator(), folder / EMULATOR)
+        (folder / "licences").mkdir(exist_ok=True)
+        for name in LICENCES:
+            shutil.copy2(WORKSPACE / name, folder / "licences")
         if sys.platform != "win32":  # where symbols are in files of their own
             strip(folder / EMULATOR)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
-        built = [os.path.join(self.build_lib, "antenv", name) for name in (LIBRARY, COMMAND, EMULATOR)]
+        names = (LIBRARY, COMMAND, EMULATOR, *(f"licences/{os.path.basename(name)}" for name in LICENCES))
+        built = [os.path.join(self.build_lib, "antenv", name) for name in names]
         return [*super().get_outputs(include_bytecode), *built]
 
 

@@ -60,7 +60,13 @@ def test_each_file_is_in_the_package_that_it_belongs_to(packages: dict[str, Path
     (triplet,) = set(re.findall(r"/usr/lib/([\w-]+)/libantenv", files["libantenv0"]))
     assert triplet == output("dpkg-architecture", "-qDEB_HOST_MULTIARCH").strip()
     expected = {
-        "libantenv0": [f"lib/{triplet}/libantenv.so.0 ", f"lib/{triplet}/libantenv.so.{VERSION}"],
+        "libantenv0": [
+            *(
+                f"lib/{triplet}/libantenv.so.0 ",
+                f"lib/{triplet}/libantenv.so.{VERSION}",
+                "share/doc/libantenv0/NOTICES.gz",
+            ),
+        ],
         "libantenv-dev": [
             *(f"lib/{triplet}/{name}" for name in ("libantenv.so ", "libantenv.a", "pkgconfig/antenv.pc")),
             f"lib/{triplet}/cmake/antenv/antenvConfig.cmake",

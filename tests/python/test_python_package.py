@@ -149,6 +149,8 @@ def test_the_wheel_holds_the_library_and_the_types_and_suits_every_python() -> N
     assert {"antenv/py.typed", "antenv/__init__.py", f"antenv/{Path(_native.PATH).name}"} <= set(names)
     sources = {str(path.relative_to(PACKAGE / "src")) for path in (PACKAGE / "src" / "antenv").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == sources
+    licences = {f"antenv/licences/{name}" for name in ("LICENSE", "LICENSE-APACHE", "LICENSE-MIT", "NOTICES")}
+    assert {name for name in names if "licences/" in name} == licences
     assert wheel.stat().st_size < 11_000_000
     for program in ("antenv/antenv", "antenv/antenv-emulator"):
         assert zipfile.ZipFile(wheel).getinfo(program).external_attr >> 16 & 0o111

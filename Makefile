@@ -30,43 +30,60 @@ export CARGO_TARGET_DIR := $(TARGET)
 help: ## list what there is to do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
+# Each has a folder and a lock of its own; at the same time, they leave no processor idle while another optimises across crates. cargo is to
+# count its jobs itself.
+BUILD_ALL := env -u MAKEFLAGS -u MFLAGS $(CARGO)
 build: ## build the library (shared and static), its header, the command antenv and the emulator
 	@scripts/need.sh cargo cc
-	@echo "== building the library (a release build takes a few minutes the first time)"
+	@echo "== building the library, the command and the emulator (release builds take a few minutes the first time)"
+	@$(MAKE) --no-print-directory -j3 library command emulator
+
+library:
 	@# Not `cargo build`: with the rlib that Cargo.toml asks for too, cargo leaves link-time optimisation out.
-	$(CARGO) rustc --release -p antenv --lib --crate-type cdylib,staticlib
+	$(BUILD_ALL) rustc --release -p antenv --lib --crate-type cdylib,staticlib
 	@ln -sf libantenv.so $(RELEASE)/libantenv.so.0
-	@echo "== building the command"
-	$(CARGO) build --profile command -p antenv-cli
-	@echo "== building the emulator"
+
+command:
+	$(BUILD_ALL) build --profile command -p antenv-cli
+
+emulator:
 	@# With the whole workspace in view, here and below: else its packages are built once more with other features of theirs.
-	$(CARGO) build --profile quick --workspace --bins
+	$(BUILD_ALL) build --profile quick --workspace --bins
 
 demo: build ## run examples in C and C++, and a worker, against an emulator of the API on this machine
 	@scripts/need.sh cc c++ python3
 	@TARGET=$(TARGET) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) COMMAND=$(COMMAND_LINE) scripts/demo.sh
 
 # A stable compiler accepts the option when RUSTC_BOOTSTRAP is set. ThreadSanitizer has to see into the standard library: it is built, too,
-# by Debian's compiler, which comes with its source.
-SANITIZED := rustc --profile quick -p antenv --lib --crate-type cdylib --target $(HOST) --target-dir
+# by Debian's compiler, which comes with its source. Optimised little: most of the time goes into building.
+SANITIZED := rustc --profile quick -p antenv --lib --crate-type cdylib --target $(HOST) --config profile.quick.opt-level=1 \
+  --config 'profile.quick.package."*".opt-level=1' --target-dir
+FOR_SANITIZER := env -u MAKEFLAGS -u MFLAGS RUSTC_BOOTSTRAP=1
 sanitized: ## build the library with AddressSanitizer and with ThreadSanitizer, for the C tests
-	@echo "== building the library with AddressSanitizer"
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer" $(CARGO) $(SANITIZED) $(TARGET)/address
+	@echo "== building the library with AddressSanitizer, and together with the standard library with ThreadSanitizer"
+	@$(MAKE) --no-print-directory -j2 address thread
+
+address:
+	$(FOR_SANITIZER) RUSTFLAGS="-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer" $(CARGO) $(SANITIZED) $(TARGET)/address
 	@ln -sf libantenv.so $(TARGET)/address/$(HOST)/quick/libantenv.so.0
-	@echo "== building the library and the standard library with ThreadSanitizer"
+
+thread:
 	@if scripts/need.sh std-source; then \
-	  RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread \
+	  $(FOR_SANITIZER) RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTFLAGS=-Zsanitizer=thread \
 	    /usr/bin/cargo -Zbuild-std=std,panic_unwind $(SANITIZED) $(TARGET)/thread && \
 	  ln -sf libantenv.so $(TARGET)/thread/$(HOST)/quick/libantenv.so.0; \
 	else rm -rf $(TARGET)/thread; echo "left out: the tests with ThreadSanitizer"; fi
 
 wheel: build venv $(TARGET)/wheel/.stamp ## build the Python package's wheel (in target/wheel), and install it for the tests
-$(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(COMMAND_LINE) $(wildcard $(PYTHON)/*.py $(PYTHON)/pyproject.toml $(PYTHON)/README.md $(PYTHON)/src/antenv/*.* $(PYTHON)/src/antenv/*/*.py) $(VENV)/.stamp
+$(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(COMMAND_LINE) $(EMULATOR) $(wildcard $(PYTHON)/*.py $(PYTHON)/pyproject.toml $(PYTHON)/README.md $(PYTHON)/src/antenv/*.* $(PYTHON)/src/antenv/*/*.py) $(VENV)/.stamp
 	@echo "== building the Python package"
 	@rm -rf $(@D) && mkdir -p $(@D)
 	$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(@D) ./$(PYTHON)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(@D)/*.whl
 	@touch $@
+
+sdist: venv ## build the Python package's sdist (in target/sdist), which carries the Rust sources
+	$(VENV)/bin/python -m build --sdist --outdir $(TARGET)/sdist $(PYTHON)
 
 # How many tests run at a time. Most of them wait most of the time; those of test-deep less so.
 PROCESSORS := $(shell nproc 2>/dev/null || echo 1)
@@ -83,8 +100,9 @@ test: wheel prefix ## run every functional test, in every language (some minutes
 	  "env ANTENV_TEST_TLS=1 $(CARGO) test --profile quick --workspace --test worker" \
 	  '$(PYTEST) -n $(JOBS) -m "not deep"'
 
-test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, mutated input, soak
-	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm
+test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, further languages, mutated input, soak
+	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm ruby mono mcs luajit platypus
+	@{ unshare --mount true && scripts/need.sh cmake man dh lintian; } || echo "left out: the tests of the Debian packages, which take root on Debian"
 	@echo "== mutated input"
 	ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),100) $(CARGO) test --profile quick --workspace --test fuzz
 	@echo "== tests in depth"
@@ -116,6 +134,12 @@ GENERATE := $(OPERATIONS) | python3 -m scripts.generate
 generate: ## write what follows from the operation table: methods, types of parameters, tables of the tests, docs/operations.md
 	$(GENERATE)
 
+notices: ## write packaging/NOTICES, the licences of the crates that are compiled in
+	python3 scripts/notices.py
+
+go-module: ## give the Go module another path, in a fork: MODULE=github.com/you/antenv/bindings/go
+	@scripts/go-module.sh "$(MODULE)"
+
 fmt: venv generate ## format everything
 	$(CARGO) fmt --all
 	$(CARGO) fmt --manifest-path $(PEERS)
@@ -136,6 +160,7 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile quick --workspace --no-deps --document-private-items
 	git diff --exit-code -- include/antenv.h
 	$(GENERATE) --check
+	python3 scripts/notices.py --check
 	@echo "== C and C++"
 	@for compiler in gcc clang; do for source in $(C_SOURCES); do \
 	  $$compiler -std=c11 $(C_WARNINGS) -Iinclude -fsyntax-only $$source || exit 1; done; done
@@ -151,7 +176,8 @@ lint: wheel prefix ## check formats, types and warnings, and that the committed 
 	@echo "== PHP"
 	phpcs -n
 
-INSTALL := VERSION=$(VERSION) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) COMMAND=$(COMMAND_LINE) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) \
+INSTALLED := VERSION=$(VERSION) RELEASE=$(RELEASE) EMULATOR=$(EMULATOR) COMMAND=$(COMMAND_LINE)
+INSTALL := $(INSTALLED) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) INCLUDEDIR=$(INCLUDEDIR) \
   BINDIR=$(BINDIR) MANDIR=$(MANDIR) DOCDIR=$(DOCDIR) DESTDIR=$(DESTDIR) scripts/install.sh
 
 install: build ## install everything under PREFIX (DESTDIR in front, for packagers; LIBDIR, INCLUDEDIR, BINDIR, MANDIR, DOCDIR)
@@ -159,6 +185,10 @@ install: build ## install everything under PREFIX (DESTDIR in front, for package
 
 uninstall: ## remove what install put there
 	@$(INSTALL) uninstall
+
+deb: build ## make Debian packages (in target/deb): libantenv0, libantenv-dev, antenv-tools
+	@scripts/need.sh dh
+	$(INSTALLED) python3 scripts/deb.py $(TARGET)/deb
 
 prefix: build ## install into target/prefix, where the Go tests and benches find it
 	@rm -rf $(TARGET)/prefix
@@ -172,4 +202,5 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build demo sanitized wheel test test-deep flakes bench soak header generate fmt abi lint install uninstall prefix venv
+.PHONY: help build library command emulator demo sanitized address thread wheel sdist test test-deep flakes bench soak header generate notices \
+  go-module fmt abi lint install uninstall deb prefix venv

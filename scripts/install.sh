@@ -35,7 +35,10 @@ ROWS
     for part in include/antenv/*.hpp; do
         echo "644 $part $INCLUDEDIR/antenv/$(basename "$part")"
     done
-    for page in README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT docs/*.md; do
+    for part in bindings/go/go.mod bindings/go/*.go bindings/go/antenvtest/*.go; do
+        [[ $part == *_test.go ]] || echo "644 $part $PREFIX/share/antenv/${part#bindings/}"
+    done
+    for page in README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT packaging/NOTICES docs/*.md; do
         echo "644 $page $DOCDIR/$(basename "$page")"
     done
 }
@@ -77,7 +80,8 @@ case $1 in
         ;;
     uninstall)
         { files | cut -d' ' -f3; links | cut -d' ' -f1; } | while read -r path; do rm -f "$DESTDIR$path"; done
-        for folder in "$LIBDIR/cmake/antenv" "$INCLUDEDIR/antenv" "$DOCDIR"; do
+        go=$PREFIX/share/antenv/go
+        for folder in "$LIBDIR/cmake/antenv" "$INCLUDEDIR/antenv" "$DOCDIR" "$go/antenvtest" "$go" "${go%/*}"; do
             [ ! -d "$DESTDIR$folder" ] || rmdir --ignore-fail-on-non-empty "$DESTDIR$folder"
         done
         ;;

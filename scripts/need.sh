@@ -15,7 +15,11 @@ package_of() {
         abidw) echo abigail-tools ;;
         man) echo man-db ;;
         rg) echo ripgrep ;;
+        dh) echo debhelper ;;
         nlohmann) echo nlohmann-json3-dev ;;
+        mono) echo mono-runtime ;;
+        mcs) echo mono-mcs ;;
+        platypus) echo libffi-platypus-perl ;;
         std-source) echo rustc-web cargo-web rust-web-src libstd-rust-web-dev ;;
         cargo | go) echo "" ;; # Debian's are too old
         *) echo "$1" ;;
@@ -28,6 +32,7 @@ present() {
         php-fpm) compgen -G '/usr/sbin/php-fpm*' >/dev/null || command -v php-fpm >/dev/null ;; # it has its version in its name
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;; # a module, which Debian packages apart
         nlohmann) c++ -E -include nlohmann/json.hpp -x c++ /dev/null >/dev/null 2>&1 ;; # a header
+        platypus) perl -MFFI::Platypus -e 1 2>/dev/null ;; # a module of Perl's
         std-source) [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust/library ] ;; # alongside rustup's compiler, which has none
         *) command -v "$1" >/dev/null ;;
     esac

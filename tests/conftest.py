@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from support import emulator as emulators
 from support.build import ROOT, TARGET, compile_c
 from support.driver import Driver
 from support.emulator import Emulator
+from support.java import find_java
 
 TRANSPORTS = ["http1", "https-http2"]
 
@@ -23,19 +26,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("transport", TRANSPORTS, indirect=True)
 
 
+def pytest_report_header() -> list[str]:
+    """Says which tests are left out on this machine."""
+    return (
+        []
+        if find_java()
+        else ["left out: the Java program of docs/other-languages.md, which needs a JDK of 22 or later"]
+    )
+
+
 # Ways to run a program that make it many times slower, and the builds of the library that some of them need.
 DEEP_WAYS = re.compile(r"\b(valgrind|asan|tsan|race|cgocheck2)\b")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
-    """Marks what is run in such a way as `deep`. Leaves out ThreadSanitizer where `make sanitized` had to.
+    """Marks what is run in such a way as `deep`. Leaves out what `make` reports to leave out: ThreadSanitizer
+    and Debian packages.
 
     Spreads the tests that take long over the others that are selected: xdist starts each process with tests that stand
     side by side, and with two of these in a row the others would be done long before.
     """
-    if not (TARGET / "thread").exists():
-        left_out = [item for item in items if "tsan" in item.name]
+    left_out = [] if (TARGET / "thread").exists() else [item for item in items if "tsan" in item.name]
+    if not shutil.which("dh") or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        left_out += [item for item in items if item.path.name == "test_debian.py"]
+    if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     for item in items:

@@ -3,7 +3,7 @@ module antenv-bench
 go 1.25
 
 require (
-	antenv v0.0.0
+	antenv.internal/antenv v0.0.0
 	github.com/anthropics/anthropic-sdk-go/v2 v2.15.0
 )
 
@@ -27,4 +27,4 @@ require (
 	golang.org/x/sync v0.16.0 // indirect
 )
 
-replace antenv => ../../bindings/go
+replace antenv.internal/antenv => ../../bindings/go

@@ -20,7 +20,7 @@ import (
 	"syscall"
 	"time"
 
-	"antenv"
+	"antenv.internal/antenv"
 
 	"github.com/anthropics/anthropic-sdk-go/v2"
 	"github.com/anthropics/anthropic-sdk-go/v2/option"

@@ -4,7 +4,7 @@ import (
 	"context"
 	"strconv"
 
-	"antenv"
+	"antenv.internal/antenv"
 )
 
 // sessions serves sessions whose agents call a tool that returns at once, as session.c next to it, until it is killed.

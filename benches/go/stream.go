@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"antenv"
+	"antenv.internal/antenv"
 
 	"github.com/anthropics/anthropic-sdk-go/v2"
 	"github.com/anthropics/anthropic-sdk-go/v2/option"

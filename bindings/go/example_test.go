@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"antenv"
-	"antenv/antenvtest"
+	"antenv.internal/antenv"
+	"antenv.internal/antenv/antenvtest"
 )
 
 func Example() {

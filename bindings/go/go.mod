@@ -1,3 +1,3 @@
-module antenv
+module antenv.internal/antenv
 
 go 1.23

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"antenv"
+	"antenv.internal/antenv"
 )
 
 // taken is the next item's lease, which must come.

@@ -208,18 +208,21 @@ func (s *serving) run(serveCtx context.Context, call toolCallHandle, text []byte
 	event := &Event{}
 	err := event.decode(text)
 	tool, ok := s.tools[event.Name]
-	ctx, cancel := context.WithCancelCause(context.WithValue(serveCtx, eventKey{}, event))
-	defer cancel(nil)
-	if err == nil && ok {
-		err = addListener(func(status Status, text []byte) bool {
-			cancel(voidCause(status, text))
-			return false
-		}, func(queue queueHandle, tag uint64) error { return attachToolCall(call, queue, tag) })
-	}
-	if err != nil || !ok { // it is not for this program, or the library is being shut down
+	if err != nil || !ok { // it is not for this program
 		freeToolCall(call)
 		return
 	}
+	cancellable, cancel := context.WithCancelCause(context.WithValue(serveCtx, eventKey{}, event))
+	defer cancel(nil)
+	ctx := &callContext{Context: cancellable, watch: sync.OnceFunc(func() {
+		err := addListener(func(status Status, text []byte) bool {
+			cancel(voidCause(status, text))
+			return false
+		}, func(queue queueHandle, tag uint64) error { return attachToolCall(call, queue, tag) })
+		if err != nil { // the library is being shut down, or the tool has returned
+			cancel(err)
+		}
+	})}
 	result := encodeResult(nil, errors.New("the tool ended its goroutine"))
 	defer func() { // runs after a panic and runtime.Goexit, too
 		if value := recover(); value != nil {
@@ -235,6 +238,30 @@ func (s *serving) run(serveCtx context.Context, call toolCallHandle, text []byte
 		}
 	}()
 	result = encodeResult(tool.run(ctx, event.Input))
+}
+
+// callContext is the context of a tool. Its call is watched from the first use on: watching takes longer than a tool that does not use it.
+type callContext struct {
+	context.Context
+	watch func()
+}
+
+func (c *callContext) Done() <-chan struct{} {
+	c.watch()
+	return c.Context.Done()
+}
+
+func (c *callContext) Err() error {
+	c.watch()
+	return c.Context.Err()
+}
+
+// Value is what context.Cause calls, too.
+func (c *callContext) Value(key any) any {
+	if key != (eventKey{}) {
+		c.watch()
+	}
+	return c.Context.Value(key)
 }
 
 // voidCause returns the cause of a tool's context that a completion reports; nil when the call has its reply.

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"antenv"
-	"antenv/antenvtest"
+	"antenv.internal/antenv"
+	"antenv.internal/antenv/antenvtest"
 )
 
 type step = antenvtest.Step
@@ -226,10 +226,33 @@ func TestHeldCallsRunOnlyWhenAUserAllowsThem(t *testing.T) {
 	equal(t, s.replies(item), []string{"answered: yes", "denied", "answered: by another"})
 }
 
+// waysToWait wait until a context is done, each by other means of it.
+var waysToWait = []func(context.Context){
+	func(ctx context.Context) { <-ctx.Done() },
+	func(ctx context.Context) { poll(func() bool { return ctx.Err() != nil }) },
+	func(ctx context.Context) { poll(func() bool { return context.Cause(ctx) != nil }) },
+	func(ctx context.Context) {
+		child, cancel := context.WithTimeout(ctx, time.Hour)
+		defer cancel()
+		<-child.Done()
+	},
+	func(ctx context.Context) {
+		done := make(chan struct{})
+		context.AfterFunc(ctx, func() { close(done) })
+		<-done
+	},
+}
+
+func poll(is func() bool) {
+	for !is() {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func TestAToolIsCancelledWhenItsCallIsVoid(t *testing.T) {
 	s := newWorkerEnv(t)
 	worker := s.worker(antenv.WorkerConfig{})
-	for _, one := range []struct {
+	for i, one := range []struct {
 		reason  antenv.VoidReason
 		then    []step
 		options []antenv.Option
@@ -245,6 +268,7 @@ func TestAToolIsCancelledWhenItsCallIsVoid(t *testing.T) {
 			"answered: error: slow did not finish within 50 ms"},
 	} {
 		t.Run(string(one.reason), func(t *testing.T) {
+			wait := waysToWait[i]
 			steps := []step{{"start_thread": "t"}, inThread("t", use("slow", city{City: "Bern"}))}
 			if one.then == nil {
 				steps = append(steps, results)
@@ -255,7 +279,7 @@ func TestAToolIsCancelledWhenItsCallIsVoid(t *testing.T) {
 				if one.then != nil {
 					s.Script(item.Data.ID, one.then...)
 				}
-				<-ctx.Done()
+				wait(ctx)
 				causes <- context.Cause(ctx)
 				return "too late", nil
 			})

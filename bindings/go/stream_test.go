@@ -20,8 +20,8 @@ import (
 	"testing"
 	"time"
 
-	"antenv"
-	"antenv/antenvtest"
+	"antenv.internal/antenv"
+	"antenv.internal/antenv/antenvtest"
 )
 
 // sessionEnv is a session whose agent plays scripts.

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"antenv"
-	"antenv/antenvtest"
+	"antenv.internal/antenv"
+	"antenv.internal/antenv/antenvtest"
 )
 
 // workerEnv is an emulator with an environment, for workers.

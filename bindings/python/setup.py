@@ -1,4 +1,6 @@
-"""Builds the library and the command with cargo and puts them into the package, side by side.
+"""Builds the library, the command and the emulator with cargo and puts them into the package, side by side.
+
+An sdist carries the Rust sources in a folder of its own, `rust`, so that it builds without the repository.
 
 The wheel is for every Python 3 on one platform: the library is loaded with ctypes and knows nothing of Python.
 """
@@ -16,21 +18,40 @@ from pathlib import Path
 from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
-MANIFEST = REPOSITORY / "Cargo.toml"
-COMMAND = "antenv.exe" if sys.platform == "win32" else "antenv"
-NAME = {"darwin": "libantenv.dylib", "win32": "antenv.dll"}.get(sys.platform, "libantenv.so")
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
+IN_SDIST = HERE / "rust"
+# What cargo needs of the repository.
+SOURCES = (
+    *("Cargo.toml", "Cargo.lock", "build.rs", "cbindgen.toml", "README.md", "LICENSE", "LICENSE-APACHE", "LICENSE-MIT"),
+    *(
+        "packaging/NOTICES",
+        "src",
+        "include",
+        "scripts/operations.rs",
+        "cli/Cargo.toml",
+        "cli/src",
+        "emulator/Cargo.toml",
+        "emulator/src",
+    ),
+)
+WORKSPACE = IN_SDIST if IN_SDIST.exists() else REPOSITORY
+MANIFEST = WORKSPACE / "Cargo.toml"
+PROGRAM_SUFFIX = ".exe" if sys.platform == "win32" else ""
+LIBRARY = {"darwin": "libantenv.dylib", "win32": "antenv.dll"}.get(sys.platform, "libantenv.so")
+COMMAND = f"antenv{PROGRAM_SUFFIX}"
+EMULATOR = f"antenv-emulator{PROGRAM_SUFFIX}"
+LICENCES = ("LICENSE", "LICENSE-APACHE", "LICENSE-MIT", "packaging/NOTICES")
 if not MANIFEST.exists():
-    raise SystemExit(
-        "antenv is built from its repository, of which this folder is a part: the Rust sources are not here"
-    )
+    raise SystemExit("the Rust sources are not here: build antenv from its repository, or from an sdist")
 
 
 def cargo(*arguments: str) -> str:
     try:
         command = [os.environ.get("CARGO", "cargo"), *arguments]
-        return subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True).stdout
+        return subprocess.run(command, cwd=WORKSPACE, check=True, stdout=subprocess.PIPE, text=True).stdout
     except FileNotFoundError:
         raise SystemExit("building antenv takes a Rust toolchain, and there is no cargo on the PATH") from None
 
@@ -38,13 +59,28 @@ def cargo(*arguments: str) -> str:
 def build_library() -> Path:
     """Builds the library as `make build` does: a plain `cargo build` leaves out link-time optimisation."""
     built = ("-p", "antenv", "--lib", "--crate-type", "cdylib,staticlib", "--message-format", "json-render-diagnostics")
-    return artifact(NAME, cargo("rustc", "--release", "--locked", *built))
+    return artifact(LIBRARY, cargo("rustc", "--release", "--locked", *built))
 
 
 def build_command() -> Path:
     """Builds the command as `make build` does."""
     built = ("-p", "antenv-cli", "--message-format", "json-render-diagnostics")
     return artifact(COMMAND, cargo("build", "--profile", "command", "--locked", *built))
+
+
+def build_emulator() -> Path:
+    """Builds the emulator as `make build` does."""
+    built = ("--workspace", "--bins", "--message-format", "json-render-diagnostics")
+    return artifact(EMULATOR, cargo("build", "--profile", "quick", "--locked", *built))
+
+
+def strip(program: Path) -> None:
+    """Takes the symbols out of a program, which are most of it."""
+    command = os.environ.get("STRIP", "strip")
+    try:
+        subprocess.run([command, str(program)], check=True)
+    except FileNotFoundError:
+        raise SystemExit(f"building antenv takes `{command}`: install binutils, or name another in STRIP") from None
 
 
 def artifact(name: str, messages: str) -> Path:
@@ -60,12 +96,31 @@ class BuildWithLibrary(build_py):
         shutil.rmtree(self.build_lib, ignore_errors=True)  # the wheel would include what an earlier build left there
         super().run()
         folder = Path("src" if self.editable_mode else self.build_lib) / "antenv"
-        shutil.copy2(build_library(), folder / NAME)
+        shutil.copy2(build_library(), folder / LIBRARY)
         shutil.copy2(build_command(), folder / COMMAND)
+        shutil.copy2(build_emulator(), folder / EMULATOR)
+        (folder / "licences").mkdir(exist_ok=True)
+        for name in LICENCES:
+            shutil.copy2(WORKSPACE / name, folder / "licences")
+        if sys.platform != "win32":  # where symbols are in files of their own
+            strip(folder / EMULATOR)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
-        built = [os.path.join(self.build_lib, "antenv", name) for name in (NAME, COMMAND)]
+        names = (LIBRARY, COMMAND, EMULATOR, *(f"licences/{os.path.basename(name)}" for name in LICENCES))
+        built = [os.path.join(self.build_lib, "antenv", name) for name in names]
         return [*super().get_outputs(include_bytecode), *built]
+
+
+class SdistWithSources(sdist):
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        super().make_release_tree(base_dir, files)
+        for name in SOURCES:
+            source, copy = WORKSPACE / name, Path(base_dir) / IN_SDIST.name / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, copy)
+            else:
+                shutil.copy2(source, copy)
 
 
 class WheelForAnyPython(bdist_wheel):
@@ -80,6 +135,6 @@ class WithLibrary(Distribution):
 
 setup(
     version=re.search(r'^version = "(.*)"', MANIFEST.read_text(), re.MULTILINE)[1],
-    cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": WheelForAnyPython},
+    cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": WheelForAnyPython, "sdist": SdistWithSources},
     distclass=WithLibrary,
 )

@@ -159,7 +159,8 @@ def resource(one: Resource, table: Table) -> str:
 
 def driver(table: Table) -> str:
     """Returns the driver's table of methods."""
-    text = f'{NOTE}package main\n\nimport (\n\t"fmt"\n\n\t"antenv"\n)\n\n'
+    module = (GO / "go.mod").read_text().split()[1]
+    text = f'{NOTE}package main\n\nimport (\n\t"fmt"\n\n\t"{module}"\n)\n\n'
     text += "// named calls an operation's method, with the identifiers of its path.\n"
     text += "func named(client *antenv.Client, operation string, id [2]string, object string) (string, error) {\n"
     text += "\tswitch operation {\n"

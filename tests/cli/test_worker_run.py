@@ -389,8 +389,9 @@ def test_wrong_usage_claims_nothing(strict_emulator: Emulator, tmp_path: Path) -
     item = script(strict_emulator, environment, [ECHO, RESULTS])
     tool = ("--tools", "echo", "--on-tool", "true")
     for arguments, said in (
-        (("--workdir", "nowhere"), "antenv: nowhere: No such file or directory"),
-        (("--workdir-root", "/dev/null"), "antenv: /dev/null: not a directory"),
+        (("--workdir", "nowhere"), "antenv: --workdir: there is no directory nowhere: create it first\n"),
+        (("--workdir-root", "nowhere"), "antenv: --workdir-root: there is no directory nowhere: create it first\n"),
+        (("--workdir-root", "/dev/null"), "antenv: --workdir-root: /dev/null is not a directory\n"),
         (("--no-toolset", "--tools", "echo", "--on-tool", "./nowhere"), "antenv: ./nowhere: no such command"),
         ((), "error: "),
         (("--no-toolset",), "error: "),

@@ -5,7 +5,6 @@ The tests themselves are in `typescript/*.test.mjs`; here they get the client, a
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.emulator import Emulator, trusted
+from support.npm import install
 
 pytestmark = [pytest.mark.transports, pytest.mark.deep]
 
@@ -41,19 +41,9 @@ def run(command: list[str], environment: dict[str, str], timeout: float) -> str:
     return done.stdout
 
 
-def install() -> None:
-    """Installs what the lock file says, unless that has been done: by one test at a time."""
-    lock = FOLDER / "package-lock.json"
-    installed = FOLDER / "node_modules" / ".package-lock.json"
-    with lock.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-            run(["npm", "ci", "--no-audit", "--no-fund"], dict(os.environ), 300)
-
-
 @pytest.mark.parametrize("tests", TESTS, ids=lambda tests: tests.name)
 def test_the_typescript_client_and_the_emulator_agree(strict_emulator: Emulator, tests: Path) -> None:
-    install()
+    install(FOLDER, FOLDER)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
     environment["ANTENV_EMULATOR_URL"] = strict_emulator.url
     if strict_emulator.url.startswith("https"):

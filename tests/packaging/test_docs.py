@@ -14,15 +14,11 @@ from typing import Any
 
 import pytest
 
-from support.build import GO, LIBRARY, ROOT, WARNINGS, build_go, compile_c
+from support.build import GO, GO_MODULE, LIBRARY, ROOT, WARNINGS, build_go, compile_c
 from support.emulator import Emulator
+from support.pages import blocks
 
 HEADER = (ROOT / "include" / "antenv.h").read_text()
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """Returns the code blocks of a page in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
 def test_the_pages_show_the_quick_starts_as_they_are() -> None:
@@ -52,11 +48,12 @@ def cpp_program(code: str, folder: Path) -> list[str | Path]:
 
 
 def go_program(code: str, folder: Path) -> list[str | Path]:
-    imports = "".join(f'"{name}"\n' for name in ("antenv", "context", "errors", "fmt", "log"))
+    imports = "".join(f'"{name}"\n' for name in (GO_MODULE, "context", "errors", "fmt", "log"))
     program = f"package main\nimport (\n{imports})\nfunc main() {{\nctx := context.Background()\n{code}}}\n"
     (folder / "main.go").write_text(program)
     module = ROOT / "bindings" / "go"
-    (folder / "go.mod").write_text(f"module readme\ngo 1.23\nrequire antenv v0.0.0\nreplace antenv => {module}\n")
+    needs = f"require {GO_MODULE} v0.0.0\nreplace {GO_MODULE} => {module}\n"
+    (folder / "go.mod").write_text(f"module readme\ngo 1.23\n{needs}")
     return [build_go(folder)]
 
 

@@ -16,10 +16,9 @@ import tomllib
 
 from support.build import ROOT, TARGET
 from support.emulator import Emulator
+from support.quick import quick_build
 
 EXAMPLES = ROOT / "examples"
-# The library's speed does not matter here; how long it takes to build does.
-UNOPTIMISED = {"LTO": "off", "CODEGEN_UNITS": "64", "DEBUG": "false"}
 VERSION = re.findall(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[0]
 
 
@@ -67,6 +66,7 @@ def test_everything_is_installed(prefix: Path) -> None:
     assert {f"share/{path}" for path in completions | {"fish/vendor_completions.d/antenv.fish"}} <= files
     parts = {f"include/{path.relative_to(ROOT / 'include')}" for path in (ROOT / "include" / "antenv").iterdir()}
     assert len(parts) > 2 and parts <= files
+    assert {"share/antenv/go/go.mod", "share/antenv/go/antenvtest/antenvtest.go"} <= files
     assert {"share/man/man3/antenv.3", "share/man/man1/antenv.1", "share/doc/antenv/c-api.md"} <= files
     assert os.readlink(prefix / "lib" / "libantenv.so") == "libantenv.so.0"
     assert os.readlink(prefix / "lib" / "libantenv.so.0") == f"libantenv.so.{VERSION}"
@@ -152,29 +152,49 @@ def test_the_metadata_for_cargo_c_fits_what_is_built() -> None:
     assert re.findall(r"^abi=(\d+)", (ROOT / "scripts" / "install.sh").read_text(), re.MULTILINE) == ["0"]
 
 
-def test_cmake_projects_find_it_in_c_and_cpp_shared_and_static(
-    prefix: Path, emulator: Emulator, tmp_path: Path
+def cmake(build: Path, *definitions: str, targets: tuple[str, ...] = ()) -> None:
+    """Configures and builds the project of an outsider."""
+    source = str(ROOT / "tests" / "packaging" / "cmake")
+    environment = os.environ | {"CARGO_TARGET_DIR": str(TARGET)}
+    chosen = ["--target", *targets] if targets else []
+    for step in (
+        ["cmake", "-S", source, "-B", str(build), f"-DEXAMPLES={EXAMPLES}", *(f"-D{each}" for each in definitions)],
+        ["cmake", "--build", str(build), *chosen],
+    ):
+        done = subprocess.run(step, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("way", ["installed", "as a subdirectory"])
+def test_cmake_projects_use_it_in_c_and_cpp_shared_and_static(
+    way: str, prefix: Path, emulator: Emulator, tmp_path: Path
 ) -> None:
-    source, build = ROOT / "tests" / "packaging" / "cmake", tmp_path / "build"
-    configure = [
-        "cmake",
-        "-S",
-        str(source),
-        "-B",
-        str(build),
-        f"-DCMAKE_PREFIX_PATH={prefix}",
-        f"-DEXAMPLES={EXAMPLES}",
-    ]
-    subprocess.run(configure, check=True, capture_output=True)
-    subprocess.run(["cmake", "--build", str(build)], check=True, capture_output=True)
+    cmake(tmp_path, f"CMAKE_PREFIX_PATH={prefix}" if way == "installed" else f"SOURCES={ROOT}")
     for language in ("c", "cpp"):
         for kind in ("antenv", "static", "fully_static"):  # CMake puts the way to a shared library into a program
-            program = build / f"{language}_{kind}"
+            program = tmp_path / f"{language}_{kind}"
             said = run([program], emulator, None)
             assert '"name":"quick start"' in said and "not_found" in said
             needs = subprocess.run(["readelf", "-d", str(program)], check=True, capture_output=True, text=True).stdout
             assert ("libantenv.so.0" in needs) == (kind == "antenv")
             assert ("NEEDED" not in needs) == (kind == "fully_static")
+
+
+def test_cmake_projects_fetch_it(emulator: Emulator, tmp_path: Path) -> None:
+    cmake(tmp_path, f"SOURCES={ROOT}", "FETCH=ON", targets=("c_antenv",))
+    assert "not_found" in run([tmp_path / "c_antenv"], emulator, None)
+    # Only what is used is built.
+    assert not (tmp_path / "c_static").exists()
+
+
+def test_cmake_names_what_is_missing_to_build_it(tmp_path: Path) -> None:
+    nowhere = ("CMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH=OFF", "CMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF")
+    tools = (f"CMAKE_MAKE_PROGRAM={shutil.which('make')}", f"CMAKE_C_COMPILER={shutil.which('cc')}")
+    definitions = [f"-D{each}" for each in (*nowhere, *tools)]
+    command = ["cmake", "-S", str(ROOT), "-B", str(tmp_path / "build"), *definitions]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "no cargo on the PATH" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("wanted", ["0.2", "1.0"])
@@ -232,30 +252,19 @@ def test_uninstalling_leaves_what_others_put_there(tmp_path: Path) -> None:
 
 @pytest.mark.deep
 def test_the_target_that_cargo_builds_for_is_the_one_that_is_installed(tmp_path: Path) -> None:
-    """By make and by pip. It is this machine's own here, for which cargo has another folder all the same."""
-    version = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout
-    host = re.findall(r"^host: (.*)", version, re.MULTILINE)[0]
-    target = TARGET / "other"  # kept, for it takes minutes to build
-    quick = {
-        f"CARGO_PROFILE_{profile}_{key}": value
-        for profile in ("RELEASE", "COMMAND", "QUICK")
-        for key, value in UNOPTIMISED.items()
-    }
-    # Also of packages for which Cargo.toml asks for more.
-    quick["RUSTFLAGS"] = "-C opt-level=0"
-    environment = os.environ | quick | {"CARGO_BUILD_TARGET": host, "CARGO_TARGET_DIR": str(target)}
-    environment.pop("MAKEFLAGS", None)
+    """By make and by pip."""
+    with quick_build() as (environment, folder):
 
-    def do(*command: str) -> None:
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        def do(*command: str) -> None:
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
 
-    do("make", "--no-print-directory", "install", "PREFIX=/p", f"DESTDIR={tmp_path}")
-    assert not (target / "release" / "libantenv.so").exists()
-    installed = tmp_path / "p" / "lib" / f"libantenv.so.{VERSION}"
-    built = target / host / "release" / "libantenv.so"
-    assert installed.read_bytes() == built.read_bytes() and (tmp_path / "p" / "bin" / "antenv-emulator").exists()
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    do(*pip, "-w", str(tmp_path), str(ROOT / "bindings" / "python"))
+        do("make", "--no-print-directory", "install", "PREFIX=/p", f"DESTDIR={tmp_path}")
+        assert not (folder.parent / "release" / "libantenv.so").exists()
+        installed = tmp_path / "p" / "lib" / f"libantenv.so.{VERSION}"
+        built = (folder / "release" / "libantenv.so").read_bytes()
+        assert installed.read_bytes() == built and (tmp_path / "p" / "bin" / "antenv-emulator").exists()
+        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        do(*pip, "-w", str(tmp_path), str(ROOT / "bindings" / "python"))
     (wheel,) = tmp_path.glob("*.whl")
-    assert zipfile.ZipFile(wheel).read("antenv/libantenv.so") == built.read_bytes()
+    assert zipfile.ZipFile(wheel).read("antenv/libantenv.so") == built

@@ -260,9 +260,8 @@ def test_an_emulator_gets_sessions_whose_agents_play_scripts() -> None:
 
 
 def test_an_emulator_that_is_not_there_or_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ANTENV_EMULATOR", raising=False)
-    monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(FileNotFoundError, match="antenv-emulator is not on the PATH"):
+    monkeypatch.setenv("ANTENV_EMULATOR", "/nonexistent/emulator")
+    with pytest.raises(FileNotFoundError, match="no emulator at /nonexistent/emulator: install antenv by pip"):
         antenv.testing.Emulator()
     with pytest.raises(RuntimeError, match="did not start"):
         antenv.testing.Emulator(program="/bin/true")

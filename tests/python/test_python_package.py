@@ -149,10 +149,21 @@ def test_the_wheel_holds_the_library_and_the_types_and_suits_every_python() -> N
     assert {"antenv/py.typed", "antenv/__init__.py", f"antenv/{Path(_native.PATH).name}"} <= set(names)
     sources = {str(path.relative_to(PACKAGE / "src")) for path in (PACKAGE / "src" / "antenv").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == sources
-    assert wheel.stat().st_size < 7_000_000
-    assert zipfile.ZipFile(wheel).getinfo("antenv/antenv").external_attr >> 16 & 0o111
+    licences = {f"antenv/licences/{name}" for name in ("LICENSE", "LICENSE-APACHE", "LICENSE-MIT", "NOTICES")}
+    assert {name for name in names if "licences/" in name} == licences
+    assert wheel.stat().st_size < 11_000_000
+    for program in ("antenv/antenv", "antenv/antenv-emulator"):
+        assert zipfile.ZipFile(wheel).getinfo(program).external_attr >> 16 & 0o111
     metadata = zipfile.ZipFile(wheel).read(f"antenv-{VERSION}.dist-info/METADATA").decode()
     assert "Requires-Dist" not in metadata and "Requires-Python: >=3.9" in metadata
+
+
+OWN_TEST = """
+from antenv.testing import Emulator
+with Emulator() as emulator, emulator.client() as client:
+    created = client.environments.create(name="tests")
+    assert [environment.id for environment in client.environments.list()] == [created.id]
+"""
 
 
 @pytest.mark.long
@@ -161,15 +172,21 @@ def test_pip_builds_and_installs_it_into_an_empty_environment(tmp_path: Path) ->
     python = str(tmp_path / "bin" / "python")
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(PACKAGE)]
     subprocess.run(install, check=True, capture_output=True, env=os.environ | {"CARGO_TARGET_DIR": str(TARGET)})
-    said = subprocess.run([python, "-m", "antenv"], check=True, capture_output=True, text=True).stdout
+    bare = {"PATH": "/usr/bin:/bin"}  # nothing else of antenv's is there
+    said = subprocess.run([python, "-m", "antenv"], check=True, capture_output=True, text=True, env=bare).stdout
     assert f"antenv   {VERSION}" in said and f"library  {tmp_path}" in said
+    (tmp_path / "own_test.py").write_text(OWN_TEST)
+    subprocess.run([python, "own_test.py"], check=True, cwd=tmp_path, env=bare)
     names = subprocess.run(
         [python, "-m", "pip", "list", "--format", "freeze"], check=True, capture_output=True, text=True
     )
     assert {line.split("==")[0] for line in names.stdout.splitlines()} <= {"antenv", "pip", "setuptools", "wheel"}
 
 
-def test_the_wheel_installs_the_command() -> None:
+def test_the_wheel_installs_the_commands() -> None:
+    emulator = Path(sys.executable).with_name("antenv-emulator")
+    said = subprocess.run([emulator, "--version"], check=True, capture_output=True, text=True).stdout
+    assert said == f"antenv-emulator {VERSION}\n"
     command = Path(sys.executable).with_name("antenv")
     said = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
     assert said == f"antenv {VERSION}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 import threading
@@ -105,16 +106,19 @@ def test_fifty_sessions_at_once_take_no_threads(env: WorkerEnv) -> None:
 
 
 def test_tools_of_both_kinds_are_served_on_every_loop(env: WorkerEnv, run: Run) -> None:
+    place = contextvars.ContextVar("place", default="")
+
     def plain(a: int) -> str:
-        return f"{a} {threading.current_thread().name}"
+        return f"{a} {threading.current_thread().name} {place.get()}"
 
     async def awaited(a: int) -> str:
         await asyncio.sleep(0.01)
-        return f"{a} {threading.current_thread().name}"
+        return f"{a} {threading.current_thread().name} {place.get()}"
 
     async def main() -> None:
         async with claimed(env) as lease:
             assert lease.session_stats() is None
+            place.set("here")
             assert await lease.serve([plain, awaited], max_idle=IDLE) == types.SessionEnd(reason="idle")
             stats = lease.session_stats()
             assert stats and (stats["state"], stats["posted"], stats["open_calls"]) == ("ended", 3, 0)
@@ -123,8 +127,8 @@ def test_tools_of_both_kinds_are_served_on_every_loop(env: WorkerEnv, run: Run) 
     session = enqueue(env, *steps)
     run(main())
     assert results_of(env, session) == [
-        ("1 antenv-tool-plain", False),
-        (f"2 {threading.main_thread().name}", False),
+        ("1 antenv-tool-plain here", False),
+        (f"2 {threading.main_thread().name} here", False),
         ('invalid input: a must be an integer, not "x"', True),
     ]
 

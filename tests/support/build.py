@@ -23,6 +23,7 @@ GO = {
     "LD_LIBRARY_PATH": str(TARGET / "prefix" / "lib"),
     "ANTENV_EMULATOR": str(BINARY),
 }
+GO_MODULE = (ROOT / "bindings" / "go" / "go.mod").read_text().split()[1]
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 
 

@@ -5,7 +5,7 @@
 //	worker := emulator.Worker(t, antenv.WorkerConfig{EnvironmentID: emulator.Environment().ID})
 //
 // The emulator is the program antenv-emulator: the one that the environment variable ANTENV_EMULATOR names, or the first on the PATH. In
-// antenv's repository, make install and cargo install --path emulator install it.
+// antenv's repository, make install and cargo install --path emulator install it; pip installs it with the Python package.
 package antenvtest
 
 import (
@@ -23,7 +23,7 @@ import (
 	"testing"
 	"time"
 
-	"antenv"
+	"antenv.internal/antenv"
 )
 
 // Emulator is a running emulator, on a free port of 127.0.0.1. A method that fails fails the test.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"antenv/antenvtest"
+	"antenv.internal/antenv/antenvtest"
 )
 
 // The test runs itself as a child, which starts an emulator and is killed.

@@ -29,14 +29,9 @@ pub enum Workdirs {
 impl Workdirs {
     /// Takes the directories of the command line. Fails if one is none.
     pub fn new(workdir: Option<&Path>, root: Option<&Path>) -> Result<Workdirs, Failure> {
-        let existing = |path: &Path| match fs::canonicalize(path) {
-            Ok(path) if path.is_dir() => Ok(path),
-            Ok(_) => Err(Failure::Usage(format!("{}: not a directory", path.display()))),
-            Err(error) => Err(Failure::Usage(format!("{}: {error}", path.display()))),
-        };
         Ok(match (workdir, root) {
-            (Some(workdir), _) => Workdirs::Shared(existing(workdir)?),
-            (None, Some(root)) => Workdirs::Within(existing(root)?),
+            (Some(workdir), _) => Workdirs::Shared(existing("--workdir", workdir)?),
+            (None, Some(root)) => Workdirs::Within(existing("--workdir-root", root)?),
             (None, None) => Workdirs::None,
         })
     }
@@ -58,6 +53,19 @@ impl Workdirs {
                 Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", root.display()))),
             }
         }
+    }
+}
+
+/// Returns the path, without links, of the directory that an option names.
+fn existing(option: &str, path: &Path) -> Result<PathBuf, Failure> {
+    let shown = path.display();
+    match fs::canonicalize(path) {
+        Ok(path) if path.is_dir() => Ok(path),
+        Ok(_) => Err(Failure::Usage(format!("{option}: {shown} is not a directory"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Failure::Usage(format!("{option}: there is no directory {shown}: create it first")))
+        }
+        Err(error) => Err(Failure::Usage(format!("{option}: {shown}: {error}"))),
     }
 }
 

@@ -2,6 +2,6 @@ module quickstart
 
 go 1.23
 
-require antenv v0.0.0
+require antenv.internal/antenv v0.0.0
 
-replace antenv => ../../../bindings/go
+replace antenv.internal/antenv => ../../../bindings/go

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"log"
 
-	"antenv"
+	"antenv.internal/antenv"
 )
 
 func main() {

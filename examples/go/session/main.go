@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"antenv"
+	"antenv.internal/antenv"
 )
 
 // Place is the input of weather: the schema follows from it.

@@ -15,7 +15,7 @@ import (
 	"os/signal"
 	"time"
 
-	"antenv"
+	"antenv.internal/antenv"
 )
 
 func main() {

@@ -8,6 +8,7 @@ use super::words::{End, RunnerEvent};
 use crate::completion::Queue;
 use crate::error::{Error, Result, Status};
 use crate::runtime;
+use crate::runtime::clock;
 use crate::runtime::fork::{ForkSafeMutex, ProcessLocal, used_after_fork};
 use crate::runtime::waiters::wait_for;
 use crate::session::event::ToolUse;
@@ -64,7 +65,11 @@ impl Session {
     pub fn next(&self, timeout: Option<Duration>) -> Result<Next> {
         let shared = self.shared()?;
         let check = |state: &mut State| match (state.ready.pop_front(), &state.end) {
-            (Some(call), _) => Some(Ok(Some(call))),
+            (Some(call), _) => {
+                // The task needs to know of it when the call's time may be up, and is not woken before.
+                state.inbox.push_back(RunnerEvent::Taken { call: call.id.clone(), at: clock::now() });
+                Some(Ok(Some(call)))
+            }
             (None, Some(end)) => Some(end.outcome().map(|_| None)),
             (None, None) => None,
         };
@@ -72,7 +77,6 @@ impl Session {
             let end = shared.state.lock().end.clone();
             return end.map_or_else(|| Err(runtime::fault()), |end: SessionEnd| end.outcome().map(Next::End));
         };
-        shared.push(RunnerEvent::Taken { call: event.id.clone() });
         Ok(Next::Call(ToolCall { session: ProcessLocal::new(shared.clone()), event }))
     }
 

@@ -184,7 +184,7 @@ impl RunnerMachine {
                 self.history_failures += 1;
             }
             RunnerEvent::Live(event) => self.on_live(now, event),
-            RunnerEvent::Taken { call } => self.on_taken(now, &call),
+            RunnerEvent::Taken { call, at } => self.on_taken(at, &call),
             RunnerEvent::Replied { call, window } => self.on_replied(now, &call, window),
             RunnerEvent::LetGo { call } => self.on_let_go(&call),
             RunnerEvent::Sent { call, result } => self.on_sent(now, &call, result, jitter),

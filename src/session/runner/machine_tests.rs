@@ -336,12 +336,26 @@ fn a_call_whose_time_is_up_is_answered_with_an_error() {
     let mut bench = Bench::live(1);
     bench.see(call("a"));
     assert_eq!(bench.after(500), "", "its time runs once the host has taken it");
-    bench.apply(RunnerEvent::Taken { call: "a".into() });
+    bench.apply(RunnerEvent::Taken { call: "a".into(), at: bench.now });
     assert_eq!(bench.after(119), "");
-    bench.apply(RunnerEvent::Taken { call: "a".into() });
+    bench.apply(RunnerEvent::Taken { call: "a".into(), at: bench.now });
     assert_eq!(bench.after(1), "void a timed_out, timed out a, send a");
     assert_eq!(bench.reply("a"), "", "too late");
     assert_eq!(bench.sent("a", SendResult::Done), "");
+}
+
+#[test]
+fn the_time_of_a_call_runs_from_its_taking_also_when_the_machine_learns_of_that_late() {
+    let mut bench = Bench::live(1);
+    let offered = bench.now;
+    bench.see(call("a"));
+    assert_eq!(bench.machine.next_wake(), Some(offered + s(120)), "the earliest time at which it may be up");
+    bench.after(10);
+    let taken = bench.now;
+    bench.now = offered + s(120);
+    assert_eq!(bench.apply(RunnerEvent::Taken { call: "a".into(), at: taken }), "");
+    assert_eq!(bench.machine.next_wake(), Some(taken + s(120)));
+    assert_eq!(bench.after(10), "void a timed_out, timed out a, send a");
 }
 
 #[test]

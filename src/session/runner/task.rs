@@ -258,7 +258,7 @@ impl SessionTask {
                     }
                 }
                 () = completed(&mut self.sync) => {}
-                () = sleep(wait), if wake_at.is_some() => return RunnerEvent::Tick,
+                () = sleep(wait), if wake_at.is_some() => return self.inbox_event().unwrap_or(RunnerEvent::Tick),
                 () = shared.changed.notified() => {}
                 standing = shared.lease.ends() => return RunnerEvent::LeaseEnded(of_lease(standing)),
                 () = shared.pool.runtime().closes() => return RunnerEvent::LeaseEnded(End::Shutdown),

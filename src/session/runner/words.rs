@@ -61,10 +61,12 @@ pub enum RunnerEvent {
     HistoryFailed(Vec<Event>),
     /// An event of the stream.
     Live(Event),
-    /// The host has taken a call: its time runs.
+    /// The host has taken a call: its time runs. The event may come late.
     Taken {
         /// The call.
         call: String,
+        /// When.
+        at: ClockTime,
     },
     /// The host has replied to a call.
     Replied {

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"antenv"
+	"antenv.internal/antenv"
 )
 
 // note writes down that a tool runs, and returns the identifier of its call.

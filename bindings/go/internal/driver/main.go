@@ -12,7 +12,7 @@ import (
 	"os"
 	"strings"
 
-	"antenv"
+	"antenv.internal/antenv"
 )
 
 var ctx = context.Background()

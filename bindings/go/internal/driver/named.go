@@ -5,7 +5,7 @@ package main
 import (
 	"fmt"
 
-	"antenv"
+	"antenv.internal/antenv"
 )
 
 // named calls an operation's method, with the identifiers of its path.

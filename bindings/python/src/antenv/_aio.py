@@ -92,26 +92,23 @@ class LoopQueue:
             for tag, status, json_address in _COMPLETION.iter_unpack(
                 self._memory[: self._count.value * _COMPLETION.size]
             ):
-                self._settle(tag, status, _native.take_string(json_address))
+                self._settle(tag, status, json_address)
 
-    def _settle(self, tag: int, status: int, text: bytes) -> None:
-        future = self._waiting.pop(tag, None)
-        if future is None:
-            self._watching.get(tag, _ignore)()
-        elif not future.done():  # else its task was cancelled
+    def _settle(self, tag: int, status: int, json_address: int) -> None:
+        notify = self._watching.get(tag)
+        if notify is not None:
+            _native.string_free(json_address)
+            return notify()
+        future, text = self._waiting.pop(tag, None), _native.take_string(json_address)
+        if future is not None and not future.done():  # else its task was cancelled, or its watcher is gone
             future.set_result((status, text))
+        return None
 
     def __del__(self, free: Any = _native.queue_free) -> None:
         free(self._queue)
 
 
-def _ignore() -> None:
-    """Ignores the completions of a watcher that is gone."""
-
-
-def _collect_in_a_thread(
-    queue: int, loop: asyncio.AbstractEventLoop, settle: Callable[[int, int, bytes], None]
-) -> None:
+def _collect_in_a_thread(queue: int, loop: asyncio.AbstractEventLoop, settle: Callable[[int, int, int], None]) -> None:
     """Waits for completions in place of the loop, until the loop is closed, which is checked every second."""
     done = _native.Completion()
     while (status := _native.queue_next(queue, 1000, byref(done))) in (
@@ -121,7 +118,7 @@ def _collect_in_a_thread(
     ):
         try:
             if status == _native.OK:
-                loop.call_soon_threadsafe(settle, done.tag, done.status, _native.take_string(done.json))
+                loop.call_soon_threadsafe(settle, done.tag, done.status, done.json)
             elif loop.is_closed():
                 return
         except RuntimeError:  # it was closed just now

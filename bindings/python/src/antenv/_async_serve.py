@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Generator, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from ctypes import byref, c_void_p
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 from . import _native
 from ._aio import loop_queue
@@ -31,61 +31,75 @@ class AsyncSession(BaseSession):
     def __init__(
         self, lease: BaseLease, tools: Mapping[str, Tool[..., Any]], tracebacks: bool, params: Mapping[str, Any]
     ) -> None:
+        #: The context variables of the task that awaits `run`, which its tools get.
+        self._context = copy_context()
+        self._loop, self._queue = asyncio.get_running_loop(), loop_queue()
         self._tasks: set[asyncio.Task[None]] = set()
-        #: What ended a task: something like SystemExit, which is not the failure of a tool.
+        self._cancelled: set[asyncio.Task[None]] = set()
+        #: Set when there are no more calls.
+        self._is_over = asyncio.Event()
+        self._end: SessionEnd | None = None
+        #: What ended the session: an error of the library, or of a task: SystemExit is not the failure of a tool.
         self._failure: BaseException | None = None
-        self._arrived = asyncio.Event()
         super().__init__(lease, tools, tracebacks, params)
 
     async def run(self) -> SessionEnd:
         """Serves the session to its end, and returns why it is over."""
-        queue = loop_queue()
-        tag = queue.watch(_native.session_attach, self._handle, self._arrived.set)
+        tag = self._queue.watch(_native.session_attach, self._handle, self._on_completion)
         try:
-            end = await self._serve()
+            await self._is_over.wait()
         finally:
-            queue.forget(tag)
+            self._queue.forget(tag)
             self._close()
             for task in self._tasks:
-                task.cancel()
+                self._cancel(task)
             while self._tasks:
                 await asyncio.wait(self._tasks)
         if self._failure is not None:
             raise self._failure
-        return end
+        assert self._end is not None
+        return self._end
 
-    async def _serve(self) -> SessionEnd:
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            if self._failure is not None:
-                raise self._failure
-            while (taken := self._next()) is not None:
-                if not isinstance(taken, ToolCall):
-                    return taken
-                task = asyncio.ensure_future(self._answer(taken))
-                self._tasks.add(task)
-                task.add_done_callback(self._on_done)
-
-    def _next(self) -> ToolCall | SessionEnd | None:
-        """Takes a call that is ready, or the end. Does not block."""
+    def _on_completion(self) -> None:
+        """Starts the call that is ready, or ends the session. The loop calls this for each completion."""
         taken, text = ToolCall(self._session_id), c_void_p()
         status: int = _native.session_take(self._handle, 0, byref(taken._handle), byref(text))
-        return self._taken(status, _native.take_string(text.value), taken)
+        try:
+            found = self._taken(status, _native.take_string(text.value), taken)
+        except AntenvError as error:
+            return self._fail(error)
+        if isinstance(found, ToolCall):
+            task = self._context.run(self._loop.create_task, self._answer(found))
+            self._tasks.add(task)
+            task.add_done_callback(self._on_done)
+        elif found is not None:  # else the call became void just now
+            self._end = found
+            self._is_over.set()
+        return None
+
+    def _fail(self, failure: BaseException) -> None:
+        self._failure = failure
+        self._is_over.set()
+
+    def _cancel(self, task: asyncio.Task[None]) -> None:
+        """Cancels the task of a call once: its tool may be cleaning up."""
+        if task not in self._cancelled:
+            self._cancelled.add(task)
+            task.cancel()
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._cancelled.discard(task)
         failure = None if task.cancelled() else task.exception()
         if failure is not None:
-            self._failure = failure
-            self._arrived.set()
+            self._fail(failure)
 
     async def _answer(self, taken: ToolCall) -> None:
         """Runs the tool, and posts its result."""
         try:
             result = await self._await_result_of(taken)
             if result is not None:
-                await loop_queue().call(taken._submit_reply, taken._handle, result)
+                await self._queue.call(taken._submit_reply, taken._handle, result)
         except AntenvError:
             pass  # the call is void, or the library keeps the result and has logged why it is not posted yet
         finally:
@@ -93,21 +107,29 @@ class AsyncSession(BaseSession):
 
     async def _await_result_of(self, call: ToolCall) -> bytes | None:
         """Runs the tool; returns the result as the library takes it, None when the call is void."""
-        running: asyncio.Future[bytes] = (
-            asyncio.ensure_future(self._run_tool(call))
-            if self._tools[call.name].is_async
-            else _in_thread(f"antenv-tool-{call.name}", lambda: self._result_of(call))
-        )
-        await _end_of(running, call)
-        if not running.cancelled():
-            return running.result()
-        return None if call.is_void else self._failed(call, asyncio.CancelledError())  # which the tool raised
-
-    async def _run_tool(self, call: ToolCall) -> bytes:
+        tool = self._tools[call.name]
         try:
-            return encoded_result(await self._tools[call.name]._run(call))
+            if not tool.is_async:
+                running = _in_thread(f"antenv-tool-{call.name}", lambda: self._result_of(call))
+                return await _OnFirstWait(running, lambda: self._watch(call))
+            return encoded_result(await _OnFirstWait(tool._run(call), lambda: self._watch(call)))
+        except asyncio.CancelledError as error:
+            await asyncio.sleep(0)  # what cancels all tasks cancels that of the session, too, which ends it
+            return None if call.is_void else self._failed(call, error)  # the tool raised it
         except Exception as error:
             return self._failed(call, error)
+
+    def _watch(self, call: ToolCall) -> None:
+        """Has the current task cancelled when its call becomes void."""
+        task: asyncio.Task[None] | None = asyncio.current_task()
+        assert task is not None
+
+        def on_void(change: asyncio.Future[tuple[int, bytes]]) -> None:
+            if not change.cancelled() and change.result()[0] == _native.OK:  # else it has a reply, or was let go
+                self._cancel(task)
+
+        with suppress(ClosedError):  # the tool has let the call go
+            self._queue.attach(_native.tool_call_attach, call._handle).add_done_callback(on_void)
 
 
 class AsyncServeItems(BaseServeItems):
@@ -122,33 +144,30 @@ class AsyncServeItems(BaseServeItems):
             self._on_config_error(lease, error)
 
 
-async def _end_of(running: asyncio.Future[bytes], call: ToolCall) -> None:
-    """Waits until a tool has ended. It is cancelled when its call becomes void, or the current task is cancelled.
+class _OnFirstWait(Generic[T]):
+    """Awaits something, and calls a function when that waits for the first time.
 
-    A tool that ends without waiting for anything is not watched: watching takes longer than such a tool.
+    A tool that ends without waiting is not watched: watching takes longer than such a tool.
     """
-    is_cancelled = False
 
-    def cancel() -> None:
-        nonlocal is_cancelled
-        if not is_cancelled:  # the tool may be cleaning up
-            is_cancelled = True
-            running.cancel()
+    def __init__(self, awaited: Awaitable[T], function: Callable[[], None]) -> None:
+        self._awaited, self._function = awaited, function
 
-    def on_void(change: asyncio.Future[tuple[int, bytes]]) -> None:
-        if not change.cancelled() and change.result()[0] == _native.OK:  # else it has a reply, or was let go
-            cancel()
-
-    try:
-        await asyncio.sleep(0)  # the tool begins
-        if not running.done():
-            with suppress(ClosedError):  # the tool has let the call go
-                loop_queue().attach(_native.tool_call_attach, call._handle).add_done_callback(on_void)
-            await asyncio.wait([running])
-    except asyncio.CancelledError:
-        cancel()
-        await asyncio.wait([running])
-        raise
+    def __await__(self) -> Generator[Any, Any, T]:
+        steps: Any = self._awaited.__await__()
+        try:
+            waits_for = next(steps)
+            self._function()
+            while True:
+                try:
+                    sent = yield waits_for
+                except BaseException as error:
+                    waits_for = steps.throw(error)
+                else:
+                    waits_for = steps.send(sent)
+        except StopIteration as end:
+            returned: T = end.value
+            return returned
 
 
 def _in_thread(name: str, function: Callable[[], T]) -> asyncio.Future[T]:

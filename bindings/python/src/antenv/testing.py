@@ -7,8 +7,8 @@
 
 With pytest, `pytest_plugins = ["antenv.testing"]` in a conftest.py provides the fixture `antenv_emulator`.
 
-The emulator is the program `antenv-emulator`: the one that the environment variable ANTENV_EMULATOR names, or the first
-on the PATH. `make install` installs it, and so does `cargo install --path emulator`, both in antenv's repository.
+The emulator is the program `antenv-emulator`: the one that the environment variable ANTENV_EMULATOR names, or the one
+that the package brings.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import subprocess
 import urllib.request
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ._client import Client
+from ._command import path
 from .types import Environment, Session, Work
 
 if TYPE_CHECKING:
@@ -55,21 +55,22 @@ class Emulator:
         Args:
             options: Options of the program, such as "--auth", "any" to accept every credential, or "--lease-ttl", "1"
                 for leases of a second; `antenv-emulator --help` lists them.
-            program: The program. Without it: ANTENV_EMULATOR, then `antenv-emulator` on the PATH.
+            program: The program. Without it: ANTENV_EMULATOR, then the one of the package.
 
         Raises:
             FileNotFoundError: There is no such program.
             RuntimeError: It did not start.
         """
-        found = program or os.environ.get("ANTENV_EMULATOR") or shutil.which("antenv-emulator")
-        if not found:
-            raise FileNotFoundError(
-                "antenv-emulator is not on the PATH: install it (make install, or cargo install --path emulator, in"
-                " antenv's repository), or name it in ANTENV_EMULATOR"
-            )
+        found = program or os.environ.get("ANTENV_EMULATOR") or path("antenv-emulator")
         # Nothing is written to its standard input. The system closes it when this process ends.
         command = [str(found), "--port", "0", "--until-stdin-closes", *options]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"there is no emulator at {found}: install antenv by pip, which brings it, or name the program"
+                " antenv-emulator in ANTENV_EMULATOR"
+            ) from None
         self.url = self._line()
         if self.url.startswith("https://"):
             self.ca_file = self._line()

@@ -24,8 +24,8 @@ enum State {
     Held,
     /// It may run.
     Waiting,
-    /// The host has it, until this time if it has one.
-    Running(Option<ClockTime>),
+    /// It was handed out. Its time, if it has a limit, is up at `until`, or later while it is not known to be taken.
+    Running { until: Option<ClockTime>, is_taken: bool },
     /// Its result has to reach the session.
     Sending(Sending),
     /// It is left to other clients.
@@ -63,12 +63,19 @@ enum Route {
     Deny,
 }
 
+impl State {
+    /// Returns the state of a call whose time runs from `from`, or later if it is not taken.
+    fn running(from: ClockTime, timeout: Option<Duration>, is_taken: bool) -> State {
+        State::Running { until: timeout.map(|timeout| from.saturating_add(timeout)), is_taken }
+    }
+}
+
 impl Call {
     /// Returns whether it takes one of the slots for calls that run at once. A call does until its result is with the session, so that the
     /// results of a thread keep their order.
     fn occupies_slot(&self) -> bool {
         match &self.state {
-            State::Running(_) => true,
+            State::Running { .. } => true,
             State::Sending(sending) => sending.schedule != Schedule::Parked,
             _ => false,
         }
@@ -168,7 +175,7 @@ impl RunnerMachine {
         let call = &self.calls[index];
         let id = call.event.id.clone();
         match call.state {
-            State::Running(_) => self.actions.void.push((id, reason)),
+            State::Running { .. } => self.actions.void.push((id, reason)),
             State::Sending(sending) if sending.is_awaited => {
                 // A result that was sent, and whose response was lost, is our own.
                 let is_own = sending.is_answered || reason == VoidReason::Answered && sending.may_have_arrived;
@@ -192,7 +199,7 @@ impl RunnerMachine {
         for call in std::mem::take(&mut self.calls) {
             let id = call.event.id.clone();
             match call.state {
-                State::Running(_) => self.actions.void.push((id, VoidReason::SessionEnded)),
+                State::Running { .. } => self.actions.void.push((id, VoidReason::SessionEnded)),
                 State::Sending(sending) if sending.is_awaited => {
                     // A session that has a result for it has this one, as a rule.
                     let void = Outcome::Void(VoidReason::SessionEnded);
@@ -203,18 +210,17 @@ impl RunnerMachine {
         }
     }
 
-    pub(super) fn on_taken(&mut self, now: ClockTime, id: &str) {
-        let deadline = self.config.tool_timeout.map(|timeout| now.saturating_add(timeout));
+    pub(super) fn on_taken(&mut self, at: ClockTime, id: &str) {
         if let Some(index) = self.position(id)
-            && let State::Running(until @ None) = &mut self.calls[index].state
+            && let State::Running { is_taken: false, .. } = self.calls[index].state
         {
-            *until = deadline;
+            self.calls[index].state = State::running(at, self.config.tool_timeout, true);
         }
     }
 
     pub(super) fn on_replied(&mut self, now: ClockTime, id: &str, window: Duration) {
         if let Some(index) = self.position(id)
-            && matches!(self.calls[index].state, State::Running(_))
+            && matches!(self.calls[index].state, State::Running { .. })
         {
             self.calls[index].state = State::Sending(Sending::new(now, window, true));
         }
@@ -223,7 +229,7 @@ impl RunnerMachine {
     /// Leaves a call to other clients. It is not handed out again.
     pub(super) fn on_let_go(&mut self, id: &str) {
         if let Some(index) = self.position(id)
-            && matches!(self.calls[index].state, State::Running(_))
+            && matches!(self.calls[index].state, State::Running { .. })
         {
             self.calls[index].state = State::Foreign;
             self.idle = Idle::Off;
@@ -297,11 +303,18 @@ impl RunnerMachine {
     /// Ends the calls whose time is up: they are answered with an error.
     pub(super) fn expire_calls(&mut self, now: ClockTime) {
         for call in &mut self.calls {
-            if matches!(call.state, State::Running(Some(until)) if until <= now) {
-                self.actions.void.push((call.event.id.clone(), VoidReason::TimedOut));
-                self.actions.timed_out.push(call.event.clone());
-                let window = self.config.tool_timeout.unwrap_or_default();
-                call.state = State::Sending(Sending::new(now, window, false));
+            match call.state {
+                State::Running { until: Some(until), is_taken } if until <= now => {
+                    if !is_taken {
+                        call.state = State::running(now, self.config.tool_timeout, false);
+                        continue;
+                    }
+                    self.actions.void.push((call.event.id.clone(), VoidReason::TimedOut));
+                    self.actions.timed_out.push(call.event.clone());
+                    let window = self.config.tool_timeout.unwrap_or_default();
+                    call.state = State::Sending(Sending::new(now, window, false));
+                }
+                _ => {}
             }
         }
     }
@@ -316,7 +329,7 @@ impl RunnerMachine {
                 self.actions.send.push(self.calls[index].event.clone());
             }
             if self.calls[index].state == State::Waiting && self.is_current && self.has_slot(&self.calls[index].event.thread) {
-                self.calls[index].state = State::Running(None);
+                self.calls[index].state = State::running(now, self.config.tool_timeout, false);
                 self.actions.run.push(self.calls[index].event.clone());
             }
         }
@@ -348,7 +361,7 @@ impl RunnerMachine {
     /// Returns when a call's time is up, or a result is due.
     pub(super) fn calls_wake(&self) -> Option<ClockTime> {
         let due = self.calls.iter().filter_map(|call| match call.state {
-            State::Running(until) => until,
+            State::Running { until, .. } => until,
             State::Sending(Sending { schedule: Schedule::Due(due), .. }) => Some(due),
             _ => None,
         });

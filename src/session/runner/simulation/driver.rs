@@ -3,8 +3,15 @@
 use super::*;
 
 impl World {
-    /// Applies an event to the machine, and does what it wants, as `task.rs` does.
+    /// Applies an event to the machine, and does what it wants, as `task.rs` does: after the host's notes, which do not wake it.
     pub(super) fn apply(&mut self, event: RunnerEvent) {
+        for (call, at) in std::mem::take(&mut self.taken) {
+            self.step(RunnerEvent::Taken { call, at });
+        }
+        self.step(event);
+    }
+
+    fn step(&mut self, event: RunnerEvent) {
         if self.end.is_some() {
             return;
         }
@@ -78,7 +85,7 @@ impl World {
             self.fail(format!("{} runs long after it was settled", call.id));
         }
         self.with_host.insert(call.id.clone());
-        self.apply(RunnerEvent::Taken { call: call.id.clone() });
+        self.taken.push((call.id.clone(), self.now));
         let delay = ms(self.rng.u64(1..4_000));
         self.after(delay, SimEvent::HostDone(call.id.clone()));
     }

@@ -132,6 +132,8 @@ struct World {
     with_host: HashSet<String>,
     awaited: HashSet<String>,
     let_go: HashSet<String>,
+    /// The calls that the host has taken, and when, which the machine does not know yet.
+    taken: Vec<(String, ClockTime)>,
     /// The attempts in flight, and how many there were.
     in_flight: BTreeMap<String, u64>,
     attempts: u64,
@@ -187,6 +189,7 @@ impl World {
             with_host: HashSet::new(),
             awaited: HashSet::new(),
             let_go: HashSet::new(),
+            taken: Vec::new(),
             in_flight: BTreeMap::new(),
             attempts: 0,
             answered_by_us: 0,

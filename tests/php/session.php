@@ -94,7 +94,7 @@ test('a tool that fails gives its message, and is logged', function () use ($ser
     ], $results);
     same([['text', 'image'], true], [array_column($chosen[0], 'type'), $chosen[1]]);
     same(5, substr_count($log, 'antenv: a tool failed: session_id='), $log);
-    same(1, preg_match('/tool=broken call=sevt_\w+: RuntimeException: no such city in .*session\.php:\d+/', $log), $log);
+    same(1, preg_match('/tool=broken call=sevt_\w+ why=RuntimeException: no such city in .*session\.php:\d+/', $log), $log);
     $traced = [];
     logged(function () use ($served, $broken, &$traced): void {
         $traced = $served(['broken' => $broken], calls(['broken', ['how' => 'value']]), traces: true);
@@ -211,7 +211,7 @@ test('what the server refuses is thrown, and run goes on', function () use ($hos
     $hosts->script(STREAM);
     $hosts->emulator->faults(['operation' => 'sessions.events.stream', 'status' => 401]);
     $log = logged(fn () => $hosts->worker(drain: true)->run(tools: ['echo' => fn () => 1], onError: 'abandon', maxIdleMs: IDLE));
-    same(1, preg_match('/a handler failed; its item is abandoned: work_id=(work_\w+): .*Authentication: /', $log, $match), $log);
+    same(1, preg_match('/a handler failed; its item is abandoned: work_id=(work_\w+) why=.*Authentication: /', $log, $match), $log);
     same('active', $hosts->state($match[1]));
 });
 

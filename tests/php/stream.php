@@ -14,6 +14,8 @@ use Antenv\Exception\Cancelled;
 use Antenv\Exception\InvalidArgument;
 use Antenv\Exception\NotFound;
 use Antenv\Exception\WaitTimeout;
+use Antenv\Log;
+use Antenv\LogRecord;
 use Antenv\RequestOptions;
 use Antenv\Response;
 use Antenv\Types\Environment;
@@ -178,6 +180,47 @@ test('a secret in a result is not shown', function () use ($hosts): void {
     $completion = $queue->next();
     $secret = $completion->result(Antenv\Types\Work::class)->secret();
     check($secret !== null && !str_contains(shown($completion) . shown($queue), $secret), 'it is hidden');
+});
+
+test('the log is passed to a function, and holds no secret', function (): void {
+    $hosts = new Hosts(); // whose work queue has no items of other tests
+    $records = [];
+    Log::to(function (LogRecord $record) use (&$records, $hosts): void {
+        $records[] = $record;
+        $hosts->owner->beta->environments->retrieve($hosts->environment); // it may make calls
+    }, 'info');
+    $hosts->emulator->faults(['operation' => 'environments.retrieve', 'status' => 503]);
+    $hosts->owner->beta->environments->retrieve($hosts->environment);
+    $retried = array_values(array_filter($records, fn (LogRecord $one): bool => $one->message === 'retrying'));
+    same(['info', 'antenv::client', 503], [$retried[0]->level, $retried[0]->target, $retried[0]->fields['http_status']]);
+    check(str_starts_with((string) $retried[0], 'retrying: ') && str_contains((string) $retried[0], ' attempt='), 'a text');
+    $hosts->emulator->faults(['operation' => 'work.poll', 'status' => 503, 'count' => 99]);
+    $worker = $hosts->worker();
+    $found = function () use (&$records): array {
+        return array_filter($records, fn (LogRecord $one): bool => $one->message === 'a poll failed');
+    };
+    waitUntil(function () use ($worker, $found): bool {
+        thrown(WaitTimeout::class, fn () => $worker->next(20));
+        return $found() !== [];
+    }, 'the poll is logged while the worker waits');
+    same(['warn', 'warning'], [current($found())->level, current($found())->psrLevel()]);
+    $worker->close();
+    $hosts->emulator->control('DELETE', 'faults');
+    $hosts->script(['custom_tool' => 'fail', 'input' => new stdClass()], RESULTS);
+    $log = logged(fn () => $hosts->worker(drain: true)->run(
+        tools: ['fail' => fn () => throw new RuntimeException('it failed')],
+        maxIdleMs: IDLE,
+    ));
+    same('', $log);
+    $failed = array_values(array_filter($records, fn (LogRecord $one): bool => $one->message === 'a tool failed'));
+    same(['antenv::session', 'fail'], [$failed[0]->target, $failed[0]->fields['tool']]);
+    check(!str_contains(implode("\n", $records), $hosts->key), 'no key');
+    same('filter', thrown(InvalidArgument::class, fn () => Log::to(fn () => null, 'loud'))->parameter);
+    Log::to(null);
+    $before = count($records);
+    $hosts->emulator->faults(['operation' => 'environments.retrieve', 'status' => 503]);
+    $hosts->owner->beta->environments->retrieve($hosts->environment);
+    same($before, count($records));
 });
 
 Tests::end();

@@ -87,7 +87,7 @@ def seeded(data: Path, kind: str) -> None:
 
 
 def examples(tmp_path: Path, kind: str, *operations: str) -> dict[str, dict[str, Any]]:
-    """Runs examples against an emulator with their identifiers; returns what each returned."""
+    """Runs examples against an emulator with their identifiers; returns what each returned, with every field."""
     data = tmp_path / f"{kind}.db"
     seeded(data, kind)
     with Emulator("--auth", "any", "--data", str(data)) as emulator:
@@ -95,6 +95,10 @@ def examples(tmp_path: Path, kind: str, *operations: str) -> dict[str, dict[str,
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     reports = [json.loads(line) for line in done.stdout.splitlines()]
     assert [report["operation"] for report in reports] == list(operations)
+    for report in reports:
+        documented = next(case["fields"] for case in OPERATIONS if case["operation"] == report["operation"])
+        if "Types" in report["class"]:
+            assert report["fields"] == [field.rpartition(" ")[2] for field in documented]
     return {report["operation"].rpartition(".")[2]: report for report in reports}
 
 

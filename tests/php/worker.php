@@ -84,7 +84,7 @@ test('an item that cannot be finished is logged, and the loop goes on', function
         foreach ($lasting->worker(drain: true) as $lease) {
         }
     });
-    same(1, preg_match("/antenv: an item was not finished: work_id=$items[0]: .*PermissionDenied/", $log), $log);
+    same(1, preg_match("/antenv: an item was not finished: work_id=$items[0] why=.*PermissionDenied/", $log), $log);
     same(['active', 'stopped'], array_map($lasting->state(...), $items));
     $lasting->enqueue();
     $lasting->emulator->faults(['operation' => 'work.stop', 'status' => 403]);
@@ -293,7 +293,7 @@ test('run serves items with a handler, and logs what it throws', function () use
         same([$state, 'stopped'], array_map($lasting->state(...), $items));
         $how = $onError === 'finish' ? 'finished' : 'abandoned';
         check(str_starts_with($log, 'antenv: a handler failed') || str_contains($log, '] antenv: a handler failed'), $log);
-        check(str_contains($log, "is $how: work_id=$items[0]: RuntimeException: no luck in " . __FILE__), $log);
+        check(str_contains($log, "is $how: work_id=$items[0] why=RuntimeException: no luck in " . __FILE__), $log);
     }
 });
 

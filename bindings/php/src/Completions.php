@@ -62,6 +62,14 @@ final class Completions
         };
     }
 
+    /** Takes the text of the next completion if one is there; null if not. Does not wait. */
+    public function take(): ?string
+    {
+        $address = Native::address($this->done);
+        $status = Native::library()->antenv_queue_next($this->handle->pointer(), 0, $address);
+        return $status === Native::OK ? Native::take($this->done->json) : null;
+    }
+
     /** Returns the descriptor to watch. */
     public function descriptor(): int
     {

@@ -286,8 +286,18 @@ final class Lease
         try {
             $this->finish();
         } catch (AntenvException $failure) {
-            Log::warning("an item was not finished: work_id=$this->id", $failure);
+            $this->logUnfinished($failure);
         }
+    }
+
+    /**
+     * Logs why the item could not be stopped.
+     *
+     * @internal
+     */
+    public function logUnfinished(AntenvException $why): void
+    {
+        Log::warning('antenv::worker', 'an item was not finished', ['work_id' => $this->id], $why);
     }
 
     /**
@@ -300,7 +310,7 @@ final class Lease
     {
         $isAbandoned = $onError === 'abandon' && !$this->isOver();
         $end = $isAbandoned ? 'abandoned' : 'finished';
-        Log::warning("a handler failed; its item is $end: work_id=$this->id", $failure);
+        Log::warning('antenv::worker', "a handler failed; its item is $end", ['work_id' => $this->id], $failure);
         if ($isAbandoned) {
             $this->abandon();
         }

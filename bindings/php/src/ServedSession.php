@@ -113,7 +113,8 @@ final class ServedSession
                 $failure = $invalid;
             }
         }
-        Log::warning("a tool failed: session_id=$this->id tool=$call->name call=$call->id", $failure);
+        $fields = ['session_id' => $this->id, 'tool' => $call->name, 'call' => $call->id];
+        Log::warning('antenv::session', 'a tool failed', $fields, $failure);
         $message = $failure->getMessage() === '' ? $failure::class : $failure->getMessage();
         $text = $this->traces ? (string) $failure : $message;
         // A message may hold bytes of anything.

@@ -161,7 +161,7 @@ final class Serving
         $tag = $this->onCompletion(function (int $status, string $text, int $tag) use ($lease): void {
             unset($this->handlers[$tag]);
             if ($status !== Native::OK) {
-                Log::warning("an item was not finished: work_id=$lease->id", AntenvException::of($status, $text));
+                $lease->logUnfinished(AntenvException::of($status, $text));
             }
         });
         $error = Native::pointer('char *');

@@ -30,6 +30,7 @@ final class Wait
         while (true) {
             $left = $deadline === null ? PHP_INT_MAX : (int) ceil(max(0, $deadline - hrtime(true)) / 1_000_000);
             $status = $wait(min($left, self::SLICE_MS));
+            Log::pass();
             if ($status !== Native::INTERRUPTED && ($status !== Native::TIMEOUT || $left <= self::SLICE_MS)) {
                 return $status;
             }

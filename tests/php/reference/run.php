@@ -106,6 +106,12 @@ if ($argv[1] !== 'samples') {
         try {
             [$result] = run($operation);
             $report = ['class' => $result::class, 'result' => $result->toArray()];
+            $cases = array_column($reference['operations'], null, 'operation');
+            foreach ($cases[$operation]['fields'] as $field) {
+                $name = substr($field, strrpos($field, ' ') + 1);
+                $result->$name; // throws an Error where the response has no such field, or another type
+                $report['fields'][] = $name;
+            }
         } catch (API $error) {
             $report = ['class' => $error::class, 'result' => $error->body];
         }

@@ -251,6 +251,40 @@ test('a wrong configuration is thrown, ends a worker, and leaves the item', func
     same('active', $hosts->state($item));
 });
 
+test('each session may have a folder of its own, and its end is reported', function () use ($hosts): void {
+    $root = sys_get_temp_dir() . '/antenv-' . bin2hex(random_bytes(8));
+    mkdir($root);
+    $step = [['tool' => 'bash', 'input' => ['command' => 'basename $PWD; ls -A; touch left']], RESULTS];
+    $sessions = [$hosts->script(...$step), $hosts->script(...$step)];
+    $hosts->script(...$step);
+    $ends = [];
+    $log = logged(function () use ($hosts, $root, &$ends): void {
+        $begun = 0;
+        $hosts->worker(concurrency: 3, drain: true)->run(
+            tools: [],
+            toolset: true,
+            maxIdleMs: IDLE,
+            workdir: function (Lease $lease) use ($root, &$begun): string {
+                mkdir("$root/$lease->id");
+                return ++$begun === 3 ? throw new RuntimeException('no room') : "$root/$lease->id";
+            },
+            onEnd: function (Lease $lease, ?string $reason) use ($root, &$ends): void {
+                $ends[$lease->sessionID] = $reason;
+                array_map('unlink', glob("$root/$lease->id/*"));
+                rmdir("$root/$lease->id");
+                throw new LogicException('logged');
+            },
+        );
+    });
+    rsort($ends); // in whatever order they ended
+    same(['idle', 'idle', null], $ends);
+    foreach ($sessions as $session) {
+        check(preg_match('/\Awork_\w+\n\z/', $hosts->results($session)[0][0]) === 1, $hosts->results($session)[0][0]);
+    }
+    same([1, 3], [substr_count($log, 'RuntimeException: no room'), substr_count($log, 'onEnd failed')], $log);
+    rmdir($root);
+});
+
 test('sessions are served at the same time in one thread', function () use ($hosts): void {
     // The first goes on until a tool of the second ends it: served one after the other, neither would.
     $first = $hosts->script(STREAM, ...calls(['begin']));

@@ -143,6 +143,22 @@ test('the toolset is served in its folder', function () use ($hosts): void {
     rmdir($folder);
 });
 
+test('memories are there for the toolset', function () use ($hosts): void {
+    $folder = sys_get_temp_dir() . '/antenv-' . bin2hex(random_bytes(8));
+    mkdir($folder);
+    $store = $hosts->emulator->createMemoryStore('Notes', ['/todo.md' => 'nothing']);
+    $session = $hosts->emulator->session(
+        [['tool' => 'bash', 'input' => ['command' => 'echo water the plants >memory/*/todo.md']], RESULTS],
+        $hosts->environment,
+        resources: [['type' => 'memory_store', 'memoryStoreID' => $store]],
+    );
+    $hosts->worker(drain: true)->run(tools: [], toolset: true, workdir: $folder, maxIdleMs: IDLE);
+    same([['[no output]', false]], $hosts->results($session->id));
+    $memories = $hosts->owner->beta->memoryStores->memories->list($store, view: 'full');
+    same(['/todo.md', "water the plants\n"], [$memories->data[0]->path, $memories->data[0]->content]);
+    rmdir($folder);
+});
+
 test('a call that takes too long is answered, and its tool sees that', function () use ($served): void {
     $seen = null;
     $slow = function (ToolCall $call) use (&$seen): string {
@@ -211,7 +227,8 @@ test('what the server refuses is thrown, and run goes on', function () use ($hos
     $hosts->script(STREAM);
     $hosts->emulator->faults(['operation' => 'sessions.events.stream', 'status' => 401]);
     $log = logged(fn () => $hosts->worker(drain: true)->run(tools: ['echo' => fn () => 1], onError: 'abandon', maxIdleMs: IDLE));
-    same(1, preg_match('/a handler failed; its item is abandoned: work_id=(work_\w+) why=.*Authentication: /', $log, $match), $log);
+    $logged = '/a handler failed; its item is abandoned: work_id=(work_\w+) why=.*Authentication: /';
+    same(1, preg_match($logged, $log, $match), $log);
     same('active', $hosts->state($match[1]));
 });
 
@@ -232,6 +249,40 @@ test('a wrong configuration is thrown, ends a worker, and leaves the item', func
     $item = $hosts->enqueue();
     thrown(Config::class, fn () => $hosts->worker()->run(tools: ['echo' => fn () => 1], concurrency: 0));
     same('active', $hosts->state($item));
+});
+
+test('each session may have a folder of its own, and its end is reported', function () use ($hosts): void {
+    $root = sys_get_temp_dir() . '/antenv-' . bin2hex(random_bytes(8));
+    mkdir($root);
+    $step = [['tool' => 'bash', 'input' => ['command' => 'basename $PWD; ls -A; touch left']], RESULTS];
+    $sessions = [$hosts->script(...$step), $hosts->script(...$step)];
+    $hosts->script(...$step);
+    $ends = [];
+    $log = logged(function () use ($hosts, $root, &$ends): void {
+        $begun = 0;
+        $hosts->worker(concurrency: 3, drain: true)->run(
+            tools: [],
+            toolset: true,
+            maxIdleMs: IDLE,
+            workdir: function (Lease $lease) use ($root, &$begun): string {
+                mkdir("$root/$lease->id");
+                return ++$begun === 3 ? throw new RuntimeException('no room') : "$root/$lease->id";
+            },
+            onEnd: function (Lease $lease, ?string $reason) use ($root, &$ends): void {
+                $ends[$lease->sessionID] = $reason;
+                array_map('unlink', glob("$root/$lease->id/*"));
+                rmdir("$root/$lease->id");
+                throw new LogicException('logged');
+            },
+        );
+    });
+    rsort($ends); // in whatever order they ended
+    same(['idle', 'idle', null], $ends);
+    foreach ($sessions as $session) {
+        check(preg_match('/\Awork_\w+\n\z/', $hosts->results($session)[0][0]) === 1, $hosts->results($session)[0][0]);
+    }
+    same([1, 3], [substr_count($log, 'RuntimeException: no room'), substr_count($log, 'onEnd failed')], $log);
+    rmdir($root);
 });
 
 test('sessions are served at the same time in one thread', function () use ($hosts): void {

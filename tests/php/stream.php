@@ -92,7 +92,7 @@ test('what ends a stream is thrown, every time', function () use ($hosts, $event
 });
 
 test('a file is downloaded whole', function () use ($hosts): void {
-    $version = $hosts->emulator->control('POST', 'skills', ['name' => 'pdf', 'files' => ['SKILL.md' => '# PDF']]);
+    $version = $hosts->emulator->uploadSkill('pdf', ['SKILL.md' => '# PDF']);
     $path = tempnam(sys_get_temp_dir(), 'skill');
     $versions = $hosts->owner->beta->skills->versions;
     $found = $versions->retrieve('latest', skillID: $version['skill_id']);

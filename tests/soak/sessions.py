@@ -2,7 +2,8 @@
 
 python -m soak.sessions [--sessions 500] [--seconds 300] [--seed N] [--tls] [--freeze SECONDS] [--spare]
 
-They are five processes: two of `antenv worker run`, a Python program with threads, one with asyncio, and one in Go.
+They are six processes: two of `antenv worker run`, a Python program with threads, one with asyncio, one in Go, and one in
+PHP, which has a single thread.
 Each serves the toolset and two tools of its own. Agents play scripts of 5 to 50 calls (soak/scripts.py), with threads,
 calls at once, permissions and interrupts. What happens to the processes and their requests is the same as in
 soak/fleet.py; besides, streams break. Processes are killed and stopped with their toolsets and commands, or without.
@@ -72,7 +73,7 @@ class SessionWorker(Worker):
 
 
 def start_workers(variables: dict[str, str], folder: Path) -> list[SessionWorker]:
-    """Starts the five processes."""
+    """Starts the six processes."""
     run = [COMMAND, "worker", "run", "--workdir-root", "ROOT", "--concurrency", str(CONCURRENCY), "--max-idle", "1"]
     on_tool = ["--tools", ",".join(scripts.COUNTED), "--on-tool", "sh", "-c", ON_TOOL]
     python = [sys.executable, "-m", "soak.serving"]
@@ -82,6 +83,7 @@ def start_workers(variables: dict[str, str], folder: Path) -> list[SessionWorker
         [*python, "threads", "ROOT"],
         [*python, "asyncio", "ROOT"],
         [str(build_go(ROOT / "tests" / "soak" / "goworker")), "ROOT", str(CONCURRENCY)],
+        ["php", str(ROOT / "tests" / "soak" / "serving.php"), "ROOT", str(CONCURRENCY)],
     ]
     return [SessionWorker(command, variables, folder / str(number)) for number, command in enumerate(commands)]
 

@@ -17,10 +17,13 @@ final class Serving
 {
     private const OPTIONS = [
         'traces', 'concurrency', 'maxIdleMs', 'toolTimeoutMs', 'toolset', 'workdir', 'sandbox', 'toolsetPath', 'skills', 'memory',
+        'onEnd',
     ];
 
     private readonly Completions $queue;
     private readonly bool $traces;
+    /** @var \Closure|null Called with the lease of each session that is over, and why it is. */
+    private readonly ?\Closure $onEnd;
     /** @var array<string, mixed> */
     private readonly array $options;
     private int $lastTag = 0;
@@ -50,7 +53,8 @@ final class Serving
             );
         }
         $this->traces = (bool) ($options['traces'] ?? false);
-        unset($options['traces']);
+        $this->onEnd = isset($options['onEnd']) ? $options['onEnd'](...) : null;
+        unset($options['traces'], $options['onEnd']);
         $this->options = array_combine(array_map(Names::snake(...), array_keys($options)), $options);
         $this->queue = new Completions();
     }
@@ -108,14 +112,16 @@ final class Serving
     private function begin(Lease $lease): void
     {
         try {
-            $session = $lease->open($this->tools, $this->traces, $this->options);
+            $session = $lease->open($this->tools, $this->traces, $this->optionsOf($lease));
         } catch (Config $wrong) { // what is wrong for one session is wrong for all
             $this->failure ??= $wrong;
             $lease->abandon();
             $this->worker->stop();
             return;
-        } catch (AntenvException $failure) {
-            $this->end($lease, $failure);
+        } catch (Interrupt $interrupt) {
+            throw $interrupt;
+        } catch (\Throwable $failure) {
+            $this->end($lease, null, $failure);
             return;
         }
         $tag = $this->onCompletion($this->onCall(...));
@@ -123,11 +129,18 @@ final class Serving
         $session->attach($this->queue, $tag);
     }
 
+    /** @return array<string, mixed> */
+    private function optionsOf(Lease $lease): array
+    {
+        $workdir = $this->options['workdir'] ?? null;
+        return $workdir instanceof \Closure ? ['workdir' => $workdir($lease)] + $this->options : $this->options;
+    }
+
     /** Takes a call of a session, or its end. */
     private function onCall(int $status, string $text, int $tag): void
     {
         [$lease, $session] = $this->sessions[$tag];
-        $failure = null;
+        [$taken, $failure] = [null, null];
         try {
             $taken = $session->next(0);
             if ($taken instanceof ToolCall) {
@@ -141,7 +154,7 @@ final class Serving
         }
         $session->close();
         unset($this->sessions[$tag], $this->handlers[$tag]);
-        $this->end($lease, $failure);
+        $this->end($lease, \is_string($taken) ? $taken : null, $failure);
     }
 
     /** Runs a tool, and begins to post its result: meanwhile the other sessions go on. */
@@ -152,23 +165,40 @@ final class Serving
         $call->submitReply($result, $this->queue, 0);
     }
 
-    /** Ends the item of a session that is over, or that has failed. */
-    private function end(Lease $lease, ?AntenvException $failure): void
+    /** Ends the item of a session that is over, which is why, or that has failed. */
+    private function end(Lease $lease, ?string $reason, ?\Throwable $failure): void
     {
         if ($failure !== null) {
             $lease->endFailed($failure, $this->onError);
         }
-        $tag = $this->onCompletion(function (int $status, string $text, int $tag) use ($lease): void {
+        $tag = $this->onCompletion(function (int $status, string $text, int $tag) use ($lease, $reason): void {
             unset($this->handlers[$tag]);
             if ($status !== Native::OK) {
                 $lease->logUnfinished(AntenvException::of($status, $text));
             }
+            $this->reportEnd($lease, $reason);
         });
         $error = Native::pointer('char *');
         if ($lease->submitFinish(null, $this->queue->pointer(), $tag, Native::address($error)) !== Native::OK) {
             unset($this->handlers[$tag]); // it has ended
+            $this->reportEnd($lease, $reason);
         }
         Native::take($error);
+    }
+
+    /** Calls the program's function for the end of a session, whose toolset has ended, too. */
+    private function reportEnd(Lease $lease, ?string $reason): void
+    {
+        if ($this->onEnd === null) {
+            return;
+        }
+        try {
+            ($this->onEnd)($lease, $reason);
+        } catch (Interrupt $interrupt) {
+            throw $interrupt;
+        } catch (\Throwable $failure) {
+            Log::warning('antenv::worker', 'onEnd failed', ['work_id' => $lease->id], $failure);
+        }
     }
 
     /** Finishes the items of the sessions that are left, when something has ended all this. */
@@ -178,7 +208,7 @@ final class Serving
         foreach ($this->sessions as $tag => [$lease, $session]) {
             $session->close();
             unset($this->sessions[$tag], $this->handlers[$tag]);
-            $this->end($lease, null);
+            $this->end($lease, null, null);
         }
         if (!$this->isWorkerDone) {
             $this->worker->stop();

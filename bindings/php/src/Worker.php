@@ -97,7 +97,9 @@ final class Worker implements \IteratorAggregate
      * @param string $onError What happens to an item whose handler throws, or whose session fails: "finish" stops it,
      *     so that it is not served again; "abandon" leaves it to the work queue, which hands it out again when its
      *     lease has expired.
-     * @param mixed ...$options With tools: the other arguments of `Lease::serve`, by name.
+     * @param mixed ...$options With tools: the other arguments of `Lease::serve`, by name, of which `workdir` may be a
+     *     function that gets the lease and returns the directory; and `onEnd`, called with the lease of each session that
+     *     is over and why it is: what `Lease::serve` returns, null when it failed.
      *
      * @throws \InvalidArgumentException There are both a handler and tools, or neither; `onError` or one of the tools
      *     is invalid.

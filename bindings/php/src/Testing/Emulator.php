@@ -173,6 +173,34 @@ final class Emulator
         return $this->control('GET', 'scripts?session_id=' . rawurlencode($sessionID))['data'][0];
     }
 
+    /**
+     * Uploads a version of a skill and returns it, with the members `id`, `skill_id`, `name` and `description`.
+     *
+     * @param string $name The skill's name; its files lie below a folder of this name.
+     * @param array<string, string|array<string, mixed>> $files The files to pack, by relative path: the text of each, or
+     *     `['text' => '...', 'executable' => true]`, or the same with "base64" for bytes.
+     * @param string|null $skillID The skill, which gets another version if it exists. null: a new skill.
+     * @param string|null $description The description. null: an empty one.
+     *
+     * @return array<string, mixed>
+     */
+    public function uploadSkill(string $name, array $files, ?string $skillID = null, ?string $description = null): array
+    {
+        $fields = ['name' => $name, 'files' => (object) $files, 'id' => $skillID, 'description' => $description];
+        return $this->control('POST', 'skills', $fields);
+    }
+
+    /**
+     * Creates a memory store and returns its identifier.
+     *
+     * @param string $name The store's name, 1 to 255 characters.
+     * @param array<string, string> $memories Its first memories: contents by path, such as `['/notes/a.md' => '...']`.
+     */
+    public function createMemoryStore(string $name = 'tests', array $memories = []): string
+    {
+        return $this->control('POST', 'memory_stores', ['name' => $name, 'memories' => (object) $memories])['id'];
+    }
+
     /** Moves the emulator's clock, which decides about leases, by so many milliseconds. */
     public function advance(int $milliseconds): void
     {

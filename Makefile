@@ -101,7 +101,7 @@ test: wheel prefix ## run every functional test, in every language (some minutes
 	  '$(PYTEST) -n $(JOBS) -m "not deep"'
 
 test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, further languages, mutated input, soak
-	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm ruby mono mcs luajit platypus
+	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm ruby mono mcs luajit platypus php
 	@{ unshare --mount true && scripts/need.sh cmake man dh lintian; } || echo "left out: the tests of the Debian packages, which take root on Debian"
 	@echo "== mutated input"
 	ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),100) $(CARGO) test --profile quick --workspace --test fuzz
@@ -121,7 +121,7 @@ bench: wheel prefix ## measure the library alongside its peers, in one run
 	$(VENV)/bin/python benches/bench.py
 
 soak: wheel prefix ## minutes of workers in a bad world (SECONDS, ITEMS, SESSIONS, and MORE="--tls --freeze 20 --spare")
-	@scripts/need.sh go
+	@scripts/need.sh go php
 	PYTHONPATH=tests $(VENV)/bin/python -m soak.fleet --seconds $(or $(SECONDS),120) --items $(or $(ITEMS),2000) $(MORE)
 	PYTHONPATH=tests $(VENV)/bin/python -m soak.sessions --seconds $(or $(SECONDS),300) --sessions $(or $(SESSIONS),500) $(MORE)
 

@@ -2,8 +2,8 @@
 
 python -m soak.sessions [--sessions 500] [--seconds 300] [--seed N] [--tls] [--freeze SECONDS] [--spare]
 
-They are six processes: two of `antenv worker run`, a Python program with threads, one with asyncio, one in Go, and one in
-PHP, which has a single thread.
+They are six processes: two of `antenv worker run`, a Python program with threads, one with asyncio, one in Go, and
+one in PHP.
 Each serves the toolset and two tools of its own. Agents play scripts of 5 to 50 calls (soak/scripts.py), with threads,
 calls at once, permissions and interrupts. What happens to the processes and their requests is the same as in
 soak/fleet.py; besides, streams break. Processes are killed and stopped with their toolsets and commands, or without.

@@ -53,7 +53,7 @@ test('a loop serves item after item', function () use ($lasting): void {
 test('leaving the body in any way ends the item, and only once', function () use ($lasting): void {
     [$broken, $thrown, $finished, $abandoned] = array_map(fn (): string => $lasting->enqueue(), range(1, 4));
     $lasting->emulator->takeRequests();
-    $worker = $lasting->worker(concurrency: 2);
+    $worker = $lasting->worker();
     foreach ($worker as $lease) {
         same($broken, $lease->id);
         break;

@@ -2,7 +2,7 @@
 
 use super::boundary;
 use crate::error::Status;
-use crate::runtime::{self, fork};
+use crate::runtime;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -33,10 +33,13 @@ pub fn survive_forks() {
         return;
     }
     #[cfg(unix)]
-    // SAFETY: the handlers are functions that live as long as the library, which is never unmapped (-z nodelete). They only change
-    // atomics and thread-local flags and wait for sections to end, which a thread that forks may do.
-    unsafe {
-        libc::pthread_atfork(Some(fork::prepare), Some(fork::parent), Some(fork::child));
+    {
+        use crate::runtime::fork;
+        // SAFETY: the handlers are functions that live as long as the library, which is never unmapped (-z nodelete). They only change
+        // atomics and thread-local flags and wait for sections to end, which a thread that forks may do.
+        unsafe {
+            libc::pthread_atfork(Some(fork::prepare), Some(fork::parent), Some(fork::child));
+        }
     }
     REGISTERED.store(true, SeqCst);
 }

@@ -12,6 +12,7 @@ pub fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Runs `spawn`. There are no signals here.
 #[cfg(not(unix))]
 pub fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
     spawn()

@@ -1,6 +1,6 @@
 //! A flag that threads can wait for and event loops can watch: a file descriptor that is readable while the flag is set.
 
-use crate::error::{Error, Result, Status};
+use crate::error::Result;
 use std::time::{Duration, Instant};
 
 /// How a wait ended.
@@ -19,16 +19,17 @@ pub use imp::{WakeupFd, pause};
 /// How long a thread without a descriptor sleeps at a time.
 const PAUSE: Duration = Duration::from_millis(10);
 
-fn failed(e: impl std::fmt::Display) -> Error {
-    Error::new(Status::Internal, format!("a file descriptor for the queue could not be created: {e}"))
-}
-
 #[cfg(unix)]
 mod imp {
     use super::*;
+    use crate::error::{Error, Status};
     use nix::errno::Errno;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+    fn failed(e: impl std::fmt::Display) -> Error {
+        Error::new(Status::Internal, format!("a file descriptor for the queue could not be created: {e}"))
+    }
 
     /// The flag. Setting and clearing alternate; clearing first waits until the flag is set.
     #[derive(Debug)]

@@ -32,7 +32,7 @@ help: ## list what there is to do
 
 # Each has a folder and a lock of its own; at the same time, they leave no processor idle while another optimises across crates. cargo is to
 # count its jobs itself.
-BUILD_ALL := env -u MAKEFLAGS -u MFLAGS $(CARGO)
+WITHOUT_MAKE := env -u MAKEFLAGS -u MFLAGS
 build: ## build the library (shared and static), its header, the command antenv and the emulator
 	@scripts/need.sh cargo cc
 	@echo "== building the library, the command and the emulator (release builds take a few minutes the first time)"
@@ -40,15 +40,15 @@ build: ## build the library (shared and static), its header, the command antenv 
 
 library:
 	@# Not `cargo build`: with the rlib that Cargo.toml asks for too, cargo leaves link-time optimisation out.
-	$(BUILD_ALL) rustc --release -p antenv --lib --crate-type cdylib,staticlib
+	$(WITHOUT_MAKE) $(CARGO) rustc --release -p antenv --lib --crate-type cdylib,staticlib
 	@ln -sf libantenv.so $(RELEASE)/libantenv.so.0
 
 command:
-	$(BUILD_ALL) build --profile command -p antenv-cli
+	$(WITHOUT_MAKE) $(CARGO) build --profile command -p antenv-cli
 
 emulator:
 	@# With the whole workspace in view, here and below: else its packages are built once more with other features of theirs.
-	$(BUILD_ALL) build --profile quick --workspace --bins
+	$(WITHOUT_MAKE) $(CARGO) build --profile quick --workspace --bins
 
 demo: build ## run examples in C and C++, and a worker, against an emulator of the API on this machine
 	@scripts/need.sh cc c++ python3
@@ -58,7 +58,7 @@ demo: build ## run examples in C and C++, and a worker, against an emulator of t
 # by Debian's compiler, which comes with its source. Optimised little: most of the time goes into building.
 SANITIZED := rustc --profile quick -p antenv --lib --crate-type cdylib --target $(HOST) --config profile.quick.opt-level=1 \
   --config 'profile.quick.package."*".opt-level=1' --target-dir
-FOR_SANITIZER := env -u MAKEFLAGS -u MFLAGS RUSTC_BOOTSTRAP=1
+FOR_SANITIZER := $(WITHOUT_MAKE) RUSTC_BOOTSTRAP=1
 sanitized: ## build the library with AddressSanitizer and with ThreadSanitizer, for the C tests
 	@echo "== building the library with AddressSanitizer, and together with the standard library with ThreadSanitizer"
 	@$(MAKE) --no-print-directory -j2 address thread

@@ -23,19 +23,11 @@ from setuptools.command.sdist import sdist
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 IN_SDIST = HERE / "rust"
-# What cargo needs of the repository.
+LICENCES = ("LICENSE", "LICENSE-APACHE", "LICENSE-MIT", "packaging/NOTICES")
+# What is needed of the repository.
 SOURCES = (
-    *("Cargo.toml", "Cargo.lock", "build.rs", "cbindgen.toml", "README.md", "LICENSE", "LICENSE-APACHE", "LICENSE-MIT"),
-    *(
-        "packaging/NOTICES",
-        "src",
-        "include",
-        "scripts/operations.rs",
-        "cli/Cargo.toml",
-        "cli/src",
-        "emulator/Cargo.toml",
-        "emulator/src",
-    ),
+    *("Cargo.toml", "Cargo.lock", "build.rs", "cbindgen.toml", "README.md", *LICENCES),
+    *("src", "include", "scripts/operations.rs", "cli/Cargo.toml", "cli/src", "emulator/Cargo.toml", "emulator/src"),
 )
 WORKSPACE = IN_SDIST if IN_SDIST.exists() else REPOSITORY
 MANIFEST = WORKSPACE / "Cargo.toml"
@@ -43,7 +35,6 @@ PROGRAM_SUFFIX = ".exe" if sys.platform == "win32" else ""
 LIBRARY = {"darwin": "libantenv.dylib", "win32": "antenv.dll"}.get(sys.platform, "libantenv.so")
 COMMAND = f"antenv{PROGRAM_SUFFIX}"
 EMULATOR = f"antenv-emulator{PROGRAM_SUFFIX}"
-LICENCES = ("LICENSE", "LICENSE-APACHE", "LICENSE-MIT", "packaging/NOTICES")
 if not MANIFEST.exists():
     raise SystemExit("the Rust sources are not here: build antenv from its repository, or from an sdist")
 

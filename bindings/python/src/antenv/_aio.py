@@ -122,6 +122,7 @@ def _collect_in_a_thread(queue: int, loop: asyncio.AbstractEventLoop, settle: Ca
             elif loop.is_closed():
                 return
         except RuntimeError:  # it was closed just now
+            _native.string_free(done.json)
             return
 
 

@@ -74,6 +74,32 @@ thread:
 	  ln -sf libantenv.so $(TARGET)/thread/$(HOST)/quick/libantenv.so.0; \
 	else rm -rf $(TARGET)/thread; echo "left out: the tests with ThreadSanitizer"; fi
 
+# Other platforms, all at once, not optimised. A stable compiler takes warnings for errors, in our own code alone, by an unstable option. Rust asks
+# for a library of MinGW that zig does not have; nothing in it is needed.
+PLATFORMS := aarch64-unknown-linux-gnu i686-unknown-linux-gnu x86_64-unknown-linux-musl x86_64-pc-windows-gnu
+CHECKED := aarch64-apple-darwin x86_64-apple-darwin
+MINGW := $(TARGET)/platforms/mingw
+WITH_ZIG := $(WITHOUT_MAKE) PATH=$(VENV)/bin:$$PATH CARGO_INCREMENTAL=0 CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUSTFLAGS=-Lnative=$(MINGW)
+FOR_PLATFORMS := -p antenv --lib --config profile.dev.debug=0 -Zwarnings --config 'build.warnings="deny"' --target-dir $(TARGET)/platforms
+platforms: $(VENV)/.zig ## build the library for other platforms, for the C tests
+	@if scripts/need.sh std-source; then \
+	  echo "== building the library for $(PLATFORMS)" && mkdir -p $(MINGW) && printf '!<arch>\n' >$(MINGW)/libssp_nonshared.a && \
+	  $(WITH_ZIG) scripts/zig.sh build $(FOR_PLATFORMS) $(addprefix --target ,$(PLATFORMS)) && \
+	  for built in $(TARGET)/platforms/*/debug/libantenv.so; do ln -sf libantenv.so $$built.0; done && \
+	  echo "== checking it for $(CHECKED)" && \
+	  $(WITH_ZIG) scripts/zig.sh check $(FOR_PLATFORMS) $(addprefix --target ,$(CHECKED)); \
+	else rm -rf $(TARGET)/platforms; echo "left out: other platforms"; fi
+
+wheels: $(VENV)/.zig ## build wheels for other Linux systems (in target/wheels): glibc from 2.17 on and musl, x86-64 and Arm (WHEELS: cargo's targets)
+	@scripts/need.sh std-source
+	@mkdir -p $(TARGET)/wheels
+	$(WITH_ZIG) $(VENV)/bin/python scripts/wheels.py $(TARGET)/wheels $(WHEELS)
+
+$(VENV)/.zig: packaging/zig.txt $(VENV)/.stamp
+	@echo "== installing zig, which builds for other platforms"
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r packaging/zig.txt
+	@touch $@
+
 wheel: build venv $(TARGET)/wheel/.stamp ## build the Python package's wheel (in target/wheel), and install it for the tests
 $(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(COMMAND_LINE) $(EMULATOR) $(wildcard $(PYTHON)/*.py $(PYTHON)/pyproject.toml $(PYTHON)/README.md $(PYTHON)/src/antenv/*.* $(PYTHON)/src/antenv/*/*.py) $(VENV)/.stamp
 	@echo "== building the Python package"
@@ -100,8 +126,8 @@ test: wheel prefix ## run every functional test, in every language (some minutes
 	  "env ANTENV_TEST_TLS=1 $(CARGO) test --profile quick --workspace --test worker" \
 	  '$(PYTEST) -n $(JOBS) -m "not deep"'
 
-test-deep: sanitized wheel prefix ## run the tests that take long: valgrind, sanitizers, official clients, further languages, mutated input, soak
-	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm ruby mono mcs luajit platypus php
+test-deep: sanitized platforms wheel prefix ## run the tests that take long: valgrind, sanitizers, other platforms, official clients, further languages, mutated input, soak
+	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm ruby mono mcs luajit platypus php qemu-aarch64 wine arm-libc x86-libc musl
 	@{ unshare --mount true && scripts/need.sh cmake man dh lintian; } || echo "left out: the tests of the Debian packages, which take root on Debian"
 	@echo "== mutated input"
 	ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),100) $(CARGO) test --profile quick --workspace --test fuzz
@@ -202,5 +228,5 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build library command emulator demo sanitized address thread wheel sdist test test-deep flakes bench soak header generate notices \
+.PHONY: help build library command emulator demo sanitized address thread platforms wheel wheels sdist test test-deep flakes bench soak header generate notices \
   go-module fmt abi lint install uninstall deb prefix venv

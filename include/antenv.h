@@ -19,6 +19,7 @@
  *            string that the library returns with antenv_string_free, once.
  * Handles    are numbers in the shape of pointers; the library never dereferences one. A handle that is NULL, already freed, of
  *            a different type or garbage gives ANTENV_INVALID_HANDLE. Freeing twice is harmless, also while other threads use it.
+ *            In a 32-bit process 2,048 of a type may be alive at a time; one more is refused with ANTENV_INTERNAL.
  * Threads    Every function may be called from any thread at any time, but not from a signal handler. The library never calls
  *            back. It has one thread of its own, created by the first client, with all signals blocked; besides, one for each
  *            host name while that is being resolved, and one that writes files while there are downloads. A process may fork at
@@ -774,7 +775,8 @@ antenv_status antenv_queue_new(antenv_queue **out, char **out_error);
 /**
  * Returns the file descriptor to watch with poll, epoll, kqueue, asyncio or libuv: it is readable exactly while a completion
  * waits in the queue. Do not read, write or close it: antenv_queue_next does what is needed, and antenv_queue_free closes it.
- * Returns -1 when the handle is not valid, and on systems without such descriptors. In a forked child the queue has another
+ * On Windows it is a socket, for WSAPoll, select, WSAEventSelect or libuv's uv_poll_init_socket, opened by the first call.
+ * Returns -1 when the handle is not valid, and on Windows when no socket can be had. In a forked child the queue has another
  * descriptor: ask again. Does not block.
  *
  * @param queue The queue.

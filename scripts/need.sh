@@ -20,6 +20,10 @@ package_of() {
         mono) echo mono-runtime ;;
         mcs) echo mono-mcs ;;
         platypus) echo libffi-platypus-perl ;;
+        qemu-aarch64) echo qemu-user ;;
+        arm-libc) echo libc6-arm64-cross libgcc-s1-arm64-cross ;;
+        x86-libc) echo libc6-i386 lib32gcc-s1 ;;
+        musl) echo musl ;;
         std-source) echo rustc-web cargo-web rust-web-src libstd-rust-web-dev ;;
         cargo | go) echo "" ;; # Debian's are too old
         *) echo "$1" ;;
@@ -33,6 +37,9 @@ present() {
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;; # a module, which Debian packages apart
         nlohmann) c++ -E -include nlohmann/json.hpp -x c++ /dev/null >/dev/null 2>&1 ;; # a header
         platypus) perl -MFFI::Platypus -e 1 2>/dev/null ;; # a module of Perl's
+        arm-libc) [ -e /usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1 ] ;; # of another processor
+        x86-libc) [ -e /lib/ld-linux.so.2 ] ;; # of 32 bits
+        musl) [ -e /lib/ld-musl-x86_64.so.1 ] ;; # alongside glibc
         std-source) [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust/library ] ;; # alongside rustup's compiler, which has none
         *) command -v "$1" >/dev/null ;;
     esac

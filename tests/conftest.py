@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from support import emulator as emulators
-from support.build import ROOT, TARGET, compile_c
+from support.build import PLATFORMS, ROOT, TARGET, compile_c
 from support.driver import Driver
 from support.emulator import Emulator
 from support.java import find_java
@@ -35,19 +36,32 @@ def pytest_report_header() -> list[str]:
     )
 
 
-# Ways to run a program that make it many times slower, and the builds of the library that some of them need.
-DEEP_WAYS = re.compile(r"\b(valgrind|asan|tsan|race|cgocheck2)\b")
+# Other platforms, and ways to run a program that make it many times slower.
+ELSEWHERE = re.compile(rf"\b({'|'.join(sorted(PLATFORMS, key=len, reverse=True))})\b")
+DEEP_WAYS = re.compile(rf"\b(valgrind|asan|tsan|race|cgocheck2)\b|{ELSEWHERE.pattern}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what ran for each of the other platforms."""
+    passed = [report.nodeid.replace("_", " ") for report in terminalreporter.stats.get("passed", [])]
+    found = Counter(match[0] for match in map(ELSEWHERE.search, passed) if match)
+    for name, count in found.items():
+        platform = PLATFORMS[name]
+        by = f", by {platform.runner[0]}" if platform.runner else ""
+        terminalreporter.write_line(f"ran for {name} ({platform.rust}{by}): {count} tests passed")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
-    """Marks what is run in such a way as `deep`. Leaves out what `make` reports to leave out: ThreadSanitizer
-    and Debian packages.
+    """Marks what is run in such a way as `deep`. Leaves out what `make` reports to leave out: ThreadSanitizer,
+    other platforms, and Debian packages.
 
     Spreads the tests that take long over the others that are selected: xdist starts each process with tests that stand
     side by side, and with two of these in a row the others would be done long before.
     """
     left_out = [] if (TARGET / "thread").exists() else [item for item in items if "tsan" in item.name]
+    if not (TARGET / "platforms").exists():
+        left_out += [item for item in items if ELSEWHERE.search(item.nodeid.replace("_", " "))]
     if not shutil.which("dh") or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
         left_out += [item for item in items if item.path.name == "test_debian.py"]
     if left_out:

@@ -46,7 +46,7 @@ pub struct CallDefaults {
     /// Betas besides the one that an operation requires. `headers` contains them too, joined with [`MANAGED_AGENTS_BETA`].
     pub betas: Vec<String>,
     /// The maximum size of a response's body.
-    pub max_response_bytes: usize,
+    pub max_response_bytes: u64,
     /// The credentials.
     pub credentials: Credentials,
     /// Removes secrets from errors.
@@ -66,7 +66,7 @@ pub struct CallOverrides {
     betas: Option<Vec<String>>,
     workspace_id: Option<HeaderValue>,
     version: Option<HeaderValue>,
-    max_response_bytes: Option<usize>,
+    max_response_bytes: Option<u64>,
 }
 
 impl CallOverrides {
@@ -99,9 +99,9 @@ impl CallOverrides {
             version: object.take("anthropic_version").map(text_header).transpose()?,
             max_response_bytes: object
                 .take("max_response_bytes")
-                .map(|value| value.integer(1, isize::MAX as i64))
+                .map(|value| value.integer(1, i64::MAX))
                 .transpose()?
-                .map(|bytes| bytes as usize),
+                .map(i64::unsigned_abs),
         })
     }
 

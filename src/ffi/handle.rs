@@ -49,7 +49,12 @@ impl<T> Table<T> {
                 slots.all.push(Slot { generation: 0, value: None });
                 slots.all.len() - 1
             }
-            None => return Err(Error::new(Status::Internal, format!("too many handles: {}", self.noun))),
+            None => {
+                let most = slots.all.len();
+                let message =
+                    format!("{most} handles of a {} are alive, more than that cannot be: free those that are done", self.noun);
+                return Err(Error::new(Status::Internal, message));
+            }
         };
         slots.all[slot].value = Some(Arc::new(value));
         let number = self.kind << (usize::BITS - TYPE_BITS) | slots.all[slot].generation << SLOT_BITS | slot;

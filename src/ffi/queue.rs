@@ -71,7 +71,8 @@ pub extern "C" fn antenv_queue_new(out: *mut *mut antenv_queue, out_error: *mut 
 
 /// Returns the file descriptor to watch with poll, epoll, kqueue, asyncio or libuv: it is readable exactly while a completion
 /// waits in the queue. Do not read, write or close it: antenv_queue_next does what is needed, and antenv_queue_free closes it.
-/// Returns -1 when the handle is not valid, and on systems without such descriptors. In a forked child the queue has another
+/// On Windows it is a socket, for WSAPoll, select, WSAEventSelect or libuv's uv_poll_init_socket, opened by the first call.
+/// Returns -1 when the handle is not valid, and on Windows when no socket can be had. In a forked child the queue has another
 /// descriptor: ask again. Does not block.
 ///
 /// @param queue The queue.

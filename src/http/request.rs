@@ -38,7 +38,7 @@ pub struct Request {
     /// The maximum number of retries.
     pub max_retries: u32,
     /// The maximum size of the response's body; a stream has none.
-    pub max_response_bytes: usize,
+    pub max_response_bytes: u64,
     /// How long a stream may be silent.
     pub idle_timeout: Duration,
     /// The maximum size of one event of a stream.
@@ -255,10 +255,10 @@ impl<'a> Builder<'a> {
             self.request.idle_timeout = config::milliseconds(&value)?;
         }
         if let Some(value) = params.take("max_event_bytes") {
-            self.request.max_event_bytes = value.integer(1, isize::MAX as i64)? as usize;
+            self.request.max_event_bytes = value.integer(1, i64::MAX)?.try_into().unwrap_or(usize::MAX);
         }
         if let Some(value) = params.take("max_bytes") {
-            self.request.max_response_bytes = value.integer(1, isize::MAX as i64)? as usize;
+            self.request.max_response_bytes = value.integer(1, i64::MAX)?.unsigned_abs();
         }
         if let Some(value) = params.take("attempt_timeout_ms") {
             self.request.attempt_timeout = config::milliseconds(&value)?;

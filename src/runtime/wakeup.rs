@@ -1,4 +1,5 @@
-//! A flag that threads can wait for and event loops can watch: a file descriptor that is readable while the flag is set.
+//! A flag that threads can wait for and event loops can watch: a file descriptor, on Windows a
+//! socket, that is readable while the flag is set.
 
 use crate::error::Result;
 use std::time::{Duration, Instant};
@@ -14,13 +15,16 @@ pub enum WaitOutcome {
     Interrupted,
 }
 
-pub use imp::{WakeupFd, pause};
+#[cfg(unix)]
+pub use descriptors::{WakeupFd, pause};
+#[cfg(not(unix))]
+pub use sockets::{WakeupFd, pause};
 
 /// How long a thread without a descriptor sleeps at a time.
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[cfg(unix)]
-mod imp {
+mod descriptors {
     use super::*;
     use crate::error::{Error, Status};
     use nix::errno::Errno;
@@ -117,17 +121,48 @@ mod imp {
     }
 }
 
-/// The implementation without descriptors: threads can wait, event loops cannot watch.
-#[cfg(not(unix))]
-mod imp {
+/// The implementation where event loops watch sockets alone: threads wait for a condition variable, and a pair of sockets exists once
+/// a loop asks for the number of one.
+#[cfg(any(not(unix), test))]
+mod sockets {
     use super::*;
-    use std::sync::{Condvar, Mutex, PoisonError};
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
     /// The flag.
     #[derive(Debug, Default)]
     pub struct WakeupFd {
-        set: Mutex<bool>,
+        state: Mutex<State>,
         changed: Condvar,
+    }
+
+    #[derive(Debug, Default)]
+    struct State {
+        set: bool,
+        watched: Option<Pair>,
+    }
+
+    /// Two connected sockets: `reader` has a byte to read while the flag is set.
+    #[derive(Debug)]
+    struct Pair {
+        reader: TcpStream,
+        writer: TcpStream,
+    }
+
+    impl Pair {
+        fn new() -> std::io::Result<Pair> {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let writer = TcpStream::connect(listener.local_addr()?)?;
+            writer.set_nodelay(true)?;
+            // Another program of this machine may have connected first.
+            loop {
+                let (reader, from) = listener.accept()?;
+                if from == writer.local_addr()? {
+                    return Ok(Pair { reader, writer });
+                }
+            }
+        }
     }
 
     impl WakeupFd {
@@ -136,33 +171,65 @@ mod imp {
             Ok(WakeupFd::default())
         }
 
-        /// Sets the flag.
+        fn lock(&self) -> MutexGuard<'_, State> {
+            self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        /// Sets the flag, which is not set or about to be cleared.
         pub fn set(&self) {
-            *self.set.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            let mut state = self.lock();
+            state.set = true;
+            if let Some(mut writer) = state.watched.as_ref().map(|pair| &pair.writer) {
+                let _ = writer.write_all(&[1]);
+            }
+            drop(state);
             self.changed.notify_all();
         }
 
         /// Clears the flag, which is set or about to be set.
         pub fn clear(&self) {
-            let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
-            *self.changed.wait_while(set, |set| !*set).unwrap_or_else(PoisonError::into_inner) = false;
+            let mut state = self.changed.wait_while(self.lock(), |state| !state.set).unwrap_or_else(PoisonError::into_inner);
+            state.set = false;
+            if let Some(mut reader) = state.watched.as_ref().map(|pair| &pair.reader) {
+                let _ = reader.read_exact(&mut [0]);
+            }
         }
 
         /// Waits until the flag is set, up to `deadline` (`None`: without limit).
         pub fn wait(&self, deadline: Option<Instant>) -> WaitOutcome {
             let remaining = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
-            let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
-            let outcome = self.changed.wait_timeout_while(set, remaining, |set| !*set).unwrap_or_else(PoisonError::into_inner);
-            if outcome.1.timed_out() { WaitOutcome::TimedOut } else { WaitOutcome::Signaled }
+            let waited = self.changed.wait_timeout_while(self.lock(), remaining, |state| !state.set);
+            let timed_out = waited.unwrap_or_else(PoisonError::into_inner).1.timed_out();
+            if timed_out { WaitOutcome::TimedOut } else { WaitOutcome::Signaled }
         }
 
-        /// Returns -1: there is no descriptor.
+        /// Returns the number of the socket, or -1 if none can be had.
         pub fn number(&self) -> i32 {
-            -1
+            let mut state = self.lock();
+            if state.watched.is_none() {
+                let Ok(pair) = Pair::new() else { return -1 };
+                if state.set && (&pair.writer).write_all(&[1]).is_err() {
+                    return -1;
+                }
+                state.watched = Some(pair);
+            }
+            state.watched.as_ref().map_or(-1, |pair| number_of(&pair.reader))
         }
     }
 
+    #[cfg(unix)]
+    fn number_of(socket: &TcpStream) -> i32 {
+        std::os::fd::AsRawFd::as_raw_fd(socket)
+    }
+
+    /// Windows numbers its handles by 32 bits on every architecture.
+    #[cfg(windows)]
+    fn number_of(socket: &TcpStream) -> i32 {
+        std::os::windows::io::AsRawSocket::as_raw_socket(socket).try_into().unwrap_or(-1)
+    }
+
     /// Sleeps for a moment, not beyond `deadline`.
+    #[cfg(not(unix))]
     pub fn pause(deadline: Option<Instant>) -> WaitOutcome {
         let remaining = deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
         std::thread::sleep(remaining.min(PAUSE));
@@ -174,14 +241,50 @@ mod imp {
 mod tests {
     use super::*;
 
+    macro_rules! check {
+        ($name:ident, $WakeupFd:ty) => {
+            #[test]
+            fn $name() {
+                let wakeup = <$WakeupFd>::new().unwrap();
+                let soon = || Some(Instant::now() + Duration::from_millis(5));
+                assert_eq!(wakeup.wait(soon()), WaitOutcome::TimedOut);
+                wakeup.set();
+                assert_eq!((wakeup.wait(None), wakeup.wait(soon())), (WaitOutcome::Signaled, WaitOutcome::Signaled));
+                wakeup.clear();
+                assert_eq!(wakeup.wait(soon()), WaitOutcome::TimedOut);
+            }
+        };
+    }
+    check!(a_wait_ends_when_the_flag_is_set_or_the_time_is_up, WakeupFd);
+    check!(a_wait_with_sockets_ends_when_the_flag_is_set_or_the_time_is_up, sockets::WakeupFd);
+
+    /// Whatever the flag was when its number was asked for.
+    #[cfg(unix)]
     #[test]
-    fn a_wait_ends_when_the_flag_is_set_or_the_time_is_up() {
-        let wakeup = WakeupFd::new().unwrap();
-        let soon = || Some(Instant::now() + Duration::from_millis(5));
-        assert_eq!(wakeup.wait(soon()), WaitOutcome::TimedOut);
-        wakeup.set();
-        assert_eq!((wakeup.wait(None), wakeup.wait(soon())), (WaitOutcome::Signaled, WaitOutcome::Signaled));
-        wakeup.clear();
-        assert_eq!(wakeup.wait(soon()), WaitOutcome::TimedOut);
+    fn a_socket_is_readable_while_the_flag_is_set() {
+        use nix::poll::{PollFd, PollFlags, poll};
+        use std::os::fd::BorrowedFd;
+        for set_before in [false, true] {
+            let wakeup = sockets::WakeupFd::new().unwrap();
+            if set_before {
+                wakeup.set();
+            }
+            let number = wakeup.number();
+            assert_eq!(number, wakeup.number());
+            #[allow(unsafe_code)]
+            // SAFETY: the descriptor is open as long as the flag lives.
+            let socket = unsafe { BorrowedFd::borrow_raw(number) };
+            let readable = |ms: u16| poll(&mut [PollFd::new(socket, PollFlags::POLLIN)], ms).unwrap() == 1;
+            if !set_before {
+                assert!(!readable(0));
+                wakeup.set();
+            }
+            for _ in 0..3 {
+                assert!(readable(60_000));
+                wakeup.clear();
+                assert!(!readable(0));
+                wakeup.set();
+            }
+        }
     }
 }

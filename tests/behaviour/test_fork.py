@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bindings.test_c import SOURCES, VALGRIND, run
-from support.build import compile_c
+from bindings.test_c import SOURCES
 from support.emulator import Emulator
+from support.ways import command_of, run
 
 pytestmark = pytest.mark.transports
 
@@ -38,8 +38,6 @@ def fill(emulator: Emulator) -> str:
 @pytest.mark.parametrize("case", CASES)
 def test_parent_and_child_both_go_on_after_a_fork(case: str, way: str, emulator: Emulator) -> None:
     forks = {"plain": "200", "valgrind": "8"}[way]
-    command = [str(compile_c(SOURCES / "fork.c")), emulator.url, case, fill(emulator), forks]
-    # A child leaves alone what is left of its parent's runtime. Leaks without forks are other tests' subject.
-    if way == "valgrind":
-        command = [*VALGRIND, "--leak-check=no", *command]
-    assert run(command) == f"fork {case}: as it should be\n"
+    # Leaks without forks are other tests' subject.
+    forking = command_of(way, SOURCES / "fork.c", emulator.url, case, fill(emulator), forks, leaks=False)
+    assert run(forking) == f"fork {case}: as it should be\n"

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from bindings.test_c import SANITIZERS, SOURCES, VALGRIND, Runner, run, run_c
+from bindings.test_c import SOURCES, Runner, run_c
 from support.build import LIBRARY, compile_c
 from support.emulator import Emulator
 from support.waiting import until
+from support.ways import FORKING, WAYS, command_of, run
 
 pytestmark = pytest.mark.transports
 
@@ -189,11 +190,11 @@ def test_polls_are_collected_in_an_event_loop(run_c: Runner, emulator: Emulator)
 @pytest.mark.long
 def test_a_hundred_thousand_calls_come_back_once_each(shared_emulator: Emulator) -> None:
     with Emulator("--auth", "any", "--request-log", "0") as emulator:
-        command = [str(compile_c(SOURCES / "queue_many.c")), emulator.url, "load", "100000", "64"]
-        assert run(command) == "load: as it should be\n"
+        load = command_of("plain", SOURCES / "queue_many.c", emulator.url, "load", "100000", "64")
+        assert run(load) == "load: as it should be\n"
 
 
-@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_every_interleaving_gives_each_accepted_call_one_completion(seed: int, way: str, emulator: Emulator) -> None:
     emulator.create_environment("one")
@@ -202,16 +203,12 @@ def test_every_interleaving_gives_each_accepted_call_one_completion(seed: int, w
         {"operation": "environments.list", "drop": True, "count": 20},
         {"operation": "environments.list", "status": 503, "count": 20},
     )
-    flags = [SANITIZERS[way]] if way in SANITIZERS else []
-    steps = {"plain": 3000, "valgrind": 150, "asan": 800, "tsan": 800}[way]
-    # A forked child leaves its parent's runtime alone: no leak check here.
-    forks = 0 if way in SANITIZERS else 1
-    command = [str(compile_c(SOURCES / "model.c", *flags)), emulator.url, str(seed), str(steps), str(forks)]
-    command = [*VALGRIND, "--leak-check=no", *command] if way == "valgrind" and forks else command
-    assert run(command) == "model: as it should be\n"
+    steps = {"plain": 3000, "valgrind": 150}.get(way, 800)
+    forks = int(way in FORKING)
+    model = command_of(way, SOURCES / "model.c", emulator.url, str(seed), str(steps), str(forks), leaks=False)
+    assert run(model) == "model: as it should be\n"
 
 
 @pytest.mark.deep
 def test_the_model_leaks_nothing(emulator: Emulator) -> None:
-    command = [str(compile_c(SOURCES / "model.c")), emulator.url, "4", "150", "0"]
-    assert run(VALGRIND + command) == "model: as it should be\n"
+    assert run(command_of("valgrind", SOURCES / "model.c", emulator.url, "4", "150", "0")) == "model: as it should be\n"

@@ -7,9 +7,10 @@ import subprocess
 
 import pytest
 
-from bindings.test_c import SANITIZERS, SOURCES, VALGRIND, run
+from bindings.test_c import SOURCES
 from support.build import compile_c
 from support.emulator import Emulator
+from support.ways import command_of, run
 
 
 @pytest.mark.parametrize("way", ["plain", "valgrind", "asan"])
@@ -17,14 +18,13 @@ def test_the_library_shuts_down_at_any_moment_and_starts_again(way: str, emulato
     for number in range(2):
         emulator.create_environment(f"environment {number}")
     rounds = "50" if way != "valgrind" else "5"
-    program = compile_c(SOURCES / "shutdown.c", *([SANITIZERS["asan"]] if way == "asan" else []))
-    command = [str(program), emulator.url, rounds, *(["forks"] if way == "plain" else [])]
-    assert run(VALGRIND + command if way == "valgrind" else command) == "shutdown: as it should be\n"
+    forks = ["forks"] if way == "plain" else []
+    assert run(command_of(way, SOURCES / "shutdown.c", emulator.url, rounds, *forks)) == "shutdown: as it should be\n"
 
 
 @pytest.mark.parametrize("how", ["return", "_exit", "exit", "exec", "signal"])
 def test_a_process_may_be_left_with_calls_in_flight(how: str, emulator: Emulator) -> None:
-    command = [str(compile_c(SOURCES / "shutdown.c")), emulator.url, how]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    leaving = [str(compile_c(SOURCES / "shutdown.c")), emulator.url, how]
+    done = subprocess.run(leaving, capture_output=True, timeout=120, check=False)
     expected = -signal.SIGTERM if how == "signal" else 0
     assert (done.returncode, done.stdout, done.stderr) == (expected, b"", b"")

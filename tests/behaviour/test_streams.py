@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from behaviour.test_queue import roomy
-from bindings.test_c import SANITIZERS, SOURCES, VALGRIND, run
+from bindings.test_c import SOURCES
 from support.build import compile_c
 from support.driver import Driver
 from support.events import Http1Events, Peer, event, holding, streaming
 from support.http1 import Exchange, Http1Server, response
 from support.waiting import until
+from support.ways import WAYS, command_of, run
 
 __all__ = ["roomy"]
 
@@ -37,14 +38,14 @@ def flood(peer: Peer) -> None:
         peer.send(frames)
 
 
-@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+@pytest.mark.parametrize("way", WAYS)
 def test_streams_are_freed_forked_interrupted_and_shut_down_at_any_moment(way: str) -> None:
     scripts = {"three": streaming(event(1), event(2), event(3)), "held": holding(event(1)), "flood": flood}
     with Http1Events(scripts) as server:
         check_program("stream", way, server)
 
 
-@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+@pytest.mark.parametrize("way", WAYS)
 def test_downloads_are_cancelled_forked_and_shut_down_at_any_moment(way: str, tmp_path: Path) -> None:
     scripts = {"three": streaming(event(1), event(2), event(3)), "held": holding(event(1)), "flood": flood}
     with Http1Events(scripts) as server:
@@ -53,12 +54,9 @@ def test_downloads_are_cancelled_forked_and_shut_down_at_any_moment(way: str, tm
 
 def check_program(name: str, way: str, server: Http1Events, *arguments: str) -> None:
     """Runs a C program in a way, and checks that it ends well and closes its streams."""
-    flags = [SANITIZERS[way]] if way in SANITIZERS else []
     # A forked child leaves its parent's runtime alone, which valgrind would report as a leak.
     forks = ["forks"] if way == "plain" else []
-    command = [str(compile_c(SOURCES / f"{name}.c", *flags)), server.url, *arguments, *forks]
-    command = [*VALGRIND, *command] if way == "valgrind" else command
-    assert run(command) == f"{name}: as it should be\n"
+    assert run(command_of(way, SOURCES / f"{name}.c", server.url, *arguments, *forks)) == f"{name}: as it should be\n"
     until(lambda: server.streams.ended == server.streams.opened, "some streams stay open")
 
 

@@ -1,4 +1,4 @@
-"""The C programs under tests/c: as they are, under valgrind, and with sanitizers."""
+"""The C programs under tests/c, in each of the ways."""
 
 from __future__ import annotations
 
@@ -17,39 +17,19 @@ from support.build import LIBRARY, ROOT, compile_c
 from support.driver import Driver
 from support.emulator import Emulator, trusted
 from support.waiting import until
+from support.ways import SANITIZERS, VALGRIND, WAYS, command_of, run
 
 SOURCES = ROOT / "tests" / "c"
 EXAMPLES = ROOT / "examples" / "c"
-VALGRIND = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=definite,indirect"]
-VALGRIND += ["--errors-for-leak-kinds=definite,indirect", "--fair-sched=yes"]
-VALGRIND += [f"--suppressions={SOURCES / 'valgrind.supp'}"]
-
 Runner = Callable[..., str]
 
 
-def run(command: list[str], **variables: str) -> str:
-    """Runs a program to its end: it must succeed and say nothing on standard error. Returns what it printed."""
-    done = subprocess.run(
-        command, capture_output=True, timeout=300, env={"PATH": "/usr/bin:/bin", **trusted(), **variables}, check=False
-    )
-    assert (done.returncode, done.stderr.decode()) == (0, ""), done.stdout.decode()[-2000:]
-    return done.stdout.decode()
-
-
-# No program forks with one: ThreadSanitizer does not support it, and AddressSanitizer's quarantine has a lock that a
-# child may find held by a thread it does not have: when a thread of the child ends, it waits for that lock forever.
-# Valgrind, which runs one thread at a time, checks forks.
-SANITIZERS = {"asan": "-fsanitize=address,undefined", "tsan": "-fsanitize=thread"}
-
-
-@pytest.fixture(params=["plain", "valgrind", *SANITIZERS])
+@pytest.fixture(params=WAYS)
 def run_c(request: pytest.FixtureRequest) -> Runner:
-    """Compiles and runs a C program, in each of four ways."""
+    """Compiles and runs a C program, in each of the ways."""
 
     def compile_and_run(source: Path, *arguments: str, **variables: str) -> str:
-        way = request.param
-        command = [str(compile_c(source, *([SANITIZERS[way]] if way in SANITIZERS else []))), *arguments]
-        return run(VALGRIND + command if way == "valgrind" else command, **variables)
+        return run(command_of(request.param, source, *arguments), **variables)
 
     return compile_and_run
 
@@ -57,6 +37,10 @@ def run_c(request: pytest.FixtureRequest) -> Runner:
 def test_misuse_gives_clear_errors_and_sends_nothing(run_c: Runner, emulator: Emulator) -> None:
     assert run_c(SOURCES / "misuse.c", emulator.url) == "misuse: as it should be\n"
     assert emulator.take_requests() == []
+
+
+def test_as_many_handles_are_alive_as_there_may_be(run_c: Runner) -> None:
+    assert run_c(SOURCES / "handles.c") == "handles: as it should be\n"
 
 
 def test_handles_may_be_freed_while_eight_threads_call_through_them(run_c: Runner, emulator: Emulator) -> None:
@@ -111,18 +95,18 @@ def test_the_example_of_an_item_of_work_serves_it_step_by_step(run_c: Runner, st
 @pytest.mark.parametrize("way", ["plain", *SANITIZERS])
 def test_the_example_of_cancelling_ends_at_ctrl_c(way: str, strict_emulator: Emulator) -> None:
     environment = strict_emulator.create_environment("cancel", config={"type": "self_hosted"})
-    program = str(compile_c(EXAMPLES / "cancel.c", *([SANITIZERS[way]] if way in SANITIZERS else [])))
+    program = command_of(way, EXAMPLES / "cancel.c")
     variables = {"PATH": "/usr/bin:/bin", **trusted(), **variables_of(strict_emulator, environment)}
     # A poll that gets no answer for ten minutes: the cancellation ends it.
     strict_emulator.faults({"operation": "work.poll", "latency_ms": 600_000, "count": 1})
-    with subprocess.Popen([program], env=variables, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(program, env=variables, stderr=subprocess.PIPE, text=True) as process:
         until(lambda: strict_emulator.control("GET", "/_emulator/connections")["requests_open"] == 1, "no poll arrives")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 130 and said.startswith('polling: {"status":"cancelled"'), said
     until(lambda: strict_emulator.control("GET", "/_emulator/connections")["requests_open"] == 0, "the poll goes on")
     item = strict_emulator.enqueue(environment)["id"]
-    assert run([program], **variables) == f"{item}\n"
+    assert run(program, **variables) == f"{item}\n"
 
 
 def scripted_session(emulator: Emulator) -> str:
@@ -170,9 +154,9 @@ def test_the_example_of_a_session_serves_the_calls_of_an_agent(run_c: Runner, st
 def test_leaving_in_the_middle_of_calls_neither_hangs_nor_crashes(
     how: str, under: list[str], emulator: Emulator
 ) -> None:
-    command = [*under, str(compile_c(SOURCES / "exit.c")), emulator.url, how]
+    leaving = [*under, str(compile_c(SOURCES / "exit.c")), emulator.url, how]
     emulator.faults({"latency_ms": 600_000, "count": 4})
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(leaving, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120
         while len(emulator.control("GET", "/_emulator/requests")["data"]) < 4:
             assert time.monotonic() < deadline, "the calls did not arrive"
@@ -183,8 +167,8 @@ def test_leaving_in_the_middle_of_calls_neither_hangs_nor_crashes(
 
 @pytest.mark.parametrize("under", [[], VALGRIND], ids=["plain", "valgrind"])
 def test_loading_is_free_and_unloading_harmless(under: list[str], shared_emulator: Emulator) -> None:
-    command = [*under, str(compile_c(SOURCES / "load.c")), str(LIBRARY / "libantenv.so"), shared_emulator.url]
-    assert run(command) == "load: as it should be\n"
+    loading = [*under, str(compile_c(SOURCES / "load.c")), str(LIBRARY / "libantenv.so"), shared_emulator.url]
+    assert run(loading) == "load: as it should be\n"
 
 
 def test_the_thread_of_the_library_takes_no_signals(driver: Driver, shared_emulator: Emulator) -> None:

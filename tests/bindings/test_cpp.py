@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from behaviour.test_streams import flood
-from bindings.test_c import SANITIZERS, VALGRIND, check_turn, run, scripted_session
-from support.build import LIBRARY, ROOT, WARNINGS, compile_c
+from bindings.test_c import check_turn, scripted_session
+from support.build import LIBRARY, ROOT, WARNINGS
 from support.emulator import Emulator
 from support.events import Http1Events, Peer, event, holding, streaming
 from support.waiting import until
+from support.ways import NATIVE, command_of, run
 
 SOURCES = ROOT / "tests" / "cpp"
 EXAMPLES = ROOT / "examples" / "cpp"
@@ -25,24 +26,18 @@ INCLUDE = ROOT / "include"
 LINK = ("-Wl,-rpath," + str(LIBRARY), f"-L{LIBRARY}", "-lantenv", "-pthread")
 
 
-def compiled(source: Path, way: str, *flags: str) -> list[str]:
-    """The command that runs a program in one of the ways."""
-    command = [str(compile_c(source, *flags, *([SANITIZERS[way]] if way in SANITIZERS else [])))]
-    return VALGRIND + command if way == "valgrind" else command
-
-
-@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+@pytest.mark.parametrize("way", NATIVE)
 def test_the_classes_that_throw(way: str, emulator: Emulator) -> None:
-    assert run([*compiled(SOURCES / "throwing.cpp", way), emulator.url]) == "throwing: as it should be\n"
+    assert run(command_of(way, SOURCES / "throwing.cpp", emulator.url)) == "throwing: as it should be\n"
 
 
-@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+@pytest.mark.parametrize("way", NATIVE)
 def test_serving_work(way: str, strict_emulator: Emulator) -> None:
-    assert run([*compiled(SOURCES / "serving.cpp", way), strict_emulator.url]) == "serving: as it should be\n"
+    assert run(command_of(way, SOURCES / "serving.cpp", strict_emulator.url)) == "serving: as it should be\n"
 
 
 @pytest.mark.parametrize("flags", [(), ("-fno-exceptions",)], ids=["with exceptions", "without"])
-@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+@pytest.mark.parametrize("way", NATIVE)
 def test_serving_sessions(way: str, flags: tuple[str, ...], strict_emulator: Emulator) -> None:
     environment = strict_emulator.create_environment("sessions", config={"type": "self_hosted"})
     echo, results = {"custom_tool": "echo", "input": {}}, {"wait": "results"}
@@ -58,7 +53,7 @@ def test_serving_sessions(way: str, flags: tuple[str, ...], strict_emulator: Emu
         strict_emulator.control("POST", "/_emulator/scripts", {"environment_id": environment, "steps": steps})
         strict_emulator.enqueue(environment)
     key = strict_emulator.environment_key(environment)
-    command = [*compiled(SOURCES / "sessions.cpp", way, *flags), strict_emulator.url, environment, key]
+    command = command_of(way, SOURCES / "sessions.cpp", strict_emulator.url, environment, key, flags=flags)
     assert run(command) == "sessions: as it should be\n"
     sent = [
         [
@@ -88,16 +83,16 @@ def test_serving_sessions(way: str, flags: tuple[str, ...], strict_emulator: Emu
 )
 def test_the_classes_that_return_results(way: str, flags: tuple[str, ...], emulator: Emulator) -> None:
     flags = (*flags, "-DEXPECT_NO_EXCEPTIONS") if flags else flags
-    assert run([*compiled(SOURCES / "returning.cpp", way, *flags), emulator.url]) == "returning: as it should be\n"
+    assert run(command_of(way, SOURCES / "returning.cpp", emulator.url, flags=flags)) == "returning: as it should be\n"
 
 
 @pytest.mark.parametrize(
     ("way", "flags"),
     [
-        *((way, ()) for way in ("plain", "valgrind", *SANITIZERS)),
+        *((way, ()) for way in NATIVE),
         *((way, ("-fno-exceptions",)) for way in ("plain", "asan")),
     ],
-    ids=["plain", "valgrind", *SANITIZERS, "without exceptions", "without exceptions, asan"],
+    ids=[*NATIVE, "without exceptions", "without exceptions, asan"],
 )
 def test_streams_and_downloads(way: str, flags: tuple[str, ...], tmp_path: Path) -> None:
     scripts = {
@@ -108,7 +103,7 @@ def test_streams_and_downloads(way: str, flags: tuple[str, ...], tmp_path: Path)
         "archive": lambda peer: peer.answer(200, b"archive"),
     }
     with Http1Events(scripts) as server:
-        command = [*compiled(SOURCES / "streaming.cpp", way, *flags), server.url, str(tmp_path)]
+        command = command_of(way, SOURCES / "streaming.cpp", server.url, str(tmp_path), flags=flags)
         assert run(command) == "streaming: as it should be\n"
         until(lambda: server.streams.ended == server.streams.opened, "some streams stay open")
 
@@ -122,11 +117,11 @@ def cut(peer: Peer) -> None:
 
 @pytest.mark.parametrize("way", ["plain", "asan"])
 def test_when_memory_runs_out_nothing_leaks(way: str, emulator: Emulator) -> None:
-    assert run([*compiled(SOURCES / "memory.cpp", way), emulator.url]) == "memory: as it should be\n"
+    assert run(command_of(way, SOURCES / "memory.cpp", emulator.url)) == "memory: as it should be\n"
 
 
 def test_values_of_a_json_library_are_taken(emulator: Emulator) -> None:
-    assert run([*compiled(SOURCES / "json.cpp", "plain"), emulator.url]) == "json: as it should be\n"
+    assert run(command_of("plain", SOURCES / "json.cpp", emulator.url)) == "json: as it should be\n"
 
 
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
@@ -172,19 +167,19 @@ def test_it_has_all_that_the_c_header_has() -> None:
 @pytest.mark.parametrize("way", ["plain", "valgrind", "asan"])
 def test_the_examples_run(way: str, emulator: Emulator) -> None:
     variables = {"ANTHROPIC_BASE_URL": emulator.url, "ANTHROPIC_API_KEY": "an-api-key"}
-    lines = run(compiled(EXAMPLES / "quickstart.cpp", way), **variables).splitlines()
+    lines = run(command_of(way, EXAMPLES / "quickstart.cpp"), **variables).splitlines()
     assert [line.split(":")[0] for line in lines] == ["created", "listed", "environments.retrieve"]
     assert lines[0].removeprefix("created: ") == lines[1].removeprefix("listed: ")
     what = 'environments.retrieve: 404 not_found: There is no environment "env_missing". (req_'
     assert lines[2].startswith(what) and lines[2].endswith(")")
-    looped = run([*compiled(EXAMPLES / "event_loop.cpp", way), "50"], **variables)
+    looped = run(command_of(way, EXAMPLES / "event_loop.cpp", "50"), **variables)
     assert looped == "polls: 50, of which failed: 0\n"
 
 
 @pytest.mark.parametrize("way", ["plain", "valgrind", "asan"])
 def test_the_example_of_a_stream_prints_a_turn(way: str, emulator: Emulator) -> None:
     variables = {"ANTHROPIC_BASE_URL": emulator.url, "ANTHROPIC_API_KEY": "an-api-key"}
-    command = [*compiled(EXAMPLES / "stream.cpp", way), scripted_session(emulator)]
+    command = command_of(way, EXAMPLES / "stream.cpp", scripted_session(emulator))
     check_turn(run(command, **variables))
 
 
@@ -199,7 +194,7 @@ def test_the_example_of_a_session_serves_until_the_queue_is_empty(way: str, stri
         strict_emulator.enqueue(environment)
     variables = {"ANTHROPIC_BASE_URL": strict_emulator.url, "ANTHROPIC_ENVIRONMENT_ID": environment}
     variables["ANTHROPIC_ENVIRONMENT_KEY"] = strict_emulator.environment_key(environment)
-    command = [*compiled(EXAMPLES / "session.cpp", way), '{"drain":true}', '{"max_idle_ms":300}']
+    command = command_of(way, EXAMPLES / "session.cpp", '{"drain":true}', '{"max_idle_ms":300}')
     assert run(command, **variables) == 'session: {"reason":"idle"}\n' * 2
     for report in strict_emulator.control("GET", "/_emulator/scripts")["data"]:
         time, total, invalid = [call["attempts"][0] for call in report["calls"]]
@@ -208,13 +203,13 @@ def test_the_example_of_a_session_serves_until_the_queue_is_empty(way: str, stri
         assert invalid["content"][0]["text"] == "b is missing" and invalid["is_error"]
 
 
-@pytest.mark.parametrize("way", ["plain", "valgrind", *SANITIZERS])
+@pytest.mark.parametrize("way", NATIVE)
 def test_the_worker_of_the_examples_serves_until_it_is_to_end(way: str, strict_emulator: Emulator) -> None:
     environment = strict_emulator.create_environment("hosts", config={"type": "self_hosted"})
     variables = {"PATH": "/usr/bin:/bin", "ANTHROPIC_BASE_URL": strict_emulator.url}
     variables["ANTHROPIC_ENVIRONMENT_ID"] = environment
     items = {strict_emulator.enqueue(environment)["id"] for _ in range(6)}
-    command = compiled(EXAMPLES / "worker.cpp", way)
+    command = command_of(way, EXAMPLES / "worker.cpp")
     served: set[str] = set()
     key = strict_emulator.environment_key(environment)
     with subprocess.Popen(

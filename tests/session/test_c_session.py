@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from bindings.test_c import SANITIZERS, SOURCES, VALGRIND, run
+from bindings.test_c import SOURCES
 from support.agents import ECHO, ECHOED, IDLE, RESULTS, SCRIPTS, Script, Steps, check_served, enqueue
-from support.build import compile_c
 from support.emulator import Emulator
+from support.ways import FORKING, WAYS, command_of, run
 
 pytestmark = pytest.mark.transports
-WAYS = ["plain", "valgrind", *SANITIZERS]
 
 
 def run_case(case: str, way: str, emulator: Emulator, environment: str) -> str:
     """Runs a part of tests/c/sessions.c in one of the ways."""
-    program = compile_c(SOURCES / "sessions.c", *([SANITIZERS[way]] if way in SANITIZERS else []))
-    command = [str(program), emulator.url, case, environment, emulator.environment_key(environment)]
-    if way == "valgrind":
-        command = [*VALGRIND, *(["--leak-check=no"] if case == "forking" else []), *command]
-    return run(command, **({"ASAN_OPTIONS": "detect_leaks=0"} if case == "forking" else {}))
+    arguments = (emulator.url, case, environment, emulator.environment_key(environment))
+    serving = command_of(way, SOURCES / "sessions.c", *arguments, leaks=case != "forking")
+    return run(serving, **({"ASAN_OPTIONS": "detect_leaks=0"} if case == "forking" else {}))
 
 
 # ThreadSanitizer gives up on a fork in a process with threads.
 CASES = [(case, way) for case in ("misuse", "ending", "refused") for way in WAYS]
-CASES += [("forking", way) for way in WAYS if way != "tsan"]
+CASES += [("forking", way) for way in (*FORKING, "asan")]
 
 
 @pytest.mark.parametrize(("case", "way"), CASES)

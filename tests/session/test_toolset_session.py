@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from bindings.test_c import SOURCES, run
+from bindings.test_c import SOURCES
 from support.agents import RESULTS, STREAM, Steps, ending_of, text
 from support.build import compile_c
 from support.command import COMMAND
 from support.emulator import Emulator
 from support.toolset import processes_with, unique
+from support.ways import run
 
 pytestmark = pytest.mark.transports
 IDLE = 'done {"reason":"idle"}'

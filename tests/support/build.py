@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -52,22 +54,67 @@ def once_in_a_run(source: Path, program: Path) -> Iterator[Path | None]:
         note.write(built)
 
 
+@dataclass(frozen=True)
+class Platform:
+    """Another platform, for which zig compiles programs."""
+
+    rust: str
+    zig: str
+    # What runs its programs here, if the system does not.
+    runner: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    posix: bool = True
+
+    @property
+    def library(self) -> Path:
+        """Where `make platforms` puts the library."""
+        return TARGET / "platforms" / self.rust / "debug"
+
+
+ARM = "/usr/aarch64-linux-gnu"
+PLATFORMS = {
+    # Named, since the loader would take another build of glibc where Debian's for Arm is installed, too.
+    "aarch64": Platform(
+        "aarch64-unknown-linux-gnu",
+        "aarch64-linux-gnu",
+        ("qemu-aarch64", "-L", ARM, "-E", f"LD_LIBRARY_PATH={ARM}/lib"),
+        ("-lantenv", "-ldl"),
+    ),
+    "i686": Platform("i686-unknown-linux-gnu", "x86-linux-gnu", (), ("-lantenv", "-ldl")),
+    "musl": Platform("x86_64-unknown-linux-musl", "x86_64-linux-musl", (), ("-dynamic", "-lantenv")),
+    "musl-static": Platform("x86_64-unknown-linux-musl", "x86_64-linux-musl", (), ("-static", "-lantenv", "-lunwind")),
+    "windows": Platform("x86_64-pc-windows-gnu", "x86_64-windows-gnu", ("wine",), ("-lantenv", "-lws2_32"), False),
+}
+
+
 @cache
-def compile_c(source: Path, *flags: str, compiler: str | None = None, standard: str | None = None) -> Path:
+def compile_c(
+    source: Path, *flags: str, compiler: str | None = None, standard: str | None = None, platform: str | None = None
+) -> Path:
     """Compiles a C or C++ program into a folder of the build's; returns its path.
 
     It is linked with the shared library: with a sanitizer among the flags, with the one that is instrumented likewise.
     """
-    kind = "-".join(flag.strip("-").replace("=", "-") for flag in flags) or "plain"
+    kind = "-".join(flag.strip("-").replace("=", "-") for flag in flags) or platform or "plain"
     is_cpp = source.suffix == ".cpp"
     compiler, standard = compiler or ("g++" if is_cpp else "cc"), standard or ("c++17" if is_cpp else "c11")
     # Sources in different folders may have the same name.
     program = TARGET / "c-tests" / f"{'-'.join(source.parts[-3:])}-{compiler}-{standard}-{kind}"
     with once_in_a_run(source, program) as fresh:
         if fresh:
-            command = [compiler, f"-std={standard}", "-g", "-O1", *WARNINGS, *flags, f"-I{ROOT / 'include'}"]
-            link(command, source, flags, fresh)
+            options = [f"-std={standard}", "-g", "-O1", *WARNINGS, *flags, f"-I{ROOT / 'include'}"]
+            if platform:
+                compile_for(PLATFORMS[platform], [*options, str(source)], fresh)
+            else:
+                link([compiler, *options], source, flags, fresh)
     return program
+
+
+def compile_for(platform: Platform, command: list[str], program: Path) -> None:
+    """Runs a compiler's command, but for the compiler, to link a program for another platform."""
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", platform.zig]
+    libraries = [f"-L{platform.library}", *platform.flags, f"-Wl,-rpath,{platform.library}", "-pthread"]
+    subprocess.run([*compiler, *command, *libraries, "-o", str(program)], check=True)
 
 
 def link(command: list[str], source: Path, flags: tuple[str, ...], program: Path) -> None:

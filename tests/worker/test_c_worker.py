@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from bindings.test_c import EXAMPLES, SANITIZERS, SOURCES, VALGRIND, run
-from support.build import compile_c
+from bindings.test_c import EXAMPLES, SOURCES
 from support.emulator import API_HEADERS, Emulator, trusted
+from support.ways import FORKING, WAYS, command_of, run
 
 pytestmark = pytest.mark.transports
-WAYS = ["plain", "valgrind", *SANITIZERS]
 
 
 def hosts(emulator: Emulator) -> str:
@@ -28,16 +27,12 @@ def hosts(emulator: Emulator) -> str:
 def run_case(case: str, way: str, emulator: Emulator, environment: str) -> str:
     """Runs a part of tests/c/worker_claims.c or worker_leases.c in one of the ways."""
     source = SOURCES / ("worker_claims.c" if case in ("claiming", "many") else "worker_leases.c")
-    program = compile_c(source, *([SANITIZERS[way]] if way in SANITIZERS else []))
-    command = [str(program), emulator.url, case, environment, emulator.environment_key(environment)]
-    if way == "valgrind":
-        # A child leaves alone what is left of its parent's runtime. Leaks without forks are other cases' subject.
-        command = [*VALGRIND, *(["--leak-check=no"] if case == "forking" else []), *command]
-    return run(command)
+    arguments = (emulator.url, case, environment, emulator.environment_key(environment))
+    return run(command_of(way, source, *arguments, leaks=case != "forking"))
 
 
 CASES = [(case, way) for case in ("claiming", "ending", "shutting down") for way in WAYS]
-CASES += [("forking", way) for way in WAYS if way not in SANITIZERS]
+CASES += [("forking", way) for way in FORKING]
 
 
 @pytest.mark.long
@@ -90,13 +85,12 @@ def variables(emulator: Emulator, environment: str) -> dict[str, str]:
 def test_the_smallest_worker_serves_what_there_is(way: str, strict_emulator: Emulator) -> None:
     environment = hosts(strict_emulator)
     items = [strict_emulator.enqueue(environment)["id"] for _ in range(3)]
-    command = [str(compile_c(EXAMPLES / "worker.c", *([SANITIZERS[way]] if way in SANITIZERS else [])))]
-    command = [*(VALGRIND if way == "valgrind" else []), *command, '{"drain":true}']
+    smallest = command_of(way, EXAMPLES / "worker.c", '{"drain":true}')
     served: list[str] = []
     deadline = time.monotonic() + 120
     # An item whose acknowledgement took too long, as it may under valgrind on a busy machine, is left to a later run.
     while len(served) < len(items) and time.monotonic() < deadline:
-        lines = run(command, **variables(strict_emulator, environment)).splitlines()
+        lines = run(smallest, **variables(strict_emulator, environment)).splitlines()
         served += [json.loads(line)["id"] for line in lines]
     assert sorted(served) == sorted(items)
     assert {state_of(strict_emulator, environment, item) for item in items} == {"stopped"}
@@ -108,8 +102,8 @@ def test_the_workers_of_the_examples_serve_four_items_at_a_time(example: str, st
     items = {strict_emulator.enqueue(environment)["id"] for _ in range(4)}
     # No item is stopped for now: a thread that serves one waits for that, and the next item goes to another thread.
     strict_emulator.faults({"operation": "work.stop", "latency_ms": 600_000, "count": 4})
-    command = [str(compile_c(EXAMPLES.parent / example))]
-    with subprocess.Popen(command, env=variables(strict_emulator, environment), stdout=subprocess.PIPE) as process:
+    smallest = command_of("plain", EXAMPLES.parent / example)
+    with subprocess.Popen(smallest, env=variables(strict_emulator, environment), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in items]
         assert {json.loads(line.removeprefix(b"served: "))["id"] for line in lines} == items

@@ -51,16 +51,16 @@ impl StreamedBody {
         mut self,
         response: Response,
         parts: &mpsc::Sender<Part>,
-        max_bytes: usize,
+        max_bytes: u64,
         max_silence: Duration,
         deadline: Instant,
     ) -> Result<Response, AttemptError> {
         let started_at = Instant::now();
         let announced = self.incoming.content_length();
-        if announced.is_some_and(|length| length > max_bytes as u64) {
+        if announced.is_some_and(|length| length > max_bytes) {
             return Err(AttemptError::TooLarge(response, "max_bytes", max_bytes));
         }
-        let mut received = 0;
+        let mut received = 0_u64;
         let mut part = Part::Begin;
         loop {
             if parts.send(part).await.is_err() {
@@ -77,13 +77,13 @@ impl StreamedBody {
                     return Err(AttemptError::IncompleteBody(response, why));
                 }
                 Ok(Ok(Err(why))) => return Err(AttemptError::IncompleteBody(response, why)),
-                Ok(Ok(Ok(None))) if announced.is_some_and(|length| length != received as u64) => {
+                Ok(Ok(Ok(None))) if announced.is_some_and(|length| length != received) => {
                     let why = format!("{received} bytes came instead of {}", announced.unwrap_or_default());
                     return Err(AttemptError::IncompleteBody(response, why));
                 }
                 Ok(Ok(Ok(None))) => return Ok(response),
                 Ok(Ok(Ok(Some(bytes)))) => {
-                    received += bytes.len();
+                    received += bytes.len() as u64;
                     if received > max_bytes {
                         return Err(AttemptError::TooLarge(response, "max_bytes", max_bytes));
                     }

@@ -81,7 +81,7 @@ pub enum AttemptError {
     IncompleteBody(Response, String),
     /// The body of a success is larger than the named option allows.
     #[error("the server's response is larger than `{1}` ({2})")]
-    TooLarge(Response, &'static str, usize),
+    TooLarge(Response, &'static str, u64),
     /// There was not enough memory for the body of a success.
     #[error("there is not enough memory for the server's response (of which {1} bytes were read)")]
     OutOfMemory(Response, usize),
@@ -190,8 +190,8 @@ async fn exchange(
     }
     let max_bytes = match (response.is_success(), is_streamed) {
         (true, _) => request.max_response_bytes,
-        (false, true) => MAX_ERROR_BODY,
-        (false, false) => request.max_response_bytes.min(MAX_ERROR_BODY),
+        (false, true) => MAX_ERROR_BODY as u64,
+        (false, false) => request.max_response_bytes.min(MAX_ERROR_BODY as u64),
     };
     // No more than is likely to arrive, whatever length the server announces, and one byte for the terminator that C needs.
     let expected = incoming.content_length().unwrap_or(0).min(MAX_RESERVED);
@@ -199,7 +199,7 @@ async fn exchange(
     loop {
         match incoming.chunk().await {
             Ok(None) => return Ok(response),
-            Ok(Some(data)) if response.body.len() + data.len() <= max_bytes => {
+            Ok(Some(data)) if (response.body.len() + data.len()) as u64 <= max_bytes => {
                 has_room = has_room && response.body.try_reserve(data.len() + 1).is_ok();
                 if !has_room {
                     let read = std::mem::take(&mut response.body).len();

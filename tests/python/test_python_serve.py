@@ -369,12 +369,13 @@ def test_ctrl_c_ends_a_session_at_once(env: WorkerEnv) -> None:
             session = enqueue(env, custom("stuck"), RESULTS)
             command = [sys.executable, "-c", INTERRUPTED, way, env.emulator.url, env.environment, env.key]
             pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            process = subprocess.Popen(command, **pipes)
+            process: Any = subprocess.Popen(command, **pipes)
             processes.append((way, session, process))
-        for way, _, process in processes:
+            # Each has its item before one ends: until it is closed, a worker whose item is finished takes the next one.
             if not way.startswith("async"):
                 assert process.stdout.readline() == "child 7\n"
             assert process.stdout.readline() == "running\n", process.stderr.read()
+        for _, _, process in processes:
             process.send_signal(signal.SIGINT)
         for way, session, process in processes:
             _, errors = process.communicate(timeout=TIMEOUT)

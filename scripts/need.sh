@@ -21,8 +21,9 @@ package_of() {
         mcs) echo mono-mcs ;;
         platypus) echo libffi-platypus-perl ;;
         qemu-aarch64) echo qemu-user ;;
-        arm-libc) echo libc6-arm64-cross libgcc-s1-arm64-cross ;;
-        x86-libc) echo libc6-i386 lib32gcc-s1 ;;
+        x86_64-w64-mingw32-gcc) echo gcc-mingw-w64-x86-64-win32 ;;
+        arm-libc) echo libc6-arm64-cross ;;
+        x86-libc) echo libc6-i386 ;;
         musl) echo musl ;;
         std-source) echo rustc-web cargo-web rust-web-src libstd-rust-web-dev ;;
         cargo | go) echo "" ;; # Debian's are too old

@@ -53,8 +53,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
-    """Marks what is run in such a way as `deep`. Leaves out what `make` reports to leave out: ThreadSanitizer,
-    other platforms, and Debian packages.
+    """Marks what is run in such a way as `deep`, and runs it over one transport. Leaves out what `make` reports
+    to leave out: ThreadSanitizer, other platforms, and Debian packages.
 
     Spreads the tests that take long over the others that are selected: xdist starts each process with tests that stand
     side by side, and with two of these in a row the others would be done long before.
@@ -67,9 +67,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-    for item in items:
-        if isinstance(item, pytest.Function) and DEEP_WAYS.search(item.name.replace("_", " ")):
-            item.add_marker(pytest.mark.deep)
+    functions = [item for item in items if isinstance(item, pytest.Function)]
+    slow = [function for function in functions if DEEP_WAYS.search(function.name.replace("_", " "))]
+    for function in slow:
+        function.add_marker(pytest.mark.deep)
+    # Over HTTPS with HTTP/2, where it could be run over both.
+    doubled = [function for function in slow if re.search(rf"\b{TRANSPORTS[0]}\b", function.name)]
+    items[:] = [item for item in items if item not in doubled]
     outcome = yield
     long = [item for item in items if item.get_closest_marker("long")]
     items[:] = [item for item in items if item not in long]

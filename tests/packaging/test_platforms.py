@@ -24,19 +24,18 @@ BOOL WINAPI ProcessPrng(unsigned char *bytes, SIZE_T count) { return SystemFunct
 """
 
 
-@pytest.fixture(scope="module")
-def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+@pytest.fixture
+def wine(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The variables with which wine finds the library; a folder of its own that looks like a disk of Windows."""
-    folder = tmp_path_factory.mktemp("windows")
-    shutil.copy2(PLATFORMS["windows"].library / "antenv.dll", folder)
-    (folder / "random.c").write_text(RANDOM)
-    options = ["-shared", "-O1", str(folder / "random.c"), "-ladvapi32"]
-    compile_for(PLATFORMS["windows"], options, folder / "bcryptprimitives.dll")
+    shutil.copy2(PLATFORMS["windows"].library / "antenv.dll", tmp_path)
+    (tmp_path / "random.c").write_text(RANDOM)
+    options = ["-shared", "-O1", str(tmp_path / "random.c"), "-ladvapi32"]
+    compile_for(PLATFORMS["windows"], options, tmp_path / "bcryptprimitives.dll")
     variables = {
         "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "WINEPREFIX": str(folder / "wine"),
-        "WINEPATH": f"Z:{folder}",
+        "HOME": str(tmp_path),
+        "WINEPREFIX": str(tmp_path / "wine"),
+        "WINEPATH": f"Z:{tmp_path}",
         "WINEDEBUG": "-all",
         "WINEDLLOVERRIDES": "mscoree,mshtml=",
     }
@@ -52,13 +51,11 @@ def run_in_wine(source: Path, variables: dict[str, str], *arguments: str) -> lis
     return done.stdout.splitlines()
 
 
-def test_the_quick_start_runs_on_windows(wine: dict[str, str], emulator: Emulator) -> None:
+def test_programs_run_on_windows(wine: dict[str, str], emulator: Emulator) -> None:
+    """The quick start, and one that waits for a queue's socket."""
     variables = wine | {"ANTHROPIC_BASE_URL": emulator.url, "ANTHROPIC_API_KEY": "an-api-key"}
     created, listed, missing = run_in_wine(ROOT / "examples" / "c" / "quickstart.c", variables)
     assert created.startswith("created: {") and listed.startswith("listed: {") and "not_found" in missing
-
-
-def test_a_queue_is_waited_for_by_its_socket_on_windows(wine: dict[str, str], emulator: Emulator) -> None:
     source = ROOT / "tests" / "c" / "windows" / "queue.c"
     assert run_in_wine(source, wine, emulator.url) == ["queue on Windows: as it should be"]
 

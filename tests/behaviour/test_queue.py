@@ -203,7 +203,7 @@ def test_every_interleaving_gives_each_accepted_call_one_completion(seed: int, w
         {"operation": "environments.list", "drop": True, "count": 20},
         {"operation": "environments.list", "status": 503, "count": 20},
     )
-    steps = {"plain": 3000, "valgrind": 150}.get(way, 800)
+    steps = {"plain": 3000, "valgrind": 150, "aarch64": 150}.get(way, 800)
     forks = int(way in FORKING)
     model = command_of(way, SOURCES / "model.c", emulator.url, str(seed), str(steps), str(forks), leaks=False)
     assert run(model) == "model: as it should be\n"

@@ -94,11 +94,6 @@ platforms: $(VENV)/.zig ## build the library for other platforms, for the C test
 	  $(WITH_ZIG) scripts/zig.sh check $(FOR_PLATFORMS) $(addprefix --target ,$(CHECKED)); \
 	else rm -rf $(TARGET)/platforms; echo "left out: other platforms"; fi
 
-wheels: $(VENV)/.zig ## build wheels for other Linux systems (in target/wheels): glibc from 2.17 on and musl, x86-64 and Arm (WHEELS: cargo's targets)
-	@scripts/need.sh std-source
-	@mkdir -p $(TARGET)/wheels
-	$(WITH_ZIG) $(VENV)/bin/python scripts/wheels.py $(TARGET)/wheels $(WHEELS)
-
 $(VENV)/.zig: packaging/zig.txt $(VENV)/.stamp
 	@echo "== installing zig, which builds for other platforms"
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r packaging/zig.txt
@@ -232,5 +227,5 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build library command emulator demo sanitized address thread platforms wheel wheels sdist test test-deep flakes bench soak header generate notices \
+.PHONY: help build library command emulator demo sanitized address thread platforms wheel sdist test test-deep flakes bench soak header generate notices \
   go-module fmt abi lint install uninstall deb prefix venv

@@ -1,5 +1,5 @@
-//! A flag that threads can wait for and event loops can watch: a file descriptor, on Windows a
-//! socket, that is readable while the flag is set.
+//! A flag that threads can wait for and event loops can watch: a file descriptor, on Windows a socket, that is readable while the
+//! flag is set.
 
 use crate::error::Result;
 use std::time::{Duration, Instant};
@@ -235,6 +235,37 @@ mod sockets {
         std::thread::sleep(remaining.min(PAUSE));
         WaitOutcome::TimedOut
     }
+
+    #[cfg(all(test, unix))]
+    mod tests {
+        use super::*;
+        use nix::poll::{PollFd, PollFlags, poll};
+        use std::os::fd::AsFd;
+
+        /// Whatever the flag was when its number was asked for.
+        #[test]
+        fn a_socket_is_readable_while_the_flag_is_set() {
+            for set_before in [false, true] {
+                let wakeup = WakeupFd::new().unwrap();
+                if set_before {
+                    wakeup.set();
+                }
+                assert!(wakeup.number() >= 0 && wakeup.number() == wakeup.number());
+                let socket = wakeup.lock().watched.as_ref().unwrap().reader.try_clone().unwrap();
+                let readable = |ms: u16| poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], ms).unwrap() == 1;
+                if !set_before {
+                    assert!(!readable(0));
+                    wakeup.set();
+                }
+                for _ in 0..3 {
+                    assert!(readable(60_000));
+                    wakeup.clear();
+                    assert!(!readable(0));
+                    wakeup.set();
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -257,34 +288,4 @@ mod tests {
     }
     check!(a_wait_ends_when_the_flag_is_set_or_the_time_is_up, WakeupFd);
     check!(a_wait_with_sockets_ends_when_the_flag_is_set_or_the_time_is_up, sockets::WakeupFd);
-
-    /// Whatever the flag was when its number was asked for.
-    #[cfg(unix)]
-    #[test]
-    fn a_socket_is_readable_while_the_flag_is_set() {
-        use nix::poll::{PollFd, PollFlags, poll};
-        use std::os::fd::BorrowedFd;
-        for set_before in [false, true] {
-            let wakeup = sockets::WakeupFd::new().unwrap();
-            if set_before {
-                wakeup.set();
-            }
-            let number = wakeup.number();
-            assert_eq!(number, wakeup.number());
-            #[allow(unsafe_code)]
-            // SAFETY: the descriptor is open as long as the flag lives.
-            let socket = unsafe { BorrowedFd::borrow_raw(number) };
-            let readable = |ms: u16| poll(&mut [PollFd::new(socket, PollFlags::POLLIN)], ms).unwrap() == 1;
-            if !set_before {
-                assert!(!readable(0));
-                wakeup.set();
-            }
-            for _ in 0..3 {
-                assert!(readable(60_000));
-                wakeup.clear();
-                assert!(!readable(0));
-                wakeup.set();
-            }
-        }
-    }
 }

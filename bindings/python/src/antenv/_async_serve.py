@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from ctypes import byref, c_void_p
-from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _native
 from ._aio import loop_queue
@@ -72,6 +72,7 @@ class AsyncSession(BaseSession):
             task = self._context.run(self._loop.create_task, self._answer(found))
             self._tasks.add(task)
             task.add_done_callback(self._on_done)
+            self._loop.call_soon(self._watch, found, task)  # after the task's first step
         elif found is not None:  # else the call became void just now
             self._end = found
             self._is_over.set()
@@ -97,39 +98,38 @@ class AsyncSession(BaseSession):
     async def _answer(self, taken: ToolCall) -> None:
         """Runs the tool, and posts its result."""
         try:
-            result = await self._await_result_of(taken)
-            if result is not None:
-                await self._queue.call(taken._submit_reply, taken._handle, result)
+            try:
+                tool = self._tools[taken.name]
+                if tool.is_async:
+                    result = encoded_result(await tool._run(taken))
+                else:
+                    result = await _in_thread(f"antenv-tool-{taken.name}", lambda: self._result_of(taken))
+            except asyncio.CancelledError as error:
+                await asyncio.sleep(0)  # what cancels all tasks cancels that of the session, too, which ends it
+                if taken.is_void:
+                    return
+                result = self._failed(taken, error)  # the tool raised it
+            except Exception as error:
+                result = self._failed(taken, error)
+            await self._queue.call(taken._submit_reply, taken._handle, result)
         except AntenvError:
             pass  # the call is void, or the library keeps the result and has logged why it is not posted yet
         finally:
             taken._free()
 
-    async def _await_result_of(self, call: ToolCall) -> bytes | None:
-        """Runs the tool; returns the result as the library takes it, None when the call is void."""
-        tool = self._tools[call.name]
-        try:
-            if not tool.is_async:
-                running = _in_thread(f"antenv-tool-{call.name}", lambda: self._result_of(call))
-                return await _OnFirstWait(running, lambda: self._watch(call))
-            return encoded_result(await _OnFirstWait(tool._run(call), lambda: self._watch(call)))
-        except asyncio.CancelledError as error:
-            await asyncio.sleep(0)  # what cancels all tasks cancels that of the session, too, which ends it
-            return None if call.is_void else self._failed(call, error)  # the tool raised it
-        except Exception as error:
-            return self._failed(call, error)
+    def _watch(self, call: ToolCall, task: asyncio.Task[None]) -> None:
+        """Has a task cancelled when its call becomes void.
 
-    def _watch(self, call: ToolCall) -> None:
-        """Has the current task cancelled when its call becomes void."""
-        task: asyncio.Task[None] | None = asyncio.current_task()
-        assert task is not None
+        A tool that has ended without waiting is not watched: watching takes longer than such a tool.
+        """
 
         def on_void(change: asyncio.Future[tuple[int, bytes]]) -> None:
             if not change.cancelled() and change.result()[0] == _native.OK:  # else it has a reply, or was let go
                 self._cancel(task)
 
-        with suppress(ClosedError):  # the tool has let the call go
-            self._queue.attach(_native.tool_call_attach, call._handle).add_done_callback(on_void)
+        if call._handle:
+            with suppress(ClosedError):  # the tool has let the call go
+                self._queue.attach(_native.tool_call_attach, call._handle).add_done_callback(on_void)
 
 
 class AsyncServeItems(BaseServeItems):
@@ -142,32 +142,6 @@ class AsyncServeItems(BaseServeItems):
             await lease.serve(**self._arguments)
         except ConfigError as error:
             self._on_config_error(lease, error)
-
-
-class _OnFirstWait(Generic[T]):
-    """Awaits something, and calls a function when that waits for the first time.
-
-    A tool that ends without waiting is not watched: watching takes longer than such a tool.
-    """
-
-    def __init__(self, awaited: Awaitable[T], function: Callable[[], None]) -> None:
-        self._awaited, self._function = awaited, function
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        steps: Any = self._awaited.__await__()
-        try:
-            waits_for = next(steps)
-            self._function()
-            while True:
-                try:
-                    sent = yield waits_for
-                except BaseException as error:
-                    waits_for = steps.throw(error)
-                else:
-                    waits_for = steps.send(sent)
-        except StopIteration as end:
-            returned: T = end.value
-            return returned
 
 
 def _in_thread(name: str, function: Callable[[], T]) -> asyncio.Future[T]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from ctypes import byref, c_void_p
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
 from . import _native
@@ -110,6 +112,10 @@ class BaseSession:
 
 
 def encoded_result(value: Any, is_error: bool = False) -> bytes:
+    """Returns what a tool returned as the library takes it."""
+    if type(value) is str and not is_error:  # as most are: the encoder of everything else is set up for each value
+        with suppress(UnicodeEncodeError):
+            return f'{{"content":{encode_basestring(value)}}}'.encode()
     return encoded({"content": content_of(value), "is_error": is_error})
 
 

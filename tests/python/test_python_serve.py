@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -124,19 +125,24 @@ def test_input_is_checked_and_content_is_passed_on(env: WorkerEnv) -> None:
     def draw(title: str) -> list[Any]:
         return [title, image]
 
+    def find() -> str:
+        return os.fsdecode(b"caf\xe9")  # the name of a file that is not in UTF-8
+
     def who(call: antenv.ToolCall) -> dict[str, Any]:
         assert call.input == {} and call.event["type"] == "agent.tool_use" and repr(call).startswith("<antenv.ToolCall")
         return {"id": call.id, "name": call.name, "session": call.session_id}
 
     calls = [custom("add", a=1), custom("add", b="x", c=1), custom("draw", title="Plan"), {"tool": "who", "input": {}}]
+    calls.append(custom("find"))
     session = enqueue(env, *(step for call in calls for step in (call, RESULTS)))
     with claimed(env) as lease:
-        lease.serve([add, draw, who], max_idle=IDLE)
-    sum_, wrong, drawing, identity = results_of(env, session)
+        lease.serve([add, draw, who, find], max_idle=IDLE)
+    sum_, wrong, drawing, identity, found = results_of(env, session)
     assert sum_ == ("2", False)
     assert wrong == ('invalid input: b must be an integer, not "x"; c is unknown; a is missing', True)
     assert drawing == ([{"type": "text", "text": "Plan"}, image.block], False)
     assert json.loads(identity[0]) == {"id": calls_of(env, session)[3]["id"], "name": "who", "session": session}
+    assert found == ("caf\ufffd", False)
 
 
 def test_a_tool_that_fails_gives_its_message_and_is_logged(env: WorkerEnv, caplog: pytest.LogCaptureFixture) -> None:

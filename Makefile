@@ -74,19 +74,21 @@ thread:
 	  ln -sf libantenv.so $(TARGET)/thread/$(HOST)/quick/libantenv.so.0; \
 	else rm -rf $(TARGET)/thread; echo "left out: the tests with ThreadSanitizer"; fi
 
-# Other platforms, not optimised: by zig but for Windows, for which zig would export every symbol. A stable compiler takes warnings for errors,
-# in our own code alone, by an unstable option.
-PLATFORMS := aarch64-unknown-linux-gnu i686-unknown-linux-gnu x86_64-unknown-linux-musl
+# Other platforms, not optimised: by zig but for Windows, for which zig would export every symbol. For those that have wheels, the command and the
+# emulator, too. A stable compiler takes warnings for errors, in our own code alone, by an unstable option.
+WHEELS_ARE_FOR := x86_64-unknown-linux-gnu.2.17 aarch64-unknown-linux-gnu.2.17 x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+PLATFORMS := i686-unknown-linux-gnu
 CHECKED := aarch64-apple-darwin x86_64-apple-darwin
 WINDOWS := x86_64-pc-windows-gnu
 WITH_ZIG := $(WITHOUT_MAKE) PATH=$(VENV)/bin:$$PATH
 WITH_MINGW := $(WITHOUT_MAKE) RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 \
   CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
 FOR_PLATFORMS := -p antenv --lib --config profile.dev.debug=0 --config profile.dev.incremental=false \
-  -Zwarnings --config 'build.warnings="deny"' --target-dir $(TARGET)/platforms
-platforms: $(VENV)/.zig ## build the library for other platforms, for the C tests
+  --config 'profile.dev.strip="symbols"' -Zwarnings --config 'build.warnings="deny"' --target-dir $(TARGET)/platforms
+platforms: $(VENV)/.zig ## build the library for other platforms, and what wheels are packed from, for the tests
 	@if scripts/need.sh std-source x86_64-w64-mingw32-gcc; then \
-	  echo "== building the library for $(PLATFORMS) $(WINDOWS)" && \
+	  echo "== building the library for $(WHEELS_ARE_FOR) $(PLATFORMS) $(WINDOWS)" && \
+	  $(WITH_ZIG) scripts/zig.sh build $(FOR_PLATFORMS) -p antenv-cli -p antenv-emulator --bins $(addprefix --target ,$(WHEELS_ARE_FOR)) && \
 	  $(WITH_ZIG) scripts/zig.sh build $(FOR_PLATFORMS) $(addprefix --target ,$(PLATFORMS)) && \
 	  for built in $(TARGET)/platforms/*/debug/libantenv.so; do ln -sf libantenv.so $$built.0; done && \
 	  $(WITH_MINGW) /usr/bin/cargo build $(FOR_PLATFORMS) -Zbuild-std=std,panic_unwind --target $(WINDOWS) && \
@@ -107,6 +109,11 @@ $(TARGET)/wheel/.stamp: $(RELEASE)/libantenv.so $(COMMAND_LINE) $(EMULATOR) $(wi
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(@D)/*.whl
 	@touch $@
 
+wheels: $(VENV)/.zig ## build wheels for other Linux systems (in target/wheels): glibc from 2.17 on and musl, x86-64 and Arm (WHEELS: cargo's targets)
+	@scripts/need.sh std-source
+	@mkdir -p $(TARGET)/wheels
+	$(WITH_ZIG) $(VENV)/bin/python scripts/wheels.py $(TARGET)/wheels $(WHEELS)
+
 sdist: venv ## build the Python package's sdist (in target/sdist), which carries the Rust sources
 	$(VENV)/bin/python -m build --sdist --outdir $(TARGET)/sdist $(PYTHON)
 
@@ -125,7 +132,10 @@ test: wheel prefix ## run every functional test, in every language (some minutes
 	  "env ANTENV_TEST_TLS=1 $(CARGO) test --profile quick --workspace --test worker" \
 	  '$(PYTEST) -n $(JOBS) -m "not deep"'
 
-test-deep: sanitized platforms wheel prefix ## run the tests that take long: valgrind, sanitizers, other platforms, official clients, further languages, mutated input, soak
+older-debian: ## fetch an older Debian (into target/older-debian), in which programs of the wheels are tried
+	@scripts/older-debian.sh $(TARGET)/older-debian || { rm -rf $(TARGET)/older-debian; echo "left out: the wheels in an older Debian"; }
+
+test-deep: sanitized platforms older-debian wheel prefix ## run the tests that take long: valgrind, sanitizers, other platforms, wheels, official clients, further languages, mutated input, soak
 	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm ruby mono mcs luajit platypus php qemu-aarch64 wine arm-libc x86-libc musl
 	@{ unshare --mount true && scripts/need.sh cmake man dh lintian; } || echo "left out: the tests of the Debian packages, which take root on Debian"
 	@echo "== mutated input"
@@ -227,5 +237,5 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build library command emulator demo sanitized address thread platforms wheel sdist test test-deep flakes bench soak header generate notices \
+.PHONY: help build library command emulator demo sanitized address thread platforms older-debian wheel wheels sdist test test-deep flakes bench soak header generate notices \
   go-module fmt abi lint install uninstall deb prefix venv

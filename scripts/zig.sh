@@ -7,4 +7,6 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS=-Ctarget-feature=-crt-st
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS=-Ctarget-feature=-crt-static
 target=${CARGO_BUILD_TARGET:-}
 unset CARGO_BUILD_TARGET
+# By it, pip hides from a build what is installed, and zig is a Python package.
+unset PYTHONPATH
 exec cargo-zigbuild "$@" ${target:+--target "$target"} -Zbuild-std=std,panic_unwind

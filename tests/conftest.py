@@ -16,6 +16,7 @@ from support.build import PLATFORMS, ROOT, TARGET, compile_c
 from support.driver import Driver
 from support.emulator import Emulator
 from support.java import find_java
+from support.wheels import OLDER_DEBIAN, WHEELS
 
 TRANSPORTS = ["http1", "https-http2"]
 
@@ -36,15 +37,20 @@ def pytest_report_header() -> list[str]:
     )
 
 
+WHEELS_FILE = "test_wheels.py"
 # Other platforms, and ways to run a program that make it many times slower.
 ELSEWHERE = re.compile(rf"\b({'|'.join(sorted(PLATFORMS, key=len, reverse=True))})\b")
 DEEP_WAYS = re.compile(rf"\b(valgrind|asan|tsan|race|cgocheck2)\b|{ELSEWHERE.pattern}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says what ran for each of the other platforms."""
-    passed = [report.nodeid.replace("_", " ") for report in terminalreporter.stats.get("passed", [])]
-    found = Counter(match[0] for match in map(ELSEWHERE.search, passed) if match)
+    """Says what ran for each of the other platforms, and for each wheel."""
+    passed = [report.nodeid for report in terminalreporter.stats.get("passed", [])]
+    for wheel in WHEELS:
+        if count := sum(wheel in name for name in passed):
+            terminalreporter.write_line(f"ran for the wheel {wheel}: {count} tests passed")
+    others = [name.replace("_", " ") for name in passed if WHEELS_FILE not in name]
+    found = Counter(match[0] for match in map(ELSEWHERE.search, others) if match)
     for name, count in found.items():
         platform = PLATFORMS[name]
         by = f", by {platform.runner[0]}" if platform.runner else ""
@@ -54,14 +60,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
     """Marks what is run in such a way as `deep`, and runs it over one transport. Leaves out what `make` reports
-    to leave out: ThreadSanitizer, other platforms, and Debian packages.
+    to leave out: ThreadSanitizer, other platforms with their wheels, an older Debian, and Debian packages.
 
     Spreads the tests that take long over the others that are selected: xdist starts each process with tests that stand
     side by side, and with two of these in a row the others would be done long before.
     """
     left_out = [] if (TARGET / "thread").exists() else [item for item in items if "tsan" in item.name]
     if not (TARGET / "platforms").exists():
-        left_out += [item for item in items if ELSEWHERE.search(item.nodeid.replace("_", " "))]
+        left_out += [
+            item for item in items if item.path.name == WHEELS_FILE or ELSEWHERE.search(item.nodeid.replace("_", " "))
+        ]
+    if not OLDER_DEBIAN.exists():
+        left_out += [item for item in items if "in_an_older_debian" in item.name]
     if not shutil.which("dh") or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
         left_out += [item for item in items if item.path.name == "test_debian.py"]
     if left_out:

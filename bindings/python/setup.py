@@ -3,6 +3,8 @@
 An sdist carries the Rust sources in a folder of its own, `rust`, so that it builds without the repository.
 
 The wheel is for every Python 3 on one platform: the library is loaded with ctypes and knows nothing of Python.
+
+ANTENV_BUILT names a folder where the three have been built already: they are packed as they are.
 """
 
 from __future__ import annotations
@@ -65,6 +67,15 @@ def build_emulator() -> Path:
     return artifact(EMULATOR, cargo("build", "--profile", "quick", "--locked", *built))
 
 
+def built_already(folder: Path) -> list[Path]:
+    """Finds the library, the command and the emulator in a folder."""
+    paths = [folder / name for name in (LIBRARY, COMMAND, EMULATOR)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise SystemExit(f"ANTENV_BUILT names {folder}, where these are missing: {', '.join(missing)}")
+    return paths
+
+
 def strip(program: Path) -> None:
     """Takes the symbols out of a program, which are most of it."""
     command = os.environ.get("STRIP", "strip")
@@ -87,13 +98,15 @@ class BuildWithLibrary(build_py):
         shutil.rmtree(self.build_lib, ignore_errors=True)  # the wheel would include what an earlier build left there
         super().run()
         folder = Path("src" if self.editable_mode else self.build_lib) / "antenv"
-        shutil.copy2(build_library(), folder / LIBRARY)
-        shutil.copy2(build_command(), folder / COMMAND)
-        shutil.copy2(build_emulator(), folder / EMULATOR)
+        built = os.environ.get("ANTENV_BUILT")
+        # Before anything is copied, so that what is missing is said first.
+        paths = built_already(Path(built)) if built else [build_library(), build_command(), build_emulator()]
+        for path in paths:
+            shutil.copy2(path, folder / path.name)
         (folder / "licences").mkdir(exist_ok=True)
         for name in LICENCES:
             shutil.copy2(WORKSPACE / name, folder / "licences")
-        if sys.platform != "win32":  # where symbols are in files of their own
+        if not built and sys.platform != "win32":  # where symbols are in files of their own
             strip(folder / EMULATOR)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:

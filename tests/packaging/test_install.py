@@ -15,8 +15,8 @@ import pytest
 import tomllib
 
 from support.build import ROOT, TARGET
+from support.copies import copy_repository
 from support.emulator import Emulator
-from support.quick import quick_build
 
 EXAMPLES = ROOT / "examples"
 VERSION = re.findall(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[0]
@@ -250,21 +250,64 @@ def test_uninstalling_leaves_what_others_put_there(tmp_path: Path) -> None:
     assert files_below(tmp_path) == foreign
 
 
-@pytest.mark.deep
-def test_the_target_that_cargo_builds_for_is_the_one_that_is_installed(tmp_path: Path) -> None:
+@pytest.fixture
+def next_to_nothing(tmp_path: Path) -> Path:
+    """A copy of the repository with the crates' names, kinds and profiles, but neither code nor dependencies."""
+    copy = tmp_path / "repository"
+    copy_repository(copy)
+    (copy / "build.rs").unlink()
+    for manifest in (copy / "Cargo.toml", copy / "cli" / "Cargo.toml", copy / "emulator" / "Cargo.toml"):
+        tables = re.split(r"^(?=\[)", manifest.read_text(), flags=re.MULTILINE)
+        kept = (table for table in tables if not re.match(r"\[.*dependencies|\[\[example", table))
+        manifest.write_text("".join(kept))
+        shutil.rmtree(manifest.parent / "src")
+        main = manifest.parent / "src" / ("lib.rs" if manifest.parent == copy else "main.rs")
+        main.parent.mkdir()
+        main.write_text("fn main() {}\n" if main.name == "main.rs" else "")
+    subprocess.run(["cargo", "generate-lockfile", "--offline"], cwd=copy, check=True, capture_output=True)
+    return copy
+
+
+def test_the_target_that_cargo_builds_for_is_the_one_that_is_installed(next_to_nothing: Path, tmp_path: Path) -> None:
     """By make and by pip."""
-    with quick_build() as (environment, folder):
+    version = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout
+    (host,) = re.findall(r"^host: (.*)", version, re.MULTILINE)
+    # It is this machine's own, for which cargo has another folder all the same.
+    folder = tmp_path / "target" / host
+    variables = {"CARGO_BUILD_TARGET": host, "CARGO_TARGET_DIR": str(folder.parent)}
+    environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"} | variables
 
-        def do(*command: str) -> None:
-            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout + done.stderr
+    def do(*command: str) -> None:
+        done = subprocess.run(
+            command, cwd=next_to_nothing, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
-        do("make", "--no-print-directory", "install", "PREFIX=/p", f"DESTDIR={tmp_path}")
-        assert not (folder.parent / "release" / "libantenv.so").exists()
-        installed = tmp_path / "p" / "lib" / f"libantenv.so.{VERSION}"
-        built = (folder / "release" / "libantenv.so").read_bytes()
-        assert installed.read_bytes() == built and (tmp_path / "p" / "bin" / "antenv-emulator").exists()
-        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        do(*pip, "-w", str(tmp_path), str(ROOT / "bindings" / "python"))
+    do("make", "--no-print-directory", "install", "PREFIX=/p", f"DESTDIR={tmp_path}")
+    assert not (folder.parent / "release" / "libantenv.so").exists()
+    installed, library = (
+        tmp_path / "p" / "lib" / f"libantenv.so.{VERSION}",
+        (folder / "release" / "libantenv.so").read_bytes(),
+    )
+    command = (folder / "command" / "antenv").read_bytes()
+    assert installed.read_bytes() == library and (tmp_path / "p" / "bin" / "antenv").read_bytes() == command
+    assert (tmp_path / "p" / "bin" / "antenv-emulator").exists()
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    do(*pip, "-w", str(tmp_path), "bindings/python")
     (wheel,) = tmp_path.glob("*.whl")
-    assert zipfile.ZipFile(wheel).read("antenv/libantenv.so") == built
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read("antenv/libantenv.so") == library and archive.read("antenv/antenv") == command
+        assert "antenv/antenv-emulator" in archive.namelist()
+
+
+def test_what_is_missing_in_a_folder_to_pack_is_named(tmp_path: Path) -> None:
+    """In place of a build, pip packs what the folder in ANTENV_BUILT has."""
+    (tmp_path / "antenv").touch()
+    pip = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps", "-w", str(tmp_path)]
+    copy = tmp_path / "repository"
+    copy_repository(copy)
+    command = [*pip, str(copy / "bindings" / "python")]
+    environment = os.environ | {"ANTENV_BUILT": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    missing = f"ANTENV_BUILT names {tmp_path}, where these are missing: libantenv.so, antenv-emulator"
+    assert done.returncode != 0 and missing in done.stderr + done.stdout

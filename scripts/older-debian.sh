@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # older-debian.sh FOLDER: an older Debian with Python and musl, for each processor that there are wheels for: FOLDER/amd64 and FOLDER/arm64. Its
-# packages are unpacked, not installed: programs are run in it by `chroot`, and by qemu. What is there already stays.
+# packages come from where this Debian has its own from, and are unpacked, not installed: programs are run in it by `chroot`, and by qemu. What is
+# there already stays.
 set -euo pipefail
 folder=$1
 release=bullseye
@@ -16,16 +17,15 @@ scripts/need.sh apt-get dpkg-deb
 chroot / true # which takes root
 work=$(mktemp --directory)
 trap 'rm -rf "$work"' EXIT
+mirror=$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' 'Origin: Debian' | awk '$2 !~ /-/ && !seen++ { print $1 }')
+[ -n "$mirror" ] || { echo "an older Debian is fetched on Debian alone"; exit 1; }
+echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $release main" >"$work/sources.list"
 : >"$work/status" # nothing is installed: every package that Python needs is fetched
 for processor in amd64 arm64; do
     [ -e "$folder/$processor" ] && continue
     echo "== fetching Debian's $release for $processor"
     mkdir -p "$work/$processor/lists/partial" "$work/$processor/cache/archives/partial"
-    # Debian's archive has what it supports no longer.
-    for host in deb archive; do
-        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://$host.debian.org/debian $release main" >"$work/sources.list"
-        fetch update && break
-    done
+    fetch update
     fetch install --yes --download-only --no-install-recommends python3 musl
     for package in "$work/$processor"/cache/archives/*.deb; do
         dpkg-deb --extract "$package" "$work/$processor/root"

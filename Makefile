@@ -138,10 +138,10 @@ older-debian: ## fetch an older Debian (into target/older-debian), in which prog
 test-deep: sanitized platforms older-debian wheel prefix ## run the tests that take long: valgrind, sanitizers, other platforms, wheels, official clients, further languages, mutated input, soak
 	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm ruby mono mcs luajit platypus php qemu-aarch64 wine arm-libc x86-libc musl
 	@{ unshare --mount true && scripts/need.sh cmake man dh lintian; } || echo "left out: the tests of the Debian packages, which take root on Debian"
-	@echo "== mutated input"
-	ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),100) $(CARGO) test --profile quick --workspace --test fuzz
-	@echo "== tests in depth"
-	$(PYTEST) -n $(DEEP_JOBS) -m deep
+	@echo "== mutated input, and tests in depth"
+	@$(VENV)/bin/python scripts/together.py \
+	  "env ANTENV_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),100) $(CARGO) test --profile quick --workspace --test fuzz" \
+	  '$(PYTEST) -n $(DEEP_JOBS) -m deep'
 
 # A selection of pytest's, or any other command that runs tests: COMMAND="cargo test --profile quick --test worker".
 SUITE ?= tests -m "not deep"

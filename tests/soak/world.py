@@ -181,7 +181,6 @@ class Account:
     def __init__(self, events: list[dict[str, Any]]) -> None:
         self.problems: list[str] = []
         self.end: str | None = None
-        self.ends = 0
         self.rescued = 0
         self.ran_out = False
         #: The deliveries that held the item, one after the other: from when until when.
@@ -206,7 +205,6 @@ class Account:
                 holder = None
                 self._end_holding(event["at"])
             elif kind == "stopped":
-                self.ends += 1
                 self.end = "by its holder" if holder is not None and delivery == holder else "by another worker"
                 self._end_holding(event["at"])
             elif kind in ("expired", "stop_requested"):
@@ -246,14 +244,15 @@ def judge(accounts: Accounts, history: list[dict[str, Any]], harm: Harm, logs: s
     if not (harm.kills or harm.stops):
         # All processes were alive and awake: none may lose a lease that it held, as its log says. (When the responses
         # to an item's first heartbeats are lost for so long that it is unclear which worker holds it, no worker gets
-        # it, and it is queued again. When those to the requests to stop it are, its holder does not learn that it has
-        # stopped it, and counts the lease as lost: nothing happens to the item after that.)
-        claims = Counter(re.findall(r'claimed an item.*?"(work_\w+)"', logs))
-        suspects = [work for work, account in accounts.items() if account.ran_out and claims[work] != 1]
-        lost = [event for event in history if event["work_id"] in suspects]
-        stopped = {work for work, account in accounts.items() if account.ends == 1 and not account.ran_out}
-        not_stopped = set(re.findall(r'a lease is lost.*"work_id":"(work_\w+)"', logs)) - stopped
-        assert not lost and not not_stopped, (lost, not_stopped, logs[-3000:])
+        # it, and it is queued again. When those to the requests to stop it are, its only holder does not learn that it
+        # has stopped it, and counts the lease as lost.)
+        claims, losses = (
+            Counter(re.findall(rf'{what} .*?"work_id":"(\w+)"', logs))
+            for what in ("claimed an item", "a lease is lost")
+        )
+        lost = [work for work, account in accounts.items() if account.ran_out and claims[work] != 1]
+        lost += [work for work in losses if len(accounts[work].holders) != 1]
+        assert not lost, ([event for event in history if event["work_id"] in lost], logs[-3000:])
 
 
 def figures(accounts: Accounts, history: list[dict[str, Any]], done: Counter[str]) -> dict[str, int]:

@@ -76,7 +76,7 @@ thread:
 
 # Other platforms, not optimised: by zig but for Windows, for which zig would export every symbol. For those that have wheels, the command and the
 # emulator, too. A stable compiler takes warnings for errors, in our own code alone, by an unstable option.
-WHEELS_ARE_FOR := x86_64-unknown-linux-gnu.2.17 aarch64-unknown-linux-gnu.2.17 x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+WHEELS_ARE_FOR := $(shell sed -n 's/^    "\(.*\)": "[a-z]*linux_.*/\1/p' scripts/wheels.py)
 PLATFORMS := i686-unknown-linux-gnu
 CHECKED := aarch64-apple-darwin x86_64-apple-darwin
 WINDOWS := x86_64-pc-windows-gnu
@@ -237,5 +237,5 @@ $(VENV)/.stamp: tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build library command emulator demo sanitized address thread platforms older-debian wheel wheels sdist test test-deep flakes bench soak header generate notices \
-  go-module fmt abi lint install uninstall deb prefix venv
+.PHONY: help build library command emulator demo sanitized address thread platforms older-debian wheel wheels sdist test test-deep flakes bench \
+  soak header generate notices go-module fmt abi lint install uninstall deb prefix venv

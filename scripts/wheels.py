@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# What PyPI calls each of cargo's targets, with the oldest glibc to run on.
+# What PyPI calls each of cargo's targets, with the oldest glibc to run on. The Makefile reads them here, too.
 PLATFORMS = {
     "x86_64-unknown-linux-gnu.2.17": "manylinux_2_17_x86_64",
     "aarch64-unknown-linux-gnu.2.17": "manylinux_2_17_aarch64",
@@ -78,7 +78,7 @@ def main() -> None:
     for target in options.targets or PLATFORMS:
         print(f"== {'packing' if options.built else 'building'} the wheel for {PLATFORMS[target]}", flush=True)
         # cargo's folder has no version in its name.
-        built = options.built and options.built.absolute() / target.removesuffix(".2.17") / "debug"
+        built = options.built and options.built.absolute() / target.partition(".")[0] / "debug"
         wheel = pack(target, options.folder, ANTENV_BUILT=str(built)) if built else build(target, options.folder)
         print(f"{wheel}: {wheel.stat().st_size / 1e6:.1f} MB; auditwheel agrees", flush=True)
 

@@ -97,7 +97,8 @@ class LoopQueue:
     def _settle(self, tag: int, status: int, json_address: int) -> None:
         notify = self._watching.get(tag)
         if notify is not None:
-            _native.string_free(json_address)
+            if json_address:
+                _native.string_free(json_address)
             return notify()
         future, text = self._waiting.pop(tag, None), _native.take_string(json_address)
         if future is not None and not future.done():  # else its task was cancelled, or its watcher is gone

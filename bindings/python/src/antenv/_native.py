@@ -21,7 +21,6 @@ from ctypes import (
     c_uint32,
     c_uint64,
     c_void_p,
-    string_at,
 )
 from typing import Any
 
@@ -181,7 +180,7 @@ def take_string(address: int | None) -> bytes:
     """Returns a copy of a string that the library allocated, and frees the string."""
     if not address:
         return b""
-    text = string_at(address)
+    text = c_char_p(address).value or b""  # string_at is a call of a function, which takes longer
     string_free(address)
     return text
 

@@ -106,6 +106,8 @@ def object_of(members: Mapping[str, Member], make: Callable[..., Any], takes_mor
         takes_more: Whether other members are allowed; they are passed on as they are.
     """
 
+    required = [name for name, member in members.items() if member.is_required]
+
     def convert(value: Any, where: str) -> Any:
         if type(value) is not dict:
             raise _mismatch(value, where, "an object")
@@ -121,8 +123,9 @@ def object_of(members: Mapping[str, Member], make: Callable[..., Any], takes_mor
                 made[name] = member
             else:
                 wrong.append(f"{_join(where, name)} is unknown")
-        missing = (name for name, member in members.items() if member.is_required and name not in value)
-        wrong += (f"{_join(where, name)} is missing" for name in missing)
+        for name in required:
+            if name not in value:
+                wrong.append(f"{_join(where, name)} is missing")
         if wrong:
             raise Mismatch("; ".join(wrong))
         return make(**made)
@@ -130,7 +133,7 @@ def object_of(members: Mapping[str, Member], make: Callable[..., Any], takes_mor
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {name: member.shape.schema for name, member in members.items()},
-        "required": [name for name, member in members.items() if member.is_required],
+        "required": list(required),
         "additionalProperties": takes_more,
     }
     return Shape(schema, "an object", convert)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from contextvars import copy_context
 from ctypes import byref, c_void_p
 from json.encoder import encode_basestring
@@ -114,8 +113,10 @@ class BaseSession:
 def encoded_result(value: Any, is_error: bool = False) -> bytes:
     """Returns what a tool returned as the library takes it."""
     if type(value) is str and not is_error:  # as most are: the encoder of everything else is set up for each value
-        with suppress(UnicodeEncodeError):
+        try:
             return f'{{"content":{encode_basestring(value)}}}'.encode()
+        except UnicodeEncodeError:
+            pass
     return encoded({"content": content_of(value), "is_error": is_error})
 
 

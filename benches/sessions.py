@@ -2,6 +2,9 @@
 
 The tool does nothing, and the agents are a server's (benches/peers/src/bin/sessions): it takes the time from the write
 of a tool use to its stream until the result has been received, by its own clock.
+
+Everything is measured twice. In between two calls all processors are idle, and a virtual one is then taken away by its
+host: to get it back takes as long as the library does. So it is also measured with processors that are kept awake.
 """
 
 from __future__ import annotations
@@ -11,9 +14,10 @@ import os
 import select
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,6 +90,29 @@ class Service:
             process.wait()
 
 
+# The system runs it only where nothing else wants to run.
+SPIN = """
+import os, sys
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+parent = os.getppid()
+while os.getppid() == parent:
+    pass
+"""
+
+
+@contextmanager
+def awake(cores: Iterable[int]) -> Iterator[None]:
+    """Keeps processors from sleeping until the `with` block is left."""
+    spinning = [subprocess.Popen([sys.executable, "-c", SPIN, str(core)]) for core in cores]
+    try:
+        yield
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
 @contextmanager
 def service(server: Path, cores: list[int], subject: Command, sessions: int) -> Iterator[Service]:
     """Gives a server whose sessions are served."""
@@ -104,11 +131,22 @@ FIGURES = {
 }
 
 
-def run(server: Path, programs: dict[str, Command], without_threads: set[str], cores: list[int], rounds: int) -> None:
+def run(
+    server: Path, programs: dict[str, Command], without_threads: set[str], server_cores: list[int], rounds: int
+) -> None:
     """Measures each program with one session, and those without threads with many; prints a table of both.
 
-    The last program is the official worker.
+    The last program is the official worker. The programs run where the caller does.
     """
+    measure(server, programs, without_threads, server_cores, rounds, "processors that sleep when idle")
+    with awake({*server_cores, *os.sched_getaffinity(0)}):
+        measure(server, programs, without_threads, server_cores, rounds, "processors kept awake")
+
+
+def measure(
+    server: Path, programs: dict[str, Command], without_threads: set[str], cores: list[int], rounds: int, how: str
+) -> None:
+    """Measures and prints once."""
     one: dict[str, list[dict[str, float]]] = {peer: [] for peer in programs}
     many: dict[str, list[dict[str, float]]] = {peer: [] for peer in programs if peer in without_threads}
     for _ in range(rounds):
@@ -116,7 +154,7 @@ def run(server: Path, programs: dict[str, Command], without_threads: set[str], c
             with service(server, cores, programs[peer], 1) as running:
                 running.play(ONE[0])
                 one[peer].append(running.play(ONE[1]) | {"rss_kb": running.memory()})
-    report(f"one session, medians of {rounds}", one)
+    report(f"one session, {how}, medians of {rounds}", one)
     for index in range(rounds):
         for peer in many:
             with service(server, cores, programs[peer], SESSIONS) as running:
@@ -124,7 +162,7 @@ def run(server: Path, programs: dict[str, Command], without_threads: set[str], c
                 figures = running.play(MANY[1]) | {"rss_kb": running.memory()}
             more = (figures["rss_kb"] - one[peer][index]["rss_kb"]) / (SESSIONS - 1)
             many[peer].append(figures | {"session_kb": more})
-    report(f"{SESSIONS} sessions in one process, medians of {rounds}", many)
+    report(f"{SESSIONS} sessions in one process, {how}, medians of {rounds}", many)
 
 
 def report(title: str, measured: dict[str, list[dict[str, float]]]) -> None:

@@ -16,6 +16,7 @@ import pytest
 import antenv
 from antenv import types
 from support.emulator import Emulator
+from support.http1 import Http1Server, response
 
 
 @pytest.fixture
@@ -294,6 +295,19 @@ def test_what_is_not_json_is_refused_by_python(client: antenv.Client) -> None:
     with pytest.raises(antenv.InvalidArgumentError, match="NUL") as caught:
         client.request("GET", "/v1/environments\0/x")
     assert caught.value.parameter == "path"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [("200 OK", antenv.APIResponseValidationError), ("404 Not Found", antenv.NotFoundError)]
+)
+def test_json_that_is_nested_too_deeply_for_python_is_an_error_of_the_call(
+    status: str, kind: type[antenv.APIError]
+) -> None:
+    deep = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    with Http1Server(lambda _: response(deep, status)) as server:
+        client = antenv.Client(api_key="k", base_url=server.url)
+        with client, pytest.raises(kind, match="nested too deeply"):
+            client.environments.retrieve("env_1")
 
 
 def test_the_configuration_is_checked() -> None:

@@ -259,9 +259,24 @@ _CLOSED = {
 
 def error_from(status: int, text: bytes) -> AntenvError:
     """Returns the exception for a status and its error object, which is empty where the library gives none."""
-    fields: dict[str, Any] = (
-        json.loads(text) if text else {"code": status, "status": _native.status_name(status).decode()}
-    )
+    if not text:
+        return _error(status, _alone(status))
+    try:
+        return _error(status, json.loads(text))
+    except RecursionError:
+        return too_deep(status)
+
+
+def too_deep(status: int) -> AntenvError:
+    """Returns the exception for JSON that is nested deeper than Python decodes."""
+    return _error(status, _alone(status) | {"message": "Python cannot decode the response: it is nested too deeply"})
+
+
+def _alone(status: int) -> dict[str, Any]:
+    return {"code": status, "status": _native.status_name(status).decode()}
+
+
+def _error(status: int, fields: dict[str, Any]) -> AntenvError:
     kind = BY_HTTP.get(fields.get("http_status") or 0) or BY_CODE.get(status, AntenvError)
     if status == _native.INVALID_HANDLE:
         message = _CLOSED.get(fields.get("parameter") or "", "this object is closed")

@@ -25,7 +25,7 @@ from ctypes import (
 from typing import Any
 
 ABI_VERSION = 1
-OK, INVALID_HANDLE, TIMEOUT, DONE, CLOSED, INTERRUPTED = 0, 2, 5, 8, 9, 12
+OK, INVALID_HANDLE, TIMEOUT, RESPONSE, DONE, CLOSED, INTERRUPTED = 0, 2, 5, 7, 8, 9, 12
 
 
 class Completion(Structure):

@@ -17,7 +17,7 @@ from ctypes import byref, c_void_p
 from typing import Any, Callable
 
 from . import _native, _threads
-from ._errors import InvalidArgumentError, error_from
+from ._errors import InvalidArgumentError, error_from, too_deep
 from ._units import to_milliseconds
 
 #: How long the main thread waits at a time: a signal that another thread receives does not end the wait.
@@ -42,8 +42,14 @@ def encoded(params: Mapping[str, Any]) -> bytes:
 
 
 def decoded(text: bytes) -> Any:
-    """Decodes JSON of the library. It is known to be valid UTF-8 and JSON, so nothing is checked again."""
-    return _decode(text.decode().lstrip())[0]
+    """Decodes JSON of the library. It is known to be valid UTF-8 and JSON, so nothing is checked again.
+
+    Raises APIResponseValidationError if it is nested deeper than Python can decode.
+    """
+    try:
+        return _decode(text.decode().lstrip())[0]
+    except RecursionError:
+        raise too_deep(_native.RESPONSE) from None
 
 
 def c_string(name: str, text: str) -> bytes:

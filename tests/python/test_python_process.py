@@ -246,7 +246,7 @@ def test_no_descriptor_is_left_by_calls(emulator: Emulator) -> None:
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(200):
             client.environments.list()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(os.listdir("/proc/self/fd")) <= before  # an earlier test's may have been closed meanwhile
 
 
 def test_memory_does_not_grow(emulator: Emulator) -> None:

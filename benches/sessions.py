@@ -3,8 +3,8 @@
 The tool does nothing, and the agents are a server's (benches/peers/src/bin/sessions): it takes the time from the write
 of a tool use to its stream until the result has been received, by its own clock.
 
-Everything is measured twice. In between two calls all processors are idle, and a virtual one is then taken away by its
-host: to get it back takes as long as the library does. So it is also measured with processors that are kept awake.
+Everything is measured twice. Between two calls all processors are idle, and to wake a virtual one takes as long as the
+library does. So it is also measured with processors that are kept awake.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import os
 import select
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from support.spinning import spinning
 
 Command = list[str | Path]
 #: How many calls each agent makes, and the pause after each in milliseconds: to warm up, and measured.
@@ -90,29 +91,6 @@ class Service:
             process.wait()
 
 
-# The system runs it only where nothing else wants to run.
-SPIN = """
-import os, sys
-os.sched_setaffinity(0, {int(sys.argv[1])})
-os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-parent = os.getppid()
-while os.getppid() == parent:
-    pass
-"""
-
-
-@contextmanager
-def awake(cores: Iterable[int]) -> Iterator[None]:
-    """Keeps processors from sleeping until the `with` block is left."""
-    spinning = [subprocess.Popen([sys.executable, "-c", SPIN, str(core)]) for core in cores]
-    try:
-        yield
-    finally:
-        for process in spinning:
-            process.kill()
-            process.wait()
-
-
 @contextmanager
 def service(server: Path, cores: list[int], subject: Command, sessions: int) -> Iterator[Service]:
     """Gives a server whose sessions are served."""
@@ -139,7 +117,7 @@ def run(
     The last program is the official worker. The programs run where the caller does.
     """
     measure(server, programs, without_threads, server_cores, rounds, "processors that sleep when idle")
-    with awake({*server_cores, *os.sched_getaffinity(0)}):
+    with spinning({*server_cores, *os.sched_getaffinity(0)}, only_if_idle=True):
         measure(server, programs, without_threads, server_cores, rounds, "processors kept awake")
 
 

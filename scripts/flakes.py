@@ -15,29 +15,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from support.spinning import spinning
 
 # Lines that name a test which failed: of pytest's short summary, and of Rust's test harness.
 FAILED = re.compile(
     r"^(?:(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - .*)?|test (\S+) (?:- .* )?\.\.\. FAILED)$", re.MULTILINE
 )
-# Spins until its parent is gone, so that nothing is left behind however this program ends.
-SPIN = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    for _ in range(1000000): pass"
-
-
-@contextmanager
-def busy_processors() -> Iterator[None]:
-    """Keeps every processor busy until the `with` block is left."""
-    command = [sys.executable, "-c", SPIN, str(os.getpid())]
-    spinning = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in os.sched_getaffinity(0)]
-    try:
-        yield
-    finally:
-        for process in spinning:
-            process.kill()
-            process.wait()
 
 
 def failures(output: str) -> set[str]:
@@ -74,7 +61,7 @@ def main() -> int:
     options = parser.parse_args()
     if not options.command or options.times < 1:
         parser.error("give a command, and at least one run")
-    with busy_processors():
+    with spinning(os.sched_getaffinity(0)):
         failed = run(options.command, options.times, options.output)
     for name, count in failed.most_common():
         print(f"{count:4} of {options.times}  {name}")

@@ -95,12 +95,10 @@ class LoopQueue:
                 self._settle(tag, status, json_address)
 
     def _settle(self, tag: int, status: int, json_address: int) -> None:
-        notify = self._watching.get(tag)
+        text, notify = _native.take_string(json_address), self._watching.get(tag)
         if notify is not None:
-            if json_address:
-                _native.string_free(json_address)
             return notify()
-        future, text = self._waiting.pop(tag, None), _native.take_string(json_address)
+        future = self._waiting.pop(tag, None)
         if future is not None and not future.done():  # else its task was cancelled, or its watcher is gone
             future.set_result((status, text))
         return None

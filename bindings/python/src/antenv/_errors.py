@@ -9,7 +9,7 @@ AntenvError
   APIError
     APIConnectionError                     no connection, or it broke
       APITimeoutError                      the call's time ran out
-    APIResponseValidationError             a success that is not valid JSON
+    APIResponseValidationError             a success whose body cannot be used
     APIStatusError                         the server's answer: one class for each HTTP status
 """
 
@@ -132,7 +132,7 @@ class APITimeoutError(APIConnectionError):
 
 
 class APIResponseValidationError(APIError):
-    """The server reported success, but its answer is not valid JSON, was cut short, is empty, or is too large."""
+    """The server reported success, but its answer is not JSON, cut short, empty, too large or nested too deeply."""
 
 
 class APIStatusError(APIError):
@@ -257,26 +257,18 @@ _CLOSED = {
 }
 
 
+#: Python's json has a limit of its own, far above what the API sends.
+TOO_DEEP = "Python cannot decode the response: it is nested too deeply"
+
+
 def error_from(status: int, text: bytes) -> AntenvError:
     """Returns the exception for a status and its error object, which is empty where the library gives none."""
-    if not text:
-        return _error(status, _alone(status))
-    try:
-        return _error(status, json.loads(text))
-    except RecursionError:
-        return too_deep(status)
-
-
-def too_deep(status: int) -> AntenvError:
-    """Returns the exception for JSON that is nested deeper than Python decodes."""
-    return _error(status, _alone(status) | {"message": "Python cannot decode the response: it is nested too deeply"})
-
-
-def _alone(status: int) -> dict[str, Any]:
-    return {"code": status, "status": _native.status_name(status).decode()}
-
-
-def _error(status: int, fields: dict[str, Any]) -> AntenvError:
+    fields: dict[str, Any] = {"code": status, "status": _native.status_name(status).decode()}
+    if text:
+        try:
+            fields = json.loads(text)
+        except RecursionError:
+            fields["message"] = TOO_DEEP
     kind = BY_HTTP.get(fields.get("http_status") or 0) or BY_CODE.get(status, AntenvError)
     if status == _native.INVALID_HANDLE:
         message = _CLOSED.get(fields.get("parameter") or "", "this object is closed")

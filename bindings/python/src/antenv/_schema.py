@@ -133,7 +133,7 @@ def object_of(members: Mapping[str, Member], make: Callable[..., Any], takes_mor
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {name: member.shape.schema for name, member in members.items()},
-        "required": list(required),
+        "required": list(required),  # the caller may change it
         "additionalProperties": takes_more,
     }
     return Shape(schema, "an object", convert)

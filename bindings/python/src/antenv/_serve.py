@@ -116,7 +116,7 @@ def encoded_result(value: Any, is_error: bool = False) -> bytes:
         try:
             return f'{{"content":{encode_basestring(value)}}}'.encode()
         except UnicodeEncodeError:
-            pass
+            pass  # half a surrogate pair, which is encoded as any other value is
     return encoded({"content": content_of(value), "is_error": is_error})
 
 

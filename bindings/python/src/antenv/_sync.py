@@ -17,7 +17,7 @@ from ctypes import byref, c_void_p
 from typing import Any, Callable
 
 from . import _native, _threads
-from ._errors import InvalidArgumentError, error_from, too_deep
+from ._errors import TOO_DEEP, APIResponseValidationError, InvalidArgumentError, error_from
 from ._units import to_milliseconds
 
 #: How long the main thread waits at a time: a signal that another thread receives does not end the wait.
@@ -49,7 +49,7 @@ def decoded(text: bytes) -> Any:
     try:
         return _decode(text.decode().lstrip())[0]
     except RecursionError:
-        raise too_deep(_native.RESPONSE) from None
+        raise APIResponseValidationError(TOO_DEEP, {"status": "response", "code": _native.RESPONSE}) from None
 
 
 def c_string(name: str, text: str) -> bytes:

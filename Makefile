@@ -135,7 +135,10 @@ test: wheel prefix ## run every functional test, in every language (some minutes
 older-debian: ## fetch an older Debian (into target/older-debian), in which programs of the wheels are tried
 	@scripts/older-debian.sh $(TARGET)/older-debian || { rm -rf $(TARGET)/older-debian; echo "left out: the wheels in an older Debian"; }
 
-test-deep: sanitized platforms older-debian wheel prefix ## run the tests that take long: valgrind, sanitizers, other platforms, wheels, official clients, further languages, mutated input, soak
+musl-python: $(VENV)/.zig ## fetch a Python for musl (into target/musl-python), with which the wheels are tried
+	@$(WITH_ZIG) scripts/musl-python.sh $(TARGET)/musl-python || { rm -rf $(TARGET)/musl-python; echo "left out: the wheels with a Python for musl"; }
+
+test-deep: sanitized platforms older-debian musl-python wheel prefix ## run the tests that take long: valgrind, sanitizers, other platforms, wheels, official clients, further languages, mutated input, soak
 	@scripts/need.sh cc c++ valgrind openssl pkg-config go node npm ruby mono mcs luajit platypus php qemu-aarch64 wine arm-libc x86-libc musl
 	@{ unshare --mount true && scripts/need.sh cmake man dh lintian; } || echo "left out: the tests of the Debian packages, which take root on Debian"
 	@echo "== mutated input, and tests in depth"
@@ -230,12 +233,12 @@ prefix: build ## install into target/prefix, where the Go tests and benches find
 	@$(MAKE) --no-print-directory install PREFIX=$(TARGET)/prefix DESTDIR=
 
 venv: $(VENV)/.stamp
-$(VENV)/.stamp: tests/requirements.txt
+$(VENV)/.stamp: tests/requirements.txt tests/python/requirements.txt
 	@scripts/need.sh python3 venv
 	@echo "== installing the Python packages that tests and lint use"
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-.PHONY: help build library command emulator demo sanitized address thread platforms older-debian wheel wheels sdist test test-deep flakes bench \
+.PHONY: help build library command emulator demo sanitized address thread platforms older-debian musl-python wheel wheels sdist test test-deep flakes bench \
   soak header generate notices go-module fmt abi lint install uninstall deb prefix venv

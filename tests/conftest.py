@@ -16,7 +16,7 @@ from support.build import PLATFORMS, ROOT, TARGET, compile_c
 from support.driver import Driver
 from support.emulator import Emulator
 from support.java import find_java
-from support.wheels import OLDER_DEBIAN, WHEELS
+from support.wheels import MUSL_PYTHON, OLDER_DEBIAN, WHEELS
 
 TRANSPORTS = ["http1", "https-http2"]
 
@@ -60,7 +60,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
     """Marks what is run in such a way as `deep`, and runs it over one transport. Leaves out what `make` reports
-    to leave out: ThreadSanitizer, other platforms with their wheels, an older Debian, and Debian packages.
+    to leave out: ThreadSanitizer, other platforms with their wheels, an older Debian, a Python for musl, and Debian
+    packages.
 
     Spreads the tests that take long over the others that are selected: xdist starts each process with tests that stand
     side by side, and with two of these in a row the others would be done long before.
@@ -72,6 +73,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ]
     if not OLDER_DEBIAN.exists():
         left_out += [item for item in items if "in_an_older_debian" in item.name]
+    if not MUSL_PYTHON.exists():
+        left_out += [item for item in items if re.search(r"_python_.*\[musl", item.name)]
     if not shutil.which("dh") or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
         left_out += [item for item in items if item.path.name == "test_debian.py"]
     if left_out:

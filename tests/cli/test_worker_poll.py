@@ -16,7 +16,7 @@ import pytest
 
 from support.command import Running, running
 from support.driver import one_descriptor_left
-from support.emulator import API_HEADERS, Emulator
+from support.emulator import Emulator
 from support.processes import ORPHAN, parent_of
 from worker.test_c_worker import hosts, polls_waiting, state_of, until, variables
 
@@ -135,10 +135,7 @@ def test_a_command_whose_item_is_to_be_stopped_is_asked_to_end(tmp_path: Path) -
         item = emulator.enqueue(environment)["id"]
         with poll("--on-work", "sh", "-c", POLITE, folder=tmp_path, **variables(emulator, environment)) as program:
             until((tmp_path / "began").exists, "the command")
-            request = urllib.request.Request(
-                f"{emulator.url}/v1/environments/{environment}/work/{item}/stop", b"{}", API_HEADERS, method="POST"
-            )
-            urllib.request.urlopen(request, timeout=120).close()
+            emulator.api("POST", f"/v1/environments/{environment}/work/{item}/stop", {})
             program.says("stop_requested", f"{item}: exited with 3", f"{item}: done")
             program.process.send_signal(signal.SIGTERM)
             program.ends_with(0)

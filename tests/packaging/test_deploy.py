@@ -20,7 +20,7 @@ import pytest
 from support.agents import IDLE, RESULTS, Steps, check_served, enqueue, text
 from support.build import ROOT
 from support.command import COMMAND, antenv
-from support.emulator import API_HEADERS, Emulator
+from support.emulator import Emulator
 from worker.test_c_worker import hosts, state_of, until, variables
 
 DEPLOY = ROOT / "examples" / "deploy"
@@ -267,8 +267,7 @@ def test_the_sample_serves_an_item_and_stops_early_when_it_must(tmp_path: Path) 
 
 def stop(emulator: Emulator, item: dict[str, Any]) -> None:
     """Requests, as the owner of the environment, that an item be stopped."""
-    url = f"{emulator.url}/v1/environments/{item['environment_id']}/work/{item['id']}/stop"
-    urllib.request.urlopen(urllib.request.Request(url, b"{}", API_HEADERS, method="POST"), timeout=30).close()
+    emulator.api("POST", f"/v1/environments/{item['environment_id']}/work/{item['id']}/stop", {})
 
 
 def test_the_manifests_fit_the_programs_and_one_another() -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import threading
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from support.build import LIBRARY, ROOT, TARGET, once_in_a_run
-from support.emulator import API_HEADERS, TIMEOUT, Emulator
+from support.emulator import Emulator
 from support.java import find_java
 from support.npm import install
 from support.pages import blocks
@@ -113,13 +111,6 @@ def run(command: list[str | Path], variables: dict[str, str]) -> list[str]:
     return done.stdout.decode().splitlines()
 
 
-def retrieve(emulator: Emulator, environment: str) -> dict[str, object]:
-    request = urllib.request.Request(f"{emulator.url}/v1/environments/{environment}", headers=API_HEADERS)
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-        found: dict[str, object] = json.load(response)
-        return found
-
-
 @pytest.mark.parametrize("language", PROGRAMS)
 def test_a_program_creates_lists_fails_and_frees(
     language: str, emulator: Emulator, variables: dict[str, str], tmp_path: Path
@@ -134,7 +125,7 @@ def test_a_program_creates_lists_fails_and_frees(
 
     identifier = re.fullmatch(r"created (env_\w+)", created)
     assert identifier, created
-    environment = retrieve(emulator, identifier[1])
+    environment = emulator.api("GET", f"/v1/environments/{identifier[1]}")
     assert (environment["name"], environment["config"]) == ("tests", {"type": "self_hosted"})
     assert sorted(listed) == sorted(f"listed {name}" for name in [*names, "tests"])
     assert missing == 'not_found: There is no environment "env_missing".'

@@ -15,7 +15,7 @@ import pytest
 from support.build import BUILT, LIBRARY, ROOT, TARGET
 from support.copies import copy_repository
 from support.python_program import PROGRAM
-from support.wheels import QEMU, WHEELS, in_older_debian, packed
+from support.wheels import MUSL_PYTHON, QEMU, WHEELS, in_older_debian, newest_python, packed
 
 pytestmark = pytest.mark.deep
 VERSION = re.findall(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[0]
@@ -75,9 +75,11 @@ def test_in_an_older_debian_the_command_calls_the_emulator(platform: str) -> Non
 
 
 # It starts the emulator before there is a thread: QEMU forks no process that has threads.
-IN_OLDER_DEBIAN = f"""
+STARTING_EMULATORS = f"""
 import os, platform, sys, tempfile
-assert sys.version_info[:2] == (3, 9) and platform.libc_ver() == ("glibc", "2.31"), (sys.version, platform.libc_ver())
+is_musl = sys.implementation._multiarch.endswith("-musl")
+found = sys.version_info[:2], "musl" if is_musl else platform.libc_ver()
+assert found == (((3, 13), "musl") if sys.argv.pop(1) == "musl" else ((3, 9), ("glibc", "2.31"))), found
 import antenv, antenv._native
 assert antenv._native.PATH == sys.argv.pop(1) + "/antenv/libantenv.so", antenv._native.PATH
 from antenv.testing import Emulator
@@ -91,17 +93,25 @@ emulator.stop()
 """
 
 
-@pytest.mark.parametrize("platform", [platform for platform in WHEELS if platform.startswith("manylinux")])
+# With the one for musl on this machine's processor, the Python tests are run.
+@pytest.mark.parametrize("platform", [platform for platform in WHEELS if platform != "musllinux_1_2_x86_64"])
 def test_in_an_older_debian_a_python_program_works(platform: str, tmp_path: Path) -> None:
     with in_older_debian(packed()[platform], WHEELS[platform]) as unpacked:
-        variables = {"PATH": os.environ["PATH"], "PYTHONPATH": unpacked.folder, "PYTHONHOME": "/usr"}
-        if unpacked.runner[0] == QEMU[0]:
+        variables = {"PATH": os.environ["PATH"], "PYTHONPATH": unpacked.folder}
+        by_qemu = unpacked.runner[0] == QEMU[0]
+        if by_qemu:
             # This machine starts no program for another processor: a script does.
             script = tmp_path / "emulator"
             script.write_text(f'#!/bin/sh\nexec {" ".join(unpacked.command("antenv-emulator"))} "$@"\n')
             script.chmod(0o755)
             variables["ANTENV_EMULATOR"] = str(script)
-        command = unpacked.command("/usr/bin/python3", "-W", "error", "-c", IN_OLDER_DEBIAN, unpacked.folder)
+        if platform.startswith("musl"):  # Debian has no Python for it
+            assert by_qemu
+            command = [QEMU[0], str(MUSL_PYTHON / "aarch64" / "bin" / "python3")]
+        else:
+            command = unpacked.command("/usr/bin/python3")
+            variables["PYTHONHOME"] = "/usr"
+        command += ["-W", "error", "-c", STARTING_EMULATORS, platform[:4], unpacked.folder]
         done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600, check=False)
     # On a machine that is busy, the log may say what was late.
     assert (done.returncode, done.stdout) == (0, "as it should be\n"), done.stderr
@@ -112,18 +122,25 @@ SELECTION = [
     *(f"tests/python/test_python_{name}.py" for name in ("client", "asyncio", "process", "streams", "serve", "tools")),
     "tests/bindings/test_operations.py",
 ]
+PYTHONS = {
+    "manylinux_2_17_x86_64": newest_python(),
+    "musllinux_1_2_x86_64": MUSL_PYTHON / "x86_64" / "bin" / "python3",
+}
 
 
-def test_the_python_tests_pass_with_a_wheel_for_older_systems(tmp_path: Path) -> None:
-    site = tmp_path / "site-packages"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index"]
-    subprocess.run([*pip, "--target", site, packed()["manylinux_2_17_x86_64"]], check=True)
+@pytest.mark.long
+@pytest.mark.parametrize("platform", PYTHONS)
+def test_the_python_tests_pass_with_a_wheel(platform: str, tmp_path: Path) -> None:
+    interpreter, site = str(PYTHONS[platform]), tmp_path / "site-packages"
+    pip = [interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(site)]
+    subprocess.run([*pip, "-r", "tests/python/requirements.txt"], cwd=ROOT, check=True)
+    subprocess.run([*pip, "--no-deps", "--no-index", packed()[platform]], check=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     variables = clean | {"PYTHONPATH": str(site), "ANTENV_EMULATOR": str(site / "antenv" / "antenv-emulator")}
-    command = [sys.executable, "-c", "import antenv._native; print(antenv._native.PATH)"]
+    command = [interpreter, "-c", "import antenv._native; print(antenv._native.PATH)"]
     said = subprocess.run(command, env=variables, check=True, capture_output=True, text=True).stdout
     assert said.strip() == str(site / "antenv" / "libantenv.so")
-    pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not deep", "-n", "2"]
+    pytest_ = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not deep", "-n", "2"]
     command = [*pytest_, "-k", "not C++ and not Go and not PHP", f"--basetemp={tmp_path / 'base'}", *SELECTION]
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr

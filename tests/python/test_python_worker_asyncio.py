@@ -475,7 +475,8 @@ def test_a_loop_that_ends_in_the_middle_leaves_nothing_behind(lasting: WorkerEnv
 
         worker = worker_of(lasting)
         running.append(asyncio.ensure_future(worker.run(handler)))
-        await until(lambda: worker.stats()["leases_held"] == 1)
+        await until(lambda: running[0].done() or worker.stats()["leases_held"] == 1)
+        assert not running[0].done(), running[0]
 
     for factory in (asyncio.new_event_loop, LoopWithoutReaders):
         running: list[asyncio.Future[None]] = []

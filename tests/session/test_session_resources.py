@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import threading
-import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -46,13 +45,8 @@ class Resources(Host):
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """Calls the API with an API key."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.emulator.url + path, data=data, method=method)
         beta = "agent-memory-2026-07-22" if "memory" in path else API_HEADERS["anthropic-beta"]
-        for header, value in {**API_HEADERS, "content-type": "application/json", "anthropic-beta": beta}.items():
-            request.add_header(header, value)
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return json.load(response)
+        return self.emulator.api(method, path, body, **{"anthropic-beta": beta})
 
     def serve(self, steps: Steps, **config: Any) -> tuple[str, dict[str, Any]]:
         """Serves a session whose agent does these steps; returns why it is over, and its statistics."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import re
@@ -13,14 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from support import emulator as emulators
-from support.emulator import API_HEADERS, Emulator
+from support.emulator import Emulator
 
 LEASE = 20
 CONCURRENCY = 8
@@ -120,15 +118,6 @@ def watched(workers: Sequence[Worker]) -> Iterator[None]:
         raise
 
 
-def owner(emulator: Emulator, method: str, path: str, body: Any = None) -> Any:
-    """A request with an API key."""
-    data = None if body is None else json.dumps(body).encode()
-    headers = {**API_HEADERS, "content-type": "application/json"}
-    request = urllib.request.Request(emulator.url + path, data=data, method=method, headers=headers)
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return json.loads(response.read())
-
-
 def storm(
     emulator: Emulator,
     workers: Sequence[Worker],
@@ -223,7 +212,7 @@ def settle(emulator: Emulator, environment: str) -> tuple[Accounts, list[dict[st
     deadline = time.monotonic() + SETTLING
     while True:
         time.sleep(1)
-        owner(emulator, "GET", f"/v1/environments/{environment}/work/stats")  # settles leases that have run out
+        emulator.api("GET", f"/v1/environments/{environment}/work/stats")  # settles leases that have run out
         history = emulator.control("GET", "/_emulator/history")["data"]
         events: dict[str, list[dict[str, Any]]] = {}
         for event in history:

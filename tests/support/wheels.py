@@ -1,7 +1,9 @@
-"""The wheels for other Linux systems, and an older Debian in which their programs are run."""
+"""The wheels for other Linux systems, and where they are tried: an older Debian, and several Pythons."""
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,8 @@ WHEELS = {
 }
 #: Where `make older-debian` puts it.
 OLDER_DEBIAN = TARGET / "older-debian"
+#: Where `make musl-python` puts one for each processor.
+MUSL_PYTHON = TARGET / "musl-python"
 # Named, since this machine's loader has a list of libraries that the other one would take for its own.
 QEMU = ("qemu-aarch64", "-E", "LD_LIBRARY_PATH=/lib/aarch64-linux-gnu:/usr/lib/aarch64-linux-gnu")
 
@@ -38,6 +42,17 @@ def packed() -> dict[str, Path]:
     wheels = {wheel.stem.rpartition(".")[2].rpartition("-")[2]: wheel for wheel in folder.glob("*.whl")}
     assert wheels.keys() == WHEELS.keys()
     return wheels
+
+
+def newest_python() -> Path:
+    """Returns the newest Python on this machine, pyenv's included."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    folders = [Path(folder) for folder in os.get_exec_path() if folder != str(pyenv / "shims")]
+    found = {sys.version_info.minor: Path(sys.executable)}
+    for path in (path for folder in [*folders, *pyenv.glob("versions/*/bin")] for path in folder.glob("python3.*")):
+        if version := re.fullmatch(r"python3\.(\d+)", path.name):
+            found.setdefault(int(version[1]), path)
+    return found[max(found)]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from bindings.test_c import EXAMPLES, SOURCES
-from support.emulator import API_HEADERS, Emulator, trusted
+from support.emulator import Emulator, trusted
 from support.ways import FORKING, WAYS, command_of, run
 
 pytestmark = pytest.mark.transports
@@ -64,10 +63,8 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 def state_of(emulator: Emulator, environment: str, item: str) -> str:
     """Returns the state of an item at the server."""
-    request = urllib.request.Request(f"{emulator.url}/v1/environments/{environment}/work/{item}", headers=API_HEADERS)
-    with urllib.request.urlopen(request, timeout=120) as response:
-        state: str = json.load(response)["state"]
-        return state
+    state: str = emulator.api("GET", f"/v1/environments/{environment}/work/{item}")["state"]
+    return state
 
 
 def variables(emulator: Emulator, environment: str) -> dict[str, str]:

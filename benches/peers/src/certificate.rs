@@ -1,7 +1,7 @@
 //! TLS of the servers: HTTP/2 for those who ask for it by ALPN, and HTTP/1.1.
 
 use crate::Result;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use std::sync::Arc;
@@ -10,11 +10,14 @@ use std::sync::Arc;
 pub fn tls(ca_file: &str) -> Result<ServerConfig> {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     ca.distinguished_name.push(DnType::CommonName, "CA of a test");
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
     std::fs::write(ca_file, ca.pem())?;
     let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &ca)?;
+    let mut server = CertificateParams::new(["localhost".to_owned()])?;
+    server.use_authority_key_identifier_extension = true; // Python requires it from 3.13 on
+    let certificate = server.signed_by(&key, &ca)?;
     let key = PrivateKeyDer::try_from(key.serialize_der())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from ctypes import byref, c_void_p
@@ -69,10 +70,11 @@ class AsyncSession(BaseSession):
         except AntenvError as error:
             return self._fail(error)
         if isinstance(found, ToolCall):
-            task = self._context.run(self._loop.create_task, self._answer(found))
+            task = self._context.run(_start, self._answer(found), self._loop)
             self._tasks.add(task)
             task.add_done_callback(self._on_done)
-            self._loop.call_soon(self._watch, found, task)  # after the task's first step
+            if found._handle:  # else the tool has ended
+                self._loop.call_soon(self._watch, found, task)  # after the task's first step
         elif found is not None:  # else the call became void just now
             self._end = found
             self._is_over.set()
@@ -114,6 +116,8 @@ class AsyncSession(BaseSession):
             await self._queue.call(taken._submit_reply, taken._handle, result)
         except AntenvError:
             pass  # the call is void, or the library keeps the result and has logged why it is not posted yet
+        except (SystemExit, KeyboardInterrupt) as failure:  # which `run` raises
+            self._fail(failure)
         finally:
             taken._free()
 
@@ -142,6 +146,13 @@ class AsyncServeItems(BaseServeItems):
             await lease.serve(**self._arguments)
         except ConfigError as error:
             self._on_config_error(lease, error)
+
+
+def _start(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+    """Starts a task, which takes its first step at once if it can, not a turn of the loop later."""
+    if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+    return loop.create_task(coroutine)
 
 
 def _in_thread(name: str, function: Callable[[], T]) -> asyncio.Future[T]:

@@ -119,7 +119,10 @@ def test_in_an_older_debian_a_python_program_works(platform: str, tmp_path: Path
 
 # Clients, workers and sessions, blocking and awaited; processes that fork; what the driver in Python does.
 SELECTION = [
-    *(f"tests/python/test_python_{name}.py" for name in ("client", "asyncio", "process", "streams", "serve", "tools")),
+    *(
+        f"tests/python/test_python_{name}.py"
+        for name in ("client", "asyncio", "process", "streams", "serve", "serve_asyncio", "tools")
+    ),
     "tests/bindings/test_operations.py",
 ]
 PYTHONS = {

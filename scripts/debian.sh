@@ -14,7 +14,7 @@ unpack() {
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $release main" >"$state/sources.list"
     : >"$state/status" # no package is there already
     local apt=(apt-get -qq -o APT::Architecture="$processor" -o APT::Architectures="$processor" -o APT::Sandbox::User=root
-        -o APT::Update::Error-Mode=any -o Dir::State="$state" -o Dir::State::status="$state/status" -o Dir::Cache="$state/cache"
+        -o APT::Update::Error-Mode=any -o Acquire::Retries=3 -o Dir::State="$state" -o Dir::State::status="$state/status" -o Dir::Cache="$state/cache"
         -o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=-)
     "${apt[@]}" update
     "${apt[@]}" install --yes --download-only --no-install-recommends "${@:4}"
